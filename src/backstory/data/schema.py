@@ -1,0 +1,131 @@
+"""What one observation is: its shape, its scale, its names; and the way between files and the model.
+
+The model works in units of its own choice only inside its networks. Outside them x has the data's units:
+levels for integer data (0 … levels − 1), fractions of the full range for float images, a column's own
+unit for tables. A log-likelihood is therefore always on the data's scale, with no Jacobian to remember.
+
+The presentation says what the model's x is, given the stored value v with top level m = `maximum`:
+
+    exact         x = v (in levels for discrete data)
+    binarised     x ~ Bernoulli(v / m), drawn anew at each use (Burda et al. 2016, dynamic binarisation)
+    dequantised   x = v + u − ½ in levels, u ~ U(0, 1): a density of x then bounds the probability of v,
+                  E_u[log p(v + u − ½)] ≤ log P(v) (Theis et al. 2016, eq. 4)
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from backstory.errors import InputError
+
+Presentation = Literal["exact", "binarised", "dequantised"]
+
+
+class Schema(BaseModel):
+    """The description of one observation; saved with a run and needed to write files of the same kind.
+
+    Attributes:
+        kind: `images` (shape is (H, W) or (H, W, C)), `table` (named columns) or `array` (anything else).
+        shape: shape of one observation as it is stored.
+        dtype: NumPy name of the stored type, such as `uint8`.
+        levels: number of levels of discrete data, None for continuous data.
+        maximum: stored value of the top level, or of full brightness in float images; None where there is none.
+        columns: names of a table's columns.
+        header: whether the file that the table came from names its columns.
+        presentation: what the model's x is, see the module's text.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["images", "table", "array"]
+    shape: tuple[int, ...]
+    dtype: str
+    levels: int | None = None
+    maximum: float | None = None
+    columns: tuple[str, ...] | None = None
+    header: bool = True
+    presentation: Presentation = "exact"
+
+    @property
+    def numel(self) -> int:
+        """Entries of one observation."""
+        return int(np.prod(self.shape))
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the model's x carries probabilities rather than densities, so that bits make sense."""
+        return self.levels is not None or self.presentation == "binarised"
+
+    @property
+    def model_levels(self) -> int | None:
+        """Levels of the model's x: 2 where the data is binarised."""
+        return 2 if self.presentation == "binarised" else self.levels
+
+    def check(self, values: np.ndarray | Tensor) -> None:
+        """Raise InputError unless `values` holds observations of this shape and range."""
+        if tuple(values.shape[1:]) != self.shape:
+            expected = ", ".join(["N", *map(str, self.shape)])
+            raise InputError(
+                f"expected observations of shape ({expected}), got {tuple(values.shape)}; "
+                "reshape the data, or train a model on data of this shape"
+            )
+        if values.shape[0] == 0:
+            raise InputError("expected at least one observation, got none")
+        if self.levels is not None and self.maximum is not None:
+            low, high = float(values.min()), float(values.max())
+            if low < 0 or high > self.maximum:
+                raise InputError(
+                    f"expected values between 0 and {self.maximum:g} as in the training data, "
+                    f"got {low:g} to {high:g}; rescale the data to the training data's levels"
+                )
+
+    def prepare(self, values: np.ndarray | Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The model's x for stored values, float32 of the same shape.
+
+        Randomness (binarised, dequantised) comes from `generator`, which has to be on the values' device.
+        """
+        v = torch.as_tensor(values)
+        if self.presentation == "binarised":
+            return self._binarise(v, generator)
+        x = v.float()
+        if self.levels is not None and self.maximum is not None and self.maximum != self.levels - 1:
+            x = x * ((self.levels - 1) / self.maximum)
+        if self.presentation == "dequantised":
+            x = x + torch.rand(x.shape, generator=generator, device=x.device) - 0.5
+        return x
+
+    def _binarise(self, v: Tensor, generator: torch.Generator | None) -> Tensor:
+        if v.dtype == torch.uint8 and self.maximum == 255:
+            # P(v > r) = v / 255 exactly for r uniform on 0 … 254, and bytes are cheap to draw
+            r = torch.randint(255, v.shape, generator=generator, device=v.device, dtype=torch.uint8)
+            return (v > r).float()
+        u = torch.rand(v.shape, generator=generator, device=v.device)
+        return (u * (self.maximum or 1.0) < v).float()
+
+    def restore(self, x: Tensor) -> np.ndarray:
+        """Stored values for the model's x: rounded to a level and clipped where the data has levels.
+
+        >>> schema = Schema(kind="images", shape=(1, 2), dtype="uint8", levels=256, maximum=255)
+        >>> schema.restore(torch.tensor([[[12.4, 300.0]]]))
+        array([[[ 12, 255]]], dtype=uint8)
+        """
+        array = x.detach().cpu().double().numpy()
+        dtype = np.dtype(self.dtype)
+        if self.model_levels is not None:
+            top = self.model_levels - 1
+            array = np.clip(array, 0, top)
+            maximum = float(self.maximum if self.maximum is not None else top)
+            # A mean of binary data stays a shade of grey where the file can hold one.
+            if top > 1:
+                array = np.rint(array)
+            array = array * (maximum / top)
+        elif self.kind == "images" and self.maximum is not None:
+            array = np.clip(array, 0, self.maximum)
+        if np.issubdtype(dtype, np.integer):
+            array = np.rint(array)
+            limits = np.iinfo(dtype)
+            array = np.clip(array, limits.min, limits.max)
+        return array.astype(dtype)
