@@ -105,6 +105,12 @@ class Schema(BaseModel):
         u = torch.rand(v.shape, generator=generator, device=v.device)
         return (u * (self.maximum or 1.0) < v).float()
 
+    def means(self, x: Tensor) -> np.ndarray:
+        """The model's x in stored units, float32 and not rounded: for means, which need not be levels."""
+        top = None if self.model_levels is None else self.model_levels - 1
+        factor = 1.0 if top is None or self.maximum is None else self.maximum / top
+        return (x.detach().cpu().float() * factor).numpy()
+
     def restore(self, x: Tensor) -> np.ndarray:
         """Stored values for the model's x: rounded to a level and clipped where the data has levels.
 
@@ -124,6 +130,8 @@ class Schema(BaseModel):
             array = array * (maximum / top)
         elif self.kind == "images" and self.maximum is not None:
             array = np.clip(array, 0, self.maximum)
+        if dtype == np.bool_:
+            array = np.rint(array)
         if np.issubdtype(dtype, np.integer):
             array = np.rint(array)
             limits = np.iinfo(dtype)

@@ -1,0 +1,50 @@
+"""Backstory: variational autoencoders on your own data.
+
+    data = backstory.load("digits")
+    model = backstory.fit(data, latent=16)
+    model.sample(64); model.encode(data); model.log_evidence(data)
+    model.save("runs/digits"); backstory.open("runs/digits")
+
+Names are imported when they are first used, so that `import backstory` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from backstory.data.dataset import Dataset as Dataset
+    from backstory.data.load import load as load
+    from backstory.data.schema import Schema as Schema
+    from backstory.errors import InputError as InputError
+    from backstory.errors import TrainingFailed as TrainingFailed
+    from backstory.model import Model as Model
+    from backstory.model import fit as fit
+    from backstory.model import open as open
+    from backstory.vae import VAE as VAE
+    from backstory.vae import Terms as Terms
+
+_HOME = {
+    "Dataset": "data.dataset",
+    "InputError": "errors",
+    "Model": "model",
+    "Schema": "data.schema",
+    "Terms": "vae",
+    "TrainingFailed": "errors",
+    "VAE": "vae",
+    "fit": "model",
+    "load": "data.load",
+    "open": "model",
+}
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'backstory' has no attribute {name!r}")
+    return getattr(import_module(f"backstory.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOME]

@@ -1,0 +1,277 @@
+"""From the data's schema and a few options to a VAE: the one place that chooses defaults."""
+
+import math
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+
+from backstory.data.schema import Presentation, Schema
+from backstory.distributions import BernoulliHead, CategoricalHead, DiscretisedLogisticHead, GaussianHead
+from backstory.errors import InputError
+from backstory.networks.conv import ConvDecoder, ConvEncoder
+from backstory.networks.mlp import ACTIVATIONS, MLP
+from backstory.priors import PRIORS, Mixture, StandardNormal
+from backstory.vae import VAE
+
+LIKELIHOODS = {
+    "bernoulli": "binary data; grey images are binarised at random, anew at each use",
+    "categorical": "integer levels without an order, up to a few dozen",
+    "logistic": "integer levels in order: a discretised logistic",
+    "gaussian": "one learned σ",
+    "gaussian-fixed": "σ given by --sigma",
+    "gaussian-per-entry": "a learned σ for each pixel or column",
+    "gaussian-predicted": "σ(z) predicted by the decoder",
+}
+NETWORKS = ("mlp", "residual", "plain", "conv", "linear")
+POSTERIORS = ("gaussian", "delta")
+
+
+class ModelOptions(BaseModel):
+    """What a model is made of; `auto` and None leave the choice to the data.
+
+    Attributes:
+        likelihood: one of `LIKELIHOODS`.
+        network: `mlp` (gated), `residual`, `plain`, `conv` or `linear`.
+        hidden: widths of the hidden layers of the fully connected networks.
+        activation: of `plain` and `residual` networks.
+        latent: number of units of z.
+        posterior: `gaussian`, or `delta` for a plain autoencoder.
+        prior: `normal`, or `mixture`, learned with the model or, for a plain autoencoder, fitted afterwards.
+        components: of a mixture prior.
+        sigma: of `gaussian-fixed`: a fraction of the full range for images, of a column's standard
+            deviation for tables and arrays.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    likelihood: str = "auto"
+    network: str = "auto"
+    hidden: tuple[int, ...] | None = None
+    activation: str = "relu"
+    latent: int | None = None
+    posterior: str = "gaussian"
+    prior: str = "normal"
+    components: int = 10
+    sigma: float | None = None
+
+
+Statistics = tuple[Tensor, Tensor]  # location and scale of x
+O = TypeVar("O", bound=BaseModel)
+
+
+def one_of(name: str, value: str, choices: Sequence[str]) -> str:
+    """`value` if it is among the choices; otherwise an InputError that names the nearest one."""
+    if value in choices:
+        return value
+    near = get_close_matches(value, choices, n=1, cutoff=0.0)
+    raise InputError(f"{name} is one of {', '.join(choices)}, got {value!r}; did you mean {near[0]!r}?")
+
+
+def options_from(kind: type[O], values: dict[str, Any]) -> O:
+    """An options record from loose values; InputError on one of the wrong type."""
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise InputError(f"{name}: {first['msg'].lower()}, got {first.get('input')!r}") from None
+
+
+def resolve(schema: Schema, options: ModelOptions) -> tuple[Schema, ModelOptions]:
+    """Decide everything that was left to the data, and how the data is presented to the model."""
+    one_of("likelihood", options.likelihood, ["auto", *LIKELIHOODS])
+    one_of("network", options.network, ["auto", *NETWORKS])
+    one_of("posterior", options.posterior, POSTERIORS)
+    one_of("prior", options.prior, list(PRIORS))
+    one_of("activation", options.activation, list(ACTIVATIONS))
+    for name in ("latent", "components"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"{name} has to be at least 1, got {value}")
+    if options.hidden is not None and min(options.hidden, default=1) < 1:
+        raise InputError(f"hidden widths have to be at least 1, got {options.hidden}")
+    likelihood = options.likelihood if options.likelihood != "auto" else _auto_likelihood(schema)
+    network = options.network if options.network != "auto" else _auto_network(schema)
+    if network == "conv" and schema.kind != "images":
+        raise InputError("network conv needs images; use mlp for tables and arrays")
+    if network == "conv" and min(schema.shape[:2]) < 4:
+        raise InputError(f"network conv needs images of at least 4 × 4, got {schema.shape}; use mlp")
+    resolved = options.model_copy(
+        update={
+            "likelihood": likelihood,
+            "network": network,
+            "hidden": options.hidden if options.hidden is not None else _auto_hidden(schema, network),
+            "latent": options.latent or _auto_latent(schema),
+            "sigma": _sigma(likelihood, options.sigma),
+        }
+    )
+    return schema.model_copy(update={"presentation": _presentation(schema, likelihood)}), resolved
+
+
+def _auto_likelihood(schema: Schema) -> str:
+    if schema.levels is None:
+        return "gaussian" if schema.kind == "images" else "gaussian-per-entry"
+    if schema.levels == 2:
+        return "bernoulli"
+    return "categorical" if schema.levels <= 32 else "logistic"
+
+
+def _auto_network(schema: Schema) -> str:
+    return (
+        "conv" if schema.kind == "images" and schema.numel > 32 * 32 and min(schema.shape[:2]) >= 8 else "mlp"
+    )
+
+
+def _auto_hidden(schema: Schema, network: str) -> tuple[int, ...]:
+    if network in ("linear", "conv"):
+        return ()
+    return (300, 300) if schema.numel > 128 else (128, 128)
+
+
+def _auto_latent(schema: Schema) -> int:
+    if schema.kind == "images":
+        return 16 if schema.numel <= 256 else 40
+    return max(1, min(16, schema.numel // 2))
+
+
+def _sigma(likelihood: str, sigma: float | None) -> float | None:
+    if likelihood != "gaussian-fixed":
+        if sigma is not None:
+            raise InputError(f"sigma belongs to likelihood gaussian-fixed, got likelihood {likelihood}")
+        return None
+    if sigma is None:
+        raise InputError("likelihood gaussian-fixed needs sigma, a fraction of the data's range or deviation")
+    if not (sigma > 0 and math.isfinite(sigma)):
+        raise InputError(f"sigma has to be positive, got {sigma:g}")
+    return sigma
+
+
+def _presentation(schema: Schema, likelihood: str) -> Presentation:
+    if likelihood == "bernoulli":
+        if schema.levels == 2:
+            return "exact"
+        if schema.kind == "images" and schema.maximum is not None:
+            return "binarised"
+        raise InputError(
+            "likelihood bernoulli needs binary data (two values, 0 and a maximum) or images, "
+            f"got {schema.kind} data of type {schema.dtype}; use a gaussian likelihood, or make the data 0 and 1"
+        )
+    if likelihood in ("categorical", "logistic"):
+        if schema.levels is None:
+            raise InputError(
+                f"likelihood {likelihood} needs integer levels, got continuous data of type {schema.dtype}; "
+                "use a gaussian likelihood, or store the data as integers"
+            )
+        return "exact"
+    return "exact" if schema.levels is None else "dequantised"
+
+
+def build(schema: Schema, options: ModelOptions, seed: int = 0, statistics: Statistics | None = None) -> VAE:
+    """The model for resolved options; initial weights depend on `seed` alone, not on the global state.
+
+    Args:
+        schema, options: from `resolve`.
+        statistics: the training data's location and scale, from `data_statistics`; loading sets them later.
+    """
+    shift, scale = statistics or _blank_statistics(schema)
+    assert options.latent is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = _head(schema, options, shift, scale)
+        encoder, decoder = _networks(schema, options, head.features_shape)
+        prior = (
+            Mixture(options.latent, options.components)
+            if options.prior == "mixture"
+            else StandardNormal(options.latent)
+        )
+        return VAE(encoder, decoder, head, prior, options.posterior, shift, scale)
+
+
+def _head(schema: Schema, options: ModelOptions, shift: Tensor, scale: Tensor) -> Any:
+    levels = schema.model_levels
+    match options.likelihood:
+        case "bernoulli":
+            return BernoulliHead(schema.shape)
+        case "categorical":
+            return CategoricalHead(schema.shape, levels or 2)
+        case "logistic":
+            return DiscretisedLogisticHead(schema.shape, levels or 2, shift, scale)
+    sigma = options.likelihood.partition("-")[2] or "learned"
+    unit = scale if schema.kind != "images" else torch.tensor(_full_range(schema))
+    return GaussianHead(schema.shape, sigma, shift, scale, (options.sigma or 1.0) * unit)
+
+
+def _full_range(schema: Schema) -> float:
+    return float(schema.levels - 1) if schema.levels is not None else float(schema.maximum or 1.0)
+
+
+def _networks(
+    schema: Schema, options: ModelOptions, features: tuple[int, ...]
+) -> tuple[nn.Module, nn.Module]:
+    latent, hidden = options.latent or 1, options.hidden or ()
+    if options.network == "conv":
+        return ConvEncoder(schema.shape, (2, latent)), ConvDecoder((latent,), features)
+    block = "gated" if options.network == "mlp" else options.network
+    make: Callable[..., MLP] = MLP
+    return (
+        make(schema.shape, (2, latent), hidden, block, options.activation),
+        make((latent,), features, hidden[::-1], block, options.activation),
+    )
+
+
+def data_statistics(values: np.ndarray, schema: Schema) -> Statistics:
+    """Location and scale of the model's x over the training rows: one of each for images, else per entry.
+
+    The scale is the population standard deviation; a constant entry has scale 1.
+    """
+    axis = None if schema.kind == "images" else 0
+    mean, square = _moments(values, axis)
+    if schema.presentation == "binarised":
+        mean = mean / (schema.maximum or 1.0)
+        square = mean  # x² = x for binary x
+    elif schema.levels is not None and schema.maximum:
+        factor = (schema.levels - 1) / schema.maximum
+        mean, square = mean * factor, square * factor**2
+    std = np.sqrt(np.maximum(square - mean**2, 0))
+    std = np.where(std > 1e-6 * np.maximum(np.abs(mean), 1e-30), std, 1.0)
+    return torch.as_tensor(mean, dtype=torch.float32), torch.as_tensor(std, dtype=torch.float32)
+
+
+def _moments(values: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """First and second moments in double precision, a slice of rows at a time."""
+    total = square = np.zeros(())
+    for start in range(0, len(values), 4096):
+        part = values[start : start + 4096].astype(np.float64)
+        total, square = total + part.sum(axis), square + np.square(part).sum(axis)
+    count = len(values) if axis == 0 else values.size
+    return total / count, square / count
+
+
+def _blank_statistics(schema: Schema) -> Statistics:
+    shape = () if schema.kind == "images" else schema.shape
+    return torch.zeros(shape), torch.ones(shape)
+
+
+def describe(schema: Schema, options: ModelOptions) -> list[str]:
+    """The choices in words, for people to read."""
+    likelihood = options.likelihood
+    if schema.presentation == "binarised":
+        likelihood += " (grey values binarised at random, anew at each use)"
+    elif schema.presentation == "dequantised":
+        likelihood += " (integer levels dequantised with uniform noise)"
+    elif schema.levels is not None and schema.levels > 2:
+        likelihood += f" ({schema.levels} levels)"
+    network = options.network + (f" {'-'.join(map(str, options.hidden))}" if options.hidden else "")
+    posterior = "none: a plain autoencoder" if options.posterior == "delta" else "diagonal gaussian"
+    shape = " × ".join(map(str, schema.shape))
+    return [
+        f"data        {schema.kind}, {shape}, {schema.dtype}",
+        f"likelihood  {likelihood}",
+        f"network     {network}",
+        f"latent      {options.latent} units, prior {options.prior}, posterior {posterior}",
+    ]

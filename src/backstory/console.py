@@ -1,0 +1,67 @@
+"""What people see while they wait: everything goes to standard error, so that output can be piped."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+logger = logging.getLogger("backstory")
+
+
+class Bar(Protocol):
+    """A progress bar that was started with a total."""
+
+    def advance(self, amount: float = 1) -> None: ...
+
+    def describe(self, text: str) -> None: ...
+
+
+class _Silent:
+    def advance(self, amount: float = 1) -> None:
+        pass
+
+    def describe(self, text: str) -> None:
+        pass
+
+
+@contextmanager
+def progress(title: str, total: float, show: bool = True) -> Iterator[Bar]:
+    """A progress bar on standard error; silent where `show` is false."""
+    if not show:
+        yield _Silent()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.fields[title]}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+        task = display.add_task("", total=total, title=title)
+
+        class Live:
+            def advance(self, amount: float = 1) -> None:
+                display.advance(task, amount)
+
+            def describe(self, text: str) -> None:
+                display.update(task, description=text)
+
+        yield Live()
+
+
+def say(text: str, show: bool = True) -> None:
+    """A line for people; goes to the log alone where `show` is false."""
+    logger.info(text)
+    if show:
+        from rich.console import Console
+
+        Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+
+
+def warn(text: str) -> None:
+    """A warning for people, through the log, whose default handler prints on standard error."""
+    logger.warning(text)

@@ -1,0 +1,53 @@
+"""Numbers that tell how a model uses its codes. Nothing here draws or prints."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# A unit whose posterior mean hardly varies over the data carries nothing (Burda et al. 2016, sec. 5).
+ACTIVE_VARIANCE = 0.01
+COLLAPSED_KL = 0.1
+
+
+@dataclass(frozen=True)
+class CodeUse:
+    """How the latent units are used over a set of observations.
+
+    Attributes:
+        kl_per_unit: mean KL(q(z_d|x) ‖ p(z_d)) of each unit, nats; None where it has no closed form.
+        active: for each unit, whether the variance of E[z_d|x] over the data exceeds 0.01.
+    """
+
+    kl_per_unit: Tensor | None
+    active: Tensor
+
+    @property
+    def active_units(self) -> int:
+        return int(self.active.sum())
+
+
+def code_use(means: Tensor, kl_per_unit: Tensor | None) -> CodeUse:
+    """From posterior means (N, D) and the KL of each unit (N, D).
+
+    >>> code_use(torch.tensor([[0.0, 1.0], [0.0, -1.0]]), None).active
+    tensor([False,  True])
+    """
+    variance = means.var(0, unbiased=False)
+    return CodeUse(None if kl_per_unit is None else kl_per_unit.mean(0), variance > ACTIVE_VARIANCE)
+
+
+def collapse_warning(kl: float, active_units: int, latent: int) -> str | None:
+    """A sentence for people when the posterior has collapsed onto the prior; None when it has not."""
+    if active_units > 0 and kl > COLLAPSED_KL:
+        return None
+    return (
+        f"the posterior has collapsed: {active_units} of {latent} latent units are active and the KL is "
+        f"{kl:.3f} nats, so z says nothing about x and the decoder ignores it; "
+        "try a longer --warmup, a smaller --beta, or a weaker likelihood"
+    )
+
+
+def bits_per_dim(log_likelihood: float, entries: int) -> float:
+    """−log₂ p(x) for each entry of a discrete observation, from nats per observation."""
+    return -log_likelihood / (entries * float(torch.log(torch.tensor(2.0, dtype=torch.float64))))

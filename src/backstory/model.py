@@ -1,0 +1,462 @@
+"""What people hold: a trained VAE together with the description of its data.
+
+`Model` speaks in stored values (pixel levels, a table's columns) and prepares them for the network;
+`Model.vae` is the network itself and speaks in the model's units.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backstory import build, checkpoint, console, train
+from backstory.build import ModelOptions, options_from
+from backstory.data.dataset import Dataset
+from backstory.data.load import load
+from backstory.data.schema import Schema
+from backstory.data.splits import Splits, check_for_training, row_hashes, split
+from backstory.diagnostics import bits_per_dim, code_use, collapse_warning
+from backstory.distributions import CodeDistribution, DataDistribution, Delta, DiagonalGaussian
+from backstory.errors import InputError
+from backstory.inference import generate
+from backstory.inference.likelihood import Evidence, importance_sampling
+from backstory.priors import Mixture
+from backstory.train import History, TrainOptions
+from backstory.vae import VAE, Terms
+
+# Rows held at once in the model's units. Part of the definition of a seeded result, not a setting.
+BATCH = 500
+
+Values = np.ndarray | Tensor | Dataset
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Averages over observations; nats per observation. None where a quantity does not exist.
+
+    Attributes:
+        elbo: reconstruction − kl.
+        reconstruction: E_q[log p(x|z)].
+        kl: KL(q(z|x) ‖ p(z)).
+        log_evidence: importance-sampled log p(x).
+        standard_error: Monte Carlo error of log_evidence, over the draws for the same observations.
+        ess: effective sample size, average over observations.
+        bits_per_dim: −log₂ p(x) for each entry, from log_evidence; for discrete data.
+        active_units: latent units whose posterior mean varies over the observations.
+        n: observations.
+        samples: K.
+    """
+
+    elbo: float | None
+    reconstruction: float
+    kl: float | None
+    log_evidence: float | None
+    standard_error: float | None
+    ess: float | None
+    bits_per_dim: float | None
+    active_units: int
+    n: int
+    samples: int
+
+
+class Model:
+    """A trained model: sample, encode, reconstruct, log_evidence, evaluate, save.
+
+    Made by `fit` or `open`. Observations x are given as stored values, (N, *shape), in NumPy arrays,
+    tensors or a `Dataset`; results that are draws of x have the data's own type, means are float32.
+    """
+
+    def __init__(
+        self,
+        vae: VAE,
+        schema: Schema,
+        options: ModelOptions,
+        training: TrainOptions,
+        splits: Splits,
+        row_ids: np.ndarray,
+        validation: float,
+        source: str,
+        summary: dict[str, Any],
+    ):
+        self.vae, self.schema, self.options, self.training = vae, schema, options, training
+        self.splits, self.row_ids, self.validation, self.source = splits, row_ids, validation, source
+        self.summary = summary
+
+    @property
+    def device(self) -> torch.device:
+        return self.vae.shift.device
+
+    # -- the model's own pieces -------------------------------------------------------------------------
+
+    def prior(self) -> CodeDistribution:
+        """p(z)."""
+        return self.vae.prior()
+
+    @torch.no_grad()
+    def encode(self, x: Values, seed: int = 0) -> CodeDistribution:
+        """q(z|x) for each observation: `.mean` and `.std` are (N, D), `.sample(K)` is (K, N, D).
+
+        `seed` matters where x is presented at random (grey values to a Bernoulli model).
+        """
+        parts = [self.vae.encode(batch) for batch in self._batches(x, self._generator(seed))]
+        means = torch.cat([q.mean for q in parts])
+        if isinstance(parts[0], Delta):
+            return Delta(means)
+        return DiagonalGaussian(means, torch.cat([q.std for q in parts]).log())
+
+    @torch.no_grad()
+    def decode(self, z: np.ndarray | Tensor) -> DataDistribution:
+        """p(x|z) for codes (*, D), in the model's units."""
+        codes = torch.as_tensor(z, dtype=torch.float32, device=self.device)
+        if codes.shape[-1] != self.options.latent:
+            raise InputError(
+                f"expected codes with {self.options.latent} units, got shape {tuple(codes.shape)}"
+            )
+        return self.vae.decode(codes)
+
+    def terms(
+        self,
+        x: Values,
+        observed: np.ndarray | Tensor | None = None,
+        samples: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> Terms:
+        """log p(x|z), log p(z), log q(z|x) and z for K = `samples` draws; see `VAE.terms`."""
+        values = _values(x)
+        self.schema.check(values)
+        prepared = self.schema.prepare(torch.as_tensor(values).to(self.device), generator)
+        mask = None if observed is None else torch.as_tensor(observed, device=self.device)
+        return self.vae.terms(prepared, mask, samples, generator)
+
+    # -- use ------------------------------------------------------------------------------------------
+
+    def sample(
+        self, n: int, mean: bool = False, temperature: float = 1.0, seed: int | None = None
+    ) -> np.ndarray:
+        """Draw n observations, z ~ p(z) then x ~ p(x|z), in the data's type; or E[x|z] with `mean`.
+
+        Without a seed each call draws anew. InputError for a plain autoencoder (see `fit_prior`).
+        """
+        generator = self._generator(seed)
+        x = generate.sample(self.vae, n, mean, temperature, generator)
+        return self.schema.means(x) if mean else self.schema.restore(x)
+
+    def reconstruct(self, x: Values, mean: bool = True, seed: int = 0) -> np.ndarray:
+        """E[x|z] at z = E[z|x], float32; or with `mean=False` a draw of z ~ q(z|x), x ~ p(x|z)."""
+        generator = self._generator(seed)
+        parts = [
+            generate.reconstruct(self.vae, batch, mean, generator).cpu()
+            for batch in self._batches(x, generator)
+        ]
+        return self.schema.means(torch.cat(parts)) if mean else self.schema.restore(torch.cat(parts))
+
+    def log_evidence(
+        self, x: Values, samples: int = 1000, seed: int = 0, chunk: int | None = None, progress: bool = False
+    ) -> Evidence:
+        """Importance-sampled log p(x) of each observation, with its standard error and sample size.
+
+        Args:
+            samples: K, the draws for each observation.
+            chunk: pairs of draw and observation decoded at once; changes memory, not the result.
+        """
+        generator, values = self._generator(seed), _values(x)
+        with console.progress("evidence", len(values), progress) as bar:
+            return importance_sampling(
+                self.vae, self._batches(values, generator), samples, generator, chunk, bar.advance
+            )
+
+    def evaluate(
+        self, x: Values, samples: int = 1000, seed: int = 0, chunk: int | None = None, progress: bool = False
+    ) -> Evaluation:
+        """The ELBO, the log-evidence and the use of the codes, averaged over observations."""
+        values = _values(x)
+        means = self.encode(values, seed).mean
+        active = code_use(means, None).active_units
+        if self.vae.is_autoencoder:
+            return self._evaluate_autoencoder(values, active, seed)
+        e = self.log_evidence(values, samples, seed, chunk, progress)
+        log_evidence = float(e.log_evidence.mean())
+        error = float(e.standard_error.square().sum().sqrt() / len(values))
+        return Evaluation(
+            elbo=float(e.elbo.mean()),
+            reconstruction=float(e.reconstruction.mean()),
+            kl=float(e.kl.mean()),
+            log_evidence=log_evidence,
+            standard_error=None if math.isnan(error) else error,
+            ess=float(e.ess.mean()),
+            bits_per_dim=bits_per_dim(log_evidence, self.schema.numel) if self.schema.discrete else None,
+            active_units=active,
+            n=len(values),
+            samples=samples,
+        )
+
+    @torch.no_grad()
+    def _evaluate_autoencoder(self, values: np.ndarray | Tensor, active: int, seed: int) -> Evaluation:
+        generator, total = self._generator(seed), 0.0
+        for x in self._batches(values, generator):
+            total += float(self.vae.terms(x, generator=generator).log_likelihood.double().sum())
+        nothing = dict.fromkeys(("elbo", "kl", "log_evidence", "standard_error", "ess", "bits_per_dim"))
+        return Evaluation(
+            reconstruction=total / len(values), active_units=active, n=len(values), samples=1, **nothing
+        )
+
+    def fit_prior(self, x: Values, components: int = 10, seed: int = 0) -> "Model":
+        """Replace p(z) by a Gaussian mixture fitted to codes of x, drawn from q(z|x); changes this model."""
+        q = self.encode(x, seed)
+        if len(q.mean) < components:
+            raise InputError(
+                f"a mixture of {components} components needs as many observations, got {len(q.mean)}"
+            )
+        codes = q.sample(1, self._generator(seed))[0]
+        prior = Mixture(codes.shape[-1], components).to(self.device)
+        self.vae.prior_module = prior.fit(codes, seed)
+        self.options = self.options.model_copy(update={"prior": "mixture", "components": components})
+        return self
+
+    # -- rows -----------------------------------------------------------------------------------------
+
+    def rows(self, data: Dataset, part: str = "auto") -> np.ndarray:
+        """Indices of the `train`, `validation` or `test` part of `data`, or `all` rows.
+
+        `auto` is the test part where the data has one, else all rows. The parts of the data that the model
+        was trained on are those of its run. InputError where there is no such part.
+        """
+        build.one_of("split", part, ["auto", "train", "validation", "test", "all"])
+        if part == "auto":
+            part = "all" if data.test_rows is None else "test"
+        if part == "all":
+            return np.arange(len(data))
+        index = getattr(self.splits, part) if self.trained_on(data) else None
+        if index is None and part == "test" and data.test_rows is not None:
+            index = data.test_rows
+        if index is None or len(index) == 0:
+            raise InputError(f"{data.source} has no {part} part in this run; use --split all")
+        return np.asarray(index)
+
+    def trained_on(self, data: Dataset) -> bool:
+        """Whether `data` is the very data set that the model was trained from."""
+        return self.summary.get("fingerprint") == fingerprint(row_hashes(data.values))
+
+    def seen(self, values: np.ndarray) -> int:
+        """How many of the rows are among those that the model was trained on."""
+        return int(np.isin(row_hashes(values), self.row_ids).sum())
+
+    # -- storage --------------------------------------------------------------------------------------
+
+    def save(self, run: str | Path, force: bool = False) -> Path:
+        """Write a run folder; InputError if it holds something already and `force` is not given."""
+        checkpoint.prepare_folder(Path(run), force)
+        return self._write(Path(run))
+
+    def _write(self, run: Path) -> Path:
+        from backstory import __version__
+
+        parts = {name: getattr(self.splits, name) for name in ("train", "validation", "test")}
+        config = checkpoint.Config(
+            backstory=__version__,
+            torch=torch.__version__,
+            source=self.source,
+            validation=self.validation,
+            rows={name: len(index) for name, index in parts.items()},
+            summary=self.summary,
+            data=self.schema,
+            model=self.options,
+            training=self.training,
+        )
+        tensors = {name: torch.from_numpy(index) for name, index in parts.items()}
+        tensors["train_row_hashes"] = torch.from_numpy(self.row_ids.view(np.int64))
+        checkpoint.save(run, config, self.vae.state_dict(), tensors)
+        return run
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _generator(self, seed: int | None) -> torch.Generator:
+        generator = torch.Generator(self.device)
+        if seed is None:
+            generator.seed()
+            return generator
+        return generator.manual_seed(seed)
+
+    def _batches(self, x: Values, generator: torch.Generator) -> Iterator[Tensor]:
+        """x in the model's units, a batch at a time."""
+        values = _values(x)
+        self.schema.check(values)
+        for start in range(0, len(values), BATCH):
+            part = torch.as_tensor(values[start : start + BATCH]).to(self.device)
+            yield self.schema.prepare(part, generator)
+
+
+def _values(x: Values) -> np.ndarray | Tensor:
+    return x.values if isinstance(x, Dataset) else x
+
+
+def fingerprint(hashes: np.ndarray) -> str:
+    """One short name for a data set, from the hashes of its rows in order."""
+    return hashlib.blake2b(hashes.tobytes(), digest_size=8).hexdigest()
+
+
+def open(run: str | Path, device: str = "auto") -> Model:  # noqa: A001
+    """Open a run folder. InputError, one sentence, where it is missing, damaged or not a run."""
+    folder = Path(run)
+    config, weights, tensors = checkpoint.load(folder)
+    vae = build.build(config.data, config.model)
+    checkpoint.load_weights(vae, weights, folder)
+    try:
+        splits = Splits(*(tensors[name].numpy() for name in ("train", "validation", "test")))
+        row_ids = tensors["train_row_hashes"].numpy().view(np.uint64)
+    except KeyError as error:
+        raise InputError(f"{folder / checkpoint.SPLITS} is damaged: {error.args[0]} is missing") from None
+    return Model(
+        vae.to(pick_device(device)).eval(),
+        config.data,
+        config.model,
+        config.training,
+        splits,
+        row_ids,
+        config.validation,
+        config.source,
+        config.summary,
+    )
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` is the GPU where there is one; InputError for a device that is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(0, device=device).device
+    except (RuntimeError, AssertionError):
+        raise InputError(f"device {device!r} is not available here; use auto or cpu") from None
+
+
+def fit(
+    data: Any,
+    run: str | Path | None = None,
+    *,
+    validation: float = 0.1,
+    seed: int = 0,
+    device: str = "auto",
+    force: bool = False,
+    progress: bool = True,
+    **options: Any,
+) -> Model:
+    """Train a model on data.
+
+    Args:
+        data: a `Dataset`, or anything that `load` takes.
+        run: folder to write the run to, as it goes; None keeps the model in memory.
+        validation: fraction of the rows kept for choosing; 0 for none.
+        seed: of the split, the initial weights and every draw.
+        device: `auto`, `cpu`, `cuda`, …
+        force: overwrite the run that the folder holds.
+        progress: show a progress bar and what was chosen, on standard error.
+        options: any field of `ModelOptions` (what the model is made of) and `TrainOptions` (how it learns).
+
+    Raises:
+        InputError: for data or options that cannot work; nothing has been written then.
+        TrainingFailed: if the loss stays non-finite.
+    """
+    dataset = data if isinstance(data, Dataset) else load(data)
+    model_options, train_options = _sort_options({**options, "seed": seed})
+    splits = split(dataset, validation, seed)
+    check_for_training(dataset, splits.train)
+    schema, model_options = build.resolve(dataset.schema, model_options)
+    train_options = train.resolve(train_options, len(splits.train))
+    folder = None if run is None else Path(run)
+    if folder is not None:
+        checkpoint.prepare_folder(folder, force)
+
+    values = dataset.values[splits.train]
+    statistics = build.data_statistics(values, schema)
+    vae = build.build(schema, model_options, seed, statistics).to(pick_device(device))
+    for line in build.describe(schema, model_options):
+        console.say(line, progress)
+    trainer = train.Trainer(
+        vae,
+        schema,
+        torch.from_numpy(values),
+        torch.from_numpy(dataset.values[splits.validation]),
+        train_options,
+    )
+    history = _run(trainer, folder, progress)
+    model = Model(
+        vae,
+        schema,
+        model_options,
+        train_options,
+        splits,
+        row_hashes(values),
+        validation,
+        dataset.source,
+        {**_summary(history), "fingerprint": fingerprint(row_hashes(dataset.values))},
+    )
+    if vae.is_autoencoder and model_options.prior == "mixture":
+        model.fit_prior(values, model_options.components, seed)
+    if folder is not None:
+        model._write(folder)
+    _report(history, model, progress)
+    return model
+
+
+def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
+    model_names, train_names = set(ModelOptions.model_fields), set(TrainOptions.model_fields)
+    for name in options:
+        if name not in model_names | train_names:
+            near = get_close_matches(name, model_names | train_names, n=1, cutoff=0.0)[0]
+            raise InputError(f"fit has no option {name!r}; did you mean {near!r}?")
+    return (
+        options_from(ModelOptions, {k: v for k, v in options.items() if k in model_names}),
+        options_from(TrainOptions, {k: v for k, v in options.items() if k in train_names}),
+    )
+
+
+def _run(trainer: train.Trainer, folder: Path | None, show: bool) -> History:
+    total = trainer.epochs * len(trainer.rows)
+    with console.progress("fit", total, show) as bar:
+
+        def on_epoch(metrics: train.Metrics) -> None:
+            if folder is not None:
+                checkpoint.append_metrics(folder, metrics)
+            text = f"epoch {metrics['epoch']}/{trainer.epochs}"
+            for name in ("elbo", "reconstruction", "kl"):
+                text += f"  {name} {metrics.get('validation_' + name, metrics[name]):.2f}"
+            bar.describe(text)
+
+        return trainer.run(on_epoch, bar.advance)
+
+
+def _summary(history: History) -> dict[str, Any]:
+    best = history.epochs[history.best_epoch - 1] if history.epochs else {}
+    names = ("elbo", "reconstruction", "kl", "active_units")
+    return {
+        "epochs": len(history.epochs),
+        "best_epoch": history.best_epoch,
+        "skipped_steps": history.skipped,
+        "stopped": history.stopped,
+        **{name: best.get(f"validation_{name}", best.get(name)) for name in names},
+    }
+
+
+def _report(history: History, model: Model, show: bool) -> None:
+    s = model.summary
+    if history.epochs:
+        where = "validation" if model.validation else "training"
+        console.say(
+            f"{s['stopped']} after {s['epochs']} epochs; weights of epoch {s['best_epoch']}: {where} "
+            f"elbo {s['elbo']:.2f} = reconstruction {s['reconstruction']:.2f} - kl {s['kl']:.2f} nats, "
+            f"{s['active_units']} of {model.options.latent} units active",
+            show,
+        )
+    if history.skipped:
+        console.warn(f"{history.skipped} steps were skipped because the loss or a gradient was not finite")
+    if history.epochs and not model.vae.is_autoencoder:
+        collapsed = collapse_warning(s["kl"], s["active_units"], model.options.latent or 1)
+        if collapsed:
+            console.warn(collapsed)

@@ -1,0 +1,89 @@
+"""Convolutional networks for images of any height and width.
+
+Each stage halves both sides (rounding down) with a 4 × 4 convolution of stride 2; the decoder's transposed
+convolutions undo exactly that, with one more row or column where a side was odd. No stage is added once a
+side would fall below 4, so an 8 × 8 image gets one stage and a 64 × 64 image four.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def sides(height: int, width: int) -> list[tuple[int, int]]:
+    """Heights and widths from the image down to the coarsest feature map.
+
+    >>> sides(28, 20)
+    [(28, 20), (14, 10), (7, 5)]
+    """
+    path = [(height, width)]
+    while min(path[-1]) >= 8 or (min(path[-1]) >= 4 and max(path[-1]) >= 10 and len(path) < 4):
+        path.append((path[-1][0] // 2, path[-1][1] // 2))
+    return path
+
+
+def channels(stages: int, width: int) -> list[int]:
+    """Channels of each stage: doubled from stage to stage, up to 8 · width."""
+    return [width * min(2**stage, 8) for stage in range(stages)]
+
+
+class ConvEncoder(nn.Module):
+    """Images (B, H, W) or (B, H, W, C) to features (B, *outputs).
+
+    >>> ConvEncoder((28, 20), (64,))(torch.zeros(5, 28, 20)).shape
+    torch.Size([5, 64])
+    """
+
+    def __init__(self, inputs: tuple[int, ...], outputs: tuple[int, ...], width: int = 32, hidden: int = 256):
+        super().__init__()
+        self.outputs = outputs
+        path = sides(*inputs[:2])
+        counts = [inputs[2] if len(inputs) == 3 else 1, *channels(len(path) - 1, width)]
+        layers: list[nn.Module] = []
+        for before, after in zip(counts, counts[1:], strict=False):
+            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.SiLU()]
+        layers += [nn.Flatten(), nn.Linear(counts[-1] * math.prod(path[-1]), hidden), nn.SiLU()]
+        self.layers = nn.Sequential(*layers, nn.Linear(hidden, math.prod(outputs)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.unsqueeze(1) if x.dim() == 3 else x.movedim(-1, 1)
+        return self.layers(x).unflatten(1, self.outputs)
+
+
+class ConvDecoder(nn.Module):
+    """Features (B, *inputs) to P parameters per entry of an image, (B, P, H, W) or (B, P, H, W, C).
+
+    >>> ConvDecoder((10,), (2, 28, 20, 3))(torch.zeros(5, 10)).shape
+    torch.Size([5, 2, 28, 20, 3])
+    """
+
+    def __init__(self, inputs: tuple[int, ...], outputs: tuple[int, ...], width: int = 32, hidden: int = 256):
+        super().__init__()
+        self.outputs = outputs
+        path = sides(*outputs[1:3])
+        colours = outputs[3] if len(outputs) == 4 else 1
+        counts = [outputs[0] * colours, *channels(len(path) - 1, width)]
+        start = (counts[-1], *path[-1])
+        layers: list[nn.Module] = [
+            nn.Flatten(),
+            nn.Linear(math.prod(inputs), hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, math.prod(start)),
+            nn.Unflatten(1, start),
+        ]
+        for stage in reversed(range(len(path) - 1)):
+            odd = (path[stage][0] % 2, path[stage][1] % 2)
+            layers += [
+                nn.SiLU(),
+                nn.ConvTranspose2d(
+                    counts[stage + 1], counts[stage], 4, stride=2, padding=1, output_padding=odd
+                ),
+            ]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x: Tensor = self.layers(z)
+        if len(self.outputs) == 4:
+            return x.unflatten(1, (self.outputs[0], self.outputs[3])).movedim(2, -1)
+        return x

@@ -1,0 +1,74 @@
+"""Fully connected networks: plain, gated or residual blocks between arrays of any shape."""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU, "gelu": nn.GELU}
+
+
+class Gated(nn.Module):
+    """h(x) · sigmoid(g(x)) with h and g affine (Dauphin et al. 2017): smooth, and linear where it needs to be."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.both = nn.Linear(inputs, 2 * outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.glu(self.both(x), -1)
+
+
+class Residual(nn.Module):
+    """x + W₂ a(W₁ norm(x)): keeps gradients alive in deep stacks (He et al. 2016)."""
+
+    def __init__(self, width: int, activation: str):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), ACTIVATIONS[activation](), nn.Linear(width, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class MLP(nn.Module):
+    """A fully connected map from arrays of one shape to arrays of another.
+
+    Args:
+        inputs, outputs: shapes of one observation, without the batch axis.
+        hidden: width of each hidden layer; none of them makes the map affine.
+        block: `plain` (affine, activation), `gated` or `residual` (all widths equal).
+        activation: of plain and residual blocks: `relu`, `tanh`, `silu` or `gelu`.
+
+    >>> import torch
+    >>> MLP((8, 8), (2, 8, 8), hidden=(32,))(torch.zeros(5, 8, 8)).shape
+    torch.Size([5, 2, 8, 8])
+    """
+
+    def __init__(
+        self,
+        inputs: tuple[int, ...],
+        outputs: tuple[int, ...],
+        hidden: Sequence[int] = (300, 300),
+        block: str = "gated",
+        activation: str = "relu",
+    ):
+        super().__init__()
+        self.outputs = outputs
+        width, layers = math.prod(inputs), []
+        for index, next_width in enumerate(hidden):
+            layers.append(_layer(width, next_width, block, activation, first=index == 0))
+            width = next_width
+        self.layers = nn.Sequential(*layers, nn.Linear(width, math.prod(outputs)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x.flatten(1)).unflatten(1, self.outputs)
+
+
+def _layer(width: int, next_width: int, block: str, activation: str, first: bool) -> nn.Module:
+    if block == "gated":
+        return Gated(width, next_width)
+    if block == "residual" and not first:
+        return Residual(next_width, activation)
+    return nn.Sequential(nn.Linear(width, next_width), ACTIVATIONS[activation]())
