@@ -29,7 +29,15 @@ def soft_clamp(raw: Tensor, low: float, high: float) -> Tensor:
 
     Used for every log standard deviation: neither an overflow nor a dead gradient can occur.
     """
-    return low + F.softplus(raw - low) - F.softplus(raw - high)
+    below = low + F.softplus(raw - low) - F.softplus(raw - high)
+    above = high + F.softplus(low - raw) - F.softplus(high - raw)  # the same, without cancellation above
+    return torch.where(raw < (low + high) / 2, below, above)
+
+
+def soft_clamp_inverse(value: Tensor, low: float, high: float) -> Tensor:
+    """The `raw` whose soft clamp is `value`, or the nearest value within the bounds."""
+    value = value.clamp(low + 1e-3, high - 1e-3)
+    return low + torch.log(torch.expm1(value - low)) - torch.log1p(-torch.exp(value - high))
 
 
 def randn(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -176,6 +184,11 @@ class DataDistribution(Protocol):
     def sample(self, generator: torch.Generator | None = None) -> Tensor: ...
 
 
+def fill_unobserved(x: Tensor, observed: Tensor | None) -> Tensor:
+    """Zero in place of what was not observed, which may be NaN: 0 · NaN would reach the gradient."""
+    return x if observed is None else torch.where(observed, x, 0.0)
+
+
 def sum_observed(log_prob: Tensor, observed: Tensor | None, event_dims: int) -> Tensor:
     """Sum over the entries of an observation, those that were observed alone if a mask is given."""
     if observed is not None:
@@ -195,6 +208,7 @@ class Bernoulli:
         return torch.sigmoid(self.logits)
 
     def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        x = fill_unobserved(x, observed)
         return sum_observed(x * self.logits - F.softplus(self.logits), observed, self.event_dims)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
@@ -215,7 +229,7 @@ class Gaussian:
         return self.log_std.exp().expand_as(self.mean)
 
     def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
-        y = (x - self.mean) * torch.exp(-self.log_std)
+        y = (fill_unobserved(x, observed) - self.mean) * torch.exp(-self.log_std)
         return sum_observed(-0.5 * (y.square() + LOG_2PI) - self.log_std, observed, self.event_dims)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
@@ -247,8 +261,7 @@ class Categorical:
     def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         axis = self._log_probs.dim() + self._axis
         batch = self.logits.shape[:axis]
-        if observed is not None:  # an unobserved entry may hold anything, NaN too
-            x = torch.where(observed, x, 0.0)
+        x = fill_unobserved(x, observed)
         index = x.long().expand(*batch, *x.shape[x.dim() - self.event_dims :]).unsqueeze(axis)
         return sum_observed(self._log_probs.gather(axis, index).squeeze(axis), observed, self.event_dims)
 
@@ -283,7 +296,7 @@ class DiscretisedLogistic:
 
     def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         inverse = torch.exp(-self.log_scale)
-        upper = (x + 0.5 - self.location) * inverse
+        upper = (fill_unobserved(x, observed) + 0.5 - self.location) * inverse
         lower = upper - inverse
         # log(F(upper) − F(lower)) without cancellation, for a cell of width w = 1 / scale:
         # F(u) − F(l) = (1 − e^{−w}) · sigmoid(u) · sigmoid(−l)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backstory.distributions import DiagonalGaussian, GaussianMixture, soft_clamp
+from backstory.distributions import DiagonalGaussian, GaussianMixture, soft_clamp, soft_clamp_inverse
 
 
 class StandardNormal(nn.Module):
@@ -53,8 +53,8 @@ class Mixture(nn.Module):
         em.fit(codes.detach().cpu().double().numpy())
         self.logits.copy_(torch.from_numpy(np.log(em.weights_)))
         self.means.copy_(torch.from_numpy(em.means_))
-        # The inverse of the soft clamp, exact to float precision well inside its bounds
-        self.log_stds.copy_(torch.from_numpy(0.5 * np.log(em.covariances_)))
+        log_stds = torch.from_numpy(0.5 * np.log(em.covariances_))
+        self.log_stds.copy_(soft_clamp_inverse(log_stds, self.LOW, self.HIGH))
         return self
 
 
