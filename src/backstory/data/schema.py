@@ -32,9 +32,10 @@ class Schema(BaseModel):
         shape: shape of one observation as it is stored.
         dtype: NumPy name of the stored type, such as `uint8`.
         levels: number of levels of discrete data, None for continuous data.
-        maximum: stored value of the top level, or of full brightness in float images; None where there is none.
+        maximum: stored value of the top level, or of full brightness in float images; None without one.
         columns: names of a table's columns.
         header: whether the file that the table came from names its columns.
+        integer_columns: names of the table's columns that hold whole numbers, and are written as such.
         presentation: what the model's x is, see the module's text.
     """
 
@@ -47,6 +48,7 @@ class Schema(BaseModel):
     maximum: float | None = None
     columns: tuple[str, ...] | None = None
     header: bool = True
+    integer_columns: tuple[str, ...] = ()
     presentation: Presentation = "exact"
 
     @property
@@ -132,6 +134,10 @@ class Schema(BaseModel):
             array = np.clip(array, 0, self.maximum)
         if dtype == np.bool_:
             array = np.rint(array)
+        if self.columns is not None and self.integer_columns:
+            whole = [self.columns.index(name) for name in self.integer_columns]
+            array = array.copy()  # the values may still be the tensor's own memory
+            array[..., whole] = np.rint(array[..., whole])
         if np.issubdtype(dtype, np.integer):
             array = np.rint(array)
             limits = np.iinfo(dtype)

@@ -1,0 +1,247 @@
+"""Array files: which format a name means, and NumPy's and IDX files in both directions. Pickles are refused.
+
+IDX is the format of the MNIST files: two zero bytes, the type, the number of dimensions, each dimension as a
+big-endian 32-bit number, then the values, big-endian.
+"""
+
+import csv
+import gzip
+import io
+import math
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from backstory.data.arrays import from_array
+from backstory.data.checks import listed
+from backstory.data.dataset import Dataset
+from backstory.errors import InputError
+
+IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
+
+_IDX_NAME = re.compile(r"(\.idx|idx\d-\w+)$")
+_IDX_PART = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx\d-ubyte(\.gz)?")
+_DATA_NAMES = ("x", "data", "images", "values", "train", "x_train", "train_images")
+_LABEL_NAMES = ("y", "labels", "label", "y_train", "train_labels")
+
+
+def format_of(path: Path) -> str:
+    """The format that a name's ending means, without `.gz`: `npy`, `idx`, `csv`, …; empty for no ending.
+
+    >>> format_of(Path("runs/samples.csv.gz")), format_of(Path("train-images-idx3-ubyte.gz"))
+    ('csv', 'idx')
+    """
+    name = path.name.lower().removesuffix(".gz")
+    if _IDX_NAME.search(name):
+        return "idx"
+    return Path(name).suffix.removeprefix(".")
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Turns what damaged, truncated and foreign files raise into one sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"expected {what} in UTF-8 text, got other bytes in {path}; save it again as UTF-8"
+        ) from error
+    except (OSError, EOFError, ValueError, MemoryError, zlib.error, zipfile.BadZipFile, csv.Error) as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise InputError(
+                f"cannot read {path}: {error.strerror}; check the path and its rights"
+            ) from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise InputError(
+            f"cannot read {path} as {what} ({reason}); check that the file is complete and of this kind"
+        ) from error
+
+
+@contextmanager
+def open_binary(path: Path) -> Iterator[BinaryIO]:
+    """The file's bytes, uncompressed and seekable."""
+    if path.suffix.lower() == ".gz":
+        yield io.BytesIO(gzip.decompress(path.read_bytes()))
+    else:
+        with path.open("rb") as handle:
+            yield handle
+
+
+def load_numpy(path: Path) -> Dataset:
+    """The Dataset of a `.npy` or `.npz` file.
+
+    Of several arrays in an `.npz` the one called x, data, images, values or train is taken; `y` or `labels`
+    of the same length are kept as labels; `x_train` with `x_test` (Keras) are the training and test part.
+
+    Raises:
+        InputError: no numeric array, a choice that cannot be made, pickled objects, or a damaged file.
+    """
+    with reading(path, "a NumPy file"), open_binary(path) as handle:
+        try:
+            loaded = np.load(handle, allow_pickle=False)
+            arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else None
+        except ValueError as error:
+            if "pickle" not in str(error).lower():
+                raise
+            raise InputError(
+                f"expected an array of numbers in {path}, got pickled Python objects or another kind "
+                "of file, which are never opened; save a numeric array with numpy.save"
+            ) from error
+    if arrays is None:
+        return from_array(loaded, str(path))
+    return _choose(arrays, path)
+
+
+def _choose(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
+    by_name = {name.lower(): array for name, array in arrays.items()}
+    if "x_train" in by_name and "x_test" in by_name:
+        labels = (by_name.get("y_train"), by_name.get("y_test"))
+        return _two_parts((by_name["x_train"], by_name["x_test"]), labels, str(path))
+    candidates = [name for name in arrays if name.lower() not in _LABEL_NAMES] or list(arrays)
+    if len(candidates) > 1:
+        candidates = [name for name in candidates if name.lower() in _DATA_NAMES]
+    if len(candidates) != 1:
+        raise InputError(
+            f"expected one array in {path}, or one of several called 'x', got "
+            f"{listed(list(arrays)) or 'none'}; save the observations as 'x'"
+        )
+    values = arrays[candidates[0]]
+    others = [array for name, array in arrays.items() if name.lower() in _LABEL_NAMES]
+    matching = (
+        array for array in others if values.ndim and array.shape in ((len(values),), (len(values), 1))
+    )
+    label = next(matching, None)
+    return from_array(values, str(path), labels=None if label is None else label.reshape(-1))
+
+
+def load_idx(path: Path) -> Dataset:
+    """The Dataset of one IDX file, which has no test part.
+
+    Raises:
+        InputError: see `read_idx`; or the file holds labels, not observations.
+    """
+    return from_array(read_idx(path), str(path))
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array of an IDX file, plain or `.gz`, in native byte order.
+
+    Raises:
+        InputError: another magic number, or fewer or more bytes than the header says.
+    """
+    with reading(path, "an IDX file"), open_binary(path) as handle:
+        content = handle.read()
+    start = 4 + 4 * content[3] if len(content) > 3 else 4
+    if content[:2] != b"\0\0" or len(content) < start or content[2] not in IDX_TYPES:
+        raise InputError(
+            f"expected an IDX file (beginning with 00 00, a type and a number of dimensions) in {path}, "
+            f"got {content[:4].hex(' ') or 'an empty file'}; check that it is the right file"
+        )
+    dtype = np.dtype(IDX_TYPES[content[2]]).newbyteorder(">")
+    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4))
+    expected = start + math.prod(shape) * dtype.itemsize
+    if len(content) != expected:
+        raise InputError(
+            f"expected {expected} bytes for the shape {shape} in {path}, got {len(content)}; "
+            "the file is truncated or damaged, get it again"
+        )
+    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def write_idx(handle: BinaryIO, values: np.ndarray) -> None:
+    """Writes an array in the IDX format; booleans as bytes.
+
+    Raises:
+        InputError: IDX has no such type.
+    """
+    dtype = np.dtype(np.uint8) if values.dtype == bool else values.dtype
+    code = next((c for c, name in IDX_TYPES.items() if np.dtype(name) == dtype), None)
+    if code is None:
+        raise InputError(
+            f"expected values of type uint8, int8, int16, int32, float32 or float64 for an IDX file, "
+            f"got {dtype}; write .npy"
+        )
+    handle.write(bytes([0, 0, code, values.ndim]))
+    handle.write(np.asarray(values.shape, ">u4").tobytes())
+    handle.write(np.ascontiguousarray(values, dtype.newbyteorder(">")).tobytes())
+
+
+def write_npz(handle: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays by name, as numpy.savez; in memory first, as a zip cannot be closed on a full disk."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            # A fixed date: the same values give the same bytes.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(cast(BinaryIO, member), np.asarray(array), allow_pickle=False)
+    handle.write(buffer.getbuffer())
+
+
+def idx_parts(folder: Path) -> dict[tuple[str, str], Path]:
+    """The MNIST-style files of a folder by part (train, test) and content (images, labels)."""
+    parts: dict[tuple[str, str], Path] = {}
+    with reading(folder, "a folder"):
+        paths = sorted(folder.iterdir())
+    for path in paths:
+        if match := _IDX_PART.fullmatch(path.name):
+            part = "train" if match[1] == "train" else "test"
+            parts.setdefault((part, match[2]), path)  # sorted: plain before .gz
+    return parts
+
+
+def load_idx_folder(folder: Path) -> Dataset:
+    """The Dataset of a folder of MNIST-style files: training rows, then test rows; labels if there.
+
+    Raises:
+        InputError: no training images, parts of different shape, labels of another number, damaged files.
+    """
+    parts = idx_parts(folder)
+    if ("train", "images") not in parts:
+        raise InputError(
+            f"expected train-images-idx3-ubyte in {folder}, got only "
+            f"{listed([p.name for p in parts.values()])}; add the training images, or give one file instead"
+        )
+    read = {key: read_idx(path) for key, path in parts.items()}
+    train, test = read["train", "images"], read.get(("test", "images"))
+    if test is None:
+        return from_array(
+            train, str(folder), labels=_labels(train, read.get(("train", "labels")), str(folder))
+        )
+    labels = (read.get(("train", "labels")), read.get(("test", "labels")))
+    return _two_parts((train, test), labels, str(folder))
+
+
+def _two_parts(
+    images: tuple[np.ndarray, np.ndarray], labels: tuple[np.ndarray | None, np.ndarray | None], source: str
+) -> Dataset:
+    train, test = images
+    if train.shape[1:] != test.shape[1:]:
+        raise InputError(
+            f"expected training and test observations of one shape in {source}, "
+            f"got {train.shape[1:]} and {test.shape[1:]}; use one of the two files"
+        )
+    checked = [_labels(part, label, source) for part, label in zip(images, labels, strict=True)]
+    complete = [label for label in checked if label is not None]
+    return from_array(
+        np.concatenate(images),
+        source,
+        labels=np.concatenate(complete) if len(complete) == 2 else None,
+        test_rows=np.arange(len(train), len(train) + len(test)),
+    )
+
+
+def _labels(images: np.ndarray, labels: np.ndarray | None, source: str) -> np.ndarray | None:
+    if labels is not None and labels.size != len(images):
+        raise InputError(
+            f"expected as many labels as images in {source}, got {labels.size} labels "
+            f"for {len(images)} images; check that the files belong together"
+        )
+    return None if labels is None else labels.reshape(-1)

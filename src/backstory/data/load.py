@@ -1,0 +1,124 @@
+"""One way in: a name, a path, an array, a tensor or a frame to a Dataset."""
+
+import difflib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from backstory.data.arrays import from_array
+from backstory.data.dataset import Dataset
+from backstory.data.files import format_of, idx_parts, load_idx, load_idx_folder, load_numpy, reading
+from backstory.data.images import SUFFIXES, load_images
+from backstory.data.tables import SEPARATORS, from_frame, load_csv, load_parquet
+from backstory.errors import InputError
+
+Source = str | os.PathLike[str] | np.ndarray | torch.Tensor | pd.DataFrame
+
+_DIGITS_TEST_ROWS = 360
+_ACCEPTED = (
+    ".npy, .npz, .csv, .tsv, .parquet or IDX (each also .gz), an image, or a folder of images or IDX files"
+)
+
+
+def load(source: Source, resize: int | tuple[int, int] | None = None) -> Dataset:
+    """Data of any kind as one record.
+
+    Args:
+        source: the name of an embedded data set (`"digits"`); the path of a `.npy`, `.npz`, `.csv`, `.tsv`,
+            `.parquet` or IDX file (each also `.gz`), of an image, of a folder of images or of MNIST-style IDX
+            files; a NumPy array or torch tensor with observations along the first axis; or a pandas frame.
+        resize: (height, width), or one number for both, that image files are brought to.
+
+    Raises:
+        InputError: the data cannot be read or is not numeric, with what was expected, what came, what to do.
+
+    >>> data = load("digits")
+    >>> len(data), data.schema.shape, data.schema.levels, len(data.test_rows)
+    (1797, (8, 8), 17, 360)
+    """
+    size = _size(resize)
+    path = _path(source)
+    if path is not None and _holds_images(path):
+        return load_images(path, size)
+    if size is not None:
+        raise InputError(
+            "expected a folder of images or an image for --resize, got data of another kind; "
+            "leave --resize out"
+        )
+    return _load_memory(source) if path is None else _load_file(path)
+
+
+def _size(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if resize is None:
+        return None
+    size = (resize, resize) if isinstance(resize, int) else tuple(resize)
+    if len(size) != 2 or min(size) < 1:
+        raise InputError(
+            f"expected a size of one or two positive numbers for --resize, got {resize}; give 64, for example"
+        )
+    return size[0], size[1]
+
+
+def _path(source: Source) -> Path | None:
+    """The path of a source that is neither in memory nor embedded."""
+    if not isinstance(source, str | os.PathLike) or source in EMBEDDED:
+        return None
+    path = Path(source).expanduser()
+    with reading(path, "a data set"):
+        if path.exists():
+            return path
+    near = difflib.get_close_matches(str(path), EMBEDDED, n=1)
+    advice = f"did you mean {near[0]!r}?" if near else f"give {_ACCEPTED}, or the embedded set 'digits'"
+    raise InputError(f"expected a data set, got {str(path)!r}, which does not exist; {advice}")
+
+
+def _holds_images(path: Path) -> bool:
+    return not idx_parts(path) if path.is_dir() else format_of(path) in SUFFIXES
+
+
+def _load_file(path: Path) -> Dataset:
+    form = format_of(path)
+    if path.is_dir():
+        return load_idx_folder(path)
+    if form in SEPARATORS:
+        return load_csv(path, SEPARATORS[form])
+    if form in ("npy", "npz"):
+        return load_numpy(path)
+    if form == "idx":
+        return load_idx(path)
+    if form == "parquet":
+        return load_parquet(path)
+    raise InputError(f"expected {_ACCEPTED}, got {str(path)!r}; convert it to one of these")
+
+
+def _load_memory(source: Source) -> Dataset:
+    if isinstance(source, pd.DataFrame):
+        return from_frame(source)
+    if isinstance(source, torch.Tensor):
+        tensor = source.detach().cpu()
+        return from_array((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(), "tensor")
+    if isinstance(source, np.ndarray):
+        return from_array(source)
+    if isinstance(source, str):
+        return EMBEDDED[source]()
+    raise InputError(
+        "expected the name of an embedded data set, a path, an array, a tensor or a data frame, "
+        f"got {type(source).__name__}; convert it with numpy.asarray"
+    )
+
+
+def _digits() -> Dataset:
+    from sklearn.datasets import load_digits  # slow to import, and seldom needed
+
+    digits = load_digits()
+    test = np.random.default_rng(0).permutation(len(digits.images))[:_DIGITS_TEST_ROWS]
+    return from_array(
+        digits.images.astype(np.uint8), "digits", labels=digits.target, test_rows=np.sort(test), maximum=16
+    )
+
+
+EMBEDDED: dict[str, Callable[[], Dataset]] = {"digits": _digits}

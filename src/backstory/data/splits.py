@@ -1,0 +1,148 @@
+"""Which rows are for training, which choose among models, which are kept for the last word.
+
+Also what the training rows have to be, and how a row is recognised when it comes again.
+"""
+
+import difflib
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from backstory.data.checks import listed, place
+from backstory.data.dataset import Dataset
+from backstory.errors import InputError
+
+Part = Literal["train", "validation", "test", "all"]
+
+_PARTS = ("train", "validation", "test", "all")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Row numbers of the three parts, disjoint, each sorted, of int64; validation and test may be empty."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def split(dataset: Dataset, validation: float = 0.1, seed: int = 0) -> Splits:
+    """Divides the rows: the data's own test part is the test part, a random part of the rest is validation.
+
+    Args:
+        dataset: the data.
+        validation: fraction of the rows that are not test rows, in [0, 1); at least one row unless 0.
+        seed: of the choice; the same seed and number of rows give the same split.
+
+    Raises:
+        InputError: a fraction outside [0, 1), or fewer than two rows left for training.
+
+    >>> from backstory.data.arrays import from_array
+    >>> parts = split(from_array(np.zeros((10, 2))), validation=0.2)
+    >>> len(parts.train), len(parts.validation), len(parts.test)
+    (8, 2, 0)
+    """
+    if not 0 <= validation < 1:
+        raise InputError(
+            f"expected a fraction from 0 to below 1 for --validation, got {validation:g}; "
+            "give 0.1, or 0 for none"
+        )
+    test = np.asarray([] if dataset.test_rows is None else dataset.test_rows, dtype=np.int64)
+    rest = np.setdiff1d(np.arange(len(dataset)), test)
+    count = max(1, round(validation * len(rest))) if validation > 0 else 0
+    if len(rest) - count < 2:
+        left = max(0, len(rest) - count)
+        raise InputError(
+            f"expected at least two rows for training, got {'one row' if left == 1 else 'none'} "
+            f"({len(dataset)} in {dataset.source}, {count} for validation, {len(test)} for testing); "
+            "give more data or a smaller --validation"
+        )
+    shuffled = np.random.default_rng(seed).permutation(rest)
+    return Splits(train=np.sort(shuffled[count:]), validation=np.sort(shuffled[:count]), test=np.sort(test))
+
+
+def rows(dataset: Dataset, part: Part | str, splits: Splits) -> np.ndarray:
+    """Sorted row numbers of a part of the data.
+
+    Raises:
+        InputError: the data has no such part, or there is none of this name.
+    """
+    if part not in _PARTS:
+        near = difflib.get_close_matches(part, _PARTS, n=1, cutoff=0.3)
+        raise InputError(
+            f"expected train, validation, test or all for --split, got {part!r}; "
+            + (f"did you mean {near[0]!r}?" if near else "give one of these")
+        )
+    if part == "all":
+        return np.arange(len(dataset))
+    chosen: np.ndarray = getattr(splits, part)
+    if not len(chosen):
+        raise InputError(f"expected a {part} part in {dataset.source}, got data without one; use --split all")
+    return chosen
+
+
+def row_hashes(values: np.ndarray) -> np.ndarray:
+    """A 64-bit number per row, (N,) of uint64: equal rows of one type have equal numbers.
+
+    The number depends on the bytes only, so the same file gives the same numbers in every process; that any
+    two different rows among 100,000 share one has a probability below 1e-9.
+    """
+    size = int(np.prod(values.shape[1:])) * values.itemsize
+    content = memoryview(np.ascontiguousarray(values)).cast("B")
+    digests = [
+        hashlib.blake2b(content[i * size : (i + 1) * size], digest_size=8).digest()
+        for i in range(len(values))
+    ]
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+
+def check_for_training(dataset: Dataset, rows: np.ndarray) -> None:
+    """Raise InputError unless the given rows can be trained on.
+
+    Refused are fewer than two rows, missing cells, and constant columns of tables and of two-dimensional
+    continuous arrays, whose density would have no bound. Constant pixels of images and constant columns of
+    discrete arrays are fine.
+    """
+    if len(rows) < 2:
+        raise InputError(
+            f"training needs at least two rows, got {_count(len(rows), 'row')} from {dataset.source}; "
+            "give more data, or a smaller part of it for validation"
+        )
+    _check_complete(dataset, rows)
+    schema = dataset.schema
+    if schema.kind == "table" or (
+        schema.kind == "array" and len(schema.shape) == 1 and schema.levels is None
+    ):
+        _check_varying(dataset, rows)
+
+
+def _check_complete(dataset: Dataset, rows: np.ndarray) -> None:
+    if dataset.observed is None:
+        return
+    missing = np.argwhere(~dataset.observed[rows])
+    if not len(missing):
+        return
+    first = (int(rows[missing[0, 0]]), *missing[0, 1:])
+    total = len(rows) * dataset.schema.numel
+    raise InputError(
+        f"training needs complete data, got {dataset.source} with {len(missing)} of {total} cells empty "
+        f"(the first in {place(first, dataset.schema.columns)}); drop the rows or columns, or fill the cells"
+    )
+
+
+def _check_varying(dataset: Dataset, rows: np.ndarray) -> None:
+    values = dataset.values[rows]
+    constant = np.flatnonzero(values.min(axis=0) == values.max(axis=0))
+    if len(constant):
+        columns = dataset.schema.columns or [f"column {j + 1}" for j in range(values.shape[1])]
+        raise InputError(
+            f"expected columns that vary over the {len(rows)} training rows of {dataset.source}, "
+            f"got {_count(len(constant), 'constant column')} "
+            f"({listed([columns[j] for j in constant])}); remove what is constant"
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
