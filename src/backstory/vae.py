@@ -13,6 +13,7 @@ Axes are (K, B) throughout: K draws of z for each of B observations. Units are n
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from backstory.distributions import (
     DataDistribution,
     Delta,
     DiagonalGaussian,
+    Posterior,
     kl_per_unit,
     soft_clamp,
 )
@@ -42,7 +44,7 @@ class Terms:
 
     log_likelihood: Tensor
     z: Tensor
-    posterior: CodeDistribution
+    posterior: Posterior
     prior: CodeDistribution
 
     @property
@@ -108,6 +110,12 @@ class VAE(nn.Module):
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
 
     @property
+    def features_shape(self) -> tuple[int, ...]:
+        """Shape of the decoder's output for one z."""
+        shape: Any = self.head.features_shape
+        return tuple(shape)
+
+    @property
     def is_autoencoder(self) -> bool:
         """Whether q(z|x) is a point, so that there is no distribution of z and no evidence."""
         return self.posterior == "delta"
@@ -117,7 +125,7 @@ class VAE(nn.Module):
         distribution: CodeDistribution = self.prior_module()
         return distribution
 
-    def encode(self, x: Tensor, observed: Tensor | None = None) -> CodeDistribution:
+    def encode(self, x: Tensor, observed: Tensor | None = None) -> Posterior:
         """q(z|x) for x of shape (B, *shape); entries that were not observed are taken as average ones."""
         y = (x - self.shift) / self.scale
         if observed is not None:
@@ -135,7 +143,7 @@ class VAE(nn.Module):
     def decode(self, z: Tensor) -> DataDistribution:
         """p(x|z) for z of shape (*, D), one distribution for each."""
         features = self.decoder(z.reshape(-1, z.shape[-1]))
-        distribution: DataDistribution = self.head(features.unflatten(0, z.shape[:-1]))
+        distribution: DataDistribution = self.head(features.reshape(*z.shape[:-1], *features.shape[1:]))
         return distribution
 
     def terms(
@@ -156,8 +164,6 @@ class VAE(nn.Module):
         posterior = self.encode(x, observed)
         return self.terms_at(x, posterior, posterior.sample(samples, generator), observed)
 
-    def terms_at(
-        self, x: Tensor, posterior: CodeDistribution, z: Tensor, observed: Tensor | None = None
-    ) -> Terms:
+    def terms_at(self, x: Tensor, posterior: Posterior, z: Tensor, observed: Tensor | None = None) -> Terms:
         """The terms at given codes z, (K, B, D)."""
         return Terms(self.decode(z).log_prob(x, observed), z, posterior, self.prior())
