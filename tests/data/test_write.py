@@ -236,6 +236,21 @@ def test_folder_is_not_replaced_by_a_file(refusal, tmp_path) -> None:
     assert left(tmp_path) == ["a.npy", "thesis.tex"]
 
 
+def test_current_folder_and_root(refusal, tmp_path, monkeypatch) -> None:
+    values, schema = IMAGES["faces"], load(IMAGES["faces"]).schema
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write(".", values, schema)
+    assert len(left(tmp_path / "here")) == 5
+    assert "--force" in refusal(write, ".", values, schema)
+
+    def attempt() -> None:
+        with atomic_path("/"):
+            raise AssertionError("the block must not run")
+
+    assert "--force" in refusal(attempt)
+
+
 def test_parents_are_made(tmp_path) -> None:
     path = write(tmp_path / "new" / "deep" / "a.npy", IMAGES["faces"], load(IMAGES["faces"]).schema)
     assert path.exists()

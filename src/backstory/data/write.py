@@ -109,7 +109,8 @@ def atomic_path(path: str | os.PathLike[str], force: bool = False) -> Iterator[P
         InputError: `path` exists and `force` is false, or it cannot be written to (full disk, no rights).
     """
     path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(4)}-{path.name}")
+    whole = Path(os.path.abspath(path))  # "." and ".." have names, too
+    temporary = whole.parent / f".{secrets.token_hex(4)}-{whole.name}"
     made: list[Path] = []
     try:
         with _writing(path):
@@ -117,10 +118,10 @@ def atomic_path(path: str | os.PathLike[str], force: bool = False) -> Iterator[P
                 raise InputError(
                     f"expected a new file or folder, got {path}, which exists; use --force to replace it"
                 )
-            made = [parent for parent in path.parents if not parent.exists()]
-            path.parent.mkdir(parents=True, exist_ok=True)
+            made = [parent for parent in whole.parents if not parent.exists()]
+            whole.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            _replace(temporary, path)
+            _replace(temporary, whole)
     except BaseException:
         _remove(temporary)
         with suppress(OSError):
