@@ -240,9 +240,9 @@ def test_current_folder_and_root(refusal, tmp_path, monkeypatch) -> None:
     values, schema = IMAGES["faces"], load(IMAGES["faces"]).schema
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    write(".", values, schema)
-    assert len(left(tmp_path / "here")) == 5
-    assert "--force" in refusal(write, ".", values, schema)
+    for path in (".", tmp_path / "here", "../here"):
+        assert "the current one" in refusal(write, path, values, schema, force=True)
+    assert left(tmp_path) == ["here"]
 
     def attempt() -> None:
         with atomic_path("/"):

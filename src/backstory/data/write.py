@@ -114,6 +114,10 @@ def atomic_path(path: str | os.PathLike[str], force: bool = False) -> Iterator[P
     made: list[Path] = []
     try:
         with _writing(path):
+            if whole == Path.cwd():  # the shell would be left in a folder that is no more
+                raise InputError(
+                    f"expected a new file or folder, got {path}, the current one; give it a name"
+                )
             if _occupied(path) and not force:
                 raise InputError(
                     f"expected a new file or folder, got {path}, which exists; use --force to replace it"
