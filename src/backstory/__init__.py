@@ -37,7 +37,7 @@ _HOME = {
     "load": "data.load",
     "open": "model",
 }
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -118,7 +118,7 @@ def _auto_likelihood(schema: Schema) -> str:
         return "gaussian" if schema.kind == "images" else "gaussian-per-entry"
     if schema.levels == 2:
         return "bernoulli"
-    return "categorical" if schema.levels <= 32 else "logistic"
+    return "logistic"
 
 
 def _auto_network(schema: Schema) -> str:
@@ -137,6 +137,11 @@ def _auto_latent(schema: Schema) -> int:
     if schema.kind == "images":
         return 16 if schema.numel <= 256 else 40
     return max(1, min(16, schema.numel // 2))
+
+
+def default_learning_rate(options: ModelOptions) -> float:
+    """The highest learning rate: an affine model has a well-conditioned optimum and takes large steps."""
+    return 1e-2 if options.network == "linear" else 2e-3
 
 
 def _sigma(likelihood: str, sigma: float | None) -> float | None:
@@ -159,7 +164,7 @@ def _presentation(schema: Schema, likelihood: str) -> Presentation:
             return "binarised"
         raise InputError(
             "likelihood bernoulli needs binary data (two values, 0 and a maximum) or images, "
-            f"got {schema.kind} data of type {schema.dtype}; use a gaussian likelihood, or make the data 0 and 1"
+            f"got {schema.kind} data of type {schema.dtype}; use a gaussian one, or make the data 0 and 1"
         )
     if likelihood in ("categorical", "logistic"):
         if schema.levels is None:

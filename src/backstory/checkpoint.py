@@ -63,7 +63,7 @@ def save(run: Path, config: Config, weights: dict[str, Tensor], splits: dict[str
 
 
 def load(run: Path) -> tuple[Config, dict[str, Tensor], dict[str, Tensor]]:
-    """Config, weights and splits of a run; InputError, one sentence, where something is missing or damaged."""
+    """Config, weights and splits of a run; InputError where something is missing or damaged."""
     if not run.is_dir():
         raise InputError(f"no run at {run}: expected a folder made by backstory fit")
     return load_config(run), _tensors(run / WEIGHTS), _tensors(run / SPLITS)

@@ -63,6 +63,14 @@ class CodeDistribution(Protocol):
     def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor: ...
 
 
+class Posterior(CodeDistribution, Protocol):
+    """What a q(z|x) answers besides: it moves noise to draws, and gives the distributions of some rows."""
+
+    def transport(self, noise: Tensor) -> Tensor: ...
+
+    def select(self, rows: slice) -> "Posterior": ...
+
+
 @dataclass(frozen=True)
 class DiagonalGaussian:
     """N(mean, diag(exp(log_std)²)) over the last axis.
@@ -287,7 +295,7 @@ class DiscretisedLogistic:
 
     @property
     def mean(self) -> Tensor:
-        """The expected level, E[x] = Σ_{l < L−1} P(x > l), summed level by level so that memory stays flat."""
+        """The expected level, E[x] = Σ_{l < L−1} P(x > l), summed level by level: memory stays flat."""
         total = torch.zeros_like(self.location)
         inverse = torch.exp(-self.log_scale)
         for level in range(self.levels - 1):

@@ -289,8 +289,10 @@ class Model:
         values = _values(x)
         self.schema.check(values)
         for start in range(0, len(values), BATCH):
-            part = torch.as_tensor(values[start : start + BATCH]).to(self.device)
-            yield self.schema.prepare(part, generator)
+            part = values[start : start + BATCH]
+            # A copy of an array: it may be read-only, which tensors cannot be
+            tensor = part if isinstance(part, Tensor) else torch.tensor(part)
+            yield self.schema.prepare(tensor.to(self.device), generator)
 
 
 def _values(x: Values) -> np.ndarray | Tensor:
@@ -302,7 +304,7 @@ def fingerprint(hashes: np.ndarray) -> str:
     return hashlib.blake2b(hashes.tobytes(), digest_size=8).hexdigest()
 
 
-def open(run: str | Path, device: str = "auto") -> Model:  # noqa: A001
+def open(run: str | Path, device: str = "auto") -> Model:
     """Open a run folder. InputError, one sentence, where it is missing, damaged or not a run."""
     folder = Path(run)
     config, weights, tensors = checkpoint.load(folder)
@@ -368,7 +370,8 @@ def fit(
     splits = split(dataset, validation, seed)
     check_for_training(dataset, splits.train)
     schema, model_options = build.resolve(dataset.schema, model_options)
-    train_options = train.resolve(train_options, len(splits.train))
+    lr = build.default_learning_rate(model_options)
+    train_options = train.resolve(train_options, len(splits.train), lr)
     folder = None if run is None else Path(run)
     if folder is not None:
         checkpoint.prepare_folder(folder, force)

@@ -25,6 +25,7 @@ from backstory.objectives import OBJECTIVES
 from backstory.vae import VAE, Terms
 
 TARGET_STEPS = 10_000
+MAX_EPOCHS = 200
 MAX_FAILURES = 20  # steps in a row
 PROBE_ROWS = 2_000  # rows that show the use of the codes where there is no validation set
 EVALUATION_BATCH = 500
@@ -57,7 +58,7 @@ class TrainOptions(BaseModel):
     epochs: int | None = None
     minutes: float | None = None
     batch_size: int | None = None
-    lr: float = 2e-3
+    lr: float | None = None
     patience: int | None = None
     seed: int = 0
 
@@ -79,8 +80,14 @@ class History:
     stopped: str = "finished"
 
 
-def resolve(options: TrainOptions, rows: int) -> TrainOptions:
-    """Check the options and decide what was left to the size of the data."""
+def resolve(options: TrainOptions, rows: int, lr: float) -> TrainOptions:
+    """Check the options and decide what was left open, from the number of training rows.
+
+    Args:
+        options: as they were given.
+        rows: training rows.
+        lr: the highest learning rate where none was given (`build.default_learning_rate`).
+    """
     one_of("objective", options.objective, list(OBJECTIVES))
     for name, lowest in {
         "samples": 1,
@@ -99,13 +106,14 @@ def resolve(options: TrainOptions, rows: int) -> TrainOptions:
             raise InputError(f"{name} has to be positive, got {value}")
     batch_size = options.batch_size or (128 if rows >= 5000 else 64 if rows >= 500 else 32)
     batch_size = min(batch_size, rows)
-    epochs = options.epochs or min(500, max(10, round(TARGET_STEPS / math.ceil(rows / batch_size))))
+    epochs = options.epochs or min(MAX_EPOCHS, max(10, round(TARGET_STEPS / math.ceil(rows / batch_size))))
     warmup = options.warmup if options.warmup is not None else min(epochs // 4, 50)
     return options.model_copy(
         update={
             "batch_size": batch_size,
             "epochs": epochs,
             "warmup": warmup,
+            "lr": options.lr or lr,
             "patience": options.patience or max(10, epochs // 5),
         }
     )
@@ -138,10 +146,10 @@ class Trainer:
         self.rows, self.validation = rows.to(self.device), validation.to(self.device)
         self.objective = OBJECTIVES[options.objective]
         self.generator = torch.Generator(self.device).manual_seed(options.seed)
-        self.optimiser = torch.optim.Adam(vae.parameters(), lr=options.lr, fused=True)
+        self.optimiser = torch.optim.Adam(vae.parameters(), fused=True)
         self.parameters = [p for p in vae.parameters() if p.requires_grad]
         self.epochs, self.warmup = options.epochs or 1, options.warmup or 0
-        self.batch_size = options.batch_size or 1
+        self.batch_size, self.highest_lr = options.batch_size or 1, options.lr or 1e-3
         self.history = History()
         self.failures = 0
         self.started = time.monotonic()
@@ -167,7 +175,7 @@ class Trainer:
                 self.history.epochs.append(metrics)
                 on_epoch(metrics)
                 value = metrics.get("validation_objective", math.inf)
-                # With weights of an unfinished warm-up nothing is lost: the objective judges them at the final β.
+                # Epochs of the warm-up compete too: their weights are judged at the final β like all others.
                 if value > best_value or value == math.inf:
                     best_value, self.history.best_epoch = value, epoch
                     best = {name: v.detach().clone() for name, v in self.vae.state_dict().items()}
@@ -206,7 +214,7 @@ class Trainer:
         steps = math.ceil(len(self.rows) / self.batch_size)
         for step, index in enumerate(self._batches()):
             progress = max((epoch - 1 + step / steps) / self.epochs, self._time_progress())
-            values = self._step(index, beta, learning_rate(progress, self.options.lr))
+            values = self._step(index, beta, learning_rate(progress, self.highest_lr))
             if values is not None:
                 sums += values
                 finite_rows += len(index)
@@ -231,7 +239,7 @@ class Trainer:
         return self.options.beta * min(1.0, epoch / (self.warmup + 1))
 
     def _step(self, index: Tensor, beta: float, lr: float) -> Tensor | None:
-        """One step of Adam; the sums over the batch of objective, reconstruction and KL, or None if skipped."""
+        """One step of Adam; batch sums of objective, reconstruction and KL, or None if it was skipped."""
         x = self.schema.prepare(self.rows[index], self.generator)
         terms = self.vae.terms(x, samples=self.options.samples, generator=self.generator)
         objective = self.objective(terms, beta=beta)
@@ -251,8 +259,8 @@ class Trainer:
         self.failures += 1
         if self.failures >= MAX_FAILURES:
             raise TrainingFailed(
-                f"training stopped: {self.failures} steps in a row had a loss or gradient that was not finite; "
-                "try a smaller --lr, or look for extreme values in the data"
+                f"training stopped: {self.failures} steps in a row had a loss or gradient that was not "
+                "finite; try a smaller --lr, or look for extreme values in the data"
             )
 
     @torch.no_grad()

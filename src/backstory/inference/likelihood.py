@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from backstory.distributions import CodeDistribution, randn
+from backstory.distributions import Posterior, randn
 from backstory.errors import InputError
 from backstory.vae import VAE
 
@@ -93,7 +93,7 @@ def importance_sampling(
 def _batch_evidence(
     vae: VAE, x: Tensor, samples: int, generator: torch.Generator | None, chunk: int | None
 ) -> Evidence:
-    pairs = chunk or max(1, CHUNK_ENTRIES // math.prod(vae.head.features_shape))
+    pairs = chunk or max(1, CHUNK_ENTRIES // math.prod(vae.features_shape))
     draws, rows = max(1, pairs // len(x)), min(len(x), pairs)
     posterior = vae.encode(x)
     sums = _Sums(len(x), x.device)
@@ -108,7 +108,7 @@ def _batch_evidence(
     return sums.evidence(samples, kl.double() if kl is not None else None)
 
 
-def _noise(posterior: CodeDistribution, draws: int, generator: torch.Generator | None) -> Tensor:
+def _noise(posterior: Posterior, draws: int, generator: torch.Generator | None) -> Tensor:
     """One draw of the generator for each k, so that chunks of any size see the same numbers."""
     shape = tuple(posterior.mean.shape)
     return torch.stack([randn(shape, posterior.mean, generator) for _ in range(draws)])

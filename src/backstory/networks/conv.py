@@ -6,8 +6,8 @@ side would fall below 4, so an 8 × 8 image gets one stage and a 64 × 64 image 
 """
 
 import math
+from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 
@@ -41,7 +41,7 @@ class ConvEncoder(nn.Module):
         path = sides(*inputs[:2])
         counts = [inputs[2] if len(inputs) == 3 else 1, *channels(len(path) - 1, width)]
         layers: list[nn.Module] = []
-        for before, after in zip(counts, counts[1:], strict=False):
+        for before, after in pairwise(counts):
             layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.SiLU()]
         layers += [nn.Flatten(), nn.Linear(counts[-1] * math.prod(path[-1]), hidden), nn.SiLU()]
         self.layers = nn.Sequential(*layers, nn.Linear(hidden, math.prod(outputs)))

@@ -9,7 +9,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "si
 
 
 class Gated(nn.Module):
-    """h(x) · sigmoid(g(x)) with h and g affine (Dauphin et al. 2017): smooth, and linear where it needs to be."""
+    """h(x) · sigmoid(g(x)) with h and g affine (Dauphin et al. 2017)."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
