@@ -1,0 +1,117 @@
+"""Each file imports only from the layers below its own."""
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import backstory
+
+SOURCE = Path(backstory.__file__).parent
+
+# From the bottom to the top. `train` reads choices of `build`; a run folder holds options of both.
+LAYERS = [
+    "errors",
+    "console",
+    "distributions",
+    "networks",
+    "priors",
+    "vae",
+    "objectives",
+    "data",
+    "build",
+    "diagnostics",
+    "train",
+    "checkpoint",
+    "inference",
+    "model",
+    "info",
+    "plots",
+    "report",
+    "export",
+    "serve",
+    "explorer",
+    "cli",
+    "__main__",
+]
+ALONE = {"networks": set(), "distributions": set(), "diagnostics": set(), "data": {"errors", "console"}}
+
+
+def modules() -> dict[str, Path]:
+    names = {}
+    for path in SOURCE.rglob("*.py"):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name:  # the package's own __init__ is the front door
+            names[name] = path
+    return names
+
+
+MODULES = modules()
+
+
+def imports(name: str) -> set[str]:
+    """Modules of the package that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import"
+            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    inside = {full.removeprefix("backstory.") for full in found if full.startswith("backstory.")}
+    return {module for module in inside if module in MODULES}
+
+
+def layer(name: str) -> str:
+    first = name.split(".")[0]
+    return "cli" if first.startswith("cli_") else first
+
+
+def test_the_walk_sees_the_imports():
+    assert {"vae", "build", "data.schema"} <= imports("model")
+    assert "distributions" in imports("priors")
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_no_arrow_goes_up(name):
+    assert layer(name) in LAYERS, f"{name} has no place in the order of layers"
+    for module in imports(name):
+        assert LAYERS.index(layer(module)) <= LAYERS.index(layer(name)), f"{name} imports {module}, above it"
+        if layer(name) in ALONE and layer(module) != layer(name):
+            assert layer(module) in ALONE[layer(name)], f"{name} should not know {module}"
+
+
+def test_there_is_no_circle():
+    list(TopologicalSorter({name: imports(name) - {name} for name in MODULES}).static_order())
+
+
+def test_importing_the_package_costs_next_to_nothing():
+    code = (
+        "import sys, backstory; print([m for m in ('torch', 'numpy', 'pandas', 'rich') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there():
+    for name in backstory.__all__:
+        assert getattr(backstory, name).__name__ == name
+        assert name in dir(backstory)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = backstory.nothing
+
+
+def test_nothing_reads_or_writes_a_pickle():
+    banned = ("import pickle", "import joblib", "import dill", "cloudpickle", "torch.load(", "torch.save(")
+    for name, path in MODULES.items():
+        text = path.read_text(encoding="utf-8")
+        for word in (*banned, "allow_pickle=True", "read_pickle", "to_pickle"):
+            assert word not in text, f"{name} uses {word}"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "np.save", "numpy.load"):
+                keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+                assert keywords.get("allow_pickle") == "False", f"{name}: {ast.unparse(node)}"
