@@ -55,7 +55,8 @@ def prepare_folder(run: Path, force: bool) -> None:
 def save(run: Path, config: Config, weights: dict[str, Tensor], splits: dict[str, Tensor]) -> None:
     """Write a run; the config comes last, so that a folder with one is complete."""
     for name, tensors in ((WEIGHTS, weights), (SPLITS, splits)):
-        cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        # safetensors refuses tensors that share memory, as a head and its model share shift and scale
+        cpu = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
         with atomic_path(run / name, force=True) as path:
             path.write_bytes(save_tensors(cpu))
     with atomic_path(run / CONFIG, force=True) as path:
