@@ -372,13 +372,14 @@ def fit(
     schema, model_options = build.resolve(dataset.schema, model_options)
     lr = build.default_learning_rate(model_options)
     train_options = train.resolve(train_options, len(splits.train), lr)
+    place = pick_device(device)
     folder = None if run is None else Path(run)
     if folder is not None:
         checkpoint.prepare_folder(folder, force)
 
     values = dataset.values[splits.train]
     statistics = build.data_statistics(values, schema)
-    vae = build.build(schema, model_options, seed, statistics).to(pick_device(device))
+    vae = build.build(schema, model_options, seed, statistics).to(place)
     for line in build.describe(schema, model_options):
         console.say(line, progress)
     trainer = train.Trainer(
