@@ -98,7 +98,7 @@ def resolve(options: TrainOptions, rows: int, lr: float) -> TrainOptions:
         "beta": 0,
     }.items():
         value = getattr(options, name)
-        if value is not None and value < lowest:
+        if value is not None and not lowest <= value < math.inf:
             raise InputError(f"{name} has to be at least {lowest}, got {value}")
     for name in ("lr", "minutes"):
         value = getattr(options, name)
