@@ -1,0 +1,245 @@
+"""Between the command line and the API: rows out of DATA, results into files, and tables for people."""
+
+import json
+import math
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from backstory import checkpoint, console, plots
+from backstory.build import one_of
+from backstory.data.checks import place
+from backstory.data.dataset import Dataset
+from backstory.data.files import format_of
+from backstory.data.images import contact_sheet, pixels
+from backstory.data.load import load
+from backstory.data.schema import Schema
+from backstory.data.write import atomic_path, write, write_table
+from backstory.distributions import CodeDistribution
+from backstory.errors import InputError
+from backstory.model import Model
+
+# -- data in --------------------------------------------------------------------------------------------
+
+
+def read(source: str, resize: str | None) -> Dataset:
+    """DATA, with --resize as 32 or 32x24."""
+    if resize is None:
+        return load(source)
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", resize.lower())
+    if match is None:
+        raise InputError(f"expected a size such as 32 or 32x24 for --resize, got {resize!r}")
+    return load(source, resize=(int(match[1]), int(match[2] or match[1])))
+
+
+def rows(model: Model, source: str, resize: str | None, part: str, limit: int | None = None) -> Dataset:
+    """The chosen rows of DATA; complains of missing cells, warns of rows seen in training."""
+    at_least_one("limit", limit)
+    data = read(source, resize)
+    index = model.rows(data, part)[:limit]
+    if data.observed is not None and not data.observed[index].all():
+        row, *entry = (~data.observed[index]).nonzero()
+        where = place([index[row[0]], *(axis[0] for axis in entry)], data.schema.columns)
+        raise InputError(
+            f"expected a value in every cell, got none in {where} of {data.source}; fill it, or drop the row"
+        )
+    names = None if data.names is None else tuple(data.names[i] for i in index)
+    values = data.values[index]
+    model.schema.check(values)
+    seen = model.seen(values)
+    if seen and part == "train":
+        say("these are rows that the model was trained on")
+    elif seen:
+        console.warn(f"{seen} of {len(values)} rows are among those that the model was trained on")
+    return replace(data, values=values, observed=None, labels=None, test_rows=None, names=names)
+
+
+def at_least_one(name: str, value: int | None) -> None:
+    """InputError for an option below 1."""
+    if value is not None and value < 1:
+        raise InputError(f"--{name} has to be at least 1, got {value}")
+
+
+def fit_prior(model: Model, prior: str, components: int | None, source: str | None, seed: int) -> None:
+    """Fit the prior to the codes of the run's training rows, or of DATA where that is other data."""
+    one_of("prior", prior, ["mixture"])
+    try:
+        data = load(source or model.source)
+    except InputError as error:
+        if source is not None:
+            raise
+        raise InputError(f"the run's own data cannot be loaded, give it with --data ({error})") from None
+    values = data.values[model.rows(data, "train" if model.trained_on(data) else "all")]
+    model.fit_prior(values, model.options.components if components is None else components, seed)
+
+
+# -- results out ----------------------------------------------------------------------------------------
+
+
+def refuse_existing(paths: list[Path], force: bool) -> None:
+    """Before anything is computed; the writers check again."""
+    for path in paths:
+        empty = path.is_dir() and not any(path.iterdir())
+        if path.exists() and not empty and not force:
+            raise InputError(
+                f"expected a new file or folder, got {path}, which exists; use --force to replace it"
+            )
+
+
+def beside(path: Path, kind: str) -> Path:
+    """FILE with `kind` before its ending.
+
+    >>> beside(Path("a/z.csv.gz"), "std").as_posix()
+    'a/z.std.csv.gz'
+    """
+    packed = path.suffix if path.suffix.lower() == ".gz" else ""
+    inner = Path(path.name.removesuffix(packed))
+    return path.with_name(f"{inner.stem}.{kind}{inner.suffix}{packed}")
+
+
+def write_codes(path: Path, codes: torch.Tensor, force: bool) -> None:
+    """Codes (N, D) as a table."""
+    write_table(path, _columns(codes.cpu().numpy()), force)
+
+
+def _columns(codes: np.ndarray) -> dict[str, np.ndarray]:
+    return {f"z_{j}": codes[:, j] for j in range(codes.shape[1])}
+
+
+def write_code_draws(path: Path, q: CodeDistribution, draws: int, seed: int, force: bool) -> None:
+    """Arrays are (M, N, D); tables have a line for each row and draw."""
+    z = q.sample(draws, torch.Generator(q.mean.device).manual_seed(seed)).cpu().numpy()
+    if format_of(path) in ("npy", "npz"):
+        write(path, z, Schema(kind="array", shape=z.shape[1:], dtype="float32"), force=force)
+        return
+    index = {"row": np.repeat(np.arange(z.shape[1]), draws), "draw": np.tile(np.arange(draws), z.shape[1])}
+    write_table(path, {**index, **_columns(z.swapaxes(0, 1).reshape(-1, z.shape[2]))}, force)
+
+
+def write_observations(
+    path: Path, x: np.ndarray, schema: Schema, names: tuple[str, ...] | None, force: bool
+) -> None:
+    """Observations in the data's own type; pictures round by themselves, to finer shades than the data's."""
+    if format_of(path) not in ("", "png"):
+        x = _stored(x, schema)
+    write(path, x, schema, names, force)
+
+
+def _stored(x: np.ndarray, schema: Schema) -> np.ndarray:
+    dtype = np.dtype(schema.dtype)
+    if x.dtype == dtype or (schema.levels == 2 and schema.maximum == 1):
+        return x  # the mean of binary data is a probability, and rounding it would leave nothing
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        x = np.clip(np.rint(x), limits.min, limits.max)
+    return x.astype(dtype)
+
+
+def write_pairs(path: Path, originals: np.ndarray, x: np.ndarray, schema: Schema, force: bool) -> None:
+    """A picture with lines of originals, each above the line of their reconstructions."""
+    above, below = pixels(originals, schema), pixels(x, schema)
+    columns = min(len(above), max(10, math.isqrt(2 * len(above))))
+    lines = []
+    for start in range(0, len(above), columns):
+        for images in (above, below):
+            line = images[start : start + columns]
+            blank = np.zeros((columns - len(line), *line.shape[1:]), np.uint8)
+            lines.append(np.concatenate([line, blank]))
+    with atomic_path(path, force) as temporary:
+        contact_sheet(np.concatenate(lines), columns).save(temporary, format="PNG")
+
+
+def write_training_picture(run: Path, best_epoch: int) -> None:
+    """RUN/training.png."""
+    if metrics := checkpoint.read_metrics(run):
+        plots.save(plots.training_figure(metrics, best_epoch), run / "training.png")
+
+
+# -- words ----------------------------------------------------------------------------------------------
+
+
+def say(line: str) -> None:
+    """A line for people."""
+    print(line, file=sys.stderr)
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """One object on standard output."""
+    print(json.dumps(_finite(record), indent=2, ensure_ascii=False))
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def print_table(lines: dict[str, Any], notes: dict[str, str] | None = None) -> None:
+    """Names, values and what they are."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(justify="right" if notes else "left", overflow="fold")
+    table.add_column(style="dim", overflow="fold")
+    for name, value in lines.items():
+        table.add_row(name, _text(value), (notes or {}).get(name, ""))
+    Console(highlight=False, markup=False).print(table)
+
+
+def print_evaluation(result: dict[str, Any]) -> None:
+    """The table of an evaluation."""
+    notes = {
+        "elbo": "nats, reconstruction - kl",
+        "reconstruction": "nats, E_q[log p(x|z)]",
+        "kl": "nats, KL(q(z|x) || p(z))",
+        "log_evidence": "nats, log p(x) by importance sampling",
+        "standard_error": "nats, Monte Carlo error of log_evidence",
+        "ess": f"effective samples of {result['samples']}, average over observations",
+        "bits_per_dim": "from log_evidence",
+        "active_units": "latent units whose mean varies over the observations",
+        "n": "observations",
+        "samples": "draws of z per observation",
+    }
+    print_table(result, notes)
+
+
+def print_run(record: dict[str, Any]) -> None:
+    """The table of a run."""
+    data, model, summary = record["data"], record["model"], record["summary"]
+    shape = " × ".join(map(str, data["shape"]))
+    levels = f", {data['levels']} levels" if data["levels"] else ""
+    hidden = " " + "-".join(map(str, model["hidden"])) if model["hidden"] else ""
+    names = ("elbo", "reconstruction", "kl")
+    lines = {
+        "run": f"{record['run']} (backstory {record['backstory']}, torch {record['torch']})",
+        "data": f"{record['source']}: {data['kind']}, {shape}, {data['dtype']}{levels}",
+        "rows": ", ".join(f"{count} {part}" for part, count in record["rows"].items()),
+        "likelihood": f"{model['likelihood']}, data presented as {data['presentation']}",
+        "network": f"{model['network']}{hidden}, {record['parameters']:,} parameters",
+        "latent": f"{model['latent']} units, {summary['active_units']} active; "
+        f"prior {model['prior']}, posterior {model['posterior']}",
+        "training": f"{summary['stopped']} after {summary['epochs']} epochs, "
+        f"weights of epoch {summary['best_epoch']}",
+        "values": ", ".join(f"{name} {_text(summary[name])}" for name in names) + " nats",
+        "files": ", ".join(f"{name} ({_size(size)})" for name, size in record["files"].items()),
+    }
+    print_table(lines)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 0.1 else f"{value:.2f}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "-" if value is None else str(value)
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

@@ -1,0 +1,110 @@
+"""The options of the command line, each declared once; None leaves a choice to the API and its defaults.
+
+The choices are spelt out here because the modules that define them are slow to import; a test compares them.
+"""
+
+from pathlib import Path
+from typing import Annotated as A
+
+from typer import Argument, Option
+
+CHOICES = {
+    "likelihood": "auto, bernoulli, categorical, logistic, gaussian, gaussian-fixed, gaussian-per-entry, "
+    "gaussian-predicted",
+    "network": "auto, mlp, residual, plain, conv, linear",
+    "activation": "relu, tanh, silu, gelu",
+    "prior": "normal, mixture",
+    "posterior": "gaussian, delta",
+    "objective": "elbo, iwae",
+    "split": "train, validation, test, all",
+}
+
+_DATA = (
+    "An embedded data set (digits), a folder of images, an image, .npy, .npz, .csv, .parquet, an IDX file, "
+    "or a folder of the four MNIST-style files."
+)
+_OUTPUT = "Where to write: .png, .npy, .npz, .csv, .parquet, or no ending for a folder of images."
+_TABLE = "Where to write: .csv, .parquet, .npy or .npz."
+_MODEL, _TRAINING = "The model", "Training"
+
+# positions, and what most commands share
+Data = A[str, Argument(metavar="DATA", help=_DATA)]
+Run = A[Path, Argument(metavar="RUN", help="A run folder, made by backstory fit.")]
+AnyRun = A[Path | None, Argument(metavar="RUN", help="A run folder, made by backstory fit.")]
+NewRun = A[Path, Option("-o", "--output", metavar="RUN", help="The run folder to write.")]
+Output = A[Path, Option("-o", "--output", metavar="FILE", help=_OUTPUT)]
+TableOutput = A[Path, Option("-o", "--output", metavar="FILE", help=_TABLE)]
+Split = A[
+    str,
+    Option(help=f"Rows: {CHOICES['split']}. auto: test where the data has a test part of its own, else all."),
+]
+Limit = A[int | None, Option(metavar="N", help="Take the first N rows only.")]
+Resize = A[str | None, Option(metavar="HxW", help="Bring images to one size, such as 32 or 32x24.")]
+Seed = A[int, Option(help="The same seed gives the same output.")]
+FreeSeed = A[int | None, Option(help="The same seed gives the same output; a new one each time by default.")]
+Device = A[str, Option(help="auto (a GPU where there is one), cpu, cuda, …")]
+Force = A[bool, Option("--force", help="Replace what is there.")]
+Json = A[bool, Option("--json", help="Print one JSON object and nothing else.")]
+Version = A[bool, Option("--version", help="Print the version.")]
+
+# of single commands
+Number = A[int, Option("-n", "--number", metavar="N", help="How many.")]
+Mean = A[bool, Option("--mean", help="Write means E\\[x|z], which are no draws of x.")]
+Temperature = A[float, Option(help="Factor of the prior's standard deviation.")]
+LaterPrior = A[
+    str | None, Option(help="mixture: draw z from a Gaussian mixture fitted to the codes of training rows.")
+]
+PriorData = A[str | None, Option(metavar="DATA", help="Data for --prior, by default the run's own.")]
+Std = A[bool, Option("--std", help="Also write standard deviations, .std before the ending.")]
+CodeDraws = A[
+    int | None, Option(metavar="M", help="Also write M draws of z for each row, .draws before the ending.")
+]
+Draw = A[bool, Option("--draw", help="Write draws of z and x, not means.")]
+ImportanceSamples = A[int, Option(metavar="K", help="Draws of z for each observation.")]
+Method = A[str, Option(help="Estimator of the log-evidence: is (importance sampling).")]
+Chunk = A[int | None, Option(help="Decodings held at once: changes memory, not the result.")]
+
+# the model
+Likelihood = A[str | None, Option(help=f"p(x|z): {CHOICES['likelihood']}.", rich_help_panel=_MODEL)]
+Network = A[str | None, Option(help=f"{CHOICES['network']}; mlp is gated.", rich_help_panel=_MODEL)]
+Hidden = A[
+    str | None,
+    Option(metavar="300,300", help="Widths of the hidden layers of the encoder.", rich_help_panel=_MODEL),
+]
+Activation = A[
+    str | None,
+    Option(help=f"Of plain and residual networks: {CHOICES['activation']}.", rich_help_panel=_MODEL),
+]
+Latent = A[int | None, Option(help="Number of units of z.", rich_help_panel=_MODEL)]
+Prior = A[str | None, Option(help=f"p(z): {CHOICES['prior']}.", rich_help_panel=_MODEL)]
+Components = A[int | None, Option(help="Components of a mixture prior (10).", rich_help_panel=_MODEL)]
+Posterior = A[
+    str | None,
+    Option(help=f"q(z|x): {CHOICES['posterior']}; delta is a plain autoencoder.", rich_help_panel=_MODEL),
+]
+Sigma = A[
+    float | None,
+    Option(
+        help="Of gaussian-fixed: a fraction of the range of images, of the deviation of a column.",
+        rich_help_panel=_MODEL,
+    ),
+]
+
+# training
+Objective = A[str | None, Option(help=f"{CHOICES['objective']}.", rich_help_panel=_TRAINING)]
+Draws = A[int | None, Option("--samples", help="Draws of z per row and step (1).", rich_help_panel=_TRAINING)]
+Beta = A[float | None, Option(help="Factor of the KL term; 1 is the ELBO (1).", rich_help_panel=_TRAINING)]
+Warmup = A[
+    int | None, Option(metavar="EPOCHS", help="Epochs in which β rises from 0.", rich_help_panel=_TRAINING)
+]
+Epochs = A[int | None, Option(help="Passes over the rows.", rich_help_panel=_TRAINING)]
+Minutes = A[float | None, Option(help="A budget of time.", rich_help_panel=_TRAINING)]
+BatchSize = A[int | None, Option(help="Rows of a step.", rich_help_panel=_TRAINING)]
+LearningRate = A[float | None, Option("--lr", help="Highest learning rate.", rich_help_panel=_TRAINING)]
+Patience = A[
+    int | None,
+    Option(metavar="EPOCHS", help="Stop after so many without an improvement.", rich_help_panel=_TRAINING),
+]
+Validation = A[
+    float, Option(help="Fraction of the rows kept for choosing; 0 for none.", rich_help_panel=_TRAINING)
+]

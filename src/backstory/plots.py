@@ -1,0 +1,319 @@
+"""Numbers to figures. Nothing here computes a model's numbers, opens a window or uses global state.
+
+The figure of a training run shows the two terms of the ELBO pulling against each other,
+
+    −ELBO  =  distortion D  +  rate R,      D = −E_q[log p(x|z)],  R = KL(q(z|x) ‖ p(z)),
+
+against epochs, and as a path in the plane of R and D, where points of equal ELBO lie on lines of slope −1
+(Alemi et al. 2018, "Fixing a broken ELBO").
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from backstory.data.write import atomic_path
+
+DPI = 120
+SHOWN_UNITS = 64  # rows of the heat map that can still be told apart
+
+INK, BLUE, ORANGE, GREEN, FAINT = "#30343b", "#2b6cb0", "#d9662b", "#2f855a", "#c9ced6"
+HEAT = LinearSegmentedColormap.from_list("backstory", ["#f6f7f9", "#fbd9a6", "#ee8a3c", "#b8352a", "#4a1033"])
+
+Metrics = Sequence[Mapping[str, Any]]
+
+
+def training_figure(metrics: Metrics, best_epoch: int | None = None) -> Figure:
+    """The tug-of-war of a training run: its curves, its rate–distortion path, and what each unit carries.
+
+    Args:
+        metrics: the lines of metrics.jsonl, one for each epoch, at least one.
+        best_epoch: the epoch whose weights were kept, marked in the figure.
+    """
+    figure = Figure(
+        figsize=(16, 5.4), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1), facecolor="white"
+    )
+    FigureCanvasAgg(figure)
+    panels = figure.subfigures(1, 3, width_ratios=(1.15, 1, 1.05), wspace=0.03)
+    curves, path, units = np.asarray(panels)
+    _draw_curves(curves, metrics, best_epoch)
+    _draw_path(path.subplots(), metrics, best_epoch)
+    _draw_units(units.subplots(), metrics, best_epoch)
+    return figure
+
+
+def save(figure: Figure, path: str | Path, force: bool = True) -> Path:
+    """Write a figure in the format of the ending, whole or not at all.
+
+    Raises:
+        InputError: the file exists and `force` is false, or it cannot be written.
+    """
+    with atomic_path(path, force) as temporary:
+        # without a date or a version inside, the same numbers give the same bytes
+        metadata = {"Software": None} if Path(path).suffix.lower() == ".png" else None
+        figure.savefig(temporary, dpi=DPI, metadata=metadata)
+    return Path(path)
+
+
+# -- the three panels -----------------------------------------------------------------------------------
+
+
+def _draw_curves(figure: SubFigure, metrics: Metrics, best_epoch: int | None) -> None:
+    """Distortion and −ELBO above, the rate below, on their own scales: the rate is often far smaller."""
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    _style(top, "The two terms of the ELBO", "", "nats per observation")
+    _style(bottom, "", "epoch", "nats")
+    _epoch_axis(bottom, metrics)
+    lines = {"elbo": (top, INK, -1), "reconstruction": (top, BLUE, -1), "kl": (bottom, ORANGE, 1)}
+    for name, (axes, colour, sign) in lines.items():
+        train, validation = sign * _series(metrics, name), sign * _series(metrics, f"validation_{name}")
+        alone = np.isnan(validation).all()
+        style: dict[str, Any] = {"lw": 2.0} if alone else {"lw": 1.1, "alpha": 0.55, "ls": (0, (4, 1.5))}
+        axes.plot(_epochs(metrics), train, color=colour, label=f"training {name}", **_dotted(train), **style)
+        if not alone:
+            axes.plot(
+                _epochs(metrics),
+                validation,
+                color=colour,
+                lw=2.0,
+                label=f"validation {name}",
+                **_dotted(validation),
+            )
+    for axes in (top, bottom):
+        values = np.concatenate([_ydata(line) for line in axes.get_lines()])
+        axes.set_ylim(*_limits(values, floor=None if axes is top else 0.0))
+        _mark_warmup(axes, metrics, label=axes is top)
+        _mark_best(axes, best_epoch)
+    _legend(top, [("−ELBO", INK), ("distortion  −E log p(x|z)", BLUE)], _has_validation(metrics))
+    _legend(bottom, [("rate  KL(q(z|x) ‖ p(z))", ORANGE)], False)
+
+
+def _draw_path(axes: Axes, metrics: Metrics, best_epoch: int | None) -> None:
+    """The path in the plane of rate and distortion, on validation rows where there are any."""
+    prefix = "validation_" if _has_validation(metrics) else ""
+    rate, distortion = _series(metrics, f"{prefix}kl"), -_series(metrics, f"{prefix}reconstruction")
+    where = "validation" if prefix else "training"
+    _style(axes, f"Rate and distortion ({where})", "rate R = KL, nats", "distortion D = −E log p(x|z), nats")
+    axes.set_xlim(*_limits(rate, floor=0.0))
+    axes.set_ylim(*_limits(distortion))
+    points = np.column_stack([rate, distortion])
+    path = LineCollection(
+        list(np.stack([points[:-1], points[1:]], axis=1)), cmap="viridis", linewidths=1.8, zorder=3
+    )
+    epochs = _epochs(metrics)
+    path.set_array(epochs[1:])
+    path.set_clim(epochs[0], epochs[-1])
+    axes.add_collection(path)
+    axes.scatter(
+        rate, distortion, c=_epochs(metrics), cmap="viridis", s=16 if len(rate) < 60 else 7, zorder=4, lw=0
+    )
+    has_rate = np.nanmax(np.abs(rate), initial=0) > 0
+    if has_rate:
+        _iso_lines(axes)
+    if len(points) > 1:
+        bar = axes.figure.colorbar(path, ax=axes, pad=0.02, aspect=40)
+        bar.outline.set_visible(False)
+        bar.set_label("epoch", color=INK)
+        bar.locator = MaxNLocator(integer=True, nbins=6)
+    if best_epoch and best_epoch <= len(points):
+        x, y = points[best_epoch - 1]
+        star: dict[str, Any] = {"marker": "*", "s": 190, "color": "#ffd54a", "edgecolor": INK, "lw": 0.9}
+        axes.scatter([x], [y], zorder=5, clip_on=False, **star)
+        value = f"ELBO {_number(-x - y)} nats" if has_rate else f"log p(x|z) {_number(-y)} nats, no rate"
+        _note(axes, f"kept: epoch {best_epoch}\n{value}")
+
+
+def _draw_units(axes: Axes, metrics: Metrics, best_epoch: int | None) -> None:
+    """KL of each unit over epochs, the unit that carries most at the end on top."""
+    kl = _per_unit(metrics)
+    if kl is None:
+        _draw_active(axes, metrics, best_epoch)
+        return
+    last = best_epoch - 1 if best_epoch and best_epoch <= len(kl) else len(kl) - 1
+    order = np.argsort(-kl[last], kind="stable")[:SHOWN_UNITS]
+    active = metrics[last].get("active_units")
+    title = f"KL of each latent unit: {active} of {kl.shape[1]} active"
+    _style(
+        axes, title, "epoch", "unit, by its KL in the kept weights" if best_epoch else "unit, by its last KL"
+    )
+    axes.grid(False)
+    # Early epochs may spend far more than any later one: the colours are for what stays.
+    highest = max(float(np.nanmax(kl[last:])), 1.15 * float(np.nanmax(kl[last])), 1e-3)
+    epochs = _epochs(metrics)
+    mesh = axes.pcolormesh(
+        np.append(epochs, epochs[-1] + 1) - 0.5,
+        np.arange(len(order) + 1) - 0.5,
+        kl[:, order].T,
+        cmap=HEAT,
+        norm=PowerNorm(0.6, 0.0, highest),
+        rasterized=True,
+    )
+    axes.set_ylim(len(order) - 0.5, -0.5)
+    step = 1 if len(order) <= 20 else 4
+    axes.set_yticks(range(0, len(order), step), [f"$z_{{{unit}}}$" for unit in order[::step]])
+    _epoch_axis(axes, metrics)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    _mark_best(axes, best_epoch)
+    beyond = np.nanmax(kl) > highest
+    bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02, aspect=40, extend="max" if beyond else "neither")
+    bar.outline.set_visible(False)
+    bar.set_label("nats", color=INK)
+
+
+def _draw_active(axes: Axes, metrics: Metrics, best_epoch: int | None) -> None:
+    active = _series(metrics, "active_units")
+    _style(axes, "Active latent units", "epoch", "units whose mean varies over the data")
+    axes.step(_epochs(metrics), active, where="mid", color=GREEN, lw=2.0, label="active units")
+    axes.set_ylim(0, 1.08 * max(float(np.nanmax(active, initial=0)), 1))
+    _epoch_axis(axes, metrics)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    _mark_best(axes, best_epoch)
+
+
+# -- numbers --------------------------------------------------------------------------------------------
+
+
+def _epochs(metrics: Metrics) -> np.ndarray:
+    return np.array([line["epoch"] for line in metrics], dtype=float)
+
+
+def _series(metrics: Metrics, name: str) -> np.ndarray:
+    """One number per epoch, NaN where it is absent or not finite."""
+    values = np.array([np.nan if line.get(name) is None else line[name] for line in metrics], dtype=float)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _per_unit(metrics: Metrics) -> np.ndarray | None:
+    """(epochs, units); None where it does not exist or carries nothing, as for a plain autoencoder."""
+    rows = [line.get("kl_per_unit") for line in metrics]
+    if not rows or any(row is None for row in rows):
+        return None
+    kl = np.array(rows, dtype=float)
+    return kl if np.nanmax(np.abs(kl), initial=0) > 0 else None
+
+
+def _has_validation(metrics: Metrics) -> bool:
+    return not np.isnan(_series(metrics, "validation_kl")).all()
+
+
+def _limits(values: np.ndarray, floor: float | None = None) -> tuple[float, float]:
+    """An interval around the values, without the few far above all others: a bad start is no news."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    usual = float(np.quantile(finite, 0.85))
+    if high - low > 3 * (usual - low) > 0:
+        high = low + 1.6 * (usual - low)
+    if floor is not None:
+        high = high if high > floor else floor + 1
+        return floor - 0.03 * (high - floor), high + 0.06 * (high - floor)
+    margin = 0.06 * (high - low) or 0.05 * max(abs(high), 1)
+    return low - margin, high + margin
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0").replace("-", "−")
+
+
+def _ydata(line: Line2D) -> np.ndarray:
+    return np.asarray(line.get_ydata(), dtype=float)
+
+
+# -- looks ----------------------------------------------------------------------------------------------
+
+
+def _style(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title, loc="left", fontsize=12, color=INK, fontweight="bold", pad=9)
+    axes.set_xlabel(x, color=INK)
+    axes.set_ylabel(y, color=INK)
+    axes.grid(True, color="#eceef1", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, length=3, color=FAINT)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(FAINT)
+
+
+def _epoch_axis(axes: Axes, metrics: Metrics) -> None:
+    epochs = _epochs(metrics)
+    axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _dotted(values: np.ndarray) -> dict[str, Any]:
+    """A line needs two points; fewer are shown as a dot."""
+    return {"marker": "o", "ms": 5} if np.isfinite(values).sum() < 2 else {}
+
+
+def _legend(axes: Axes, names: list[tuple[str, str]], styles: bool) -> None:
+    handles = [Line2D([], [], color=colour, lw=2, label=label) for label, colour in names]
+    if styles:
+        handles.append(Line2D([], [], color="#777", lw=2, label="validation"))
+        handles.append(Line2D([], [], color="#777", lw=1.1, ls=(0, (4, 1.5)), label="training"))
+    axes.legend(handles=handles, frameon=True, framealpha=0.85, edgecolor="none", fontsize=9, labelcolor=INK)
+
+
+def _mark_warmup(axes: Axes, metrics: Metrics, label: bool) -> None:
+    """Shade the epochs whose β had not reached its final value: the fainter, the closer."""
+    beta = _series(metrics, "beta")
+    final = beta[-1]
+    for epoch, value in zip(_epochs(metrics), beta, strict=True):
+        if value < final:
+            axes.axvspan(
+                epoch - 0.5, epoch + 0.5, color="#8aa0bd", alpha=0.25 * (1 - value / final), lw=0, zorder=0
+            )
+    if label and beta[0] < final:
+        text = f"shaded: β rises from {beta[0]:.2g} to {final:.2g}"
+        axes.annotate(text, (0.015, 0.03), xycoords="axes fraction", fontsize=8.5, color="#5b6b82")
+
+
+def _mark_best(axes: Axes, best_epoch: int | None) -> None:
+    if best_epoch:
+        axes.axvline(best_epoch, color=INK, lw=0.9, ls=(0, (2, 2)), zorder=2)
+
+
+def _iso_lines(axes: Axes) -> None:
+    """Lines of equal ELBO, R + D = constant, through the window that is shown."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    for total in MaxNLocator(7).tick_values(low + left, high + right):
+        axes.axline((0, total), slope=-1, color=FAINT, lw=0.8, zorder=1)
+        # Labels sit where the line leaves the window, at its right or its lower side.
+        y = total - right
+        if low + 0.05 * (high - low) < y < low + 0.86 * (high - low):
+            box: dict[str, Any] = {"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none"}
+            place: dict[str, Any] = {
+                "ha": "right",
+                "va": "center",
+                "fontsize": 7.5,
+                "color": "#7c8592",
+                "zorder": 2,
+            }
+            axes.annotate(f"ELBO {_number(-total)}", (right, y), bbox=box, **place)
+    axes.set_xlim(left, right)
+    axes.set_ylim(low, high)
+
+
+def _note(axes: Axes, text: str, y: float = 0.97) -> None:
+    axes.annotate(
+        text,
+        (0.97, y),
+        xycoords="axes fraction",
+        ha="right",
+        va="top" if y > 0.5 else "bottom",
+        fontsize=9.5,
+        color=INK,
+        bbox={"boxstyle": "round,pad=0.35", "fc": "white", "ec": FAINT},
+        zorder=6,
+    )
