@@ -61,6 +61,18 @@ def rows(model: Model, source: str, resize: str | None, part: str, limit: int | 
     return replace(data, values=values, observed=None, labels=None, test_rows=None, names=names)
 
 
+def named_values(text: str, option: str) -> dict[str, str]:
+    """The pairs of `name=value,…`.
+
+    >>> named_values("alpha=0.5, gamma=2", "objective-args")
+    {'alpha': '0.5', 'gamma': '2'}
+    """
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name.strip() and value.strip() for name, _, value in pairs):
+        raise InputError(f"--{option} takes name=value pairs, such as alpha=0.5,gamma=2, got {text!r}")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 def at_least_one(name: str, value: int | None) -> None:
     """InputError for an option below 1."""
     if value is not None and value < 1:
@@ -242,4 +254,4 @@ def _text(value: Any) -> str:
 
 
 def _size(size: float) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

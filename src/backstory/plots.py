@@ -104,7 +104,8 @@ def _draw_path(axes: Axes, metrics: Metrics, best_epoch: int | None) -> None:
     rate, distortion = _series(metrics, f"{prefix}kl"), -_series(metrics, f"{prefix}reconstruction")
     where = "validation" if prefix else "training"
     _style(axes, f"Rate and distortion ({where})", "rate R = KL, nats", "distortion D = −E log p(x|z), nats")
-    axes.set_xlim(*_limits(rate, floor=0.0))
+    has_rate = np.nanmax(np.abs(rate), initial=0) > 0
+    axes.set_xlim(*_limits(rate, floor=None if has_rate else 0.0))
     axes.set_ylim(*_limits(distortion))
     points = np.column_stack([rate, distortion])
     path = LineCollection(
@@ -117,7 +118,6 @@ def _draw_path(axes: Axes, metrics: Metrics, best_epoch: int | None) -> None:
     axes.scatter(
         rate, distortion, c=_epochs(metrics), cmap="viridis", s=16 if len(rate) < 60 else 7, zorder=4, lw=0
     )
-    has_rate = np.nanmax(np.abs(rate), initial=0) > 0
     if has_rate:
         _iso_lines(axes)
     if len(points) > 1:
@@ -213,7 +213,7 @@ def _limits(values: np.ndarray, floor: float | None = None) -> tuple[float, floa
     if not len(finite):
         return 0.0, 1.0
     low, high = float(finite.min()), float(finite.max())
-    usual = float(np.quantile(finite, 0.85))
+    usual = float(np.quantile(finite, 0.95))
     if high - low > 3 * (usual - low) > 0:
         high = low + 1.6 * (usual - low)
     if floor is not None:

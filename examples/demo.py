@@ -1,0 +1,47 @@
+"""The main job on the embedded data set, with the commands that a newcomer would type.
+
+    python examples/demo.py [FOLDER]
+"""
+
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from backstory.cli import main
+
+PICTURES = {
+    "training.png": "distortion and rate against epochs, their path, and what each latent unit carries",
+    "samples.png": "100 new digits: z ~ p(z), then x ~ p(x|z)",
+    "means.png": "the decoder's means E[x|z] for 100 draws of z: smoother than samples, and no draws of x",
+    "reconstructions.png": "digits that the model never saw, each above what it makes of them",
+}
+
+
+def commands(run: Path) -> list[str]:
+    """Train, measure on rows that were kept apart, and show."""
+    return [
+        f"fit digits -o {run} --force",
+        f"evaluate {run} digits --samples 1000",
+        f"sample {run} -n 100 -o {run / 'samples.png'} --seed 0 --force",
+        f"sample {run} -n 100 -o {run / 'means.png'} --seed 0 --mean --force",
+        f"reconstruct {run} digits -o {run / 'reconstructions.png'} --force",
+        f"info {run}",
+    ]
+
+
+def demo(run: Path) -> int:
+    """Run the commands one after the other; the exit status of the first that fails."""
+    start = time.monotonic()
+    for command in commands(run):
+        print(f"\n$ backstory {command}", flush=True)
+        if status := main(shlex.split(command)):
+            return status
+    print(f"\nDone in {time.monotonic() - start:.0f} seconds. Pictures to look at:")
+    for name, what in PICTURES.items():
+        print(f"  {run / name}: {what}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(demo(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo")))
