@@ -210,9 +210,10 @@ class Model:
     def fit_prior(self, x: Values, components: int = 10, seed: int = 0) -> "Model":
         """Replace p(z) by a Gaussian mixture fitted to codes of x, drawn from q(z|x); changes this model."""
         q = self.encode(x, seed)
-        if len(q.mean) < components:
+        if not 1 <= components <= len(q.mean):
             raise InputError(
-                f"a mixture of {components} components needs as many observations, got {len(q.mean)}"
+                f"a mixture has from 1 component to as many as there are observations, {len(q.mean)}, "
+                f"got {components}"
             )
         codes = q.sample(1, self._generator(seed))[0]
         prior = Mixture(codes.shape[-1], components).to(self.device)
@@ -292,11 +293,21 @@ class Model:
             part = values[start : start + BATCH]
             # A copy of an array: it may be read-only, which tensors cannot be
             tensor = part if isinstance(part, Tensor) else torch.tensor(part)
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise InputError(
+                    "expected a finite number in every entry, got NaN or infinity; "
+                    "leave such observations out, or fill the entries"
+                )
             yield self.schema.prepare(tensor.to(self.device), generator)
 
 
 def _values(x: Values) -> np.ndarray | Tensor:
-    return x.values if isinstance(x, Dataset) else x
+    if isinstance(x, Tensor):
+        return x
+    values = x.values if isinstance(x, Dataset) else np.asarray(x)
+    if values.dtype.kind not in "buif":
+        raise InputError(f"expected an array of numbers, got type {values.dtype}; convert it to numbers")
+    return values
 
 
 def fingerprint(hashes: np.ndarray) -> str:
@@ -373,15 +384,9 @@ def fit(
     lr = build.default_learning_rate(model_options)
     train_options = train.resolve(train_options, len(splits.train), lr)
     place = pick_device(device)
-    folder = None if run is None else Path(run)
-    if folder is not None:
-        checkpoint.prepare_folder(folder, force)
-
     values = dataset.values[splits.train]
     statistics = build.data_statistics(values, schema)
     vae = build.build(schema, model_options, seed, statistics).to(place)
-    for line in build.describe(schema, model_options):
-        console.say(line, progress)
     trainer = train.Trainer(
         vae,
         schema,
@@ -389,6 +394,11 @@ def fit(
         torch.from_numpy(dataset.values[splits.validation]),
         train_options,
     )
+    folder = None if run is None else Path(run)
+    if folder is not None:
+        checkpoint.prepare_folder(folder, force)
+    for line in build.describe(schema, model_options):
+        console.say(line, progress)
     history = _run(trainer, folder, progress)
     model = Model(
         vae,

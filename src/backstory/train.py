@@ -3,8 +3,8 @@
 Rows are visited in a new random order each epoch, the last short batch included. Each step ascends the
 batch mean of the objective with Adam; the learning rate rises over the first tenth of the run and falls to
 zero along a cosine; β rises linearly from 0 over the warm-up epochs (Bowman et al. 2016; Sønderby et al.
-2016). Validation uses the same objective with the final β and the same draws in every epoch, so that epochs
-can be compared; the best weights are kept as a copy.
+2016), once or in cycles (Fu et al. 2019). Validation uses the same objective with the final β and the same
+draws in every epoch, so that epochs can be compared; the best weights are kept as a copy.
 """
 
 import math
@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from backstory import console
 from backstory.build import one_of
 from backstory.data.schema import Schema
 from backstory.diagnostics import code_use
 from backstory.errors import InputError, TrainingFailed
-from backstory.objectives import OBJECTIVES
+from backstory.objectives import MANY_DRAWS, OBJECTIVES, SUPPLIED, arguments
 from backstory.vae import VAE, Terms
 
 TARGET_STEPS = 10_000
@@ -38,9 +39,11 @@ class TrainOptions(BaseModel):
 
     Attributes:
         objective: one of `OBJECTIVES`.
-        samples: draws of z for each observation and step, L (ELBO) or K (importance-weighted).
+        objective_args: arguments of the objective by name, such as `alpha` of `renyi`; see its function.
+        samples: draws of z for each observation and step, L (ELBO), K (importance-weighted), M · K (miwae).
         beta: final factor of the KL term; 1 is the ELBO.
-        warmup: epochs over which β rises from 0 to its final value.
+        warmup: epochs over which β rises from 0 to its final value, as does the capacity of `capacity`.
+        warmup_cycles: how often it does so; before each rise but the first, β stays final for as many epochs.
         epochs: passes over the training rows.
         minutes: a time budget; training ends, with its learning rate run down, at whichever comes first.
         batch_size: rows of a step.
@@ -52,15 +55,17 @@ class TrainOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     objective: str = "elbo"
+    objective_args: dict[str, float] = Field(default_factory=dict)
     samples: int = 1
     beta: float = 1.0
     warmup: int | None = None
+    warmup_cycles: int = 1
     epochs: int | None = None
     minutes: float | None = None
     batch_size: int | None = None
     lr: float | None = None
     patience: int | None = None
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
 
 
 @dataclass
@@ -89,11 +94,13 @@ def resolve(options: TrainOptions, rows: int, lr: float) -> TrainOptions:
         lr: the highest learning rate where none was given (`build.default_learning_rate`).
     """
     one_of("objective", options.objective, list(OBJECTIVES))
+    _check_arguments(options)
     for name, lowest in {
         "samples": 1,
         "epochs": 1,
         "batch_size": 1,
         "warmup": 0,
+        "warmup_cycles": 1,
         "patience": 1,
         "beta": 0,
     }.items():
@@ -107,7 +114,15 @@ def resolve(options: TrainOptions, rows: int, lr: float) -> TrainOptions:
     batch_size = options.batch_size or (128 if rows >= 5000 else 64 if rows >= 500 else 32)
     batch_size = min(batch_size, rows)
     epochs = options.epochs or min(MAX_EPOCHS, max(10, round(TARGET_STEPS / math.ceil(rows / batch_size))))
-    warmup = options.warmup if options.warmup is not None else min(epochs // 4, 50)
+    cycles = options.warmup_cycles
+    longest = 50 if cycles == 1 else epochs
+    warmup = options.warmup if options.warmup is not None else min(epochs // max(4, 2 * cycles), longest)
+    if cycles > 1 and not 0 < warmup_end(warmup, cycles) < epochs:
+        raise InputError(
+            f"{cycles} warm-up cycles with rises of {max(warmup, 1)} epochs need at least "
+            f"{warmup_end(max(warmup, 1), cycles) + 1} epochs, got warmup {warmup} and {epochs} epochs; "
+            "change warmup, warmup_cycles or epochs"
+        )
     return options.model_copy(
         update={
             "batch_size": batch_size,
@@ -117,6 +132,43 @@ def resolve(options: TrainOptions, rows: int, lr: float) -> TrainOptions:
             "patience": options.patience or max(10, epochs // 5),
         }
     )
+
+
+def _check_arguments(options: TrainOptions) -> None:
+    """InputError for arguments that the objective does not take; a note where more draws are needed."""
+    name, takes = options.objective, arguments(options.objective)
+    free = [argument for argument in takes if argument not in SUPPLIED]
+    for argument, value in options.objective_args.items():
+        if not free:
+            raise InputError(
+                f"objective {name} takes no arguments, got {argument!r}; leave objective_args out"
+            )
+        one_of(f"an argument of objective {name}", argument, free)
+        if not math.isfinite(value):
+            raise InputError(f"{argument} has to be a finite number, got {value}")
+    if options.beta != 1 and "beta" not in takes:
+        raise InputError(f"objective {name} has no beta; its arguments are {', '.join(free)}")
+    if options.samples == 1 and name in MANY_DRAWS:
+        console.warn(f"objective {name} with a single draw of z is the ELBO; give it more with --samples")
+
+
+def warmup_end(warmup: int, cycles: int) -> int:
+    """The last epoch with a factor below 1: all rises, and the stays at the top between them."""
+    return warmup * (2 * cycles - 1)
+
+
+def warmup_fraction(epoch: int, warmup: int, cycles: int = 1) -> float:
+    """The factor of β in an epoch, from 1 on: a linear rise over `warmup` epochs, then 1.
+
+    Each cycle but the last lasts twice as long as its rise (Fu et al. 2019, eqs. 6 and 7, with R = ½).
+
+    >>> [warmup_fraction(epoch, 3) for epoch in (1, 2, 3, 4, 5)]
+    [0.25, 0.5, 0.75, 1.0, 1.0]
+    >>> [warmup_fraction(epoch, 1, 2) for epoch in (1, 2, 3, 4, 5)]
+    [0.5, 1.0, 0.5, 1.0, 1.0]
+    """
+    cycle = min((epoch - 1) // max(1, 2 * warmup), cycles - 1)
+    return min(1.0, (epoch - 2 * warmup * cycle) / (warmup + 1))
 
 
 def learning_rate(progress: float, highest: float) -> float:
@@ -138,13 +190,16 @@ class Trainer:
         schema: how stored rows become the model's x.
         rows, validation: stored values, (N, *shape) and (V, *shape), V may be 0.
         options: from `resolve`.
+
+    Raises:
+        InputError: for an objective that this model does not have.
     """
 
     def __init__(self, vae: VAE, schema: Schema, rows: Tensor, validation: Tensor, options: TrainOptions):
         self.vae, self.schema, self.options = vae, schema, options
         self.device = vae.shift.device
         self.rows, self.validation = rows.to(self.device), validation.to(self.device)
-        self.objective = OBJECTIVES[options.objective]
+        self.objective, self.supplied = OBJECTIVES[options.objective], set(arguments(options.objective))
         self.generator = torch.Generator(self.device).manual_seed(options.seed)
         self.optimiser = torch.optim.Adam(vae.parameters(), fused=True)
         self.parameters = [p for p in vae.parameters() if p.requires_grad]
@@ -152,7 +207,28 @@ class Trainer:
         self.batch_size, self.highest_lr = options.batch_size or 1, options.lr or 1e-3
         self.history = History()
         self.failures = 0
+        self._try_objective()
         self.started = time.monotonic()
+
+    def _try_objective(self) -> None:
+        """The objective of two rows, for its complaints about the model, the draws or its arguments."""
+        self.vae.eval()
+        generator = torch.Generator(self.device).manual_seed(self.options.seed)
+        x = self.schema.prepare(self.rows[:2], generator)
+        terms = self.vae.terms(x, samples=self.options.samples, generator=generator)
+        self._objective(terms, 1.0, len(self.rows), generator)
+
+    def _objective(self, terms: Terms, warmup: float, rows: int, generator: torch.Generator) -> Tensor:
+        """The objective's values; it is given what its signature names of what training alone knows.
+
+        Args:
+            warmup: fraction of the warm-up that is done, which scales β.
+            rows: number of rows of the set that the batch is from.
+        """
+        beta = warmup * self.options.beta
+        known = {"beta": beta, "warmup": warmup, "rows": rows, "generator": generator}
+        supplied = {name: value for name, value in known.items() if name in self.supplied}
+        return self.objective(terms, **supplied, **self.options.objective_args)
 
     def run(
         self,
@@ -189,7 +265,7 @@ class Trainer:
         return self.history
 
     def _stop(self, epoch: int) -> bool:
-        waited = epoch - max(self.history.best_epoch, self.warmup)
+        waited = epoch - max(self.history.best_epoch, warmup_end(self.warmup, self.options.warmup_cycles))
         if waited >= (self.options.patience or math.inf) and epoch < self.epochs:
             self.history.stopped = "no improvement"
         elif self._time_progress() >= 1:
@@ -208,13 +284,13 @@ class Trainer:
     def _epoch(self, epoch: int, advance: Callable[[int], None]) -> Metrics:
         start, skipped = time.monotonic(), self.history.skipped
         self.vae.train()
-        beta = self._beta(epoch)
+        warmup = warmup_fraction(epoch, self.warmup, self.options.warmup_cycles)
         sums = torch.zeros(3, device=self.device)
         finite_rows = 0
         steps = math.ceil(len(self.rows) / self.batch_size)
         for step, index in enumerate(self._batches()):
             progress = max((epoch - 1 + step / steps) / self.epochs, self._time_progress())
-            values = self._step(index, beta, learning_rate(progress, self.highest_lr))
+            values = self._step(index, warmup, learning_rate(progress, self.highest_lr))
             if values is not None:
                 sums += values
                 finite_rows += len(index)
@@ -229,20 +305,17 @@ class Trainer:
             "elbo": means["reconstruction"] - means["kl"],
             **means,
             **self._evaluate(),
-            "beta": beta,
+            "beta": warmup * self.options.beta,
             "lr": self.optimiser.param_groups[0]["lr"],
             "skipped": self.history.skipped - skipped,
             "seconds": time.monotonic() - start,
         }
 
-    def _beta(self, epoch: int) -> float:
-        return self.options.beta * min(1.0, epoch / (self.warmup + 1))
-
-    def _step(self, index: Tensor, beta: float, lr: float) -> Tensor | None:
+    def _step(self, index: Tensor, warmup: float, lr: float) -> Tensor | None:
         """One step of Adam; batch sums of objective, reconstruction and KL, or None if it was skipped."""
         x = self.schema.prepare(self.rows[index], self.generator)
         terms = self.vae.terms(x, samples=self.options.samples, generator=self.generator)
-        objective = self.objective(terms, beta=beta)
+        objective = self._objective(terms, warmup, len(self.rows), self.generator)
         self.optimiser.zero_grad(set_to_none=True)
         (-objective.mean()).backward()
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
@@ -273,7 +346,7 @@ class Trainer:
         for part in rows.split(EVALUATION_BATCH):
             x = self.schema.prepare(part, generator)
             terms = self.vae.terms(x, samples=self.options.samples, generator=generator)
-            sums += _sums(self.objective(terms, beta=self.options.beta), terms)
+            sums += _sums(self._objective(terms, 1.0, len(rows), generator), terms)
             means.append(terms.posterior.mean)
             kls.append(terms.kl_per_unit)
         use = code_use(

@@ -1,5 +1,7 @@
 """Ancestral sampling: z ~ p(z), then x ~ p(x|z); and the round trip x -> z -> x."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,7 +32,7 @@ def sample(
     """
     if n < 1:
         raise InputError(f"the number of samples has to be at least 1, got {n}")
-    if temperature < 0:
+    if not 0 <= temperature < math.inf:
         raise InputError(f"temperature has to be 0 or more, got {temperature:g}")
     if vae.is_autoencoder and isinstance(vae.prior_module, StandardNormal):
         raise InputError(
