@@ -216,7 +216,8 @@ class Model:
                 f"got {components}"
             )
         codes = q.sample(1, self._generator(seed))[0]
-        prior = Mixture(codes.shape[-1], components).to(self.device)
+        with torch.random.fork_rng(devices=[]):  # the initial parameters, which the fit replaces, are drawn
+            prior = Mixture(codes.shape[-1], components).to(self.device)
         self.vae.prior_module = prior.fit(codes, seed)
         self.options = self.options.model_copy(update={"prior": "mixture", "components": components})
         return self
@@ -319,7 +320,7 @@ def open(run: str | Path, device: str = "auto") -> Model:
     """Open a run folder. InputError, one sentence, where it is missing, damaged or not a run."""
     folder = Path(run)
     config, weights, tensors = checkpoint.load(folder)
-    vae = build.build(config.data, config.model)
+    vae = build.build(*build.resolve(config.data, config.model))
     checkpoint.load_weights(vae, weights, folder)
     try:
         splits = Splits(*(tensors[name].numpy() for name in ("train", "validation", "test")))
