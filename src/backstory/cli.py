@@ -144,13 +144,15 @@ def encode(
     model = backstory.open(run, device)
     if len(files) > 1 and model.vae.is_autoencoder:
         raise InputError("a plain autoencoder has codes without a spread; leave --std and --draws out")
-    q = model.encode(io.rows(model, data, resize, split, limit), seed)
+    rows = io.rows(model, data, resize, split, limit)
+    q = model.encode(rows, seed)
     io.write_codes(output, q.mean, force)
     if std:
         io.write_codes(std_file, q.std, force)
     if draws is not None:
         io.write_code_draws(draws_file, q, draws, seed, force)
     io.say(f"codes of {len(q.mean)} observations, written to {', '.join(map(str, files))}")
+    io.report_seen(model, rows.values, split)
 
 
 @app.command()
@@ -186,6 +188,7 @@ def reconstruct(
     io.say(
         f"{len(x)} {'originals above their ' if sheet else ''}reconstructions ({what}), written to {output}"
     )
+    io.report_seen(model, rows.values, split)
 
 
 @app.command()
@@ -210,6 +213,8 @@ def evaluate(
     from backstory.build import one_of
 
     one_of("method", method, ["is"])
+    io.at_least_one("samples", samples)
+    io.at_least_one("chunk", chunk)
     model = backstory.open(run, device)
     rows = io.rows(model, data, resize, split, limit)
     result = asdict(model.evaluate(rows, samples, seed, chunk, progress=True))
@@ -217,6 +222,7 @@ def evaluate(
         io.print_json(result)
     else:
         io.print_evaluation(result)
+    io.report_seen(model, rows.values, split)
 
 
 @app.command()

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from backstory import checkpoint, console, plots
+from backstory import checkpoint, console
 from backstory.build import one_of
 from backstory.data.checks import place
 from backstory.data.dataset import Dataset
@@ -40,7 +40,7 @@ def read(source: str, resize: str | None) -> Dataset:
 
 
 def rows(model: Model, source: str, resize: str | None, part: str, limit: int | None = None) -> Dataset:
-    """The chosen rows of DATA; complains of missing cells, warns of rows seen in training."""
+    """The chosen rows of DATA, complete and of the model's shape."""
     at_least_one("limit", limit)
     data = read(source, resize)
     index = model.rows(data, part)[:limit]
@@ -53,11 +53,6 @@ def rows(model: Model, source: str, resize: str | None, part: str, limit: int | 
     names = None if data.names is None else tuple(data.names[i] for i in index)
     values = data.values[index]
     model.schema.check(values)
-    seen = model.seen(values)
-    if seen and part == "train":
-        say("these are rows that the model was trained on")
-    elif seen:
-        console.warn(f"{seen} of {len(values)} rows are among those that the model was trained on")
     return replace(data, values=values, observed=None, labels=None, test_rows=None, names=names)
 
 
@@ -73,6 +68,15 @@ def named_values(text: str, option: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+def report_seen(model: Model, values: np.ndarray, part: str) -> None:
+    """Say how many of the rows were trained on: a warning, unless they were asked for."""
+    seen = model.seen(values)
+    if seen and part == "train":
+        say("these are rows that the model was trained on")
+    elif seen:
+        console.warn(f"{seen} of {len(values)} rows are among those that the model was trained on")
+
+
 def at_least_one(name: str, value: int | None) -> None:
     """InputError for an option below 1."""
     if value is not None and value < 1:
@@ -82,6 +86,7 @@ def at_least_one(name: str, value: int | None) -> None:
 def fit_prior(model: Model, prior: str, components: int | None, source: str | None, seed: int) -> None:
     """Fit the prior to the codes of the run's training rows, or of DATA where that is other data."""
     one_of("prior", prior, ["mixture"])
+    at_least_one("components", components)
     try:
         data = load(source or model.source)
     except InputError as error:
@@ -170,6 +175,8 @@ def write_pairs(path: Path, originals: np.ndarray, x: np.ndarray, schema: Schema
 
 def write_training_picture(run: Path, best_epoch: int) -> None:
     """RUN/training.png."""
+    from backstory import plots  # matplotlib takes half a second to import, and only fit needs it
+
     if metrics := checkpoint.read_metrics(run):
         plots.save(plots.training_figure(metrics, best_epoch), run / "training.png")
 

@@ -1,0 +1,637 @@
+"""Commands as people type them: what they write and print, and how they refuse."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import backstory
+from backstory import build, cli_options, console
+from backstory.cli import main
+from backstory.networks.mlp import ACTIVATIONS
+from backstory.objectives import OBJECTIVES
+from backstory.priors import PRIORS
+
+TINY = ["--epochs", "2", "--hidden", "8", "--latent", "2", "--batch-size", "32"]
+
+
+def run(*arguments: object) -> int:
+    return main([str(a) for a in arguments])
+
+
+def images(count: int = 60, seed: int = 0) -> np.ndarray:
+    """Bars on 6 × 5 pixels with 5 levels."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 2, (count, 6, 5))
+    values[np.arange(count), rng.integers(0, 6, count)] = 4
+    return values.astype(np.uint8)
+
+
+def table(count: int = 60, seed: int = 0) -> pd.DataFrame:
+    a, b, c = np.random.default_rng(seed).standard_normal((3, count))
+    return pd.DataFrame({"width": a, "height": 3 * a + 0.1 * b, "price": 100 + 10 * c})
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory) -> Path:
+    """Data of several kinds and trained runs, none of which a test changes."""
+    home = tmp_path_factory.mktemp("home")
+    np.save(home / "images.npy", images())
+    table().to_csv(home / "table.csv", index=False)
+    (home / "folder").mkdir()
+    for i, image in enumerate(images(12)):
+        Image.fromarray(image * 63).save(home / "folder" / f"bar{i:02d}.png")
+    for source, name, options in [
+        ("images.npy", "bars", {"likelihood": "categorical"}),
+        ("table.csv", "prices", {}),
+        ("folder", "pictures", {}),
+        ("images.npy", "plain", {"posterior": "delta"}),
+    ]:
+        options |= {"epochs": 2, "hidden": (8,), "latent": 2, "batch_size": 32, "progress": False}
+        backstory.fit(home / source, home / name, **options)
+    return home
+
+
+@pytest.fixture
+def refuse(capfd, tmp_path):
+    """Check that a command refuses: status 2, one line of words, nothing new and nothing changed."""
+
+    def contents(folder: Path) -> dict[str, bytes | None]:
+        return {str(p): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+    def check(*arguments: object, says: str = "") -> str:
+        before = contents(tmp_path)
+        capfd.readouterr()
+        status = run(*arguments)
+        out, err = capfd.readouterr()
+        assert status == 2, err
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1, err
+        assert "Traceback" not in err
+        assert out == ""
+        assert says in err
+        assert contents(tmp_path) == before
+        return err
+
+    return check
+
+
+# -- what the commands do -------------------------------------------------------------------------------
+
+
+def test_fit_writes_a_run_and_prints_one_object(home, tmp_path, capfd):
+    assert run("fit", home / "images.npy", "-o", tmp_path / "run", *TINY, "--json") == 0
+    record = json.loads(capfd.readouterr().out)
+    assert record["summary"]["epochs"] == 2
+    assert record["model"]["hidden"] == [8]
+    assert record["rows"] == {"train": 54, "validation": 6, "test": 0}
+    files = {"config.json", "metrics.jsonl", "model.safetensors", "splits.safetensors", "training.png"}
+    assert set(record["files"]) == files == {p.name for p in (tmp_path / "run").iterdir()}
+
+
+def test_fit_passes_its_options_on(home, tmp_path):
+    options = ["--beta", "0.5", "--warmup", "1", "--lr", "0.01", "--samples", "3", "--objective", "iwae"]
+    options += ["--network", "plain", "--activation", "silu", "--prior", "mixture", "--components", "4"]
+    options += ["--likelihood", "gaussian-fixed", "--sigma", "0.25", "--patience", "7", "--minutes", "3"]
+    options += ["--validation", "0.2", "--seed", "5", *TINY]
+    assert run("fit", home / "images.npy", "-o", tmp_path / "run", *options) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    expected = {"beta": 0.5, "warmup": 1, "lr": 0.01, "samples": 3, "objective": "iwae", "patience": 7}
+    expected |= {"minutes": 3, "seed": 5, "epochs": 2, "batch_size": 32}
+    expected |= {"network": "plain", "activation": "silu", "prior": "mixture", "components": 4}
+    expected |= {"likelihood": "gaussian-fixed", "sigma": 0.25, "latent": 2, "hidden": [8]}
+    assert config["model"] | config["training"] | expected == config["model"] | config["training"]
+    assert config["rows"]["validation"] == 12
+
+
+def test_fit_replaces_a_run_with_force(home, tmp_path):
+    for epochs in (2, 1):
+        options = [*TINY, "--epochs", epochs, "--force"]
+        assert run("fit", home / "table.csv", "-o", tmp_path / "run", *options) == 0
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "ending", "shape"),
+    [
+        ("bars", ".npy", (7, 6, 5)),
+        ("bars", ".npy.gz", (7, 6, 5)),
+        ("bars", ".npz", (7, 6, 5)),
+        ("bars", ".csv", (7, 30)),
+        ("bars", ".idx", (7, 6, 5)),
+        ("pictures", "", (7, 6, 5)),
+        ("prices", ".csv", (7, 3)),
+        ("prices", ".parquet", (7, 3)),
+        ("prices", ".npy", (7, 3)),
+    ],
+)
+@pytest.mark.parametrize("mean", [False, True])
+def test_samples_are_files_of_the_same_kind(home, tmp_path, name, ending, shape, mean):
+    path = tmp_path / f"samples{ending}"
+    assert run("sample", home / name, "-n", "7", "-o", path, "--seed", "1", *["--mean"] * mean) == 0
+    data = backstory.load(path)
+    assert data.values.shape == shape
+    schema = backstory.open(home / name).schema
+    if name == "bars":
+        assert data.values.min() >= 0
+        assert data.values.max() <= 4
+        assert ending == ".csv" or data.values.dtype == np.uint8
+    if name == "pictures":
+        assert data.schema.kind == "images"
+    if name == "prices" and ending != ".npy":
+        assert data.schema.columns == schema.columns == ("width", "height", "price")
+        assert abs(data.values[:, 2].mean() - 100) < 30
+
+
+def test_a_picture_of_samples_is_a_sheet_and_of_means_has_finer_shades(home, tmp_path):
+    shades = {}
+    for option in ([], ["--mean"]):
+        path = tmp_path / f"samples{len(option)}.png"
+        assert run("sample", home / "bars", "-n", "9", "-o", path, *option) == 0
+        with Image.open(path) as image:
+            shades[len(option)] = len(set(np.asarray(image).ravel()))
+    assert shades[0] <= 6  # five levels and the gap
+    assert shades[1] > 6
+
+
+def test_what_was_written_is_said(home, tmp_path, capfd):
+    run("sample", home / "bars", "-o", tmp_path / "a.npy", "--mean")
+    run("sample", home / "bars", "-o", tmp_path / "b.npy")
+    err = capfd.readouterr().err
+    assert "64 means E[x|z], which are no draws of x" in err
+    assert "64 draws of x" in err
+
+
+def test_the_same_seed_gives_the_same_bytes(home, tmp_path):
+    def write(command: str, name: str, *options: object) -> bytes:
+        data = [] if command == "sample" else [home / "images.npy"]
+        assert run(command, home / "bars", *data, "-o", tmp_path / name, *options) == 0
+        return (tmp_path / name).read_bytes()
+
+    for command, option in [("sample", "--mean"), ("sample", "--force"), ("reconstruct", "--draw")]:
+        first, again, other = (
+            write(command, f"{command}{option}{i}.npy", option, "--seed", seed)
+            for i, seed in enumerate([3, 3, 4])
+        )
+        assert first == again
+        assert first != other
+    assert write("sample", "a.npy") != write("sample", "b.npy"), "without a seed each call draws anew"
+
+
+def test_temperature_zero_is_one_code(home, tmp_path):
+    run("sample", home / "bars", "-n", "5", "-o", tmp_path / "x.npy", "--mean", "--temperature", "0")
+    x = np.load(tmp_path / "x.npy")
+    assert (x == x[0]).all()
+
+
+def test_a_plain_autoencoder_samples_from_a_mixture_fitted_afterwards(home, tmp_path, refuse, capfd):
+    path = tmp_path / "samples.npy"
+    refuse("sample", home / "plain", "-o", path, says="plain autoencoder")
+    options = ["--prior", "mixture", "--components", "3", "-n", "5", "--seed", "0"]
+    assert run("sample", home / "plain", "-o", path, *options) == 0
+    assert (
+        run("sample", home / "plain", "-o", tmp_path / "b.npy", *options, "--data", home / "images.npy") == 0
+    )
+    assert np.load(path).shape == (5, 6, 5)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".npy", ".npz", ".csv.gz"])
+def test_encode_writes_means_deviations_and_draws(home, tmp_path, ending):
+    path = tmp_path / f"z{ending}"
+    assert run("encode", home / "prices", home / "table.csv", "-o", path, "--std", "--draws", "4") == 0
+
+    def read(name: str) -> np.ndarray:
+        file = tmp_path / f"{name}{ending}"
+        if "csv" in ending:
+            return pd.read_csv(file).to_numpy()
+        if ending == ".parquet":
+            return pd.read_parquet(file).to_numpy()
+        loaded = np.load(file)
+        if ending == ".npy":
+            return loaded
+        return loaded["x"] if "x" in loaded else np.column_stack([loaded[k] for k in loaded])
+
+    q = backstory.open(home / "prices").encode(table())
+    mean, std, draws = read("z"), read("z.std"), read("z.draws")
+    np.testing.assert_allclose(mean, q.mean, rtol=1e-5)
+    np.testing.assert_allclose(std, q.std, rtol=1e-5)
+    if ending in (".npy", ".npz"):
+        assert draws.shape == (4, 60, 2)
+        draws = draws.swapaxes(0, 1)
+    else:
+        assert draws[:5, :2].tolist() == [[0, 0], [0, 1], [0, 2], [0, 3], [1, 0]]
+        draws = draws[:, 2:].reshape(60, 4, 2)
+    distance = (draws - mean[:, None]) / std[:, None]
+    assert abs(distance.mean()) < 0.2
+    assert abs(distance.std() - 1) < 0.15
+
+
+def test_reconstructions_are_files_of_the_same_kind(home, tmp_path):
+    assert run("reconstruct", home / "prices", home / "table.csv", "-o", tmp_path / "x.csv") == 0
+    x = pd.read_csv(tmp_path / "x.csv")
+    assert list(x) == ["width", "height", "price"]
+    assert len(x) == 60
+    assert run("reconstruct", home / "pictures", home / "folder", "-o", tmp_path / "x") == 0
+    assert sorted(p.name for p in (tmp_path / "x").iterdir()) == [f"bar{i:02d}.png" for i in range(12)]
+    options = ["--draw", "--limit", "4"]
+    assert run("reconstruct", home / "bars", home / "images.npy", "-o", tmp_path / "x.npy", *options) == 0
+    assert np.load(tmp_path / "x.npy").shape == (4, 6, 5)
+
+
+def test_a_picture_shows_originals_above_reconstructions(home, tmp_path):
+    path = tmp_path / "x.png"
+    assert run("reconstruct", home / "bars", home / "images.npy", "-o", path, "--limit", "3") == 0
+    with Image.open(path) as image:
+        sheet = np.asarray(image)
+    scale = (sheet.shape[1] - 2 * 4) // 3 // 5  # three images of five columns with gaps of two pixels
+    gap = (sheet.shape[1] - 3 * 5 * scale) // 4
+    original = sheet[gap::1][: 6 * scale : scale, gap : gap + 5 * scale : scale]
+    np.testing.assert_array_equal(original, np.rint(images()[0] / 4 * 255))
+    assert sheet.shape[0] == 3 * gap + 2 * 6 * scale
+
+
+def test_evaluate_prints_one_object_or_a_table(home, capfd):
+    command = ["evaluate", home / "prices", home / "table.csv", "--samples", "50", "--split", "validation"]
+    assert run(*command, "--json") == 0
+    result = json.loads(capfd.readouterr().out)
+    names = "elbo reconstruction kl log_evidence standard_error ess bits_per_dim active_units n samples"
+    assert list(result) == names.split()
+    assert result["n"] == 6
+    assert result["samples"] == 50
+    assert result["bits_per_dim"] is None
+    assert result["elbo"] == pytest.approx(result["reconstruction"] - result["kl"], abs=1e-3)
+    assert run(*command) == 0
+    out = capfd.readouterr().out
+    assert all(name in out for name in names.split())
+    assert f"{result['log_evidence']:.2f}" in out
+
+
+def test_evaluate_gives_the_same_numbers_in_chunks(home, capfd):
+    results = []
+    for chunk in ([], ["--chunk", "7"]):
+        command = ["evaluate", home / "bars", home / "images.npy", "--samples", "20", "--limit", "5"]
+        assert run(*command, "--json", *chunk) == 0
+        results.append(json.loads(capfd.readouterr().out))
+    assert results[0] == pytest.approx(results[1])
+    assert results[0]["n"] == 5
+
+
+def test_rows_seen_in_training_are_reported(home, tmp_path, capfd):
+    command = ["evaluate", home / "prices", home / "table.csv", "--samples", "5", "--json"]
+    expected = {
+        "all": "warning: 54 of 60 rows are among",
+        "validation": "",
+        "train": "rows that the model was",
+    }
+    for part, words in expected.items():
+        assert run(*command, "--split", part) == 0
+        err = capfd.readouterr().err.strip()
+        assert words in err
+        assert err.count("\n") == 0
+        assert words or not err
+    table(seed=1).to_csv(tmp_path / "new.csv", index=False)
+    assert run("evaluate", home / "prices", tmp_path / "new.csv", "--samples", "5", "--json") == 0
+    assert capfd.readouterr().err.strip() == ""
+
+
+def test_info_describes_a_run_or_the_installation(home, capfd):
+    assert run("info", home / "prices", "--json") == 0
+    record = json.loads(capfd.readouterr().out)
+    model = backstory.open(home / "prices")
+    assert record["parameters"] == sum(v.numel() for v in model.vae.state_dict().values())
+    assert record["source"].endswith("table.csv")
+    assert run("info", home / "prices") == 0
+    assert "54 train, 6 validation" in capfd.readouterr().out
+    assert run("info", "--json") == 0
+    assert json.loads(capfd.readouterr().out)["backstory"] == backstory.__version__
+    assert run("info") == 0
+    assert "digits" in capfd.readouterr().out
+
+
+def test_resize_brings_images_to_the_size_of_the_model(home, tmp_path, refuse):
+    (tmp_path / "mixed").mkdir()
+    for i, size in enumerate([(8, 9), (10, 12)]):
+        Image.new("L", size, 80 * i).save(tmp_path / "mixed" / f"{i}.png")
+    refuse("encode", home / "pictures", tmp_path / "mixed", "-o", tmp_path / "z.csv", says="--resize")
+    options = ["-o", tmp_path / "z.csv", "--resize", "6x5"]
+    assert run("encode", home / "pictures", tmp_path / "mixed", *options) == 0
+    options = ["-o", tmp_path / "y.csv", "--resize", "six"]
+    refuse("encode", home / "pictures", tmp_path / "mixed", *options, says="32x24")
+
+
+# -- what the commands refuse ---------------------------------------------------------------------------
+
+BAD_DATA = {
+    "missing": "does not exist",
+    "empty": "",
+    "text.png": "",
+    "nan.csv": "row 3, column 'width'",
+    "inf.csv": "row 3, column 'width'",
+    "constant.csv": "'height'",
+    "one.csv": "two rows",
+    "words.csv": "'tall'",
+    "objects.npy": "pickle",
+    "unknown.xyz": "",
+    "truncated.npy": "",
+}
+
+
+def write_bad(folder: Path, name: str) -> Path:
+    frame, path = table(20), folder / name
+    match name:
+        case "empty":
+            path.mkdir()
+        case "text.png" | "unknown.xyz":
+            path.write_text("these are words")
+        case "nan.csv" | "inf.csv":
+            frame.loc[2, "width"] = np.nan if name == "nan.csv" else np.inf
+        case "constant.csv":
+            frame["height"] = 1.5
+        case "one.csv":
+            frame = frame.iloc[:1]
+        case "words.csv":
+            frame["height"] = "tall"
+        case "objects.npy":
+            np.save(path, np.array([{"a": 1}, None], dtype=object), allow_pickle=True)
+        case "truncated.npy":
+            np.save(path, frame.to_numpy())
+            path.write_bytes(path.read_bytes()[:200])
+    if name.endswith(".csv"):
+        frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize(("name", "says"), BAD_DATA.items())
+def test_fit_refuses_bad_data(tmp_path, refuse, name, says):
+    refuse("fit", write_bad(tmp_path, name), "-o", tmp_path / "run", *TINY, says=says)
+
+
+@pytest.mark.parametrize("name", ["missing", "nan.csv", "words.csv", "empty", "text.png"])
+@pytest.mark.parametrize("command", ["encode", "reconstruct"])
+def test_a_run_refuses_bad_data(home, tmp_path, refuse, command, name):
+    refuse(command, home / "prices", write_bad(tmp_path, name), "-o", tmp_path / "z.csv", says=BAD_DATA[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--likelihood", "gausian"], "did you mean 'gaussian'"),
+        (["--network", "cnv"], "did you mean 'conv'"),
+        (["--prior", "mixtur"], "did you mean 'mixture'"),
+        (["--posterior", "gauss"], "did you mean 'gaussian'"),
+        (["--activation", "rela"], "did you mean 'relu'"),
+        (["--objective", "ebo"], "did you mean 'elbo'"),
+        (["--network", "conv"], "images"),
+        (["--likelihood", "bernoulli"], "binary"),
+        (["--latent", "0"], "latent"),
+        (["--hidden", "8,x"], "hidden"),
+        (["--hidden", "0"], "hidden"),
+        (["--epochs", "0"], "epochs"),
+        (["--epochs", "many"], "--epochs"),
+        (["--lr", "-1"], "lr"),
+        (["--lr", "nan"], "lr"),
+        (["--validation", "1"], "validation"),
+        (["--device", "gpu"], "device"),
+        (["--likelihood", "gaussian-fixed"], "sigma"),
+        (["--epoch", "3"], "--epochs"),
+        (["--resize", "32"], "--resize"),
+    ],
+)
+def test_fit_refuses_bad_options(home, tmp_path, refuse, options, says):
+    refuse("fit", home / "table.csv", "-o", tmp_path / "run", *options, says=says)
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["fitt"], "'fit'"),
+        (["fit"], "DATA"),
+        (["fit", "digits"], "--output"),
+        (["sample", "RUN"], "--output"),
+        (["sample", "RUN", "-o", "OUT.npy", "-n", "0"], "at least 1"),
+        (["sample", "RUN", "-o", "OUT.npy", "-n", "x"], "'-n'"),
+        (["sample", "RUN", "-o", "OUT.npy", "--temperature", "-1"], "temperature"),
+        (["sample", "RUN", "-o", "OUT.npy", "--prior", "mixtures"], "did you mean 'mixture'"),
+        (["sample", "RUN", "-o", "OUT.npy", "--components", "3"], "--prior"),
+        (["sample", "RUN", "-o", "OUT.npy", "--prior", "mixture", "--components", "0"], "components"),
+        (["sample", "RUN", "-o", "OUT.png"], "images"),
+        (["sample", "RUN", "-o", "OUT.mp3"], "OUT.mp3"),
+        (["sample", "nowhere", "-o", "OUT.npy"], "nowhere"),
+        (["encode", "RUN", "DATA", "-o", "OUT.csv", "--draws", "0"], "draws"),
+        (["encode", "RUN", "DATA", "-o", "OUT.png"], "OUT.png"),
+        (["encode", "RUN", "DATA", "-o", "OUT.csv", "--split", "tst"], "did you mean 'test'"),
+        (["encode", "RUN", "DATA", "-o", "OUT.csv", "--split", "test"], "--split all"),
+        (["reconstruct", "RUN", "DATA", "-o", "OUT.csv", "--limit", "0"], "limit"),
+        (["evaluate", "RUN", "DATA", "--method", "iss"], "did you mean 'is'"),
+        (["evaluate", "RUN", "DATA", "--samples", "0"], "samples"),
+        (["evaluate", "RUN", "DATA", "--chunk", "0"], "chunk"),
+        (["evaluate", "RUN", "DATA", "--device", "gpu"], "device"),
+        (["info", "nowhere"], "nowhere"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_commands_refuse_bad_options(home, tmp_path, refuse, command, says):
+    places = {"RUN": home / "prices", "DATA": home / "table.csv"}
+    words = [places.get(word, word) for word in command]
+    refuse(*[str(w).replace("OUT", str(tmp_path / "OUT")) for w in words], says=says)
+
+
+@pytest.mark.parametrize("command", ["encode", "reconstruct"])
+def test_data_of_another_shape_or_range_is_refused(home, tmp_path, refuse, command):
+    output = ["-o", tmp_path / "z.csv"]
+    refuse(command, home / "bars", home / "table.csv", *output, says="(N, 6, 5)")
+    np.save(tmp_path / "bright.npy", 200 + images(4))
+    refuse(command, home / "bars", tmp_path / "bright.npy", *output, says="between 0 and 4")
+
+
+def test_existing_files_and_runs_stay_without_force(home, tmp_path, refuse):
+    existing = tmp_path / "x.csv"
+    existing.write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    refuse("fit", home / "table.csv", "-o", tmp_path / "run", *TINY, says="--force")
+    refuse("fit", home / "table.csv", "-o", existing, *TINY, says="x.csv")
+    refuse("sample", home / "prices", "-o", existing, says="--force")
+    refuse("reconstruct", home / "prices", home / "table.csv", "-o", existing, says="--force")
+    existing.rename(tmp_path / "z.std.csv")
+    refuse("encode", home / "prices", home / "table.csv", "-o", tmp_path / "z.csv", "--std", says="z.std.csv")
+    for path in (tmp_path / "z.std.csv", tmp_path / "new.csv"):
+        assert run("sample", home / "prices", "-o", path, "--force", "-n", "3") == 0
+        assert len(pd.read_csv(path)) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", None),
+        ("config.json", b"{"),
+        ("config.json", b"\xff\xfe\x00"),
+        ("config.json", b'{"model": 1}'),
+        ("config.json", b"[]"),
+        ("model.safetensors", None),
+        ("model.safetensors", b""),
+        ("model.safetensors", "half"),
+        ("model.safetensors", b"\x80\x04\x95 a pickle"),
+        ("model.safetensors", "foreign"),
+        ("splits.safetensors", "half"),
+        ("splits.safetensors", "foreign"),
+    ],
+)
+def test_damaged_runs_are_refused(home, tmp_path, refuse, name, content):
+    damaged = tmp_path / "run"
+    damaged.mkdir()
+    for file in (home / "prices").iterdir():
+        (damaged / file.name).write_bytes(file.read_bytes())
+    whole = (damaged / name).read_bytes()
+    if content is None:
+        (damaged / name).unlink()
+    else:
+        other = (home / "bars" / "model.safetensors").read_bytes()
+        (damaged / name).write_bytes(
+            {"half": whole[: len(whole) // 2], "foreign": other}.get(content, content)
+        )
+    refuse("sample", damaged, "-o", tmp_path / "x.csv", says="run")
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(home, refuse):
+    # /proc refuses even an administrator, for whom no folder is read-only
+    for command in (["fit", home / "table.csv", *TINY], ["sample", home / "prices"]):
+        ending = "" if command[0] == "fit" else ".csv"
+        refuse(*command, "-o", f"/proc/backstory{ending}", says="/proc/backstory")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_a_full_disk_is_refused(home, tmp_path, refuse, monkeypatch):
+    def full(*arguments: object) -> None:
+        with open("/dev/full", "wb", buffering=0) as file:
+            file.write(b"x")
+
+    monkeypatch.setattr("backstory.data.write.write_frame", full)
+    refuse("sample", home / "prices", "-o", tmp_path / "x.csv", says="No space left")
+
+
+def test_a_disk_that_fills_during_training_is_said(home, tmp_path, capfd, monkeypatch):
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device", "metrics.jsonl")
+
+    monkeypatch.setattr("backstory.checkpoint.append_metrics", full)
+    assert run("fit", home / "table.csv", "-o", tmp_path / "run", *TINY) == 2
+    err = capfd.readouterr().err
+    assert "error: " in err.splitlines()[-1]
+    assert "No space left" in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+# -- failures of ours, and the way in and out -----------------------------------------------------------
+
+
+def fail_with(monkeypatch, error: BaseException) -> None:
+    def failing(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("backstory.info.environment", failing)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (RuntimeError("two\nlines"), 1, "error: RuntimeError: two lines"),
+        (backstory.TrainingFailed("no finite step"), 1, "error: no finite step"),
+        (PermissionError(13, "Permission denied", "x.csv"), 2, "error: Permission denied: x.csv"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_failures_are_one_line(monkeypatch, capfd, error, status, words):
+    fail_with(monkeypatch, error)
+    assert run("info") == status
+    out, err = capfd.readouterr()
+    assert err.startswith(words)
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+def test_a_traceback_is_shown_on_request(monkeypatch, capfd):
+    monkeypatch.setenv("BACKSTORY_DEBUG", "1")
+    fail_with(monkeypatch, RuntimeError("inside"))
+    assert run("info") == 1
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_warnings_are_one_line_each(monkeypatch, capfd):
+    monkeypatch.setattr("backstory.info.environment", lambda: console.warn("look out") or {})
+    assert run("info") == 0
+    assert run("info") == 0
+    assert capfd.readouterr().err == "warning: look out\n" * 2
+
+
+def test_a_training_that_cannot_go_on_is_a_failure_of_ours(home, tmp_path, capfd):
+    frame = table(2000)
+    frame["width"] *= 1e30
+    frame.to_csv(tmp_path / "extreme.csv", index=False)
+    options = [*TINY, "--likelihood", "gaussian-fixed", "--sigma", "1e-30", "--epochs", "30"]
+    assert run("fit", tmp_path / "extreme.csv", "-o", tmp_path / "run", *options) == 1
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: training stopped")
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("likelihood", ["auto", *build.LIKELIHOODS]),
+        ("network", ["auto", *build.NETWORKS]),
+        ("activation", ACTIVATIONS),
+        ("prior", PRIORS),
+        ("posterior", build.POSTERIORS),
+        ("objective", OBJECTIVES),
+    ],
+)
+def test_the_help_lists_the_choices_there_are(name, choices):
+    assert cli_options.CHOICES[name].split(", ") == list(choices)
+
+
+@pytest.mark.parametrize("command", ["fit", "sample", "encode", "reconstruct", "evaluate", "info"])
+def test_every_command_has_help(command, capfd):
+    assert run(command, "--help") == 0
+    assert "--help" in capfd.readouterr().out
+
+
+def test_version_and_no_command(capfd):
+    assert run("--version") == 0
+    assert capfd.readouterr().out == f"backstory {backstory.__version__}\n"
+    assert run() == 0
+    assert "reconstruct" in capfd.readouterr().out
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys, backstory.cli; backstory.cli.main(['fit', '--help']); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_a_process_reports_its_status():
+    command = [sys.executable, "-m", "backstory.cli", "fit", "nowhere.npy", "-o", "/nowhere/run"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+
+
+def test_interrupted_training_keeps_its_best_weights(home, tmp_path, capfd, monkeypatch):
+    def append(folder: Path, metrics: dict) -> None:
+        if metrics["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("backstory.checkpoint.append_metrics", append)
+    options = [*TINY, "--epochs", "50"]
+    assert run("fit", home / "table.csv", "-o", tmp_path / "run", *options) == 130
+    err = capfd.readouterr().err
+    assert err.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in err
+    assert backstory.open(tmp_path / "run").summary["stopped"] == "interrupted"
