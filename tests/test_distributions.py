@@ -180,6 +180,30 @@ def reference_log_prob(name, head, features, x) -> Tensor:
     return torch.distributions.Normal(mean, std).log_prob(x)
 
 
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (130,), (8, 17)], ids=str)
+@pytest.mark.parametrize("name", HEADS)
+def test_the_density_is_the_same_with_and_without_a_gradient(name, shape):
+    head, p, features = make(name, shape, (2, 4))
+    x = data_like(name, p, (2, 4), shape)
+    with_gradient = head(features.clone().requires_grad_()).log_prob(x)
+    assert with_gradient.requires_grad
+    torch.testing.assert_close(with_gradient.detach(), p.log_prob(x), rtol=1e-12, atol=1e-10)
+    everything = torch.ones(x.shape, dtype=torch.bool)
+    torch.testing.assert_close(p.log_prob(x, everything), p.log_prob(x), rtol=1e-12, atol=1e-10)
+
+
+@pytest.mark.parametrize("spread", [1e-3, 1.0, 30.0, 1e4])
+def test_bernoulli_in_single_precision(spread, generator):
+    logits = spread * torch.randn(5, 1, 300, generator=generator)
+    x = (torch.rand(5, 300, generator=generator) < 0.5).float()
+    head = BernoulliHead((300,))
+    exact = head(logits.double()).log_prob(x.double())
+    before = logits.clone()
+    for features in (logits, logits.clone().requires_grad_()):
+        torch.testing.assert_close(head(features).log_prob(x).detach().double(), exact, rtol=1e-5, atol=1e-3)
+    assert torch.equal(logits, before)  # nothing is computed in the place of the parameters
+
+
 # -- samples and means ------------------------------------------------------------------------------------
 
 DRAWS = 20_000

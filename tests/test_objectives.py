@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from backstory.distributions import DiagonalGaussian
-from backstory.objectives import OBJECTIVES, elbo, importance_weighted
+from backstory.objectives import elbo, importance_weighted
 from backstory.vae import Terms
 
 
@@ -44,7 +44,7 @@ def test_importance_weighted_with_one_draw_is_the_sampled_elbo(beta):
     torch.testing.assert_close(importance_weighted(t, beta=beta), sampled)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+@pytest.mark.parametrize("objective", [elbo, importance_weighted])
 def test_one_value_for_each_observation_whatever_the_draws(objective):
     assert objective(terms(samples=6, rows=5)).shape == (5,)
     t = terms()
