@@ -56,9 +56,11 @@ def fit(
     posterior: o.Posterior = None,
     sigma: o.Sigma = None,
     objective: o.Objective = None,
+    objective_args: o.ObjectiveArgs = None,
     samples: o.Draws = None,
     beta: o.Beta = None,
     warmup: o.Warmup = None,
+    warmup_cycles: o.WarmupCycles = None,
     epochs: o.Epochs = None,
     minutes: o.Minutes = None,
     batch_size: o.BatchSize = None,
@@ -79,6 +81,8 @@ def fit(
     options = {name: v for name, v in context.params.items() if name not in NOT_OPTIONS and v is not None}
     if hidden is not None:
         options["hidden"] = hidden.split(",")
+    if objective_args is not None:
+        options["objective_args"] = io.named_values(objective_args, "objective-args")
     model = backstory.fit(io.read(data, resize), run, **options)
     io.write_training_picture(run, model.summary["best_epoch"])
     if as_json:

@@ -15,7 +15,7 @@ CHOICES = {
     "activation": "relu, tanh, silu, gelu",
     "prior": "normal, mixture",
     "posterior": "gaussian, delta",
-    "objective": "elbo, iwae",
+    "objective": "elbo, elbo-sampled, free-bits, capacity, stl, score, iwae, miwae, dreg, renyi, tcvae, mmd",
     "split": "train, validation, test, all",
 }
 
@@ -92,10 +92,17 @@ Sigma = A[
 
 # training
 Objective = A[str | None, Option(help=f"{CHOICES['objective']}.", rich_help_panel=_TRAINING)]
+ObjectiveArgs = A[
+    str | None,
+    Option(metavar="NAME=X,…", help="Of the objective, such as alpha=0.5.", rich_help_panel=_TRAINING),
+]
 Draws = A[int | None, Option("--samples", help="Draws of z per row and step (1).", rich_help_panel=_TRAINING)]
 Beta = A[float | None, Option(help="Factor of the KL term; 1 is the ELBO (1).", rich_help_panel=_TRAINING)]
 Warmup = A[
     int | None, Option(metavar="EPOCHS", help="Epochs in which β rises from 0.", rich_help_panel=_TRAINING)
+]
+WarmupCycles = A[
+    int | None, Option(metavar="N", help="How often β rises from 0 (1).", rich_help_panel=_TRAINING)
 ]
 Epochs = A[int | None, Option(help="Passes over the rows.", rich_help_panel=_TRAINING)]
 Minutes = A[float | None, Option(help="A budget of time.", rich_help_panel=_TRAINING)]
