@@ -616,7 +616,7 @@ def test_help_does_not_import_torch():
 
 
 def test_a_process_reports_its_status():
-    command = [sys.executable, "-m", "backstory.cli", "fit", "nowhere.npy", "-o", "/nowhere/run"]
+    command = [sys.executable, "-m", "backstory.cli", "fit", "digits", "--epochs", "many"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stdout == ""
