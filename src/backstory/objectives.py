@@ -161,7 +161,7 @@ def scale_path(value: Tensor, z: Tensor, factor: Tensor | float) -> Tensor:
         z: (K, B, D).
         factor: (K, B), a constant.
     """
-    if not (torch.is_grad_enabled() and z.requires_grad):
+    if not (torch.is_grad_enabled() and z.requires_grad and value.requires_grad):
         return value
     (slope,) = torch.autograd.grad(value.sum(), z, retain_graph=True)
     return value + (factor - 1) * (slope * (z - z.detach())).sum(-1)
