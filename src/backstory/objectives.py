@@ -27,8 +27,8 @@ value nor the terms that they are given:
 
 Sticking the landing is without_score; the doubly reparameterised gradient is without_score, with w̃ as the
 factor of the path; the score-function gradient has the factor 0, and the score times what came of the draw
-in its place. (`scale_path` needs z to be a node between encoder and decoder: under `torch.compile`, compile
-those two and not `VAE.terms` as a whole.)
+in its place. `scale_path` goes back from the value to z once more and keeps the graph, which `torch.compile`
+allows with `torch._functorch.config.donated_buffer = False`.
 """
 
 import inspect
