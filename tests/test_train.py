@@ -247,14 +247,19 @@ def test_an_interrupt_keeps_the_best_weights():
     assert not run.vae.training
 
 
-def test_an_interrupt_in_the_first_epoch():
+def test_an_interrupt_in_the_first_epoch_leaves_nothing_to_keep():
     def advance(rows):
         raise KeyboardInterrupt
 
-    run = trainer()
-    history = run.run(advance=advance)
-    assert (history.stopped, history.epochs, history.best_epoch) == ("interrupted", [], 0)
-    assert not run.vae.training
+    with pytest.raises(KeyboardInterrupt):
+        trainer().run(advance=advance)
+
+
+def test_a_validation_value_that_is_never_finite_is_a_failure():
+    validation = table(7, 1)
+    validation[0, 0] = math.nan
+    with pytest.raises(TrainingFailed, match="validation"):
+        trainer(table(30), validation, epochs=2).run()
 
 
 # -- bad steps --------------------------------------------------------------------------------------------
@@ -497,7 +502,7 @@ def test_every_posterior_with_every_prior(posterior, prior):
 def test_what_is_left_to_the_size_of_the_data(rows, batch_size):
     options = train.resolve(TrainOptions(), rows, 2e-3)
     assert options.batch_size == batch_size
-    assert 10 <= options.epochs <= 500
+    assert 10 <= options.epochs <= 1000
     assert options.warmup < options.epochs
     assert options.lr == 2e-3
     assert options.patience >= 10

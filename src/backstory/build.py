@@ -139,9 +139,12 @@ def _auto_latent(schema: Schema) -> int:
     return max(1, min(16, schema.numel // 2))
 
 
-def default_learning_rate(options: ModelOptions) -> float:
-    """The highest learning rate: an affine model has a well-conditioned optimum and takes large steps."""
-    return 1e-2 if options.network == "linear" else 2e-3
+def default_schedule(options: ModelOptions) -> tuple[float, int]:
+    """The highest learning rate and the most epochs.
+
+    An affine model takes large steps, and many: it is there to reach its one optimum and cannot overfit much.
+    """
+    return (1e-2, 2000) if options.network == "linear" else (2e-3, 200)
 
 
 def _sigma(likelihood: str, sigma: float | None) -> float | None:
@@ -235,26 +238,30 @@ def data_statistics(values: np.ndarray, schema: Schema) -> Statistics:
     The scale is the population standard deviation; a constant entry has scale 1.
     """
     axis = None if schema.kind == "images" else 0
-    mean, square = _moments(values, axis)
+    mean, variance = _moments(values, axis)
     if schema.presentation == "binarised":
         mean = mean / (schema.maximum or 1.0)
-        square = mean  # x² = x for binary x
+        variance = mean * (1 - mean)
     elif schema.levels is not None and schema.maximum:
         factor = (schema.levels - 1) / schema.maximum
-        mean, square = mean * factor, square * factor**2
-    std = np.sqrt(np.maximum(square - mean**2, 0))
+        mean, variance = mean * factor, variance * factor**2
+    if schema.presentation == "dequantised":
+        variance = variance + 1 / 12  # of the uniform noise
+    std = np.sqrt(variance)
     std = np.where(std > 1e-6 * np.maximum(np.abs(mean), 1e-30), std, 1.0)
     return torch.as_tensor(mean, dtype=torch.float32), torch.as_tensor(std, dtype=torch.float32)
 
 
 def _moments(values: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """First and second moments in double precision, a slice of rows at a time."""
+    """Mean and population variance in double precision, a slice of rows at a time."""
+    origin = values[0].astype(np.float64)  # keeps digits where the mean is large beside the deviation
+    origin = origin.mean() if axis is None else origin
     total = square = np.zeros(())
     for start in range(0, len(values), 4096):
-        part = values[start : start + 4096].astype(np.float64)
+        part = values[start : start + 4096].astype(np.float64) - origin
         total, square = total + part.sum(axis), square + np.square(part).sum(axis)
     count = len(values) if axis == 0 else values.size
-    return total / count, square / count
+    return origin + total / count, np.maximum(square / count - (total / count) ** 2, 0)
 
 
 def _blank_statistics(schema: Schema) -> Statistics:

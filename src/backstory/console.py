@@ -1,6 +1,7 @@
 """What people see while they wait: everything goes to standard error, so that output can be piped."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -26,8 +27,8 @@ class _Silent:
 
 @contextmanager
 def progress(title: str, total: float, show: bool = True) -> Iterator[Bar]:
-    """A progress bar on standard error; silent where `show` is false."""
-    if not show:
+    """A progress bar on standard error; silent where `show` is false or nobody looks at a terminal."""
+    if not (show and sys.stderr.isatty()):
         yield _Silent()
         return
     from rich.console import Console

@@ -26,7 +26,7 @@ from backstory.objectives import MANY_DRAWS, OBJECTIVES, SUPPLIED, arguments
 from backstory.vae import VAE, Terms
 
 TARGET_STEPS = 10_000
-MAX_EPOCHS = 200
+LEAST_STEPS = 3_000
 MAX_FAILURES = 20  # steps in a row
 PROBE_ROWS = 2_000  # rows that show the use of the codes where there is no validation set
 EVALUATION_BATCH = 500
@@ -85,13 +85,14 @@ class History:
     stopped: str = "finished"
 
 
-def resolve(options: TrainOptions, rows: int, lr: float) -> TrainOptions:
+def resolve(options: TrainOptions, rows: int, lr: float, longest: int = 200) -> TrainOptions:
     """Check the options and decide what was left open, from the number of training rows.
 
     Args:
         options: as they were given.
         rows: training rows.
-        lr: the highest learning rate where none was given (`build.default_learning_rate`).
+        lr, longest: the highest learning rate and the most epochs (more if they make few steps) where
+            none were given; see `build.default_schedule`.
     """
     one_of("objective", options.objective, list(OBJECTIVES))
     _check_arguments(options)
@@ -113,10 +114,12 @@ def resolve(options: TrainOptions, rows: int, lr: float) -> TrainOptions:
             raise InputError(f"{name} has to be positive, got {value}")
     batch_size = options.batch_size or (128 if rows >= 5000 else 64 if rows >= 500 else 32)
     batch_size = min(batch_size, rows)
-    epochs = options.epochs or min(MAX_EPOCHS, max(10, round(TARGET_STEPS / math.ceil(rows / batch_size))))
+    steps = math.ceil(rows / batch_size)
+    most = max(longest, min(1000, LEAST_STEPS // steps))
+    epochs = options.epochs or min(most, max(10, round(TARGET_STEPS / steps)))
     cycles = options.warmup_cycles
-    longest = 50 if cycles == 1 else epochs
-    warmup = options.warmup if options.warmup is not None else min(epochs // max(4, 2 * cycles), longest)
+    slowest = 50 if cycles == 1 else epochs
+    warmup = options.warmup if options.warmup is not None else min(epochs // max(4, 2 * cycles), slowest)
     if cycles > 1 and not 0 < warmup_end(warmup, cycles) < epochs:
         raise InputError(
             f"{cycles} warm-up cycles with rises of {max(warmup, 1)} epochs need at least "
@@ -242,7 +245,8 @@ class Trainer:
             advance: called with the number of rows of each step.
 
         Raises:
-            TrainingFailed: after 20 steps in a row without a finite loss and gradient.
+            TrainingFailed: after 20 steps in a row without a finite loss and gradient, or if no epoch's
+                validation objective was finite.
         """
         best, best_value = None, -math.inf
         try:
@@ -258,9 +262,15 @@ class Trainer:
                 if self._stop(epoch):
                     break
         except KeyboardInterrupt:
+            if best is None:  # nothing was learned that would be worth keeping
+                raise
             self.history.stopped = "interrupted"
-        if best is not None:
-            self.vae.load_state_dict(best)
+        if best is None:
+            raise TrainingFailed(
+                "no epoch had a finite validation objective; try a smaller --lr, or look for extreme values in "
+                "the data"
+            )
+        self.vae.load_state_dict(best)
         self.vae.eval()
         return self.history
 

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from backstory.errors import InputError
 
+SINGLE_DIGITS = 7  # significant decimal digits of single precision, in which models compute
+
 Presentation = Literal["exact", "binarised", "dequantised"]
 
 
@@ -132,6 +134,8 @@ class Schema(BaseModel):
             array = array * (maximum / top)
         elif self.kind == "images" and self.maximum is not None:
             array = np.clip(array, 0, self.maximum)
+        if np.issubdtype(dtype, np.floating):
+            array = significant(array, SINGLE_DIGITS)
         if dtype == np.bool_:
             array = np.rint(array)
         if self.columns is not None and self.integer_columns:
@@ -143,3 +147,17 @@ class Schema(BaseModel):
             limits = np.iinfo(dtype)
             array = np.clip(array, limits.min, limits.max)
         return array.astype(dtype)
+
+
+def significant(array: np.ndarray, digits: int) -> np.ndarray:
+    """Doubles rounded to so many significant digits, so that files do not show more than was computed.
+
+    >>> significant(np.array([1 / 3, -12345678.9, 0.0]), 4)
+    array([ 3.333e-01, -1.235e+07,  0.000e+00])
+    """
+    with np.errstate(divide="ignore"):
+        exponent = np.floor(np.log10(np.abs(array)))
+    decimals = np.where(np.isfinite(exponent), digits - 1 - exponent, 0)
+    scale = 10.0 ** np.clip(np.abs(decimals), 0, 300)
+    up = decimals >= 0
+    return np.where(up, np.rint(array * scale) / scale, np.rint(array / scale) * scale)
