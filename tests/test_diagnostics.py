@@ -29,7 +29,7 @@ def test_collapse_is_said_in_words(kl, active, collapsed):
     warning = collapse_warning(kl, active, 8)
     assert (warning is not None) == collapsed
     if warning is not None:
-        assert f"{active} of 8 latent units" in warning
+        assert f"{active} of 8 units" in warning
         assert "try " in warning
         assert "\n" not in warning
 
