@@ -366,6 +366,19 @@ def write_bad(folder: Path, name: str) -> Path:
     return path
 
 
+def test_fit_passes_an_objective_its_arguments(home, tmp_path, refuse):
+    options = ["--objective", "renyi", "--samples", "2", "--warmup-cycles", "1", *TINY]
+    fit = ("fit", home / "images.npy", "-o", tmp_path / "run", *options, "--objective-args")
+    refuse(*fit, "alpha", says="--objective-args takes name=value pairs")
+    refuse(*fit, "alhpa=1", says="did you mean 'alpha'")
+    refuse(*fit, "alpha=much", says="objective_args.alpha: input should be a valid number")
+    assert not (tmp_path / "run").exists()
+    assert run(*fit, "alpha=0.25") == 0
+    training = json.loads((tmp_path / "run" / "config.json").read_text())["training"]
+    assert training["objective_args"] == {"alpha": 0.25}
+    assert training["warmup_cycles"] == 1
+
+
 @pytest.mark.parametrize(("name", "says"), BAD_DATA.items())
 def test_fit_refuses_bad_data(tmp_path, refuse, name, says):
     refuse("fit", write_bad(tmp_path, name), "-o", tmp_path / "run", *TINY, says=says)
