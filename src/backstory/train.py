@@ -267,8 +267,8 @@ class Trainer:
             self.history.stopped = "interrupted"
         if best is None:
             raise TrainingFailed(
-                "no epoch had a finite validation objective; try a smaller --lr, or look for extreme values in "
-                "the data"
+                "no epoch had a finite validation objective; "
+                "try a smaller --lr, or look for extreme values in the data"
             )
         self.vae.load_state_dict(best)
         self.vae.eval()
