@@ -216,12 +216,31 @@ class Bernoulli:
         return torch.sigmoid(self.logits)
 
     def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        fast = observed is None and self.event_dims > 0 and self.logits.dtype.itemsize >= 4
+        if fast and not (self.logits.requires_grad or x.requires_grad):
+            return _bernoulli_log_prob(self.logits.flatten(-self.event_dims), x.flatten(-self.event_dims))
         x = fill_unobserved(x, observed)
         return sum_observed(x * self.logits - F.softplus(self.logits), observed, self.event_dims)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         u = torch.rand(self.logits.shape, generator=generator, device=self.logits.device)
         return (u < self.mean).to(self.logits.dtype)
+
+
+def _bernoulli_log_prob(logits: Tensor, x: Tensor) -> Tensor:
+    """Σ x·l − log(1 + eˡ) over the last axis, where no gradient is asked for: half the time of softplus.
+
+    With log(1 + eˡ) = (l + |l|)/2 + log(1 + e^−|l|), the logs of 64 entries at a time are the log of a
+    product, which lies between 1 and 2⁶⁴.
+    """
+    entries = (x - 0.5) * logits
+    total = entries.sum(-1)
+    entries = torch.abs(logits.expand_as(entries), out=entries)  # one array less is one that stays in cache
+    total = total - 0.5 * entries.sum(-1)
+    factors = entries.neg_().exp_().add_(1)
+    whole = factors.shape[-1] // 64 * 64
+    products = factors[..., :whole].unflatten(-1, (whole // 64, 64)).prod(-1)
+    return total - products.log_().sum(-1) - factors[..., whole:].prod(-1).log_()
 
 
 @dataclass(frozen=True)

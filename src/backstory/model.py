@@ -5,9 +5,8 @@
 """
 
 import hashlib
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,9 @@ from backstory.data.splits import Splits, check_for_training, row_hashes, split
 from backstory.diagnostics import bits_per_dim, code_use, collapse_warning
 from backstory.distributions import CodeDistribution, DataDistribution, Delta, DiagonalGaussian
 from backstory.errors import InputError
-from backstory.inference import generate
-from backstory.inference.likelihood import Evidence, importance_sampling
+from backstory.inference import evidence, gap, generate
+from backstory.inference.likelihood import Evidence, tail_warning
+from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.priors import Mixture
 from backstory.train import History, TrainOptions
 from backstory.vae import VAE, Terms
@@ -45,13 +45,16 @@ class Evaluation:
         elbo: reconstruction − kl.
         reconstruction: E_q[log p(x|z)].
         kl: KL(q(z|x) ‖ p(z)).
-        log_evidence: importance-sampled log p(x).
+        log_evidence: log p(x), by `method`.
         standard_error: Monte Carlo error of log_evidence, over the draws for the same observations.
         ess: effective sample size, average over observations.
         bits_per_dim: −log₂ p(x) for each entry, from log_evidence; for discrete data.
         active_units: latent units whose posterior mean varies over the observations.
         n: observations.
         samples: K.
+        method: of the log-evidence: `is`, `ais` or `exact`.
+        pareto_k: of the weights, average over observations; see `inference.pareto`.
+        acceptance: share of accepted proposals of `ais`.
     """
 
     elbo: float | None
@@ -64,6 +67,9 @@ class Evaluation:
     active_units: int
     n: int
     samples: int
+    method: str
+    pareto_k: float | None
+    acceptance: float | None
 
 
 class Model:
@@ -158,43 +164,100 @@ class Model:
         return self.schema.means(torch.cat(parts)) if mean else self.schema.restore(torch.cat(parts))
 
     def log_evidence(
-        self, x: Values, samples: int = 1000, seed: int = 0, chunk: int | None = None, progress: bool = False
+        self,
+        x: Values,
+        samples: int | None = None,
+        seed: int = 0,
+        chunk: int | None = None,
+        progress: bool = False,
+        method: str = "is",
+        resume: str | Path | None = None,
+        **annealing: Any,
     ) -> Evidence:
-        """Importance-sampled log p(x) of each observation, with its standard error and sample size.
+        """log p(x) of each observation, with its standard error and what tells whether to trust it.
 
         Args:
-            samples: K, the draws for each observation.
+            samples: K, the draws (1000) or chains (16) for each observation.
             chunk: pairs of draw and observation decoded at once; changes memory, not the result.
+            method: `is`, importance sampling; `ais`, annealed importance sampling; `exact`, for
+                linear-Gaussian models.
+            resume: of `ais`: file in which finished rows are kept, and from which they are taken up again.
+            annealing: of `ais`: steps, leapfrog, start and schedule, see `inference.ais.Annealing`.
         """
-        generator, values = self._generator(seed), _values(x)
+        values = _values(x)
         with console.progress("evidence", len(values), progress) as bar:
-            return importance_sampling(
-                self.vae, self._batches(values, generator), samples, generator, chunk, bar.advance
+            return evidence.log_evidence(
+                self.vae,
+                lambda: self._batches(values, self._generator(seed)),
+                method,
+                samples,
+                seed,
+                chunk,
+                resume,
+                bar.advance,
+                **annealing,
+            )
+
+    def exact(self) -> LinearGaussian:
+        """The closed-form evidence and posterior of a linear-Gaussian model, for x in the model's units.
+
+        InputError, with the reason, for any other model.
+        """
+        return LinearGaussian.of(self.vae)
+
+    def inference_gap(
+        self, x: Values, samples: int = 1000, seed: int = 0, progress: bool = False, **options: Any
+    ) -> gap.Gap:
+        """log p(x) − ELBO of each observation, split into approximation and amortisation gap.
+
+        Options are those of `inference.gap.inference_gap`: steps, draws, lr, annealing.
+        """
+        values = _values(x)
+        with console.progress("inference gap", len(values), progress) as bar:
+            batches = self._batches(values, self._generator(seed))
+            return gap.inference_gap(
+                self.vae, batches, samples=samples, seed=seed, advance=bar.advance, **options
             )
 
     def evaluate(
-        self, x: Values, samples: int = 1000, seed: int = 0, chunk: int | None = None, progress: bool = False
+        self,
+        x: Values,
+        samples: int | None = None,
+        seed: int = 0,
+        chunk: int | None = None,
+        progress: bool = False,
+        method: str = "is",
+        resume: str | Path | None = None,
+        **annealing: Any,
     ) -> Evaluation:
-        """The ELBO, the log-evidence and the use of the codes, averaged over observations."""
+        """The ELBO, the log-evidence and the use of the codes, averaged over observations.
+
+        Arguments are those of `log_evidence`. Warns where importance weights are too heavy-tailed to trust.
+        """
         values = _values(x)
         means = self.encode(values, seed).mean
         active = code_use(means, None).active_units
-        if self.vae.is_autoencoder:
+        if self.vae.is_autoencoder and method == "is":
             return self._evaluate_autoencoder(values, active, seed)
-        e = self.log_evidence(values, samples, seed, chunk, progress)
+        e = self.log_evidence(values, samples, seed, chunk, progress, method, resume, **annealing)
+        if method == "is" and (warning := tail_warning(e)):
+            console.warn(warning)
         log_evidence = float(e.log_evidence.mean())
-        error = float(e.standard_error.square().sum().sqrt() / len(values))
+        error = e.standard_error.square().sum().sqrt() / len(values)
         return Evaluation(
             elbo=float(e.elbo.mean()),
             reconstruction=float(e.reconstruction.mean()),
             kl=float(e.kl.mean()),
             log_evidence=log_evidence,
-            standard_error=None if math.isnan(error) else error,
-            ess=float(e.ess.mean()),
+            standard_error=_number(error),
+            ess=_number(e.ess.mean()),
+            pareto_k=_number(e.pareto_k.mean()),
+            acceptance=_number(e.acceptance.mean()),
             bits_per_dim=bits_per_dim(log_evidence, self.schema.numel) if self.schema.discrete else None,
             active_units=active,
             n=len(values),
-            samples=samples,
+            samples=e.samples,
+            method=method,
         )
 
     @torch.no_grad()
@@ -202,19 +265,14 @@ class Model:
         generator, total = self._generator(seed), 0.0
         for x in self._batches(values, generator):
             total += float(self.vae.terms(x, generator=generator).log_likelihood.double().sum())
-        nothing = dict.fromkeys(("elbo", "kl", "log_evidence", "standard_error", "ess", "bits_per_dim"))
-        return Evaluation(
-            reconstruction=total / len(values), active_units=active, n=len(values), samples=1, **nothing
-        )
+        found = {"reconstruction": total / len(values), "active_units": active, "n": len(values)}
+        nothing: dict[str, Any] = dict.fromkeys(field.name for field in fields(Evaluation))
+        return Evaluation(**{**nothing, **found, "samples": 1, "method": "is"})
 
     def fit_prior(self, x: Values, components: int = 10, seed: int = 0) -> "Model":
         """Replace p(z) by a Gaussian mixture fitted to codes of x, drawn from q(z|x); changes this model."""
         q = self.encode(x, seed)
-        if not 1 <= components <= len(q.mean):
-            raise InputError(
-                f"a mixture has from 1 component to as many as there are observations, {len(q.mean)}, "
-                f"got {components}"
-            )
+        _check_components(components, len(q.mean))
         codes = q.sample(1, self._generator(seed))[0]
         with torch.random.fork_rng(devices=[]):  # the initial parameters, which the fit replaces, are drawn
             prior = Mixture(codes.shape[-1], components).to(self.device)
@@ -302,6 +360,11 @@ class Model:
             yield self.schema.prepare(tensor.to(self.device), generator)
 
 
+def _number(value: Tensor) -> float | None:
+    """None for NaN: what does not exist."""
+    return None if torch.isnan(value) else float(value)
+
+
 def _values(x: Values) -> np.ndarray | Tensor:
     if isinstance(x, Tensor):
         return x
@@ -382,8 +445,9 @@ def fit(
     splits = split(dataset, validation, seed)
     check_for_training(dataset, splits.train)
     schema, model_options = build.resolve(dataset.schema, model_options)
-    lr = build.default_learning_rate(model_options)
-    train_options = train.resolve(train_options, len(splits.train), lr)
+    train_options = train.resolve(train_options, len(splits.train), *build.default_schedule(model_options))
+    if model_options.posterior == "delta" and model_options.prior == "mixture":
+        _check_components(model_options.components, len(splits.train))
     place = pick_device(device)
     values = dataset.values[splits.train]
     statistics = build.data_statistics(values, schema)
@@ -418,6 +482,14 @@ def fit(
         model._write(folder)
     _report(history, model, progress)
     return model
+
+
+def _check_components(components: int, observations: int) -> None:
+    if not 1 <= components <= observations:
+        raise InputError(
+            f"a mixture has from 1 component to as many as there are observations, {observations}, "
+            f"got {components}"
+        )
 
 
 def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:

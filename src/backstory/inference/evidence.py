@@ -1,0 +1,104 @@
+"""The log-evidence by one of three methods, in one record.
+
+    is      importance sampling with q(z|x)               (`inference.likelihood`)
+    ais     annealed importance sampling                  (`inference.ais`)
+    exact   closed form, for linear-Gaussian models alone (`inference.linear_gaussian`)
+
+The ELBO and its two terms are estimated with draws of q(z|x) whatever the method.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from backstory.build import one_of
+from backstory.errors import InputError
+from backstory.inference.ais import Annealing, annealed
+from backstory.inference.hmc import mixed_seed
+from backstory.inference.likelihood import Evidence, check_density, check_samples, importance_sampling
+from backstory.inference.linear_gaussian import LinearGaussian
+from backstory.inference.pareto import pareto_k, tail_size
+from backstory.vae import VAE
+
+METHODS = ("is", "ais", "exact")
+SAMPLES = {"is": 1000, "ais": 16, "exact": 100}
+ELBO_SAMPLES = 100  # at least so many for the ELBO, where its draws serve for nothing else
+DRAWS = 100  # stream of noise, apart from that which presents x
+
+
+def log_evidence(
+    vae: VAE,
+    batches: Callable[[], Iterable[Tensor]],
+    method: str = "is",
+    samples: int | None = None,
+    seed: int = 0,
+    chunk: int | None = None,
+    resume: str | Path | None = None,
+    advance: Callable[[float], None] = lambda rows: None,
+    **annealing: Any,
+) -> Evidence:
+    """log p(x) and its error for each observation.
+
+    Args:
+        vae: the model.
+        batches: gives the observations in the model's units, a batch at a time, the same ones at each call.
+        method: `is`, `ais` or `exact`.
+        samples: K, draws or chains for each observation; by default 1000 draws or 16 chains.
+        seed: of the draws.
+        chunk: pairs of draw and observation decoded at once.
+        resume: of `ais`: file in which finished rows are kept, see `ais.annealed`.
+        advance: called with the number of observations finished.
+        annealing: of `ais`: steps, leapfrog, start, schedule, see `ais.Annealing`.
+
+    Raises:
+        InputError: for a model without p(x), an unknown method, or settings that do not belong to it.
+    """
+    how = check_settings(method, samples, resume, **annealing)
+    check_density(vae)
+    samples = SAMPLES[method] if samples is None else samples
+    generator = torch.Generator(vae.shift.device).manual_seed(mixed_seed(seed, DRAWS))
+    if method == "is":
+        return importance_sampling(vae, batches(), samples, generator, chunk, advance)
+    exact = LinearGaussian.of(vae) if method == "exact" else None
+    draws = samples if method == "exact" else max(samples, ELBO_SAMPLES)
+    base = importance_sampling(vae, batches(), draws, generator, chunk)
+    if exact is not None:
+        value = torch.cat([exact.log_evidence(x) for x in batches()])
+        nothing = torch.full_like(value, torch.nan)
+        error = torch.zeros_like(value)
+        return replace(base, log_evidence=value, standard_error=error, ess=nothing, pareto_k=nothing)
+    result = annealed(vae, batches(), how, seed, resume, advance, chunk)
+    mean = result.mean
+    largest = result.log_weight.T.topk(min(samples, tail_size(samples) + 1)).values
+    return replace(
+        base,
+        log_evidence=mean.value,
+        standard_error=mean.standard_error,
+        ess=mean.ess,
+        pareto_k=pareto_k(largest),
+        samples=samples,
+        acceptance=result.acceptance,
+    )
+
+
+def check_settings(
+    method: str, samples: int | None = None, resume: str | Path | None = None, **annealing: Any
+) -> Annealing:
+    """InputError for settings of `log_evidence` that cannot be; otherwise those of annealing."""
+    one_of("method", method, METHODS)
+    if samples is not None:
+        check_samples(samples)
+    known = [field.name for field in fields(Annealing) if field.name != "chains"]
+    for name in annealing:
+        if name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise InputError(f"log_evidence has no option {name!r}; did you mean {near!r}?")
+    given = [*annealing, *(["resume"] if resume is not None else [])]
+    if method != "ais" and given:
+        raise InputError(f"{given[0]} belongs to method ais, got method {method}")
+    return Annealing(chains=samples or SAMPLES["ais"], **annealing)

@@ -1,0 +1,172 @@
+"""The exact linear-Gaussian model: evidence and posterior of a VAE whose decoder is affine, in closed form.
+
+    z ~ N(0, I),   x = b + W z + ε,   ε ~ N(0, diag(v))
+    p(x)   = N(b, W Wᵀ + diag(v))
+    p(z|x) = N(A⁻¹ g, A⁻¹),   A = I + Wᵀ diag(1/v) W,   g = Wᵀ diag(1/v) (x − b)
+    log p(x) = −½ [ Σ (x − b)²/v + Σ log 2πv − gᵀ A⁻¹ g + log |A| ]
+
+(Tipping & Bishop 1999, "Probabilistic principal component analysis", with a variance for each entry, as in
+factor analysis). Where only some entries were observed, the same holds with the others left out of every sum.
+x is in the model's units; everything is float64. It is what the estimators are tested against.
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from backstory.distributions import Gaussian
+from backstory.errors import InputError
+from backstory.inference.likelihood import check_density
+from backstory.priors import StandardNormal
+from backstory.vae import VAE
+
+
+@dataclass(frozen=True)
+class FullGaussian:
+    """N(mean, covariance) for each of N observations: (N, D) and (N, D, D)."""
+
+    mean: Tensor
+    covariance: Tensor
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log N(z) in nats for z of shape (*, N, D)."""
+        factor = torch.linalg.cholesky(self.covariance)
+        y = torch.linalg.solve_triangular(factor, (z - self.mean).unsqueeze(-1), upper=False).squeeze(-1)
+        log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return -0.5 * (y.square() + math.log(2 * math.pi)).sum(-1) - log_det
+
+
+@dataclass(frozen=True)
+class LinearGaussian:
+    """x = b + W z + ε with z ~ N(0, I) and ε ~ N(0, diag(v)), in float64.
+
+    Attributes:
+        weight: W, (M, D), for the M entries of an observation in order.
+        bias: b, (M,).
+        variance: v, (M,).
+        shape: of one observation.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    variance: Tensor
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, vae: VAE) -> "LinearGaussian":
+        """The model's own W, b and v, read off its decoder at 0 and at the unit vectors.
+
+        Raises:
+            InputError: for a model that is not linear-Gaussian, with the reason.
+        """
+        check_density(vae)
+        if not isinstance(vae.prior_module, StandardNormal):
+            raise _not_exact("its prior is not a standard normal")
+        latent = vae.prior().mean.shape[-1]
+        exact = copy.deepcopy(vae).double()
+        probes = torch.cat([torch.zeros(1, latent), torch.eye(latent), _far(latent)]).to(exact.shift)
+        with torch.no_grad():
+            p = exact.decode(probes)
+        if not isinstance(p, Gaussian):
+            raise _not_exact("its likelihood is not Gaussian")
+        mean, variance = p.mean.flatten(1), p.std.square().flatten(1)
+        if not torch.allclose(variance, variance[:1].expand_as(variance), rtol=1e-9, atol=0):
+            raise _not_exact("its σ depends on z")
+        bias, weight = mean[0], (mean[1 : latent + 1] - mean[0]).T
+        if not torch.allclose(mean, bias + probes @ weight.T, rtol=1e-9, atol=1e-9 * float(mean.abs().max())):
+            raise _not_exact("its decoder is not affine")
+        return cls(weight, bias, variance[0], tuple(p.mean.shape[1:]))
+
+    @property
+    def covariance(self) -> Tensor:
+        """Of x, (M, M)."""
+        return self.weight @ self.weight.T + torch.diag(self.variance)
+
+    def log_evidence(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """log p of the observed entries of x, (N,), nats.
+
+        Args:
+            x: (N, *shape), in the model's units.
+            observed: (N, *shape) of bool; all entries without it.
+        """
+        residual, inverse = self._residual(x, observed)
+        precision, pull = self._information(residual, inverse)
+        factor = torch.linalg.cholesky(precision)
+        explained = (
+            torch.linalg.solve_triangular(factor, pull.unsqueeze(-1), upper=False).square().sum((-2, -1))
+        )
+        log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        noise = torch.where(inverse > 0, torch.log(2 * math.pi * self.variance), 0.0)
+        return -0.5 * ((residual.square() * inverse + noise).sum(-1) - explained + log_det)
+
+    def posterior(self, x: Tensor, observed: Tensor | None = None) -> FullGaussian:
+        """p(z|x) given the observed entries, with its full covariance."""
+        precision, pull = self._information(*self._residual(x, observed))
+        factor = torch.linalg.cholesky(precision)
+        mean = torch.cholesky_solve(pull.unsqueeze(-1), factor).squeeze(-1)
+        covariance = torch.cholesky_inverse(factor)
+        return FullGaussian(mean, covariance.expand(*mean.shape, mean.shape[-1]))
+
+    def _residual(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x − b and 1/v, both zero where nothing was observed."""
+        if tuple(x.shape[1:]) != self.shape:
+            raise InputError(f"expected observations of shape (N, *{self.shape}), got {tuple(x.shape)}")
+        residual = x.double().flatten(1) - self.bias
+        if observed is None:
+            return residual, 1 / self.variance
+        mask = observed.flatten(1)
+        return torch.where(mask, residual, 0.0), torch.where(mask, 1 / self.variance, 0.0)
+
+    def _information(self, residual: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+        """A, (D, D) or (N, D, D), and g, (N, D)."""
+        weighted = inverse.unsqueeze(-1) * self.weight
+        identity = torch.eye(self.weight.shape[1], dtype=torch.float64, device=self.weight.device)
+        return identity + self.weight.T @ weighted, (residual * inverse) @ self.weight
+
+
+def ppca_optimum(data: Tensor, q: int) -> LinearGaussian:
+    """The maximum-likelihood model with q units and one variance for all entries (Tipping & Bishop 1999).
+
+    No linear-Gaussian VAE with q units and one σ has a higher average `log_evidence` on `data`. With λ and U
+    the eigenvalues and vectors of the data's covariance (eqs. 7 and 8):
+
+        v = mean of λ_(q+1) … λ_M,    W = U_q (Λ_q − v I)^½
+
+    Args:
+        data: (N, *shape), standardised or not. A model that standardises inside, x = shift + scale · y, is
+            compared on y; the density of x is lower by Σ log scale.
+        q: from 0 to M − 1.
+
+    Raises:
+        InputError: for another q, or where no variance is left for the noise.
+    """
+    flat = data.double().flatten(1)
+    entries = flat.shape[1]
+    if not 0 <= q < entries:
+        raise InputError(f"q has to be between 0 and {entries - 1} for data of {entries} entries, got {q}")
+    bias = flat.mean(0)
+    covariance = (flat - bias).T @ (flat - bias) / len(flat)
+    values, vectors = (part.flip(-1) for part in torch.linalg.eigh(covariance))
+    noise = values[q:].mean()
+    if noise <= 1e-12 * values[0]:
+        raise InputError(f"the data has no variance beyond {q} components, so its likelihood has no maximum")
+    weight = vectors[:, :q] * (values[:q] - noise).clamp(min=0).sqrt()
+    return LinearGaussian(weight, bias, noise.expand(entries), tuple(data.shape[1:]))
+
+
+def _far(latent: int) -> Tensor:
+    """Codes at which a map that only looks affine near zero does not."""
+    return (
+        torch.randn(8, latent, generator=torch.Generator().manual_seed(0))
+        * torch.logspace(-1, 1.5, 8)[:, None]
+    )
+
+
+def _not_exact(reason: str) -> InputError:
+    return InputError(
+        f"p(x) has a closed form for linear-Gaussian models alone, and {reason}; "
+        "use method is or ais, or fit with network linear and a gaussian likelihood"
+    )

@@ -1,0 +1,95 @@
+"""Finished rows of a long computation, kept in a file so that it can be interrupted and taken up again.
+
+The file is safetensors: one table of log-weights, acceptance and a hash for each row, and in its header what
+they were computed with. It is written whole, beside and renamed, whenever more rows are finished.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from backstory.data.splits import row_hashes
+from backstory.data.write import atomic_path
+from backstory.errors import InputError
+
+NAMES = ("log_weight", "acceptance", "hash")
+
+
+class RowStore:
+    """Results of rows in order, in memory and, where a path is given, in a file.
+
+    Args:
+        path: the file, taken up if it is there; None keeps nothing.
+        model: its weights are part of what the rows were computed with.
+        settings: the rest of it; InputError where the file's differ.
+    """
+
+    def __init__(self, path: str | Path | None, model: nn.Module, settings: dict[str, Any]):
+        self.path = None if path is None else Path(path)
+        self.settings = {**settings, "model": _weights_hash(model)} if path else settings
+        self.parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.count = 0
+        if self.path is not None and self.path.exists():
+            self._take_up(self.path)
+
+    def matching(self, x: Tensor, first: int) -> int:
+        """How many rows of `x`, which begin with row `first`, are there already; InputError if others are."""
+        done = max(0, min(len(x), self.count - first))
+        if done and not torch.equal(self._all()[2][first : first + done], _hashes(x[:done])):
+            raise InputError(f"{self.path} holds results of other rows; give another file, or remove it")
+        return done
+
+    def append(self, x: Tensor, log_weight: Tensor, acceptance: Tensor) -> None:
+        """Add the results of rows x: log-weights (B, C) and acceptance (B,)."""
+        hashes = _hashes(x) if self.path else torch.zeros(len(x), dtype=torch.int64)
+        self.parts.append((log_weight.cpu(), acceptance.cpu(), hashes))
+        self.count += len(x)
+        if self.path is not None:
+            tensors = {name: part.contiguous() for name, part in zip(NAMES, self._all(), strict=True)}
+            with atomic_path(self.path, force=True) as temporary:
+                temporary.write_bytes(save(tensors, {"settings": json.dumps(self.settings)}))
+
+    def rows(self, count: int) -> tuple[Tensor, Tensor]:
+        """Log-weights (count, C) and acceptance of the first rows."""
+        log_weight, acceptance, _ = self._all()
+        return log_weight[:count], acceptance[:count]
+
+    def _all(self) -> tuple[Tensor, Tensor, Tensor]:
+        if len(self.parts) > 1:
+            log_weight, acceptance, hashes = (torch.cat(part) for part in zip(*self.parts, strict=True))
+            self.parts = [(log_weight, acceptance, hashes)]
+        return self.parts[0]
+
+    def _take_up(self, path: Path) -> None:
+        try:
+            with safe_open(path, "pt") as file:
+                settings = json.loads((file.metadata() or {})["settings"])
+                log_weight, acceptance, hashes = (file.get_tensor(name) for name in NAMES)
+        except (SafetensorError, OSError, KeyError, ValueError):
+            raise InputError(
+                f"{path} is not a file of finished rows; give another file, or remove it"
+            ) from None
+        for name, value in self.settings.items():
+            if settings.get(name) != value:
+                raise InputError(
+                    f"{path} was made with {name} {settings.get(name)}, now it is {value}; "
+                    "give the same settings, or another file"
+                )
+        self.parts, self.count = [(log_weight, acceptance, hashes)], len(log_weight)
+
+
+def _hashes(x: Tensor) -> Tensor:
+    return torch.from_numpy(row_hashes(x.detach().cpu().numpy()).astype("int64"))
+
+
+def _weights_hash(model: nn.Module) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
