@@ -13,6 +13,8 @@ from PIL import Image
 import backstory
 from backstory import build, cli_options, console
 from backstory.cli import main
+from backstory.inference import evidence
+from backstory.inference.ais import SCHEDULES, STARTS
 from backstory.networks.mlp import ACTIVATIONS
 from backstory.objectives import OBJECTIVES
 from backstory.priors import PRIORS
@@ -260,6 +262,7 @@ def test_evaluate_prints_one_object_or_a_table(home, capfd):
     assert run(*command, "--json") == 0
     result = json.loads(capfd.readouterr().out)
     names = "elbo reconstruction kl log_evidence standard_error ess bits_per_dim active_units n samples"
+    names += " method pareto_k acceptance"
     assert list(result) == names.split()
     assert result["n"] == 6
     assert result["samples"] == 50
@@ -279,6 +282,20 @@ def test_evaluate_gives_the_same_numbers_in_chunks(home, capfd):
         results.append(json.loads(capfd.readouterr().out))
     assert results[0] == pytest.approx(results[1])
     assert results[0]["n"] == 5
+
+
+def test_annealing_can_be_interrupted_and_refuses_a_plain_autoencoder(home, tmp_path, capfd, refuse):
+    command = ["evaluate", home / "bars", home / "images.npy", "--method", "ais", "--samples", "4", "--json"]
+    command += ["--steps", "5", "--leapfrog", "2", "--start", "prior", "--schedule", "linear"]
+    results = []
+    for options in ([], ["--resume", tmp_path / "rows"], ["--resume", tmp_path / "rows"]):
+        assert run(*command, "--limit", "6", *options) == 0
+        results.append(json.loads(capfd.readouterr().out))
+    assert results[0] == results[1] == results[2]
+    assert results[0]["method"] == "ais"
+    assert 0 < results[0]["acceptance"] <= 1
+    refuse(*command, "--resume", tmp_path / "rows", "--steps", "6", says="steps 5, now it is 6")
+    refuse("evaluate", home / "plain", home / "images.npy", "--method", "ais", says="plain autoencoder")
 
 
 def test_rows_seen_in_training_are_reported(home, tmp_path, capfd):
@@ -443,6 +460,13 @@ def test_fit_refuses_bad_options(home, tmp_path, refuse, options, says):
         (["evaluate", "RUN", "DATA", "--method", "iss"], "did you mean 'is'"),
         (["evaluate", "RUN", "DATA", "--samples", "0"], "samples"),
         (["evaluate", "RUN", "DATA", "--chunk", "0"], "chunk"),
+        (["evaluate", "RUN", "DATA", "--steps", "5"], "belongs to method ais"),
+        (["evaluate", "RUN", "DATA", "--method", "ais", "--steps", "0"], "steps has to be at least 1"),
+        (["evaluate", "RUN", "DATA", "--method", "ais", "--leapfrog", "-2"], "leapfrog"),
+        (["evaluate", "RUN", "DATA", "--method", "ais", "--samples", "0"], "samples"),
+        (["evaluate", "RUN", "DATA", "--method", "ais", "--schedule", "sigmod"], "did you mean 'sigmoid'"),
+        (["evaluate", "RUN", "DATA", "--method", "ais", "--start", "prio"], "did you mean 'prior'"),
+        (["evaluate", "RUN", "DATA", "--method", "exact"], "network linear"),
         (["evaluate", "RUN", "DATA", "--device", "gpu"], "device"),
         (["info", "nowhere"], "nowhere"),
     ],
@@ -602,6 +626,9 @@ def test_a_training_that_cannot_go_on_is_a_failure_of_ours(home, tmp_path, capfd
         ("prior", PRIORS),
         ("posterior", build.POSTERIORS),
         ("objective", OBJECTIVES),
+        ("method", evidence.METHODS),
+        ("start", STARTS),
+        ("schedule", SCHEDULES),
     ],
 )
 def test_the_help_lists_the_choices_there_are(name, choices):

@@ -199,8 +199,13 @@ def reconstruct(
 def evaluate(
     run: o.Run,
     data: o.Data,
-    samples: o.ImportanceSamples = 1000,
+    samples: o.EvidenceSamples = None,
     method: o.Method = "is",
+    steps: o.Steps = None,
+    leapfrog: o.Leapfrog = None,
+    start: o.Start = None,
+    schedule: o.Schedule = None,
+    resume: o.Resume = None,
     chunk: o.Chunk = None,
     split: o.Split = "auto",
     limit: o.Limit = None,
@@ -214,14 +219,15 @@ def evaluate(
 
     import backstory
     from backstory import cli_io as io
-    from backstory.build import one_of
+    from backstory.inference.evidence import check_settings
 
-    one_of("method", method, ["is"])
-    io.at_least_one("samples", samples)
+    how: dict[str, Any] = {"steps": steps, "leapfrog": leapfrog, "start": start, "schedule": schedule}
+    how = {name: value for name, value in {**how, "resume": resume}.items() if value is not None}
+    check_settings(method, samples, **how)
     io.at_least_one("chunk", chunk)
     model = backstory.open(run, device)
     rows = io.rows(model, data, resize, split, limit)
-    result = asdict(model.evaluate(rows, samples, seed, chunk, progress=True))
+    result = asdict(model.evaluate(rows, samples, seed, chunk, True, method, **how))
     if as_json:
         io.print_json(result)
     else:

@@ -212,19 +212,29 @@ def print_table(lines: dict[str, Any], notes: dict[str, str] | None = None) -> N
     Console(highlight=False, markup=False).print(table)
 
 
+METHODS = {
+    "is": "importance sampling",
+    "ais": "annealed importance sampling",
+    "exact": "its closed form",
+}
+
+
 def print_evaluation(result: dict[str, Any]) -> None:
     """The table of an evaluation."""
     notes = {
         "elbo": "nats, reconstruction - kl",
         "reconstruction": "nats, E_q[log p(x|z)]",
         "kl": "nats, KL(q(z|x) || p(z))",
-        "log_evidence": "nats, log p(x) by importance sampling",
+        "log_evidence": f"nats, log p(x) by {METHODS[result['method']]}",
         "standard_error": "nats, Monte Carlo error of log_evidence",
         "ess": f"effective samples of {result['samples']}, average over observations",
         "bits_per_dim": "from log_evidence",
         "active_units": "latent units whose mean varies over the observations",
         "n": "observations",
-        "samples": "draws of z per observation",
+        "samples": "draws or chains per observation",
+        "method": "of log_evidence",
+        "pareto_k": "tail of the weights, average; to be trusted below about 0.7",
+        "acceptance": "share of accepted proposals",
     }
     print_table(result, notes)
 

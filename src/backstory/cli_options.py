@@ -17,6 +17,9 @@ CHOICES = {
     "posterior": "gaussian, delta",
     "objective": "elbo, elbo-sampled, free-bits, capacity, stl, score, iwae, miwae, dreg, renyi, tcvae, mmd",
     "split": "train, validation, test, all",
+    "method": "is, ais, exact",
+    "start": "posterior, prior",
+    "schedule": "sigmoid, geometric, linear",
 }
 
 _DATA = (
@@ -25,7 +28,7 @@ _DATA = (
 )
 _OUTPUT = "Where to write: .png, .npy, .npz, .csv, .parquet, or no ending for a folder of images."
 _TABLE = "Where to write: .csv, .parquet, .npy or .npz."
-_MODEL, _TRAINING = "The model", "Training"
+_MODEL, _TRAINING, _AIS = "The model", "Training", "Annealing (ais)"
 
 # positions, and what most commands share
 Data = A[str, Argument(metavar="DATA", help=_DATA)]
@@ -60,9 +63,24 @@ CodeDraws = A[
     int | None, Option(metavar="M", help="Also write M draws of z for each row, .draws before the ending.")
 ]
 Draw = A[bool, Option("--draw", help="Write draws of z and x, not means.")]
-ImportanceSamples = A[int, Option(metavar="K", help="Draws of z for each observation.")]
-Method = A[str, Option(help="Estimator of the log-evidence: is (importance sampling).")]
+EvidenceSamples = A[
+    int | None, Option(metavar="K", help="Draws (is: 1000) or chains (ais: 16) for each observation.")
+]
+Method = A[
+    str,
+    Option(help=f"Of log p(x): {CHOICES['method']}; importance sampling, annealed, closed form."),
+]
 Chunk = A[int | None, Option(help="Decodings held at once: changes memory, not the result.")]
+
+# annealed importance sampling
+Steps = A[int | None, Option(metavar="T", help="Increments of β from 0 to 1 (500).", rich_help_panel=_AIS)]
+Leapfrog = A[int | None, Option(metavar="L", help="Steps of a trajectory (5).", rich_help_panel=_AIS)]
+Start = A[str | None, Option(help=f"q(z|x) or p(z): {CHOICES['start']}.", rich_help_panel=_AIS)]
+Schedule = A[str | None, Option(help=f"Of β: {CHOICES['schedule']}.", rich_help_panel=_AIS)]
+Resume = A[
+    Path | None,
+    Option(metavar="FILE", help="Keep finished rows here, and take them up again.", rich_help_panel=_AIS),
+]
 
 # the model
 Likelihood = A[str | None, Option(help=f"p(x|z): {CHOICES['likelihood']}.", rich_help_panel=_MODEL)]
