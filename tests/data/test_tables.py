@@ -204,3 +204,12 @@ def test_real_tables(shared) -> None:
     assert wine.values[0, :2].tolist() == [-1.1196, 0.0021795]
     np.testing.assert_allclose(wine.values.mean(axis=0), 0, atol=1e-3)
     assert load(shared / "uci" / "bike.csv.gz").values.shape == (17379, 18)
+
+
+def test_names_that_count_from_zero_are_a_header(tmp_path):
+    path = tmp_path / "plain.csv"
+    pd.DataFrame(np.arange(6.0).reshape(3, 2) + 0.5).to_csv(path, index=False)
+    data = load(path)
+    assert data.schema.columns == ("0", "1")
+    assert data.schema.header
+    assert len(data) == 3

@@ -33,8 +33,8 @@ _MISSING = {"", "na", "n/a", "nan", "null", "none"}
 def load_csv(path: Path, separator: str = ",") -> Dataset:
     """The Dataset of a text table, plain or `.gz`, in UTF-8.
 
-    The first row names the columns, unless all of it is numbers: then it is data, and the columns are called
-    column_1, column_2, …. An empty cell (or NA, NaN, null) is missing.
+    The first row names the columns, unless all of it is numbers (other than 0, 1, 2, … in order): then it is
+    data, and the columns are called column_1, column_2, …. An empty cell (or NA, NaN, null) is missing.
 
     Raises:
         InputError: a cell that is no number (says where), no rows, another separator or encoding, columns
@@ -68,6 +68,8 @@ def _first_row(handle: BinaryIO, path: Path, separator: str) -> list[str]:
 
 
 def _is_data(row: Sequence[str]) -> bool:
+    if len(row) > 1 and [cell.strip() for cell in row] == [str(j) for j in range(len(row))]:
+        return False  # the names that pandas gives to columns without any
     cells = [cell.strip() for cell in row if cell.strip().lower() not in _MISSING]
     return bool(cells) and all(_NUMBER.fullmatch(cell) for cell in cells)
 
