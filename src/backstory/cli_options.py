@@ -73,8 +73,8 @@ Method = A[
 Chunk = A[int | None, Option(help="Decodings held at once: changes memory, not the result.")]
 
 # annealed importance sampling
-Steps = A[int | None, Option(metavar="T", help="Increments of β from 0 to 1 (500).", rich_help_panel=_AIS)]
-Leapfrog = A[int | None, Option(metavar="L", help="Steps of a trajectory (5).", rich_help_panel=_AIS)]
+Steps = A[int | None, Option(metavar="T", help="Increments of β from 0 to 1 (200).", rich_help_panel=_AIS)]
+Leapfrog = A[int | None, Option(metavar="L", help="Steps of a trajectory (3).", rich_help_panel=_AIS)]
 Start = A[str | None, Option(help=f"q(z|x) or p(z): {CHOICES['start']}.", rich_help_panel=_AIS)]
 Schedule = A[str | None, Option(help=f"Of β: {CHOICES['schedule']}.", rich_help_panel=_AIS)]
 Resume = A[

@@ -233,10 +233,10 @@ def _bernoulli_log_prob(logits: Tensor, x: Tensor) -> Tensor:
     With log(1 + eˡ) = (l + |l|)/2 + log(1 + e^−|l|), the logs of 64 entries at a time are the log of a
     product, which lies between 1 and 2⁶⁴.
     """
-    entries = (x - 0.5) * logits
+    entries = x * logits
     total = entries.sum(-1)
     entries = torch.abs(logits.expand_as(entries), out=entries)  # one array less is one that stays in cache
-    total = total - 0.5 * entries.sum(-1)
+    total = total - 0.5 * (logits.sum(-1) + entries.sum(-1))
     factors = entries.neg_().exp_().add_(1)
     whole = factors.shape[-1] // 64 * 64
     products = factors[..., :whole].unflatten(-1, (whole // 64, 64)).prod(-1)

@@ -71,8 +71,8 @@ class Annealing:
     """
 
     chains: int = 16
-    steps: int = 500
-    leapfrog: int = 5
+    steps: int = 200
+    leapfrog: int = 3
     start: str = "posterior"
     schedule: str = "sigmoid"
 

@@ -172,14 +172,13 @@ def batch_evidence(
     for start in range(0, samples, block):
         size = (min(block, samples - start), len(x))
         log_likelihood, log_weight = (torch.empty(size, dtype=torch.float64, device=x.device) for _ in "12")
+        noise = _noise(posterior, size[0], generator)
         for k in range(0, size[0], draws):
-            noise = _noise(posterior, min(draws, size[0] - k), generator)
             for row in range(0, len(x), rows):
-                part = slice(row, row + rows)
+                some, part = slice(k, k + draws), slice(row, row + rows)
                 selected = posterior.select(part)
-                terms = vae.terms_at(x[part], selected, selected.transport(noise[:, part]))
-                log_likelihood[k : k + draws, part] = terms.log_likelihood
-                log_weight[k : k + draws, part] = terms.log_weight
+                terms = vae.terms_at(x[part], selected, selected.transport(noise[some, part]))
+                log_likelihood[some, part], log_weight[some, part] = terms.log_likelihood, terms.log_weight
         sums.add(log_likelihood, log_weight)
     kl = vae.kl(posterior)
     return sums.evidence(kl.double() if kl is not None else None)
