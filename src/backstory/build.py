@@ -130,7 +130,7 @@ def _auto_network(schema: Schema) -> str:
 def _auto_hidden(schema: Schema, network: str) -> tuple[int, ...]:
     if network in ("linear", "conv"):
         return ()
-    return (300, 300) if schema.numel > 128 else (128, 128)
+    return (400, 400) if schema.numel > 128 else (128, 128)
 
 
 def _auto_latent(schema: Schema) -> int:
@@ -144,7 +144,7 @@ def default_schedule(options: ModelOptions) -> tuple[float, int]:
 
     An affine model takes large steps, and many: it is there to reach its one optimum and cannot overfit much.
     """
-    return (1e-2, 2000) if options.network == "linear" else (2e-3, 200)
+    return (1e-2, 2000) if options.network == "linear" else (3e-3, 200)
 
 
 def _sigma(likelihood: str, sigma: float | None) -> float | None:

@@ -42,8 +42,8 @@ class Evidence:
         ess: effective sample size, between 1 and K; NaN where nothing was drawn for the evidence.
         pareto_k: shape of the tail of the weights, to be trusted up to `pareto.threshold(K)`; NaN for
             fewer than 21 draws.
-        elbo: reconstruction − kl, a lower bound of log p(x).
-        reconstruction: E_q[log p(x|z)], averaged over the draws.
+        elbo: the mean of log w, a lower bound of log p(x); its error vanishes where q(z|x) = p(z|x).
+        reconstruction: E_q[log p(x|z)], as elbo + kl.
         kl: KL(q(z|x) ‖ p(z)), in closed form where there is one.
         samples: K.
         acceptance: share of accepted proposals, with annealed importance sampling; NaN without.
@@ -142,6 +142,8 @@ def importance_sampling(
     """
     check_samples(samples)
     check_density(vae)
+    if chunk is not None and chunk < 1:
+        raise InputError(f"chunk has to be at least 1, got {chunk}")
     parts = []
     with torch.no_grad():
         for x in batches:
@@ -210,16 +212,16 @@ class _Sums:
         self.largest.add(log_weight)
 
     def evidence(self, kl: Tensor | None) -> Evidence:
-        reconstruction = self.log_likelihood / self.samples
-        kl = kl if kl is not None else reconstruction - self.log_weight / self.samples
+        elbo = self.log_weight / self.samples
+        kl = kl if kl is not None else self.log_likelihood / self.samples - elbo
         mean = LogMean.from_sums(self.log_sum, self.log_square, self.samples)
         return Evidence(
             log_evidence=mean.value,
             standard_error=mean.standard_error,
             ess=mean.ess,
             pareto_k=pareto_k(self.largest.values()),
-            elbo=reconstruction - kl,
-            reconstruction=reconstruction,
+            elbo=elbo,
+            reconstruction=elbo + kl,
             kl=kl,
             samples=self.samples,
             acceptance=torch.full_like(kl, math.nan),
