@@ -1,7 +1,7 @@
 """The log-evidence on MNIST by importance sampling and by annealing, and the speed of importance sampling.
 
-    python bench/evidence.py mnist     trains the net of Burda et al. (2016) with one stochastic layer, compares
-                                       IS and AIS on test images, brackets simulated ones (evidence.json)
+    python bench/evidence.py mnist     trains the net of Burda et al. (2016) with one stochastic layer, then
+                                       compares IS and AIS, and brackets simulated images (evidence.json)
     python bench/evidence.py speed     importance sampling against the decoder's bare matrix products
                                        (evidence_speed.json)
 
@@ -56,7 +56,7 @@ def main() -> None:
     mnist.add_argument("--data", default=str(ROOT.parent / "shared" / "data" / "mnist"))
     mnist.add_argument("--run", type=Path, default=ROOT / "runs" / "bench-evidence")
     mnist.add_argument("--retrain", action="store_true", help="even if the run is there")
-    mnist.add_argument("--epochs", type=int, default=10)
+    mnist.add_argument("--epochs", type=int, default=30)
     mnist.add_argument("--test-rows", type=int, default=100)
     mnist.add_argument("--simulated", type=int, default=100, help="images of the bracket")
     mnist.add_argument("--chains", type=int, default=16)

@@ -233,7 +233,7 @@ def print_evaluation(result: dict[str, Any]) -> None:
         "n": "observations",
         "samples": "draws or chains per observation",
         "method": "of log_evidence",
-        "pareto_k": "tail of the weights, average; to be trusted below about 0.7",
+        "pareto_k": "tail of the weights, to be trusted up to 0.7",
         "acceptance": "share of accepted proposals",
     }
     print_table(result, notes)
