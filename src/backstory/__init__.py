@@ -40,11 +40,16 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 
+_MODULES = ("data", "diagnostics", "distributions", "inference", "objectives", "plots", "priors")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"backstory.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'backstory' has no attribute {name!r}")
     return getattr(import_module(f"backstory.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_HOME]
+    return [*globals(), *_HOME, *_MODULES]
