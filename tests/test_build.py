@@ -268,3 +268,8 @@ def test_small_columns_far_from_zero_keep_their_scale():
     values = np.stack([2020 + rng.random(1000), 1e-9 * rng.random(1000)], 1)
     _, scale = statistics(values, table(2))
     np.testing.assert_allclose(scale, values.std(0), rtol=1e-4)
+
+
+def test_a_prior_of_bounded_support_is_refused_with_the_reason():
+    with pytest.raises(InputError, match=r"KL.* is infinite; use prior normal or mixture"):
+        build.resolve(GREY, ModelOptions(prior="uniform"))

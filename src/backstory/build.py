@@ -29,6 +29,7 @@ LIKELIHOODS = {
 }
 NETWORKS = ("mlp", "residual", "plain", "conv", "linear")
 POSTERIORS = ("gaussian", "delta")
+BOUNDED_PRIORS = ("uniform", "beta", "truncated-normal")  # asked for at times, and impossible here
 
 
 class ModelOptions(BaseModel):
@@ -87,6 +88,11 @@ def resolve(schema: Schema, options: ModelOptions) -> tuple[Schema, ModelOptions
     one_of("likelihood", options.likelihood, ["auto", *LIKELIHOODS])
     one_of("network", options.network, ["auto", *NETWORKS])
     one_of("posterior", options.posterior, POSTERIORS)
+    if options.prior in BOUNDED_PRIORS:
+        raise InputError(
+            f"prior {options.prior} has bounded support, and a Gaussian q(z|x) always has mass outside it, so "
+            f"KL(q(z|x) ‖ p(z)) is infinite; use prior {' or '.join(PRIORS)}"
+        )
     one_of("prior", options.prior, list(PRIORS))
     one_of("activation", options.activation, list(ACTIVATIONS))
     for name in ("latent", "components"):
