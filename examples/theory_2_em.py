@@ -93,7 +93,7 @@ def mixture(rng: np.random.Generator, quick: bool) -> tuple[list[Line], np.ndarr
         Line("mixture", "EM, 4 components", scores.mean(), standard_error(scores - truth)),
     ]
     densities = {"EM": np.exp(em.score_samples(grid()))}
-    options = {"hidden": (32,), "epochs": 20} if quick else {"hidden": (64, 64), "epochs": 80}
+    options = {"hidden": (32,), "epochs": 8} if quick else {"hidden": (64, 64), "epochs": 80}
     options |= {"likelihood": "gaussian-per-entry", "latent": 2, "batch_size": 128, "lr": 5e-3}
     for name, prior in {"VAE, normal prior": "normal", "VAE, mixture prior": "mixture"}.items():
         vae = fit(train, prior=prior, components=4, **options)

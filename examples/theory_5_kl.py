@@ -16,7 +16,6 @@ from torch.distributions import Normal, Uniform, kl_divergence
 
 import backstory
 from backstory.distributions import DiagonalGaussian, kl_per_unit
-from backstory.errors import InputError
 
 CASES = ((0.0, 1.0), (0.0, 0.2), (0.0, 3.0), (1.5, 1.0), (-2.0, 0.3))
 BOUND = 2.0
@@ -25,15 +24,18 @@ BOUND = 2.0
 @dataclass(frozen=True)
 class Result:
     rows: list[dict[str, float]]
-    outside: list[tuple[float, float]]
+    outside: list[tuple[float, float, float]]
     refusal: str
 
 
 def measure(quick: bool = False) -> Result:
     draws = 10_000 if quick else 1_000_000
-    uniform = Uniform(torch.tensor([-BOUND]), torch.tensor([BOUND]))
-    outside = [(s, float(2 * stats.norm.sf(BOUND / s))) for s in (2.0, 1.0, 0.5, 0.25)]
-    return Result([compare(mu, sigma, draws) for mu, sigma in CASES], outside, refusal(uniform))
+    uniform = Uniform(-BOUND, BOUND)
+    outside = [
+        (s, float(2 * stats.norm.sf(BOUND / s)), float(kl_divergence(Normal(0.0, s), uniform)))
+        for s in (2.0, 1.0, 0.5, 0.25)
+    ]
+    return Result([compare(mu, sigma, draws) for mu, sigma in CASES], outside, refusal())
 
 
 def gaussian(mu: float, sigma: float) -> DiagonalGaussian:
@@ -64,19 +66,18 @@ def compare(mu: float, sigma: float, draws: int) -> dict[str, float]:
     }
 
 
-def refusal(prior: Uniform) -> str:
+def refusal() -> str:
     """What the package says of a prior that is zero somewhere."""
     try:
-        kl_per_unit(gaussian(0.0, 0.5), prior)
         backstory.fit(np.eye(8), prior="uniform", progress=False)
-    except InputError as error:
+    except backstory.InputError as error:
         return str(error)
     return "nothing"
 
 
 def report(r: Result) -> None:
     table(list(r.rows[0]), [list(row.values()) for row in r.rows], digits=4)
-    rows = [[f"{sigma:g}", share, "inf"] for sigma, share in r.outside]
+    rows = [[f"{sigma:g}", *numbers] for sigma, *numbers in r.outside]
     table(["σ of q", f"q outside ±{BOUND:g}", f"KL(q ‖ U(−{BOUND:g}, {BOUND:g}))"], rows, digits=4)
     print(f"the package: {r.refusal}")
 

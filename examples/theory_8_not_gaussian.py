@@ -38,7 +38,7 @@ def measure(quick: bool = False) -> Result:
     x = bent_data(2 * n)
     train, test = x[:n], x[n:]
     options = {"likelihood": "gaussian-per-entry", "latent": 2}
-    small = {"epochs": 30, "batch_size": 32, "lr": 1e-2}
+    small = {"epochs": 20, "batch_size": 32, "lr": 2e-2}
     options |= {"warmup": 0, **(small if quick else {"epochs": 80, "batch_size": 128, "lr": 5e-3})}
     affine = fit(train, network="linear", **options)
     bent = fit(train, network="mlp", hidden=(32,) if quick else (64, 64), **options)
