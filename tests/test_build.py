@@ -10,7 +10,7 @@ from backstory import build
 from backstory.build import ModelOptions, options_from, resolve
 from backstory.data.schema import Schema
 from backstory.errors import InputError
-from backstory.train import TrainOptions
+from backstory.schedule import TrainOptions
 
 
 def images(*shape, levels=None, maximum=None, dtype="uint8"):

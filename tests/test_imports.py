@@ -12,7 +12,7 @@ import backstory
 
 SOURCE = Path(backstory.__file__).parent
 
-# From the bottom to the top. `train` reads choices of `build`; a run folder holds options of both.
+# From the bottom to the top. A run folder holds options of both.
 LAYERS = [
     "errors",
     "console",
@@ -24,10 +24,13 @@ LAYERS = [
     "data",
     "build",
     "diagnostics",
+    "schedule",
+    "state",
     "train",
     "checkpoint",
     "inference",
     "model",
+    "fitting",
     "info",
     "plots",
     "report",

@@ -7,11 +7,12 @@ import math
 import pytest
 import torch
 
-from backstory import build, train
+from backstory import build, schedule, train
 from backstory.data.schema import Schema
 from backstory.errors import InputError, TrainingFailed
 from backstory.objectives import OBJECTIVES
-from backstory.train import Trainer, TrainOptions, learning_rate
+from backstory.schedule import TrainOptions, learning_rate
+from backstory.train import Trainer
 
 TABLE = Schema(kind="table", shape=(4,), dtype="float32", columns=("a", "b", "c", "d"))
 BINARY = Schema(kind="images", shape=(4, 5), dtype="uint8", levels=2, maximum=1)
@@ -24,16 +25,16 @@ def table(rows=23, seed=0):
     return z + 0.3 * torch.randn(rows, 4, generator=generator)
 
 
-def trainer(rows=None, validation=None, schema=TABLE, model=None, **options):
+def trainer(rows=None, validation=None, schema=TABLE, model=None, autosave=None, **options):
     schema, resolved = build.resolve(
         schema, build.ModelOptions(**{"latent": 2, "hidden": (8,), **(model or {})})
     )
     rows = table() if rows is None else rows
     validation = rows[:0] if validation is None else validation
     values = {"epochs": 3, "batch_size": 5, "warmup": 0, **options}
-    resolved_options = train.resolve(TrainOptions(**values), len(rows), 2e-3)
+    resolved_options = schedule.resolve(TrainOptions(**values), len(rows), 2e-3)
     vae = build.build(schema, resolved, resolved_options.seed)
-    return Trainer(vae, schema, rows, validation, resolved_options)
+    return Trainer(vae, schema, rows, validation, resolved_options, autosave)
 
 
 def weights(run):
@@ -347,20 +348,20 @@ def test_warm_up_raises_beta_linearly():
 
 def test_cyclical_warm_up():
     """Fu et al. 2019, fig. 1: in each cycle a rise and as long at the top; a rise of no cycle is cut."""
-    fractions = [train.warmup_fraction(epoch, 3, 2) for epoch in range(1, 12)]
+    fractions = [schedule.warmup_fraction(epoch, 3, 2) for epoch in range(1, 12)]
     assert fractions == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 0.25, 0.5, 0.75, 1, 1])
-    assert train.warmup_end(3, 2) == 9
+    assert schedule.warmup_end(3, 2) == 9
     for warmup, epoch in itertools.product((0, 1, 4), range(1, 12)):
-        assert train.warmup_fraction(epoch, warmup) == pytest.approx(min(1, epoch / (warmup + 1)))
+        assert schedule.warmup_fraction(epoch, warmup) == pytest.approx(min(1, epoch / (warmup + 1)))
     run = trainer(warmup=2, warmup_cycles=2, beta=2.0, epochs=7)
     betas = [line["beta"] for line in run.run().epochs]
     assert betas == pytest.approx([2 / 3, 4 / 3, 2, 2, 2 / 3, 4 / 3, 2])
 
 
 def test_cycles_fill_the_run_by_default():
-    options = train.resolve(TrainOptions(warmup_cycles=4, epochs=80), 100, 2e-3)
+    options = schedule.resolve(TrainOptions(warmup_cycles=4, epochs=80), 100, 2e-3)
     assert options.warmup == 10  # Fu et al. 2019: M cycles over the run, half of each a rise
-    assert train.warmup_end(10, 4) == 70
+    assert schedule.warmup_end(10, 4) == 70
 
 
 def test_early_stopping_waits_for_the_last_cycle():
@@ -470,7 +471,7 @@ def test_an_objective_that_does_not_suit_the_model_is_refused_before_training(op
 
 @pytest.mark.parametrize(("samples", "notes"), [(1, 1), (2, 0)])
 def test_a_bound_of_many_draws_with_one_is_noted(samples, notes, caplog):
-    train.resolve(TrainOptions(objective="dreg", samples=samples), 100, 2e-3)
+    schedule.resolve(TrainOptions(objective="dreg", samples=samples), 100, 2e-3)
     assert len(caplog.messages) == notes
     assert all("single draw" in message and "--samples" in message for message in caplog.messages)
 
@@ -500,18 +501,18 @@ def test_every_posterior_with_every_prior(posterior, prior):
 
 @pytest.mark.parametrize(("rows", "batch_size"), [(10, 10), (100, 32), (499, 32), (1797, 64), (60_000, 128)])
 def test_what_is_left_to_the_size_of_the_data(rows, batch_size):
-    options = train.resolve(TrainOptions(), rows, 2e-3)
+    options = schedule.resolve(TrainOptions(), rows, 2e-3)
     assert options.batch_size == batch_size
     assert 10 <= options.epochs <= 1000
     assert options.warmup < options.epochs
     assert options.lr == 2e-3
     assert options.patience >= 10
-    assert train.resolve(options, rows, 1.0) == options
-    assert train.resolve(TrainOptions(batch_size=10_000), rows, 2e-3).batch_size == min(rows, 10_000)
+    assert schedule.resolve(options, rows, 1.0) == options
+    assert schedule.resolve(TrainOptions(batch_size=10_000), rows, 2e-3).batch_size == min(rows, 10_000)
 
 
 def test_zero_is_a_choice_and_not_a_gap():
-    options = train.resolve(TrainOptions(warmup=0, beta=0.0), 100, 2e-3)
+    options = schedule.resolve(TrainOptions(warmup=0, beta=0.0), 100, 2e-3)
     assert (options.warmup, options.beta) == (0, 0.0)
 
 
@@ -552,4 +553,4 @@ def test_zero_is_a_choice_and_not_a_gap():
 )
 def test_refused_options(options, message):
     with pytest.raises(InputError, match=message):
-        train.resolve(TrainOptions(**options), 100, 2e-3)
+        schedule.resolve(TrainOptions(**options), 100, 2e-3)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from backstory.data.schema import Schema as Schema
     from backstory.errors import InputError as InputError
     from backstory.errors import TrainingFailed as TrainingFailed
+    from backstory.fitting import fit as fit
     from backstory.model import Model as Model
-    from backstory.model import fit as fit
     from backstory.model import open as open
     from backstory.vae import VAE as VAE
     from backstory.vae import Terms as Terms
@@ -33,7 +33,7 @@ _HOME = {
     "Terms": "vae",
     "TrainingFailed": "errors",
     "VAE": "vae",
-    "fit": "model",
+    "fit": "fitting",
     "load": "data.load",
     "open": "model",
 }

@@ -1,23 +1,33 @@
-"""A run folder: `config.json` and `model.safetensors`, both written beside and renamed; never a pickle."""
+"""A run folder: `config.json` and `model.safetensors`, both written beside and renamed; never a pickle.
+
+While the run is going on, `checkpoint.safetensors` holds its whole state: the tensors, and as JSON in the
+file's metadata the config and everything else. One file, renamed when it is complete, cannot be half new.
+"""
 
 import json
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from safetensors.torch import save_file
 from torch import Tensor
 
 from backstory.build import ModelOptions
 from backstory.data.schema import Schema
 from backstory.data.write import atomic_path
 from backstory.errors import InputError
-from backstory.train import TrainOptions
+from backstory.schedule import TrainOptions
+from backstory.state import Metrics, State
 
 CONFIG, WEIGHTS, SPLITS, METRICS = "config.json", "model.safetensors", "splits.safetensors", "metrics.jsonl"
+CHECKPOINT = "checkpoint.safetensors"
+FILES = (CONFIG, CHECKPOINT, WEIGHTS, SPLITS, METRICS)
 
 
 class Config(BaseModel):
@@ -43,7 +53,7 @@ def prepare_folder(run: Path, force: bool) -> None:
     if run.is_dir() and any(run.iterdir()):
         if not force:
             raise InputError(f"{run} is not empty; choose another folder, or overwrite the run with --force")
-        for name in (CONFIG, WEIGHTS, SPLITS, METRICS):
+        for name in FILES:
             (run / name).unlink(missing_ok=True)
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -55,12 +65,97 @@ def prepare_folder(run: Path, force: bool) -> None:
 def save(run: Path, config: Config, weights: dict[str, Tensor], splits: dict[str, Tensor]) -> None:
     """Write a run; the config comes last, so that a folder with one is complete."""
     for name, tensors in ((WEIGHTS, weights), (SPLITS, splits)):
-        # safetensors refuses tensors that share memory, as a head and its model share shift and scale
-        cpu = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
         with atomic_path(run / name, force=True) as path:
-            path.write_bytes(save_tensors(cpu))
+            path.write_bytes(save_tensors(_on_cpu(tensors)))
     with atomic_path(run / CONFIG, force=True) as path:
         path.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies: safetensors refuses shared memory, and a head shares shift and scale with its model."""
+    return {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+
+
+# -- a run that is going on -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run that is going on.
+
+    Attributes:
+        config: as config.json will have it, but for the summary.
+        asked: the options that were given, by name; the config has them with all defaults decided.
+        state: of the trainer.
+    """
+
+    config: Config
+    asked: dict[str, Any]
+    state: State
+
+
+def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
+    """Replace the checkpoint of a run; a kill at any moment leaves the old or the new one."""
+    text = {
+        "config": checkpoint.config.model_dump_json(),
+        "asked": json.dumps(checkpoint.asked),
+        "values": json.dumps(checkpoint.state.values),
+    }
+    with atomic_path(run / CHECKPOINT, force=True) as path:
+        path.touch()  # with the rights of other files; safetensors would give it less
+        save_file(_on_cpu(checkpoint.state.tensors), path, text)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())  # before the rename: a machine may lose its power
+
+
+def load_checkpoint(run: Path) -> Checkpoint | None:
+    """The checkpoint of a run, None without one; InputError if it is damaged."""
+    path = run / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        values, asked = json.loads(text["values"]), json.loads(text["asked"])
+        return Checkpoint(Config(**json.loads(text["config"])), asked, State(tensors, values))
+    except (SafetensorError, OSError, KeyError, ValueError):
+        raise InputError(
+            f"{path} is damaged, or of another version of Backstory; train anew with --force"
+        ) from None
+
+
+def has_begun(run: Path) -> bool:
+    """Whether a folder holds more than a run that was killed before its first checkpoint leaves."""
+    return run.is_dir() and any(
+        path.name != METRICS and path not in _leftovers(run) for path in run.iterdir()
+    )
+
+
+def _leftovers(run: Path) -> list[Path]:
+    """What a kill left half written."""
+    return [path for name in FILES for path in run.glob(f".{'[0-9a-f]' * 8}-{name}")]
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run came to its end; an interrupted one did not."""
+    return (run / CONFIG).exists() and load_config(run).summary.get("stopped") != "interrupted"
+
+
+def remove_checkpoint(run: Path) -> None:
+    """When the run is finished, and its config written."""
+    (run / CHECKPOINT).unlink(missing_ok=True)
+
+
+def prepare_resume(run: Path, epochs: list[Metrics]) -> None:
+    """Make the metrics those of the checkpoint, and remove what a kill left half written."""
+    for path in _leftovers(run):
+        path.unlink()
+    with atomic_path(run / METRICS, force=True) as path:
+        path.write_text("".join(_line(metrics) for metrics in epochs), encoding="utf-8")
+
+
+# -- reading ----------------------------------------------------------------------------------------------
 
 
 def load(run: Path) -> tuple[Config, dict[str, Tensor], dict[str, Tensor]]:
@@ -71,8 +166,10 @@ def load(run: Path) -> tuple[Config, dict[str, Tensor], dict[str, Tensor]]:
 
 
 def load_config(run: Path) -> Config:
-    """The config of a run."""
+    """The config of a run that has ended."""
     path = run / CONFIG
+    if not path.exists() and (run / CHECKPOINT).exists():
+        raise InputError(f"{run} is a run that has not ended; go on with it by fit with --resume")
     try:
         return Config(**json.loads(_read(path)))
     except (UnicodeDecodeError, json.JSONDecodeError, TypeError):
@@ -92,7 +189,7 @@ def load_weights(model: torch.nn.Module, weights: dict[str, Tensor], run: Path) 
         raise InputError(f"{run / WEIGHTS} does not belong to {run / CONFIG}: its tensors differ") from None
 
 
-def read_metrics(run: Path) -> list[dict[str, Any]]:
+def read_metrics(run: Path) -> list[Metrics]:
     """The lines of metrics.jsonl."""
     try:
         return [json.loads(line) for line in _read(run / METRICS).splitlines()]
@@ -100,10 +197,14 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
         raise InputError(f"{run / METRICS} is damaged: a line is not valid JSON") from None
 
 
-def append_metrics(run: Path, metrics: dict[str, Any]) -> None:
+def append_metrics(run: Path, metrics: Metrics) -> None:
     """One more line in metrics.jsonl."""
     with (run / METRICS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(metrics) + "\n")
+        file.write(_line(metrics))
+
+
+def _line(metrics: Metrics) -> str:
+    return json.dumps(metrics) + "\n"
 
 
 def _read(path: Path) -> str:

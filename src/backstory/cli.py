@@ -66,10 +66,12 @@ def fit(
     batch_size: o.BatchSize = None,
     lr: o.LearningRate = None,
     patience: o.Patience = None,
-    validation: o.Validation = 0.1,
-    seed: o.Seed = 0,
+    validation: o.Validation = None,
+    seed: o.FitSeed = None,
     device: o.Device = "auto",
     resize: o.Resize = None,
+    checkpoint_every: o.CheckpointEvery = 60.0,
+    resume: o.GoOn = False,
     force: o.Force = False,
     as_json: o.Json = False,
 ) -> None:
@@ -83,14 +85,16 @@ def fit(
         options["hidden"] = hidden.split(",")
     if objective_args is not None:
         options["objective_args"] = io.named_values(objective_args, "objective-args")
-    model = backstory.fit(io.read(data, resize), run, **options)
+    with io.advice_to_resume(data, run):
+        model = backstory.fit(io.read(data, resize), run, **options)
     io.write_training_picture(run, model.summary["best_epoch"])
     if as_json:
         io.print_json(run_info(run))
     else:
         io.say(f"run written to {run}, its picture to {run / 'training.png'}")
     if model.summary["stopped"] == "interrupted":
-        raise KeyboardInterrupt
+        with io.advice_to_resume(data, run):
+            raise KeyboardInterrupt
 
 
 @app.command()

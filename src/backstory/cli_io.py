@@ -3,7 +3,10 @@
 import json
 import math
 import re
+import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -187,6 +190,17 @@ def write_training_picture(run: Path, best_epoch: int) -> None:
 def say(line: str) -> None:
     """A line for people."""
     print(line, file=sys.stderr)
+
+
+@contextmanager
+def advice_to_resume(data: str, run: Path) -> Iterator[None]:
+    """Says how to go on with a run that is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (run / checkpoint.CHECKPOINT).exists():
+            say(f"go on with: backstory fit {shlex.quote(data)} -o {shlex.quote(str(run))} --resume")
+        raise
 
 
 def print_json(record: dict[str, Any]) -> None:

@@ -131,5 +131,14 @@ Patience = A[
     Option(metavar="EPOCHS", help="Stop after so many without an improvement.", rich_help_panel=_TRAINING),
 ]
 Validation = A[
-    float, Option(help="Fraction of the rows kept for choosing; 0 for none.", rich_help_panel=_TRAINING)
+    float | None,
+    Option(help="Fraction of the rows kept for choosing; 0 for none (0.1).", rich_help_panel=_TRAINING),
+]
+FitSeed = A[int | None, Option(help="Of the split, the first weights and every draw (0).")]
+GoOn = A[
+    bool,
+    Option("--resume", help="Go on with the run where it was cut off; its options may be left out."),
+]
+CheckpointEvery = A[
+    float, Option(metavar="SECONDS", help="How often the run's state is written.", rich_help_panel=_TRAINING)
 ]

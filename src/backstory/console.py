@@ -1,8 +1,10 @@
 """What people see while they wait: everything goes to standard error, so that output can be piped."""
 
 import logging
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -66,3 +68,30 @@ def say(text: str, show: bool = True) -> None:
 def warn(text: str) -> None:
     """A warning for people, through the log, whose default handler prints on standard error."""
     logger.warning(text)
+
+
+@contextmanager
+def patient_interrupt() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C becomes a question, answered where it does no harm; a second one interrupts at once.
+
+    Yields:
+        Whether Ctrl-C was pressed.
+    """
+    pressed = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    before = signal.getsignal(signal.SIGINT)
+    # Only the main thread may handle signals, and what others do with Ctrl-C stays theirs
+    ours = threading.current_thread() is threading.main_thread() and before is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: pressed
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, before)

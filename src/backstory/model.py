@@ -7,7 +7,6 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backstory import build, checkpoint, console, train
-from backstory.build import ModelOptions, options_from
+from backstory import build, checkpoint, console
+from backstory.build import ModelOptions
 from backstory.data.dataset import Dataset
-from backstory.data.load import load
 from backstory.data.schema import Schema
-from backstory.data.splits import Splits, check_for_training, row_hashes, split
-from backstory.diagnostics import bits_per_dim, code_use, collapse_warning
+from backstory.data.splits import Splits, row_hashes
+from backstory.diagnostics import bits_per_dim, code_use
 from backstory.distributions import CodeDistribution, DataDistribution, Delta, DiagonalGaussian
 from backstory.errors import InputError
 from backstory.inference import evidence, gap, generate
 from backstory.inference.likelihood import Evidence, tail_warning
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.priors import Mixture
-from backstory.train import History, TrainOptions
+from backstory.schedule import TrainOptions
 from backstory.vae import VAE, Terms
 
 # Rows held at once in the model's units. Part of the definition of a seeded result, not a setting.
@@ -272,7 +270,7 @@ class Model:
     def fit_prior(self, x: Values, components: int = 10, seed: int = 0) -> "Model":
         """Replace p(z) by a Gaussian mixture fitted to codes of x, drawn from q(z|x); changes this model."""
         q = self.encode(x, seed)
-        _check_components(components, len(q.mean))
+        check_components(components, len(q.mean))
         codes = q.sample(1, self._generator(seed))[0]
         with torch.random.fork_rng(devices=[]):  # the initial parameters, which the fit replaces, are drawn
             prior = Mixture(codes.shape[-1], components).to(self.device)
@@ -313,26 +311,33 @@ class Model:
     def save(self, run: str | Path, force: bool = False) -> Path:
         """Write a run folder; InputError if it holds something already and `force` is not given."""
         checkpoint.prepare_folder(Path(run), force)
-        return self._write(Path(run))
+        return self.write(Path(run))
 
-    def _write(self, run: Path) -> Path:
+    @property
+    def config(self) -> checkpoint.Config:
+        """What config.json holds."""
         from backstory import __version__
 
-        parts = {name: getattr(self.splits, name) for name in ("train", "validation", "test")}
-        config = checkpoint.Config(
+        return checkpoint.Config(
             backstory=__version__,
             torch=torch.__version__,
             source=self.source,
             validation=self.validation,
-            rows={name: len(index) for name, index in parts.items()},
+            rows={name: len(index) for name, index in self._parts().items()},
             summary=self.summary,
             data=self.schema,
             model=self.options,
             training=self.training,
         )
-        tensors = {name: torch.from_numpy(index) for name, index in parts.items()}
+
+    def _parts(self) -> dict[str, np.ndarray]:
+        return {name: getattr(self.splits, name) for name in ("train", "validation", "test")}
+
+    def write(self, run: Path) -> Path:
+        """Write a run into a folder that was prepared for it."""
+        tensors = {name: torch.from_numpy(index) for name, index in self._parts().items()}
         tensors["train_row_hashes"] = torch.from_numpy(self.row_ids.view(np.int64))
-        checkpoint.save(run, config, self.vae.state_dict(), tensors)
+        checkpoint.save(run, self.config, self.vae.state_dict(), tensors)
         return run
 
     # -- inside ---------------------------------------------------------------------------------------
@@ -413,137 +418,10 @@ def pick_device(device: str) -> torch.device:
         raise InputError(f"device {device!r} is not available here; use auto or cpu") from None
 
 
-def fit(
-    data: Any,
-    run: str | Path | None = None,
-    *,
-    validation: float = 0.1,
-    seed: int = 0,
-    device: str = "auto",
-    force: bool = False,
-    progress: bool = True,
-    **options: Any,
-) -> Model:
-    """Train a model on data.
-
-    Args:
-        data: a `Dataset`, or anything that `load` takes.
-        run: folder to write the run to, as it goes; None keeps the model in memory.
-        validation: fraction of the rows kept for choosing; 0 for none.
-        seed: of the split, the initial weights and every draw.
-        device: `auto`, `cpu`, `cuda`, …
-        force: overwrite the run that the folder holds.
-        progress: show a progress bar and what was chosen, on standard error.
-        options: any field of `ModelOptions` (what the model is made of) and `TrainOptions` (how it learns).
-
-    Raises:
-        InputError: for data or options that cannot work; nothing has been written then.
-        TrainingFailed: if the loss stays non-finite.
-    """
-    dataset = data if isinstance(data, Dataset) else load(data)
-    model_options, train_options = _sort_options({**options, "seed": seed})
-    splits = split(dataset, validation, seed)
-    check_for_training(dataset, splits.train)
-    schema, model_options = build.resolve(dataset.schema, model_options)
-    train_options = train.resolve(train_options, len(splits.train), *build.default_schedule(model_options))
-    if model_options.posterior == "delta" and model_options.prior == "mixture":
-        _check_components(model_options.components, len(splits.train))
-    place = pick_device(device)
-    values = dataset.values[splits.train]
-    statistics = build.data_statistics(values, schema)
-    vae = build.build(schema, model_options, seed, statistics).to(place)
-    trainer = train.Trainer(
-        vae,
-        schema,
-        torch.from_numpy(values),
-        torch.from_numpy(dataset.values[splits.validation]),
-        train_options,
-    )
-    folder = None if run is None else Path(run)
-    if folder is not None:
-        checkpoint.prepare_folder(folder, force)
-    for line in build.describe(schema, model_options):
-        console.say(line, progress)
-    history = _run(trainer, folder, progress)
-    model = Model(
-        vae,
-        schema,
-        model_options,
-        train_options,
-        splits,
-        row_hashes(values),
-        validation,
-        dataset.source,
-        {**_summary(history), "fingerprint": fingerprint(row_hashes(dataset.values))},
-    )
-    if vae.is_autoencoder and model_options.prior == "mixture":
-        model.fit_prior(values, model_options.components, seed)
-    if folder is not None:
-        model._write(folder)
-    _report(history, model, progress)
-    return model
-
-
-def _check_components(components: int, observations: int) -> None:
+def check_components(components: int, observations: int) -> None:
+    """InputError for a mixture with more components than observations."""
     if not 1 <= components <= observations:
         raise InputError(
             f"a mixture has from 1 component to as many as there are observations, {observations}, "
             f"got {components}"
         )
-
-
-def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
-    model_names, train_names = set(ModelOptions.model_fields), set(TrainOptions.model_fields)
-    for name in options:
-        if name not in model_names | train_names:
-            near = get_close_matches(name, model_names | train_names, n=1, cutoff=0.0)[0]
-            raise InputError(f"fit has no option {name!r}; did you mean {near!r}?")
-    return (
-        options_from(ModelOptions, {k: v for k, v in options.items() if k in model_names}),
-        options_from(TrainOptions, {k: v for k, v in options.items() if k in train_names}),
-    )
-
-
-def _run(trainer: train.Trainer, folder: Path | None, show: bool) -> History:
-    total = trainer.epochs * len(trainer.rows)
-    with console.progress("fit", total, show) as bar:
-
-        def on_epoch(metrics: train.Metrics) -> None:
-            if folder is not None:
-                checkpoint.append_metrics(folder, metrics)
-            text = f"epoch {metrics['epoch']}/{trainer.epochs}"
-            for name in ("elbo", "reconstruction", "kl"):
-                text += f"  {name} {metrics.get('validation_' + name, metrics[name]):.2f}"
-            bar.describe(text)
-
-        return trainer.run(on_epoch, bar.advance)
-
-
-def _summary(history: History) -> dict[str, Any]:
-    best = history.epochs[history.best_epoch - 1] if history.epochs else {}
-    names = ("elbo", "reconstruction", "kl", "active_units")
-    return {
-        "epochs": len(history.epochs),
-        "best_epoch": history.best_epoch,
-        "skipped_steps": history.skipped,
-        "stopped": history.stopped,
-        **{name: best.get(f"validation_{name}", best.get(name)) for name in names},
-    }
-
-
-def _report(history: History, model: Model, show: bool) -> None:
-    s = model.summary
-    if history.epochs:
-        where = "validation" if model.validation else "training"
-        console.say(
-            f"{s['stopped']} after {s['epochs']} epochs; weights of epoch {s['best_epoch']}: {where} "
-            f"elbo {s['elbo']:.2f} = reconstruction {s['reconstruction']:.2f} - kl {s['kl']:.2f} nats, "
-            f"{s['active_units']} of {model.options.latent} units active",
-            show,
-        )
-    if history.skipped:
-        console.warn(f"{history.skipped} steps were skipped because the loss or a gradient was not finite")
-    if history.epochs and not model.vae.is_autoencoder:
-        collapsed = collapse_warning(s["kl"], s["active_units"], model.options.latent or 1)
-        if collapsed:
-            console.warn(collapsed)

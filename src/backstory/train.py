@@ -1,188 +1,41 @@
 """Training: maximise an objective over the rows of a data set that stays in memory.
 
 Rows are visited in a new random order each epoch, the last short batch included. Each step ascends the
-batch mean of the objective with Adam; the learning rate rises over the first tenth of the run and falls to
-zero along a cosine; β rises linearly from 0 over the warm-up epochs (Bowman et al. 2016; Sønderby et al.
-2016), once or in cycles (Fu et al. 2019). Validation uses the same objective with the final β and the same
-draws in every epoch, so that epochs can be compared; the best weights are kept as a copy.
+batch mean of the objective with Adam. Validation uses the same objective with the final β and the same
+draws in every epoch, so that epochs can be compared; the best weights are kept as a copy. Between any two
+steps the whole run is a `State`, from which another `Trainer` goes on to the same end, bit for bit.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from backstory import console
-from backstory.build import one_of
 from backstory.data.schema import Schema
 from backstory.diagnostics import code_use
 from backstory.errors import InputError, TrainingFailed
-from backstory.objectives import MANY_DRAWS, OBJECTIVES, SUPPLIED, arguments
+from backstory.objectives import OBJECTIVES, arguments
+from backstory.schedule import TrainOptions, learning_rate, warmup_end, warmup_fraction
+from backstory.state import (
+    Autosave,
+    History,
+    Metrics,
+    Position,
+    State,
+    load_optimiser,
+    optimiser_tensors,
+    prefixed,
+    under,
+)
 from backstory.vae import VAE, Terms
 
-TARGET_STEPS = 10_000
-LEAST_STEPS = 3_000
 MAX_FAILURES = 20  # steps in a row
 PROBE_ROWS = 2_000  # rows that show the use of the codes where there is no validation set
 EVALUATION_BATCH = 500
-
-Metrics = dict[str, Any]
-
-
-class TrainOptions(BaseModel):
-    """How a model is trained; None leaves the choice to the size of the data.
-
-    Attributes:
-        objective: one of `OBJECTIVES`.
-        objective_args: arguments of the objective by name, such as `alpha` of `renyi`; see its function.
-        samples: draws of z for each observation and step, L (ELBO), K (importance-weighted), M · K (miwae).
-        beta: final factor of the KL term; 1 is the ELBO.
-        warmup: epochs over which β rises from 0 to its final value, as does the capacity of `capacity`.
-        warmup_cycles: how often it does so; before each rise but the first, β stays final for as many epochs.
-        epochs: passes over the training rows.
-        minutes: a time budget; training ends, with its learning rate run down, at whichever comes first.
-        batch_size: rows of a step.
-        lr: the highest learning rate of Adam.
-        patience: epochs without a better validation value before training stops.
-        seed: of the initial weights, the order, and every draw.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    objective: str = "elbo"
-    objective_args: dict[str, float] = Field(default_factory=dict)
-    samples: int = 1
-    beta: float = 1.0
-    warmup: int | None = None
-    warmup_cycles: int = 1
-    epochs: int | None = None
-    minutes: float | None = None
-    batch_size: int | None = None
-    lr: float | None = None
-    patience: int | None = None
-    seed: int = Field(0, ge=0, lt=2**63)
-
-
-@dataclass
-class History:
-    """What happened in a run.
-
-    Attributes:
-        epochs: the metrics of each epoch, as in metrics.jsonl.
-        best_epoch: the epoch whose weights were kept; the last one without validation.
-        skipped: steps left out because the loss or a gradient was not finite.
-        stopped: why training ended: `finished`, `no improvement`, `time` or `interrupted`.
-    """
-
-    epochs: list[Metrics] = field(default_factory=list)
-    best_epoch: int = 0
-    skipped: int = 0
-    stopped: str = "finished"
-
-
-def resolve(options: TrainOptions, rows: int, lr: float, longest: int = 200) -> TrainOptions:
-    """Check the options and decide what was left open, from the number of training rows.
-
-    Args:
-        options: as they were given.
-        rows: training rows.
-        lr, longest: the highest learning rate and the most epochs (more if they make few steps) where
-            none were given; see `build.default_schedule`.
-    """
-    one_of("objective", options.objective, list(OBJECTIVES))
-    _check_arguments(options)
-    for name, lowest in {
-        "samples": 1,
-        "epochs": 1,
-        "batch_size": 1,
-        "warmup": 0,
-        "warmup_cycles": 1,
-        "patience": 1,
-        "beta": 0,
-    }.items():
-        value = getattr(options, name)
-        if value is not None and not lowest <= value < math.inf:
-            raise InputError(f"{name} has to be at least {lowest}, got {value}")
-    for name in ("lr", "minutes"):
-        value = getattr(options, name)
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise InputError(f"{name} has to be positive, got {value}")
-    batch_size = options.batch_size or (128 if rows >= 5000 else 64 if rows >= 500 else 32)
-    batch_size = min(batch_size, rows)
-    steps = math.ceil(rows / batch_size)
-    most = max(longest, min(1000, LEAST_STEPS // steps))
-    epochs = options.epochs or min(most, max(10, round(TARGET_STEPS / steps)))
-    cycles = options.warmup_cycles
-    slowest = 50 if cycles == 1 else epochs
-    warmup = options.warmup if options.warmup is not None else min(epochs // max(4, 2 * cycles), slowest)
-    if cycles > 1 and not 0 < warmup_end(warmup, cycles) < epochs:
-        raise InputError(
-            f"{cycles} warm-up cycles with rises of {max(warmup, 1)} epochs need at least "
-            f"{warmup_end(max(warmup, 1), cycles) + 1} epochs, got warmup {warmup} and {epochs} epochs; "
-            "change warmup, warmup_cycles or epochs"
-        )
-    return options.model_copy(
-        update={
-            "batch_size": batch_size,
-            "epochs": epochs,
-            "warmup": warmup,
-            "lr": options.lr or lr,
-            "patience": options.patience or max(10, epochs // 5),
-        }
-    )
-
-
-def _check_arguments(options: TrainOptions) -> None:
-    """InputError for arguments that the objective does not take; a note where more draws are needed."""
-    name, takes = options.objective, arguments(options.objective)
-    free = [argument for argument in takes if argument not in SUPPLIED]
-    for argument, value in options.objective_args.items():
-        if not free:
-            raise InputError(
-                f"objective {name} takes no arguments, got {argument!r}; leave objective_args out"
-            )
-        one_of(f"an argument of objective {name}", argument, free)
-        if not math.isfinite(value):
-            raise InputError(f"{argument} has to be a finite number, got {value}")
-    if options.beta != 1 and "beta" not in takes:
-        raise InputError(f"objective {name} has no beta; its arguments are {', '.join(free)}")
-    if options.samples == 1 and name in MANY_DRAWS:
-        console.warn(f"objective {name} with a single draw of z is the ELBO; give it more with --samples")
-
-
-def warmup_end(warmup: int, cycles: int) -> int:
-    """The last epoch with a factor below 1: all rises, and the stays at the top between them."""
-    return warmup * (2 * cycles - 1)
-
-
-def warmup_fraction(epoch: int, warmup: int, cycles: int = 1) -> float:
-    """The factor of β in an epoch, from 1 on: a linear rise over `warmup` epochs, then 1.
-
-    Each cycle but the last lasts twice as long as its rise (Fu et al. 2019, eqs. 6 and 7, with R = ½).
-
-    >>> [warmup_fraction(epoch, 3) for epoch in (1, 2, 3, 4, 5)]
-    [0.25, 0.5, 0.75, 1.0, 1.0]
-    >>> [warmup_fraction(epoch, 1, 2) for epoch in (1, 2, 3, 4, 5)]
-    [0.5, 1.0, 0.5, 1.0, 1.0]
-    """
-    cycle = min((epoch - 1) // max(1, 2 * warmup), cycles - 1)
-    return min(1.0, (epoch - 2 * warmup * cycle) / (warmup + 1))
-
-
-def learning_rate(progress: float, highest: float) -> float:
-    """One cycle over progress from 0 to 1: up over the first tenth, then down a cosine to zero.
-
-    >>> [round(learning_rate(p, 1.0), 3) for p in (0.05, 0.1, 0.55, 1.0)]
-    [0.5, 1.0, 0.5, 0.0]
-    """
-    if progress < 0.1:
-        return highest * max(progress, 1e-3) / 0.1
-    return highest * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - 0.1) / 0.9)))
 
 
 class Trainer:
@@ -193,12 +46,21 @@ class Trainer:
         schema: how stored rows become the model's x.
         rows, validation: stored values, (N, *shape) and (V, *shape), V may be 0.
         options: from `resolve`.
+        autosave: what to do with the run's state, and how often.
 
     Raises:
         InputError: for an objective that this model does not have.
     """
 
-    def __init__(self, vae: VAE, schema: Schema, rows: Tensor, validation: Tensor, options: TrainOptions):
+    def __init__(
+        self,
+        vae: VAE,
+        schema: Schema,
+        rows: Tensor,
+        validation: Tensor,
+        options: TrainOptions,
+        autosave: Autosave | None = None,
+    ):
         self.vae, self.schema, self.options = vae, schema, options
         self.device = vae.shift.device
         self.rows, self.validation = rows.to(self.device), validation.to(self.device)
@@ -208,7 +70,12 @@ class Trainer:
         self.parameters = [p for p in vae.parameters() if p.requires_grad]
         self.epochs, self.warmup = options.epochs or 1, options.warmup or 0
         self.batch_size, self.highest_lr = options.batch_size or 1, options.lr or 1e-3
-        self.history = History()
+        self.autosave = autosave or Autosave()
+        self.history, self.position = History(), Position()
+        self.order = self.generator.get_state()  # from which the order of this epoch is drawn
+        self.sums = torch.zeros(3, device=self.device)  # over the epoch: objective, reconstruction, KL
+        self.best: dict[str, Tensor] | None = None
+        self.best_value = -math.inf
         self.failures = 0
         self._try_objective()
         self.started = time.monotonic()
@@ -233,12 +100,63 @@ class Trainer:
         supplied = {name: value for name, value in known.items() if name in self.supplied}
         return self.objective(terms, **supplied, **self.options.objective_args)
 
+    # -- the run as a state ---------------------------------------------------------------------------------
+
+    def state(self) -> State:
+        """The run between two steps; its tensors are the live ones."""
+        tensors = {
+            **prefixed("model", self.vae.state_dict()),
+            **prefixed("best", self.best or {}),
+            **prefixed("optimiser", optimiser_tensors(self.optimiser)),
+            "generator": self.generator.get_state(),
+            "order": self.order,
+            "sums": self.sums,
+        }
+        now = time.monotonic()
+        seconds = self.position.seconds + now - self.epoch_started
+        values = {
+            "position": {**asdict(self.position), "seconds": seconds},
+            "history": asdict(self.history),
+            "best_value": self.best_value,
+            "failures": self.failures,
+            "device": self.device.type,
+            "lr": self.optimiser.param_groups[0]["lr"],
+            "elapsed": now - self.started,
+        }
+        return State(tensors, values)
+
+    def load(self, state: State) -> None:
+        """Take up a run where `state` left it; the trainer has to be made with the same arguments.
+
+        Raises:
+            InputError: for a state from another kind of device, whose generator draws other numbers.
+        """
+        tensors, values = state.tensors, state.values
+        if values["device"] != self.device.type:
+            raise InputError(
+                f"the run was started on device {values['device']}, got {self.device.type}; "
+                f"go on with --device {values['device']}"
+            )
+        self.vae.load_state_dict(under("model", tensors))
+        load_optimiser(self.optimiser, under("optimiser", tensors))
+        self.optimiser.param_groups[0]["lr"] = values["lr"]
+        self.best = {name: v.to(self.device) for name, v in under("best", tensors).items()} or None
+        self.generator.set_state(tensors["generator"])
+        self.order, self.sums = tensors["order"], tensors["sums"].to(self.device)
+        self.position, self.history = Position(**values["position"]), History(**values["history"])
+        self.best_value, self.failures = values["best_value"], values["failures"]
+        self.started = time.monotonic() - values["elapsed"]
+
+    # -- the run --------------------------------------------------------------------------------------------
+
     def run(
         self,
         on_epoch: Callable[[Metrics], None] = lambda metrics: None,
         advance: Callable[[int], None] = lambda rows: None,
     ) -> History:
         """Train; the model is left in evaluation mode with the best weights.
+
+        Ctrl-C is answered after the step that is going on, with a last checkpoint.
 
         Args:
             on_epoch: called with the metrics of each epoch.
@@ -247,32 +165,47 @@ class Trainer:
         Raises:
             TrainingFailed: after 20 steps in a row without a finite loss and gradient, or if no epoch's
                 validation objective was finite.
+            KeyboardInterrupt: if there is nothing to keep yet.
         """
-        best, best_value = None, -math.inf
         try:
-            for epoch in range(1, self.epochs + 1):
-                metrics = self._epoch(epoch, advance)
-                self.history.epochs.append(metrics)
-                on_epoch(metrics)
-                value = metrics.get("validation_objective", math.inf)
-                # Epochs of the warm-up compete too: their weights are judged at the final β like all others.
-                if value > best_value or value == math.inf:
-                    best_value, self.history.best_epoch = value, epoch
-                    best = {name: v.detach().clone() for name, v in self.vae.state_dict().items()}
-                if self._stop(epoch):
-                    break
+            with console.patient_interrupt() as self.interrupted:
+                self._train(on_epoch, advance)
         except KeyboardInterrupt:
-            if best is None:  # nothing was learned that would be worth keeping
+            if self.best is None:  # nothing was learned that would be worth keeping
                 raise
             self.history.stopped = "interrupted"
-        if best is None:
+        if self.best is None:
             raise TrainingFailed(
                 "no epoch had a finite validation objective; "
                 "try a smaller --lr, or look for extreme values in the data"
             )
-        self.vae.load_state_dict(best)
+        self.vae.load_state_dict(self.best)
         self.vae.eval()
         return self.history
+
+    def _train(self, on_epoch: Callable[[Metrics], None], advance: Callable[[int], None]) -> None:
+        self.epoch_started = time.monotonic()
+        if self.autosave.write is not None:
+            self.autosave.save(self.state())  # from now on there is something to go on from
+        for epoch in range(self.position.epoch, self.epochs + 1):
+            metrics = self._epoch(epoch, advance)
+            self._keep_if_best(metrics)
+            self.history.epochs.append(metrics)
+            last = self._stop(epoch) or epoch == self.epochs
+            self.position, self.order = Position(epoch + 1), self.generator.get_state()
+            self.epoch_started = time.monotonic()
+            self.sums.zero_()
+            on_epoch(metrics)
+            if last:
+                break
+            self._between_steps(end_of_epoch=True)
+
+    def _keep_if_best(self, metrics: Metrics) -> None:
+        value = metrics.get("validation_objective", math.inf)
+        # Epochs of the warm-up compete too: their weights are judged at the final β like all others.
+        if value > self.best_value or value == math.inf:
+            self.best_value, self.history.best_epoch = value, metrics["epoch"]
+            self.best = {name: v.detach().clone() for name, v in self.vae.state_dict().items()}
 
     def _stop(self, epoch: int) -> bool:
         waited = epoch - max(self.history.best_epoch, warmup_end(self.warmup, self.options.warmup_cycles))
@@ -287,28 +220,45 @@ class Trainer:
             return 0.0
         return (time.monotonic() - self.started) / (60 * self.options.minutes)
 
+    def _between_steps(self, end_of_epoch: bool = False) -> None:
+        """Where a checkpoint may be taken, and an interrupt is answered."""
+        asked = self.interrupted()
+        if asked or self.autosave.due(end_of_epoch):
+            self.autosave.save(self.state())
+        if asked:
+            raise KeyboardInterrupt
+
     def _batches(self) -> Iterator[Tensor]:
+        """Row numbers of the steps of this epoch that are still to do."""
+        here = self.generator.get_state()
+        self.generator.set_state(self.order)
         order = torch.randperm(len(self.rows), generator=self.generator, device=self.device)
-        yield from order.split(self.batch_size)
+        if self.position.step:
+            self.generator.set_state(here)
+        yield from order.split(self.batch_size)[self.position.step :]
 
     def _epoch(self, epoch: int, advance: Callable[[int], None]) -> Metrics:
-        start, skipped = time.monotonic(), self.history.skipped
+        position = self.position
         self.vae.train()
         warmup = warmup_fraction(epoch, self.warmup, self.options.warmup_cycles)
-        sums = torch.zeros(3, device=self.device)
-        finite_rows = 0
         steps = math.ceil(len(self.rows) / self.batch_size)
-        for step, index in enumerate(self._batches()):
-            progress = max((epoch - 1 + step / steps) / self.epochs, self._time_progress())
+        for index in self._batches():
+            progress = max((epoch - 1 + position.step / steps) / self.epochs, self._time_progress())
             values = self._step(index, warmup, learning_rate(progress, self.highest_lr))
             if values is not None:
-                sums += values
-                finite_rows += len(index)
+                self.sums += values
+                position.rows += len(index)
+            position.step += 1
             advance(len(index))
+            self._between_steps()
             if self._time_progress() >= 1:
                 break
         means = dict(
-            zip(("objective", "reconstruction", "kl"), (sums / max(finite_rows, 1)).tolist(), strict=True)
+            zip(
+                ("objective", "reconstruction", "kl"),
+                (self.sums / max(position.rows, 1)).tolist(),
+                strict=True,
+            )
         )
         return {
             "epoch": epoch,
@@ -317,8 +267,8 @@ class Trainer:
             **self._evaluate(),
             "beta": warmup * self.options.beta,
             "lr": self.optimiser.param_groups[0]["lr"],
-            "skipped": self.history.skipped - skipped,
-            "seconds": time.monotonic() - start,
+            "skipped": position.skipped,
+            "seconds": position.seconds + time.monotonic() - self.epoch_started,
         }
 
     def _step(self, index: Tensor, warmup: float, lr: float) -> Tensor | None:
@@ -339,6 +289,7 @@ class Trainer:
 
     def _count_failure(self) -> None:
         self.history.skipped += 1
+        self.position.skipped += 1
         self.failures += 1
         if self.failures >= MAX_FAILURES:
             raise TrainingFailed(

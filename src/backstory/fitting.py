@@ -1,0 +1,244 @@
+"""From data to a trained model: `fit`, which begins a run or goes on with one."""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from backstory import build, checkpoint, console, schedule
+from backstory.build import ModelOptions, options_from
+from backstory.checkpoint import Checkpoint
+from backstory.data.dataset import Dataset
+from backstory.data.load import load
+from backstory.data.splits import check_for_training, row_hashes, split
+from backstory.diagnostics import collapse_warning
+from backstory.errors import InputError
+from backstory.model import Model, check_components, fingerprint, open, pick_device
+from backstory.schedule import TrainOptions
+from backstory.state import Autosave, History, Metrics, State
+from backstory.train import Trainer
+
+VALIDATION, SEED = 0.1, 0  # by default
+
+
+def fit(
+    data: Any,
+    run: str | Path | None = None,
+    *,
+    validation: float | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    force: bool = False,
+    resume: bool = False,
+    checkpoint_every: float = 60.0,
+    progress: bool = True,
+    **options: Any,
+) -> Model:
+    """Train a model on data.
+
+    Args:
+        data: a `Dataset`, or anything that `load` takes.
+        run: folder to write the run to, as it goes; None keeps the model in memory.
+        validation: fraction of the rows kept for choosing, by default 0.1; 0 for none.
+        seed: of the split, the initial weights and every draw, by default 0.
+        device: `auto`, `cpu`, `cuda`, …
+        force: overwrite the run that the folder holds.
+        resume: go on with the run that the folder holds, to the weights that it would have had without the
+            interruption, bit for bit; begin it if there is none. Options may be left out.
+        checkpoint_every: seconds between two states of the run on the disk; one more is written at the end
+            of an epoch where it costs less than a fiftieth of the time since the last.
+        progress: show a progress bar and what was chosen, on standard error.
+        options: any field of `ModelOptions` (what the model is made of) and `TrainOptions` (how it learns).
+
+    Raises:
+        InputError: for data or options that cannot work, or that are not those of the run to go on with;
+            nothing has been written then.
+        TrainingFailed: if the loss stays non-finite.
+    """
+    if not checkpoint_every > 0:
+        raise InputError(f"checkpoint_every has to be positive, got {checkpoint_every:g}")
+    folder = None if run is None else Path(run)
+    if resume and _finished(folder, force):
+        console.say(f"{folder} is finished: there is nothing to go on with", progress)
+        return open(str(folder), device)
+    dataset = data if isinstance(data, Dataset) else load(data)
+    given = {"validation": validation, "seed": seed, **options}
+    asked = _asked({name: value for name, value in given.items() if value is not None})
+    earlier = checkpoint.load_checkpoint(folder) if resume and folder is not None else None
+    if earlier is not None:
+        _check_options(earlier, asked)
+        asked = earlier.asked
+    model = _untrained(dataset, asked, device, earlier)
+    trainer = Trainer(
+        model.vae,
+        model.schema,
+        torch.from_numpy(dataset.values[model.splits.train]),
+        torch.from_numpy(dataset.values[model.splits.validation]),
+        model.training,
+        Autosave(None if folder is None else _writer(folder, model, asked), checkpoint_every),
+    )
+    if earlier is not None:
+        trainer.load(earlier.state)
+    if folder is not None:
+        _prepare(folder, earlier, force, resume)
+    for line in build.describe(model.schema, model.options):
+        console.say(line, progress)
+    if earlier is not None:
+        done = trainer.position
+        console.say(
+            f"going on with epoch {done.epoch} of {trainer.epochs}, after {done.step} steps", progress
+        )
+    history = _run(trainer, folder, progress)
+    model.summary = {**_summary(history), **model.summary}
+    if model.vae.is_autoencoder and model.options.prior == "mixture":
+        model.fit_prior(dataset.values[model.splits.train], model.options.components, model.training.seed)
+    if folder is not None:
+        model.write(folder)
+        if history.stopped != "interrupted":
+            checkpoint.remove_checkpoint(folder)
+    _report(history, model, progress)
+    return model
+
+
+# -- options ----------------------------------------------------------------------------------------------
+
+
+def _asked(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given, checked and as JSON has them."""
+    validation = options.pop("validation", None)
+    parts = [record.model_dump(mode="json", exclude_unset=True) for record in _sort_options(options)]
+    return {**parts[0], **parts[1], **({} if validation is None else {"validation": validation})}
+
+
+def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
+    model_names, train_names = set(ModelOptions.model_fields), set(TrainOptions.model_fields)
+    for name in options:
+        if name not in model_names | train_names:
+            near = get_close_matches(name, model_names | train_names, n=1, cutoff=0.0)[0]
+            raise InputError(f"fit has no option {name!r}; did you mean {near!r}?")
+    return (
+        options_from(ModelOptions, {k: v for k, v in options.items() if k in model_names}),
+        options_from(TrainOptions, {k: v for k, v in options.items() if k in train_names}),
+    )
+
+
+# -- beginning and going on -------------------------------------------------------------------------------
+
+
+def _finished(folder: Path | None, force: bool) -> bool:
+    if folder is None:
+        raise InputError("resume needs the folder of a run")
+    if force:
+        raise InputError("resume goes on with a run and force replaces it; leave one of them out")
+    return checkpoint.is_finished(folder)
+
+
+def _check_options(earlier: Checkpoint, asked: dict[str, Any]) -> None:
+    """InputError for an option that is neither what was given at the run's beginning nor what it meant."""
+    config = earlier.config
+    decided = {**config.model.model_dump(mode="json"), **config.training.model_dump(mode="json")}
+    decided["validation"] = config.validation
+    for name, value in asked.items():
+        if value not in (decided[name], earlier.asked.get(name)):
+            raise InputError(
+                f"the run was begun with {name} {decided[name]}, got {value}; "
+                "leave it out to go on with the run, or begin another"
+            )
+
+
+def _untrained(dataset: Dataset, asked: dict[str, Any], device: str, earlier: Checkpoint | None) -> Model:
+    """A model with all options decided, before its first step."""
+    validation, seed = asked.get("validation", VALIDATION), asked.get("seed", SEED)
+    splits = split(dataset, validation, seed)
+    name = fingerprint(row_hashes(dataset.values))
+    if earlier is None:
+        check_for_training(dataset, splits.train)
+        options, training = _sort_options({k: v for k, v in asked.items() if k != "validation"})
+        schema, options = build.resolve(dataset.schema, options)
+        training = schedule.resolve(training, len(splits.train), *build.default_schedule(options))
+        if options.posterior == "delta" and options.prior == "mixture":
+            check_components(options.components, len(splits.train))
+    else:
+        _check_data(earlier, dataset, name)
+        schema, options, training = earlier.config.data, earlier.config.model, earlier.config.training
+    place, values = pick_device(device), dataset.values[splits.train]
+    vae = build.build(schema, options, seed, build.data_statistics(values, schema)).to(place)
+    ids, summary = row_hashes(values), {"fingerprint": name}
+    return Model(vae, schema, options, training, splits, ids, validation, dataset.source, summary)
+
+
+def _check_data(earlier: Checkpoint, dataset: Dataset, name: str) -> None:
+    config = earlier.config
+    same = config.summary["fingerprint"] == name and sum(config.rows.values()) == len(dataset)
+    test = 0 if dataset.test_rows is None else len(dataset.test_rows)
+    if not (same and config.rows["test"] == test and config.data.shape == dataset.schema.shape):
+        raise InputError(
+            f"the run was begun with other data, {config.source} with {sum(config.rows.values())} rows, "
+            f"got {dataset.source} with {len(dataset)}; go on with the same data, or begin another run"
+        )
+    if config.torch != torch.__version__:
+        console.warn(f"the run was begun with torch {config.torch}; its last digits may now differ")
+
+
+def _prepare(folder: Path, earlier: Checkpoint | None, force: bool, resume: bool) -> None:
+    """Nothing has been written before."""
+    if earlier is not None:
+        checkpoint.prepare_resume(folder, earlier.state.values["history"]["epochs"])
+    else:
+        checkpoint.prepare_folder(folder, force or (resume and not checkpoint.has_begun(folder)))
+
+
+def _writer(folder: Path, model: Model, asked: dict[str, Any]) -> Callable[[State], None]:
+    config = model.config
+    return lambda state: checkpoint.save_checkpoint(folder, Checkpoint(config, asked, state))
+
+
+# -- the run ----------------------------------------------------------------------------------------------
+
+
+def _run(trainer: Trainer, folder: Path | None, show: bool) -> History:
+    done, rows = trainer.position, len(trainer.rows)
+    with console.progress("fit", trainer.epochs * rows, show) as bar:
+        bar.advance((done.epoch - 1) * rows + done.step * trainer.batch_size)
+
+        def on_epoch(metrics: Metrics) -> None:
+            if folder is not None:
+                checkpoint.append_metrics(folder, metrics)
+            text = f"epoch {metrics['epoch']}/{trainer.epochs}"
+            for name in ("elbo", "reconstruction", "kl"):
+                text += f"  {name} {metrics.get('validation_' + name, metrics[name]):.2f}"
+            bar.describe(text)
+
+        return trainer.run(on_epoch, bar.advance)
+
+
+def _summary(history: History) -> dict[str, Any]:
+    best = history.epochs[history.best_epoch - 1] if history.epochs else {}
+    names = ("elbo", "reconstruction", "kl", "active_units")
+    return {
+        "epochs": len(history.epochs),
+        "best_epoch": history.best_epoch,
+        "skipped_steps": history.skipped,
+        "stopped": history.stopped,
+        **{name: best.get(f"validation_{name}", best.get(name)) for name in names},
+    }
+
+
+def _report(history: History, model: Model, show: bool) -> None:
+    s = model.summary
+    if history.epochs:
+        where = "validation" if model.validation else "training"
+        console.say(
+            f"{s['stopped']} after {s['epochs']} epochs; weights of epoch {s['best_epoch']}: {where} "
+            f"elbo {s['elbo']:.2f} = reconstruction {s['reconstruction']:.2f} - kl {s['kl']:.2f} nats, "
+            f"{s['active_units']} of {model.options.latent} units active",
+            show,
+        )
+    if history.skipped:
+        console.warn(f"{history.skipped} steps were skipped because the loss or a gradient was not finite")
+    if history.epochs and not model.vae.is_autoencoder:
+        collapsed = collapse_warning(s["kl"], s["active_units"], model.options.latent or 1)
+        if collapsed:
+            console.warn(collapsed)
