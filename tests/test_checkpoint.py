@@ -11,7 +11,8 @@ from test_model import CASES, SMALL, digits, equal, fitted, numbers
 import backstory
 from backstory import InputError, checkpoint
 
-FILES = {"config.json", "model.safetensors", "splits.safetensors", "metrics.jsonl"}
+METRICS = {"metrics.jsonl", "metrics.csv"}
+FILES = {"config.json", "model.safetensors", "splits.safetensors", "metrics.jsonl", "metrics.csv"}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def test_a_reopened_model_gives_identical_numbers(name, tmp_path):
     assert reopened.seen(data.values) == model.seen(data.values)
     assert not reopened.vae.training
     again = reopened.save(tmp_path / "again")
-    for file in FILES - {"metrics.jsonl"}:
+    for file in FILES - METRICS:
         assert (again / file).read_bytes() == (path / file).read_bytes()
 
 
@@ -68,7 +69,7 @@ def test_a_run_is_json_and_safetensors_alone(run):
         if file.suffix == ".safetensors":
             size = int.from_bytes(content[:8], "little")
             assert json.loads(content[8 : 8 + size])
-        else:
+        elif file.suffix != ".csv":
             for line in content.decode().splitlines() if file.suffix == ".jsonl" else [content]:
                 assert json.loads(line)
 
@@ -151,14 +152,14 @@ def assert_one_sentence(folder, message=None):
     assert len(text.replace(str(folder), "")) < 200
 
 
-@pytest.mark.parametrize("name", sorted(FILES - {"metrics.jsonl"}))
+@pytest.mark.parametrize("name", sorted(FILES - METRICS))
 def test_a_missing_file(copy, name):
     (copy / name).unlink()
     assert_one_sentence(copy, rf"is not a run: {name} is missing")
 
 
 @pytest.mark.parametrize("keep", [0, 1, 7, 100, -1])
-@pytest.mark.parametrize("name", sorted(FILES - {"metrics.jsonl"}))
+@pytest.mark.parametrize("name", sorted(FILES - METRICS))
 def test_a_truncated_file(copy, name, keep):
     content = (copy / name).read_bytes()
     (copy / name).write_bytes(content.rstrip()[:keep])
@@ -168,7 +169,7 @@ def test_a_truncated_file(copy, name, keep):
 @pytest.mark.parametrize(
     "content", [b"\xff\xfe\x00garbage" * 50, b"[1, 2]", b"null", b'"text"', b"{}", b"\x80\x04N."]
 )
-@pytest.mark.parametrize("name", sorted(FILES - {"metrics.jsonl"}))
+@pytest.mark.parametrize("name", sorted(FILES - METRICS))
 def test_a_foreign_file(copy, name, content):
     (copy / name).write_bytes(content)
     assert_one_sentence(copy, name)

@@ -25,6 +25,7 @@ LAYERS = [
     "build",
     "diagnostics",
     "schedule",
+    "stability",
     "state",
     "train",
     "checkpoint",

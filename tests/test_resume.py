@@ -98,9 +98,10 @@ def test_ctrl_c_finishes_the_checkpoint(tmp_path, whole, monkeypatch):
 
 
 def test_a_second_ctrl_c_interrupts_at_once(tmp_path, whole, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         Interrupted(patch, 5, times=2)
-        backstory.fit(data(), tmp_path / "run", checkpoint_every=1e6, **OPTIONS)
+        with pytest.raises(KeyboardInterrupt):
+            backstory.fit(data(), tmp_path / "run", checkpoint_every=1e6, **OPTIONS)
     assert checkpoint.load_checkpoint(tmp_path / "run").state.values["position"]["step"] == 0
     with pytest.raises(InputError, match=r"has not ended; go on with it by fit with --resume"):
         backstory.open(tmp_path / "run")
@@ -131,9 +132,10 @@ def test_the_command_says_how_to_go_on(tmp_path, monkeypatch, capfd):
 def cut(tmp_path_factory):
     """A run that was interrupted in its first epoch."""
     folder = tmp_path_factory.mktemp("cut") / "run"
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch:
         Interrupted(patch, 2)
-        backstory.fit(data(), folder, **SHORT)
+        with pytest.raises(KeyboardInterrupt):
+            backstory.fit(data(), folder, **SHORT)
     return folder
 
 

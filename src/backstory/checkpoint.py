@@ -4,6 +4,7 @@ While the run is going on, `checkpoint.safetensors` holds its whole state: the t
 file's metadata the config and everything else. One file, renamed when it is complete, cannot be half new.
 """
 
+import csv
 import json
 import os
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ from backstory.schedule import TrainOptions
 from backstory.state import Metrics, State
 
 CONFIG, WEIGHTS, SPLITS, METRICS = "config.json", "model.safetensors", "splits.safetensors", "metrics.jsonl"
-CHECKPOINT = "checkpoint.safetensors"
-FILES = (CONFIG, CHECKPOINT, WEIGHTS, SPLITS, METRICS)
+CHECKPOINT, TABLE = "checkpoint.safetensors", "metrics.csv"
+FILES = (CONFIG, CHECKPOINT, WEIGHTS, SPLITS, METRICS, TABLE)
 
 
 class Config(BaseModel):
@@ -128,7 +129,7 @@ def load_checkpoint(run: Path) -> Checkpoint | None:
 def has_begun(run: Path) -> bool:
     """Whether a folder holds more than a run that was killed before its first checkpoint leaves."""
     return run.is_dir() and any(
-        path.name != METRICS and path not in _leftovers(run) for path in run.iterdir()
+        path.name not in (METRICS, TABLE) and path not in _leftovers(run) for path in run.iterdir()
     )
 
 
@@ -152,7 +153,10 @@ def prepare_resume(run: Path, epochs: list[Metrics]) -> None:
     for path in _leftovers(run):
         path.unlink()
     with atomic_path(run / METRICS, force=True) as path:
-        path.write_text("".join(_line(metrics) for metrics in epochs), encoding="utf-8")
+        path.write_text("", encoding="utf-8")
+    (run / TABLE).unlink(missing_ok=True)
+    for metrics in epochs:
+        append_metrics(run, metrics)
 
 
 # -- reading ----------------------------------------------------------------------------------------------
@@ -198,13 +202,15 @@ def read_metrics(run: Path) -> list[Metrics]:
 
 
 def append_metrics(run: Path, metrics: Metrics) -> None:
-    """One more line in metrics.jsonl."""
+    """One more line in metrics.jsonl, and without its lists in metrics.csv."""
     with (run / METRICS).open("a", encoding="utf-8") as file:
-        file.write(_line(metrics))
-
-
-def _line(metrics: Metrics) -> str:
-    return json.dumps(metrics) + "\n"
+        file.write(json.dumps(metrics) + "\n")
+    numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+    with (run / TABLE).open("a", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, numbers)
+        if file.tell() == 0:
+            writer.writeheader()
+        writer.writerow(numbers)
 
 
 def _read(path: Path) -> str:

@@ -65,12 +65,16 @@ def fit(
     minutes: o.Minutes = None,
     batch_size: o.BatchSize = None,
     lr: o.LearningRate = None,
+    ema: o.Ema = None,
+    clip: o.Clip = None,
+    skip_spikes: o.SkipSpikes = None,
     patience: o.Patience = None,
     validation: o.Validation = None,
     seed: o.FitSeed = None,
     device: o.Device = "auto",
     resize: o.Resize = None,
     checkpoint_every: o.CheckpointEvery = 60.0,
+    tensorboard: o.TensorBoard = False,
     resume: o.GoOn = False,
     force: o.Force = False,
     as_json: o.Json = False,
@@ -91,6 +95,7 @@ def fit(
     if as_json:
         io.print_json(run_info(run))
     else:
+        io.print_run(run_info(run))
         io.say(f"run written to {run}, its picture to {run / 'training.png'}")
     if model.summary["stopped"] == "interrupted":
         with io.advice_to_resume(data, run):

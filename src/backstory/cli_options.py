@@ -126,6 +126,18 @@ Epochs = A[int | None, Option(help="Passes over the rows.", rich_help_panel=_TRA
 Minutes = A[float | None, Option(help="A budget of time.", rich_help_panel=_TRAINING)]
 BatchSize = A[int | None, Option(help="Rows of a step.", rich_help_panel=_TRAINING)]
 LearningRate = A[float | None, Option("--lr", help="Highest learning rate.", rich_help_panel=_TRAINING)]
+Ema = A[
+    float | None,
+    Option(metavar="DECAY", help="Keep an average of the weights and use it.", rich_help_panel=_TRAINING),
+]
+Clip = A[float | None, Option(metavar="NORM", help="Scale larger gradients down.", rich_help_panel=_TRAINING)]
+SkipSpikes = A[
+    float | None,
+    Option(metavar="X", help="Skip gradients above X medians of their norm.", rich_help_panel=_TRAINING),
+]
+TensorBoard = A[
+    bool, Option("--tensorboard", help="Also write metrics to RUN/tensorboard.", rich_help_panel=_TRAINING)
+]
 Patience = A[
     int | None,
     Option(metavar="EPOCHS", help="Stop after so many without an improvement.", rich_help_panel=_TRAINING),

@@ -42,8 +42,8 @@ def collapse_warning(kl: float, active_units: int, latent: int) -> str | None:
     if active_units > 0 and kl > COLLAPSED_KL:
         return None
     return (
-        f"the posterior has collapsed onto the prior: the KL is {kl:.3f} nats with {active_units} of {latent} "
-        "units active, so z says next to nothing about x and the decoder ignores it; "
+        f"the posterior has collapsed onto the prior: the KL is {kl:.3f} nats with {active_units} of "
+        f"{latent} units active, so z says next to nothing about x and the decoder ignores it; "
         "try a longer --warmup, a smaller --beta, or a weaker likelihood"
     )
 

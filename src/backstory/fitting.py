@@ -33,6 +33,7 @@ def fit(
     force: bool = False,
     resume: bool = False,
     checkpoint_every: float = 60.0,
+    tensorboard: bool = False,
     progress: bool = True,
     **options: Any,
 ) -> Model:
@@ -49,6 +50,7 @@ def fit(
             interruption, bit for bit; begin it if there is none. Options may be left out.
         checkpoint_every: seconds between two states of the run on the disk; one more is written at the end
             of an epoch where it costs less than a fiftieth of the time since the last.
+        tensorboard: also write the metrics to RUN/tensorboard; needs `pip install 'backstory[tensorboard]'`.
         progress: show a progress bar and what was chosen, on standard error.
         options: any field of `ModelOptions` (what the model is made of) and `TrainOptions` (how it learns).
 
@@ -60,6 +62,7 @@ def fit(
     if not checkpoint_every > 0:
         raise InputError(f"checkpoint_every has to be positive, got {checkpoint_every:g}")
     folder = None if run is None else Path(run)
+    board = _board_writer(folder) if tensorboard else None
     if resume and _finished(folder, force):
         console.say(f"{folder} is finished: there is nothing to go on with", progress)
         return open(str(folder), device)
@@ -90,7 +93,7 @@ def fit(
         console.say(
             f"going on with epoch {done.epoch} of {trainer.epochs}, after {done.step} steps", progress
         )
-    history = _run(trainer, folder, progress)
+    history = _run(trainer, folder, board, progress)
     model.summary = {**_summary(history), **model.summary}
     if model.vae.is_autoencoder and model.options.prior == "mixture":
         model.fit_prior(dataset.values[model.splits.train], model.options.components, model.training.seed)
@@ -198,7 +201,19 @@ def _writer(folder: Path, model: Model, asked: dict[str, Any]) -> Callable[[Stat
 # -- the run ----------------------------------------------------------------------------------------------
 
 
-def _run(trainer: Trainer, folder: Path | None, show: bool) -> History:
+def _board_writer(folder: Path | None) -> Any:
+    """The class that writes for TensorBoard."""
+    if folder is None:
+        raise InputError("tensorboard needs a folder for the run")
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError("TensorBoard is not installed; pip install 'backstory[tensorboard]'") from None
+    return SummaryWriter
+
+
+def _run(trainer: Trainer, folder: Path | None, board: Any, show: bool) -> History:
+    log = board(folder / "tensorboard", purge_step=trainer.position.epoch) if folder and board else None
     done, rows = trainer.position, len(trainer.rows)
     with console.progress("fit", trainer.epochs * rows, show) as bar:
         bar.advance((done.epoch - 1) * rows + done.step * trainer.batch_size)
@@ -206,12 +221,24 @@ def _run(trainer: Trainer, folder: Path | None, show: bool) -> History:
         def on_epoch(metrics: Metrics) -> None:
             if folder is not None:
                 checkpoint.append_metrics(folder, metrics)
+            if log:
+                _write_scalars(log, metrics)
             text = f"epoch {metrics['epoch']}/{trainer.epochs}"
             for name in ("elbo", "reconstruction", "kl"):
                 text += f"  {name} {metrics.get('validation_' + name, metrics[name]):.2f}"
             bar.describe(text)
 
-        return trainer.run(on_epoch, bar.advance)
+        try:
+            return trainer.run(on_epoch, bar.advance)
+        finally:
+            if log:
+                log.close()
+
+
+def _write_scalars(log: Any, metrics: Metrics) -> None:
+    for name, value in metrics.items():
+        if isinstance(value, int | float) and name != "epoch":
+            log.add_scalar(name, value, metrics["epoch"])
 
 
 def _summary(history: History) -> dict[str, Any]:
@@ -221,6 +248,7 @@ def _summary(history: History) -> dict[str, Any]:
         "epochs": len(history.epochs),
         "best_epoch": history.best_epoch,
         "skipped_steps": history.skipped,
+        "spikes": history.spikes,
         "stopped": history.stopped,
         **{name: best.get(f"validation_{name}", best.get(name)) for name in names},
     }
@@ -238,6 +266,8 @@ def _report(history: History, model: Model, show: bool) -> None:
         )
     if history.skipped:
         console.warn(f"{history.skipped} steps were skipped because the loss or a gradient was not finite")
+    if history.spikes:
+        console.warn(f"{history.spikes} steps were skipped because their gradient was a spike")
     if history.epochs and not model.vae.is_autoencoder:
         collapsed = collapse_warning(s["kl"], s["active_units"], model.options.latent or 1)
         if collapsed:

@@ -31,6 +31,9 @@ class TrainOptions(BaseModel):
         minutes: a time budget; training ends, with its learning rate run down, at whichever comes first.
         batch_size: rows of a step.
         lr: the highest learning rate of Adam.
+        ema: decay of an average of the weights, which validation and the final model use.
+        clip: the largest norm of a gradient; a larger one is scaled down to it.
+        skip_spikes: a step whose gradient norm exceeds this many medians of the last 100 is left out.
         patience: epochs without a better validation value before training stops.
         seed: of the initial weights, the order, and every draw.
     """
@@ -47,6 +50,9 @@ class TrainOptions(BaseModel):
     minutes: float | None = None
     batch_size: int | None = None
     lr: float | None = None
+    ema: float | None = None
+    clip: float | None = None
+    skip_spikes: float | None = None
     patience: int | None = None
     seed: int = Field(0, ge=0, lt=2**63)
 
@@ -74,7 +80,11 @@ def resolve(options: TrainOptions, rows: int, lr: float, longest: int = 200) -> 
         value = getattr(options, name)
         if value is not None and not lowest <= value < math.inf:
             raise InputError(f"{name} has to be at least {lowest}, got {value}")
-    for name in ("lr", "minutes"):
+    if options.ema is not None and not 0 < options.ema < 1:
+        raise InputError(f"ema has to be between 0 and 1, such as 0.999, got {options.ema}")
+    if options.skip_spikes is not None and not 1 < options.skip_spikes < math.inf:
+        raise InputError(f"skip_spikes has to be above 1, such as 5, got {options.skip_spikes}")
+    for name in ("lr", "minutes", "clip"):
         value = getattr(options, name)
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise InputError(f"{name} has to be positive, got {value}")

@@ -32,12 +32,14 @@ class History:
         epochs: the metrics of each epoch, as in metrics.jsonl.
         best_epoch: the epoch whose weights were kept; the last one without validation.
         skipped: steps left out because the loss or a gradient was not finite.
+        spikes: steps left out because the gradient was far larger than those before.
         stopped: why training ended: `finished`, `no improvement`, `time` or `interrupted`.
     """
 
     epochs: list[Metrics] = field(default_factory=list)
     best_epoch: int = 0
     skipped: int = 0
+    spikes: int = 0
     stopped: str = "finished"
 
 
@@ -50,6 +52,7 @@ class Position:
         step: how many of its steps are done.
         rows: rows that count in its means.
         skipped: its steps that were skipped.
+        spikes: its steps whose gradient was too large.
         seconds: time spent on it before the run was taken up again.
     """
 
@@ -57,6 +60,7 @@ class Position:
     step: int = 0
     rows: int = 0
     skipped: int = 0
+    spikes: int = 0
     seconds: float = 0.0
 
 

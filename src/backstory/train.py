@@ -9,6 +9,7 @@ steps the whole run is a `State`, from which another `Trainer` goes on to the sa
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 
 import torch
@@ -20,6 +21,7 @@ from backstory.diagnostics import code_use
 from backstory.errors import InputError, TrainingFailed
 from backstory.objectives import OBJECTIVES, arguments
 from backstory.schedule import TrainOptions, learning_rate, warmup_end, warmup_fraction
+from backstory.stability import Average, Spikes
 from backstory.state import (
     Autosave,
     History,
@@ -76,7 +78,9 @@ class Trainer:
         self.sums = torch.zeros(3, device=self.device)  # over the epoch: objective, reconstruction, KL
         self.best: dict[str, Tensor] | None = None
         self.best_value = -math.inf
-        self.failures = 0
+        self.failures, self.taken = 0, 0  # steps in a row that failed, steps in all that did not
+        self.average = None if options.ema is None else Average(self.parameters, options.ema)
+        self.spikes = None if options.skip_spikes is None else Spikes(options.skip_spikes)
         self._try_objective()
         self.started = time.monotonic()
 
@@ -107,6 +111,7 @@ class Trainer:
         tensors = {
             **prefixed("model", self.vae.state_dict()),
             **prefixed("best", self.best or {}),
+            **prefixed("average", self.average.tensors() if self.average else {}),
             **prefixed("optimiser", optimiser_tensors(self.optimiser)),
             "generator": self.generator.get_state(),
             "order": self.order,
@@ -119,6 +124,8 @@ class Trainer:
             "history": asdict(self.history),
             "best_value": self.best_value,
             "failures": self.failures,
+            "taken": self.taken,
+            "norms": list(self.spikes.norms) if self.spikes else [],
             "device": self.device.type,
             "lr": self.optimiser.param_groups[0]["lr"],
             "elapsed": now - self.started,
@@ -145,6 +152,11 @@ class Trainer:
         self.order, self.sums = tensors["order"], tensors["sums"].to(self.device)
         self.position, self.history = Position(**values["position"]), History(**values["history"])
         self.best_value, self.failures = values["best_value"], values["failures"]
+        self.taken = values["taken"]
+        if self.average:
+            self.average.load(under("average", tensors))
+        if self.spikes:
+            self.spikes = Spikes(self.spikes.factor, values["norms"])
         self.started = time.monotonic() - values["elapsed"]
 
     # -- the run --------------------------------------------------------------------------------------------
@@ -189,7 +201,6 @@ class Trainer:
             self.autosave.save(self.state())  # from now on there is something to go on from
         for epoch in range(self.position.epoch, self.epochs + 1):
             metrics = self._epoch(epoch, advance)
-            self._keep_if_best(metrics)
             self.history.epochs.append(metrics)
             last = self._stop(epoch) or epoch == self.epochs
             self.position, self.order = Position(epoch + 1), self.generator.get_state()
@@ -200,11 +211,18 @@ class Trainer:
                 break
             self._between_steps(end_of_epoch=True)
 
-    def _keep_if_best(self, metrics: Metrics) -> None:
+    def _judge(self, epoch: int) -> Metrics:
+        """What validation says of the weights that would be kept, which are copied if they are the best."""
+        with self.average.in_place() if self.average else nullcontext():
+            metrics = self._evaluate()
+            self._keep_if_best(epoch, metrics)
+        return metrics
+
+    def _keep_if_best(self, epoch: int, metrics: Metrics) -> None:
         value = metrics.get("validation_objective", math.inf)
         # Epochs of the warm-up compete too: their weights are judged at the final β like all others.
         if value > self.best_value or value == math.inf:
-            self.best_value, self.history.best_epoch = value, metrics["epoch"]
+            self.best_value, self.history.best_epoch = value, epoch
             self.best = {name: v.detach().clone() for name, v in self.vae.state_dict().items()}
 
     def _stop(self, epoch: int) -> bool:
@@ -264,10 +282,11 @@ class Trainer:
             "epoch": epoch,
             "elbo": means["reconstruction"] - means["kl"],
             **means,
-            **self._evaluate(),
+            **self._judge(epoch),
             "beta": warmup * self.options.beta,
             "lr": self.optimiser.param_groups[0]["lr"],
             "skipped": position.skipped,
+            **({"spikes": position.spikes} if self.spikes else {}),
             "seconds": position.seconds + time.monotonic() - self.epoch_started,
         }
 
@@ -283,8 +302,17 @@ class Trainer:
             self._count_failure()
             return None
         self.failures = 0
+        if self.spikes and self.spikes.is_spike(float(norm)):
+            self.history.spikes += 1
+            self.position.spikes += 1
+            return None
+        if self.options.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.options.clip, norm)
         self.optimiser.param_groups[0]["lr"] = lr
         self.optimiser.step()
+        self.taken += 1
+        if self.average:
+            self.average.update(self.taken)
         return _sums(objective, terms)
 
     def _count_failure(self) -> None:
