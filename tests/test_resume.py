@@ -120,6 +120,7 @@ def test_the_command_says_how_to_go_on(tmp_path, monkeypatch, capfd):
     assert lines[-1] == "interrupted"
     assert lines[-2] == f"go on with: backstory fit {command[1]} -o '{command[3]}' --resume"
     assert main([*command, "--resume"]) == 0
+    assert "finished after 4 epochs" in capfd.readouterr().out
     assert backstory.open(tmp_path / "my run").summary["epochs"] == 4
     assert main([*command, "--resume"]) == 0
     assert "is finished: there is nothing to go on with" in capfd.readouterr().err
@@ -197,6 +198,14 @@ def test_resume_needs_a_folder_and_begins_where_there_is_nothing(tmp_path):
         backstory.fit(data(), tmp_path, resume=True, **SHORT)
     backstory.fit(data(), tmp_path / "new", resume=True, **SHORT)
     assert checkpoint.is_finished(tmp_path / "new")
+
+
+def test_a_kill_just_before_the_checkpoint_is_removed(cut, whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "run")
+    for name in (checkpoint.CHECKPOINT, f".0123abcd-{checkpoint.CHECKPOINT}"):
+        shutil.copy(cut / checkpoint.CHECKPOINT, folder / name)
+    backstory.fit(data(), folder, resume=True, progress=False)
+    assert_same_run(folder, whole)
 
 
 @pytest.mark.parametrize("keep", [0, 7, 3000, -1])

@@ -144,8 +144,9 @@ def is_finished(run: Path) -> bool:
 
 
 def remove_checkpoint(run: Path) -> None:
-    """When the run is finished, and its config written."""
-    (run / CHECKPOINT).unlink(missing_ok=True)
+    """When the run is finished, and its config written; what a kill left half written goes, too."""
+    for path in (run / CHECKPOINT, *_leftovers(run)):
+        path.unlink(missing_ok=True)
 
 
 def prepare_resume(run: Path, epochs: list[Metrics]) -> None:

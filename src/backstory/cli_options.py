@@ -149,7 +149,7 @@ Validation = A[
 FitSeed = A[int | None, Option(help="Of the split, the first weights and every draw (0).")]
 GoOn = A[
     bool,
-    Option("--resume", help="Go on with the run where it was cut off; its options may be left out."),
+    Option("--resume", help="Go on where the run was cut off, or begin it; its options may be left out."),
 ]
 CheckpointEvery = A[
     float, Option(metavar="SECONDS", help="How often the run's state is written.", rich_help_panel=_TRAINING)

@@ -64,8 +64,10 @@ def fit(
     folder = None if run is None else Path(run)
     board = _board_writer(folder) if tensorboard else None
     if resume and _finished(folder, force):
+        assert folder is not None
+        checkpoint.remove_checkpoint(folder)  # a kill may have come just before
         console.say(f"{folder} is finished: there is nothing to go on with", progress)
-        return open(str(folder), device)
+        return open(folder, device)
     dataset = data if isinstance(data, Dataset) else load(data)
     given = {"validation": validation, "seed": seed, **options}
     asked = _asked({name: value for name, value in given.items() if value is not None})
