@@ -31,6 +31,7 @@ def channels(stages: int, width: int) -> list[int]:
 class ConvEncoder(nn.Module):
     """Images (B, H, W) or (B, H, W, C) to features (B, *outputs).
 
+    >>> import torch
     >>> ConvEncoder((28, 20), (64,))(torch.zeros(5, 28, 20)).shape
     torch.Size([5, 64])
     """
@@ -54,6 +55,7 @@ class ConvEncoder(nn.Module):
 class ConvDecoder(nn.Module):
     """Features (B, *inputs) to P parameters per entry of an image, (B, P, H, W) or (B, P, H, W, C).
 
+    >>> import torch
     >>> ConvDecoder((10,), (2, 28, 20, 3))(torch.zeros(5, 10)).shape
     torch.Size([5, 2, 28, 20, 3])
     """
