@@ -22,12 +22,13 @@ from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
 import backstory
-from backstory import build, train
+from backstory import build, schedule
 from backstory.build import ModelOptions
 from backstory.data.dataset import Dataset
 from backstory.data.splits import split
 from backstory.data.write import atomic_path
 from backstory.plots import BLUE, FAINT, GREEN, INK, ORANGE
+from backstory.train import Trainer
 
 __all__ = ["BLUE", "FAINT", "GREEN", "GREY", "INK", "ORANGE", "PURPLE", "Figure", "SubFigure"]
 # What the numbers of docs/theory.md were measured with, whatever the defaults may become
@@ -74,16 +75,16 @@ def fit(data: Any, **options: Any) -> backstory.Model:
 
 def trainer(
     data: Dataset, model: dict[str, Any], training: dict[str, Any], validation: float = 0.1, seed: int = 0
-) -> train.Trainer:
+) -> Trainer:
     """The training run of `backstory.fit` before its first step, for experiments that look inside."""
     parts = split(data, validation, seed)
     values = data.values[parts.train]
     schema, options = build.resolve(data.schema, ModelOptions(**model))
     vae = build.build(schema, options, seed, build.data_statistics(values, schema))
-    chosen = train.TrainOptions(**{**SETTINGS, **training}, seed=seed)
-    chosen = train.resolve(chosen, len(values), SETTINGS["lr"])
+    chosen = schedule.TrainOptions(**{**SETTINGS, **training}, seed=seed)
+    chosen = schedule.resolve(chosen, len(values), SETTINGS["lr"])
     rows, kept = torch.from_numpy(values), torch.from_numpy(data.values[parts.validation])
-    return train.Trainer(vae, schema, rows, kept, chosen)
+    return Trainer(vae, schema, rows, kept, chosen)
 
 
 def held_out_values(data: Dataset) -> np.ndarray:
