@@ -1,6 +1,6 @@
 """The main job on the embedded data set, with the commands that a newcomer would type.
 
-python examples/demo.py [FOLDER]
+Run it as `python examples/demo.py [FOLDER]`.
 """
 
 import shlex
