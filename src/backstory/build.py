@@ -90,8 +90,8 @@ def resolve(schema: Schema, options: ModelOptions) -> tuple[Schema, ModelOptions
     one_of("posterior", options.posterior, POSTERIORS)
     if options.prior in BOUNDED_PRIORS:
         raise InputError(
-            f"prior {options.prior} has bounded support, and a Gaussian q(z|x) has mass outside it, so "
-            f"KL(q(z|x) ‖ p(z)) is infinite; use prior {' or '.join(PRIORS)}"
+            f"prior {options.prior} has bounded support, and a Gaussian q(z|x) always has mass outside it, "
+            f"so KL(q(z|x) ‖ p(z)) is infinite; use prior {' or '.join(PRIORS)}"
         )
     one_of("prior", options.prior, list(PRIORS))
     one_of("activation", options.activation, list(ACTIVATIONS))
