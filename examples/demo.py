@@ -23,6 +23,7 @@ def commands(run: Path) -> list[str]:
     return [
         f"fit digits -o {run} --force",
         f"evaluate {run} digits --samples 1000",
+        f"evaluate {run} digits --method ais",
         f"sample {run} -n 100 -o {run / 'samples.png'} --seed 0 --force",
         f"sample {run} -n 100 -o {run / 'means.png'} --seed 0 --mean --force",
         f"reconstruct {run} digits -o {run / 'reconstructions.png'} --force",
