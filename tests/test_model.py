@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.datasets
 import torch
 from sklearn.datasets import load_digits
 
@@ -496,9 +497,9 @@ def simulated():
     return standardised(rng.normal(size=(500, 2)) @ w.T + 0.5 * rng.normal(size=(500, 6)))
 
 
-def assert_reaches_ppca(x, optimum, **options):
+def assert_reaches_ppca(x, optimum, latent=2, **options):
     model = backstory.fit(
-        x, network="linear", likelihood="gaussian", latent=2, validation=0, progress=False, **options
+        x, network="linear", likelihood="gaussian", latent=latent, validation=0, progress=False, **options
     )
     e = model.evaluate(x, samples=1000)
     assert e.log_evidence <= optimum + 3 * e.standard_error
@@ -507,7 +508,7 @@ def assert_reaches_ppca(x, optimum, **options):
     # The evidence once more, without a draw
     decoder = model.vae.decoder.layers[-1]
     w, b = (p.detach().double().numpy() for p in (decoder.weight, decoder.bias))
-    variance = float(model.vae.decode(torch.zeros(1, 2)).std.detach().square().mean())
+    variance = float(model.vae.decode(torch.zeros(1, latent)).std.detach().square().mean())
     centred = (x - model.vae.shift.numpy()) / model.vae.scale.numpy() - b
     covariance = w @ w.T + variance * np.eye(x.shape[1])
     quadratic = np.einsum("ni,ij,nj->n", centred, np.linalg.inv(covariance), centred).mean()
@@ -527,6 +528,15 @@ def test_red_wine_reaches_the_optimum_with_the_defaults(shared_data):
     x = standardised(table[:, :11])
     assert ppca_optimum(x, 2) == pytest.approx(-14.663466, abs=1e-6)
     assert_reaches_ppca(x, -14.663466)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "latent"), [("iris", 1), ("wine", 3), ("diabetes", 4), ("breast_cancer", 2)]
+)
+def test_other_tables_and_numbers_of_units_reach_it_too(name, latent):
+    x = standardised(getattr(sklearn.datasets, f"load_{name}")().data)
+    assert_reaches_ppca(x, ppca_optimum(x, latent), latent)
 
 
 # -- warnings ---------------------------------------------------------------------------------------------
