@@ -69,8 +69,18 @@ def one_of(name: str, value: str, choices: Sequence[str]) -> str:
     """`value` if it is among the choices; otherwise an InputError that names the nearest one."""
     if value in choices:
         return value
-    near = get_close_matches(value, choices, n=1, cutoff=0.0)
-    raise InputError(f"{name} is one of {', '.join(choices)}, got {value!r}; did you mean {near[0]!r}?")
+    near = _nearest(value, choices)
+    raise InputError(f"{name} is one of {', '.join(choices)}, got {value!r}; did you mean {near!r}?")
+
+
+def check_option(function: str, name: str, known: Sequence[str]) -> None:
+    """InputError for a name that is no option of a function, with the nearest one."""
+    if name not in known:
+        raise InputError(f"{function} has no option {name!r}; did you mean {_nearest(name, known)!r}?")
+
+
+def _nearest(word: str, choices: Sequence[str]) -> str:
+    return get_close_matches(word, choices, n=1, cutoff=0.0)[0]
 
 
 def options_from(kind: type[O], values: dict[str, Any]) -> O:

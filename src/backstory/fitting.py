@@ -1,7 +1,6 @@
 """From data to a trained model: `fit`, which begins a run or goes on with one."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +119,7 @@ def _asked(options: dict[str, Any]) -> dict[str, Any]:
 def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
     model_names, train_names = set(ModelOptions.model_fields), set(TrainOptions.model_fields)
     for name in options:
-        if name not in model_names | train_names:
-            near = get_close_matches(name, model_names | train_names, n=1, cutoff=0.0)[0]
-            raise InputError(f"fit has no option {name!r}; did you mean {near!r}?")
+        build.check_option("fit", name, [*model_names, *train_names])
     return (
         options_from(ModelOptions, {k: v for k, v in options.items() if k in model_names}),
         options_from(TrainOptions, {k: v for k, v in options.items() if k in train_names}),
@@ -157,7 +154,8 @@ def _untrained(dataset: Dataset, asked: dict[str, Any], device: str, earlier: Ch
     """A model with all options decided, before its first step."""
     validation, seed = asked.get("validation", VALIDATION), asked.get("seed", SEED)
     splits = split(dataset, validation, seed)
-    name = fingerprint(row_hashes(dataset.values))
+    hashes = row_hashes(dataset.values)
+    name = fingerprint(hashes)
     if earlier is None:
         check_for_training(dataset, splits.train)
         options, training = _sort_options({k: v for k, v in asked.items() if k != "validation"})
@@ -170,7 +168,7 @@ def _untrained(dataset: Dataset, asked: dict[str, Any], device: str, earlier: Ch
         schema, options, training = earlier.config.data, earlier.config.model, earlier.config.training
     place, values = pick_device(device), dataset.values[splits.train]
     vae = build.build(schema, options, seed, build.data_statistics(values, schema)).to(place)
-    ids, summary = row_hashes(values), {"fingerprint": name}
+    ids, summary = hashes[splits.train], {"fingerprint": name}
     return Model(vae, schema, options, training, splits, ids, validation, dataset.source, summary)
 
 

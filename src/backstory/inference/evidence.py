@@ -9,14 +9,13 @@ The ELBO and its two terms are estimated with draws of q(z|x) whatever the metho
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from backstory.build import one_of
+from backstory.build import check_option, one_of
 from backstory.errors import InputError
 from backstory.inference.ais import Annealing, annealed
 from backstory.inference.hmc import mixed_seed
@@ -95,9 +94,7 @@ def check_settings(
         check_samples(samples)
     known = [field.name for field in fields(Annealing) if field.name != "chains"]
     for name in annealing:
-        if name not in known:
-            near = get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise InputError(f"log_evidence has no option {name!r}; did you mean {near!r}?")
+        check_option("log_evidence", name, known)
     given = [*annealing, *(["resume"] if resume is not None else [])]
     if method != "ais" and given:
         raise InputError(f"{given[0]} belongs to method ais, got method {method}")
