@@ -17,7 +17,7 @@ Contenders:
                            its own metrics without the first epoch: data, checkpoints, progress bar and all
     backstory --compile    the same, compiled whether or not it would choose to be
     backstory eager        the same, never compiled
-    tutorial               a loader of float images, `torch.bernoulli`, Adam as it comes, the loss of each step
+    tutorial               a loader of float images, `torch.bernoulli`, Adam as it comes, the loss each step
     tuned eager            bytes in memory, fused Adam, the loss of each epoch
     pythae, jax            where --pythae or --jax name the Python of an environment that has them
 
@@ -101,7 +101,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("what", nargs="?", choices=("workloads", "growth"), default="workloads")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, help="segments of each contender, by default 7, 3 of growth")
-    parser.add_argument("--rows", type=int, default=20_000, help="rows of an epoch; a segment is a few epochs")
+    parser.add_argument("--rows", type=int, default=20_000, help="rows of an epoch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", help="a folder of IDX files; by default the images are synthetic")
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))

@@ -71,8 +71,8 @@ def decode(parameters: Any, w: Workload, z: Array) -> Array:
         x = x.reshape(-1, SIDES[-1], SIDES[-1], CHANNELS[-1])
         for weight, bias in parameters["up"]:
             # a padding of 2 around the spread image undoes a convolution of 4 × 4 with a padding of 1
-            spread = lax.conv_transpose(activation(x), weight, (2, 2), ((2, 2), (2, 2)), dimension_numbers=LAYOUT)
-            x = spread + bias
+            padding = ((2, 2), (2, 2))
+            x = lax.conv_transpose(activation(x), weight, (2, 2), padding, dimension_numbers=LAYOUT) + bias
     return x.reshape(len(x), -1)
 
 

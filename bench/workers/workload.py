@@ -1,4 +1,4 @@
-"""What is trained, on what, and the matrix products that one step cannot do without; needs nothing but Python.
+"""What is trained, and the matrix products that one step cannot do without; needs nothing but Python.
 
 An affine map of n rows from i to o units is one product forward, (n, i)(i, o), and two backward, one for
 the weights, (i, n)(n, o), and one for its input, (n, o)(o, i), each of 2·n·i·o operations. The first map of
