@@ -27,6 +27,8 @@ LAYERS = [
     "schedule",
     "stability",
     "state",
+    "devices",
+    "step",
     "train",
     "checkpoint",
     "inference",

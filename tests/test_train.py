@@ -405,13 +405,14 @@ def test_a_budget_too_short_for_a_step_still_gives_a_model():
 
 def watched(run):
     """What the objective is given, as (training, arguments)."""
-    calls, objective = [], run.objective
+    calls, objective = [], run.bound.objective
 
     def recorded(terms, **given):
-        calls.append((run.vae.training, given))
+        numbers = {k: float(v) if isinstance(v, torch.Tensor) else v for k, v in given.items()}
+        calls.append((run.vae.training, numbers))
         return objective(terms, **given)
 
-    run.objective = recorded
+    run.bound.objective = recorded
     return calls
 
 

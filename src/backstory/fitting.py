@@ -17,6 +17,7 @@ from backstory.errors import InputError
 from backstory.model import Model, check_components, fingerprint, open, pick_device
 from backstory.schedule import TrainOptions
 from backstory.state import Autosave, History, Metrics, State
+from backstory.step import decide
 from backstory.train import Trainer
 
 VALIDATION, SEED = 0.1, 0  # by default
@@ -78,8 +79,8 @@ def fit(
     trainer = Trainer(
         model.vae,
         model.schema,
-        torch.from_numpy(dataset.values[model.splits.train]),
-        torch.from_numpy(dataset.values[model.splits.validation]),
+        dataset.values[model.splits.train],
+        dataset.values[model.splits.validation],
         model.training,
         Autosave(None if folder is None else _writer(folder, model, asked), checkpoint_every),
     )
@@ -161,6 +162,7 @@ def _untrained(dataset: Dataset, asked: dict[str, Any], device: str, earlier: Ch
         options, training = _sort_options({k: v for k, v in asked.items() if k != "validation"})
         schema, options = build.resolve(dataset.schema, options)
         training = schedule.resolve(training, len(splits.train), *build.default_schedule(options))
+        training = decide(training, options.network, len(splits.train), pick_device(device))
         if options.posterior == "delta" and options.prior == "mixture":
             check_components(options.components, len(splits.train))
     else:

@@ -51,6 +51,7 @@ OfTerms: TypeAlias = Callable[Concatenate[Terms, P], Tensor]
 
 OBJECTIVES: dict[str, Objective] = {}
 SUPPLIED = ("beta", "warmup", "rows", "generator")  # arguments that training gives to those who name them
+NOT_COMPILED = ("dreg", "score", "mmd")  # they differentiate inside, or draw
 MANY_DRAWS = ("iwae", "miwae", "dreg", "renyi")  # with one draw they are the sampled ELBO
 
 

@@ -13,6 +13,7 @@ from backstory.build import one_of
 from backstory.errors import InputError
 from backstory.objectives import MANY_DRAWS, OBJECTIVES, SUPPLIED, arguments
 
+PRECISIONS = ("float32", "bf16")
 TARGET_STEPS = 10_000
 LEAST_STEPS = 3_000
 
@@ -35,6 +36,9 @@ class TrainOptions(BaseModel):
         clip: the largest norm of a gradient; a larger one is scaled down to it.
         skip_spikes: a step whose gradient norm exceeds this many medians of the last 100 is left out.
         patience: epochs without a better validation value before training stops.
+        compile: whether the step is compiled; None leaves it to the length of the run, see `step.decide`.
+        precision: of the networks: `float32`, or `bf16`, in which matrix products are computed in bfloat16;
+            weights, likelihoods and KL stay in single precision.
         seed: of the initial weights, the order, and every draw.
     """
 
@@ -54,6 +58,8 @@ class TrainOptions(BaseModel):
     clip: float | None = None
     skip_spikes: float | None = None
     patience: int | None = None
+    compile: bool | None = None
+    precision: str = "float32"
     seed: int = Field(0, ge=0, lt=2**63)
 
 
@@ -67,6 +73,7 @@ def resolve(options: TrainOptions, rows: int, lr: float, longest: int = 200) -> 
             none were given; see `build.default_schedule`.
     """
     one_of("objective", options.objective, list(OBJECTIVES))
+    one_of("precision", options.precision, PRECISIONS)
     _check_arguments(options)
     for name, lowest in {
         "samples": 1,

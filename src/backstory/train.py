@@ -1,25 +1,31 @@
-"""Training: maximise an objective over the rows of a data set that stays in memory.
+"""Training: maximise an objective over the rows of a data set.
 
 Rows are visited in a new random order each epoch, the last short batch included. Each step ascends the
 batch mean of the objective with Adam. Validation uses the same objective with the final β and the same
 draws in every epoch, so that epochs can be compared; the best weights are kept as a copy. Between any two
 steps the whole run is a `State`, from which another `Trainer` goes on to the same end, bit for bit.
+
+Nothing waits for the device within an epoch: sums, and whether a step failed, are kept there, and Adam
+itself leaves out a step that is marked as failed.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from backstory import console
+from backstory.data.loader import Loader
 from backstory.data.schema import Schema
+from backstory.devices import Alone
 from backstory.diagnostics import code_use
 from backstory.errors import InputError, TrainingFailed
-from backstory.objectives import OBJECTIVES, arguments
 from backstory.schedule import TrainOptions, learning_rate, warmup_end, warmup_fraction
 from backstory.stability import Average, Spikes
 from backstory.state import (
@@ -33,11 +39,14 @@ from backstory.state import (
     prefixed,
     under,
 )
-from backstory.vae import VAE, Terms
+from backstory.step import Bound, Outcome, Pass, Step
+from backstory.vae import VAE
 
-MAX_FAILURES = 20  # steps in a row
+MAX_FAILURES = 20  # steps in a row; looked at after as many
 PROBE_ROWS = 2_000  # rows that show the use of the codes where there is no validation set
 EVALUATION_BATCH = 500
+
+Rows = np.ndarray | Tensor
 
 
 class Trainer:
@@ -49,6 +58,7 @@ class Trainer:
         rows, validation: stored values, (N, *shape) and (V, *shape), V may be 0.
         options: from `resolve`.
         autosave: what to do with the run's state, and how often.
+        devices: by default the one that the model is on.
 
     Raises:
         InputError: for an objective that this model does not have.
@@ -58,51 +68,48 @@ class Trainer:
         self,
         vae: VAE,
         schema: Schema,
-        rows: Tensor,
-        validation: Tensor,
+        rows: Rows,
+        validation: Rows,
         options: TrainOptions,
         autosave: Autosave | None = None,
+        devices: Alone | None = None,
     ):
         self.vae, self.schema, self.options = vae, schema, options
         self.device = vae.shift.device
-        self.rows, self.validation = rows.to(self.device), validation.to(self.device)
-        self.objective, self.supplied = OBJECTIVES[options.objective], set(arguments(options.objective))
-        self.generator = torch.Generator(self.device).manual_seed(options.seed)
-        self.optimiser = torch.optim.Adam(vae.parameters(), fused=True)
-        self.parameters = [p for p in vae.parameters() if p.requires_grad]
+        self.devices = devices or Alone(self.device)
+        self.rows, self.validation = rows, validation
         self.epochs, self.warmup = options.epochs or 1, options.warmup or 0
         self.batch_size, self.highest_lr = options.batch_size or 1, options.lr or 1e-3
+        self.loader = Loader(rows, self.batch_size, self.device, self.devices.rank, self.devices.world)
+        self.generator = torch.Generator(self.device).manual_seed(options.seed)
+        self.bound = Bound(vae, schema, options)
+        self._try_objective()
+        self.step = Step(self.bound, len(rows), self.batch_size, self.devices, bool(options.compile))
+        self.parameters = self.step.parameters
+        self.optimiser: Any = torch.optim.Adam(vae.parameters(), fused=True)
         self.autosave = autosave or Autosave()
         self.history, self.position = History(), Position()
         self.order = self.generator.get_state()  # from which the order of this epoch is drawn
-        self.sums = torch.zeros(3, device=self.device)  # over the epoch: objective, reconstruction, KL
+        self.sums = torch.zeros(4, device=self.device)  # over the epoch: objective, reconstruction, KL, rows
+        self.failures = torch.zeros(2, device=self.device)  # steps that failed: in a row, and in this epoch
         self.best: dict[str, Tensor] | None = None
         self.best_value = -math.inf
-        self.failures, self.taken = 0, 0  # steps in a row that failed, steps in all that did not
+        self.taken = 0  # steps in all
         self.average = None if options.ema is None else Average(self.parameters, options.ema)
         self.spikes = None if options.skip_spikes is None else Spikes(options.skip_spikes)
-        self._try_objective()
         self.started = time.monotonic()
 
     def _try_objective(self) -> None:
         """The objective of two rows, for its complaints about the model, the draws or its arguments."""
         self.vae.eval()
         generator = torch.Generator(self.device).manual_seed(self.options.seed)
-        x = self.schema.prepare(self.rows[:2], generator)
-        terms = self.vae.terms(x, samples=self.options.samples, generator=generator)
-        self._objective(terms, 1.0, len(self.rows), generator)
+        values = self._values(self.rows, 0, 2)
+        noise = self.bound.draw(values, len(values), generator)
+        self.bound(values, noise, 1.0, len(self.rows), generator)
 
-    def _objective(self, terms: Terms, warmup: float, rows: int, generator: torch.Generator) -> Tensor:
-        """The objective's values; it is given what its signature names of what training alone knows.
-
-        Args:
-            warmup: fraction of the warm-up that is done, which scales β.
-            rows: number of rows of the set that the batch is from.
-        """
-        beta = warmup * self.options.beta
-        known = {"beta": beta, "warmup": warmup, "rows": rows, "generator": generator}
-        supplied = {name: value for name, value in known.items() if name in self.supplied}
-        return self.objective(terms, **supplied, **self.options.objective_args)
+    def _values(self, rows: Rows, start: int, stop: int) -> Tensor:
+        """Some of the rows, on the device."""
+        return torch.as_tensor(rows[start:stop]).to(self.device)
 
     # -- the run as a state ---------------------------------------------------------------------------------
 
@@ -116,6 +123,7 @@ class Trainer:
             "generator": self.generator.get_state(),
             "order": self.order,
             "sums": self.sums,
+            "failures": self.failures,
         }
         now = time.monotonic()
         seconds = self.position.seconds + now - self.epoch_started
@@ -123,7 +131,6 @@ class Trainer:
             "position": {**asdict(self.position), "seconds": seconds},
             "history": asdict(self.history),
             "best_value": self.best_value,
-            "failures": self.failures,
             "taken": self.taken,
             "norms": list(self.spikes.norms) if self.spikes else [],
             "device": self.device.type,
@@ -151,8 +158,8 @@ class Trainer:
         self.generator.set_state(tensors["generator"])
         self.order, self.sums = tensors["order"], tensors["sums"].to(self.device)
         self.position, self.history = Position(**values["position"]), History(**values["history"])
-        self.best_value, self.failures = values["best_value"], values["failures"]
-        self.taken = values["taken"]
+        self.failures = tensors["failures"].to(self.device)
+        self.best_value, self.taken = values["best_value"], values["taken"]
         if self.average:
             self.average.load(under("average", tensors))
         if self.spikes:
@@ -206,6 +213,7 @@ class Trainer:
             self.position, self.order = Position(epoch + 1), self.generator.get_state()
             self.epoch_started = time.monotonic()
             self.sums.zero_()
+            self.failures[1] = 0
             on_epoch(metrics)
             if last:
                 break
@@ -246,82 +254,83 @@ class Trainer:
         if asked:
             raise KeyboardInterrupt
 
-    def _batches(self) -> Iterator[Tensor]:
-        """Row numbers of the steps of this epoch that are still to do."""
+    def _order(self) -> Tensor:
+        """The order of this epoch, also of one that is being gone on with."""
         here = self.generator.get_state()
         self.generator.set_state(self.order)
-        order = torch.randperm(len(self.rows), generator=self.generator, device=self.device)
+        order = self.loader.order(self.generator)
         if self.position.step:
             self.generator.set_state(here)
-        yield from order.split(self.batch_size)[self.position.step :]
+        return order
 
     def _epoch(self, epoch: int, advance: Callable[[int], None]) -> Metrics:
-        position = self.position
+        position, total = self.position, len(self.rows)
         self.vae.train()
-        warmup = warmup_fraction(epoch, self.warmup, self.options.warmup_cycles)
-        steps = math.ceil(len(self.rows) / self.batch_size)
-        for index in self._batches():
+        fraction = warmup_fraction(epoch, self.warmup, self.options.warmup_cycles)
+        warmup = torch.tensor(fraction, device=self.device)
+        steps = math.ceil(total / self.batch_size)
+        for values in self.loader.batches(self._order(), position.step):
+            count = min(self.batch_size, total - position.step * self.batch_size)
             progress = max((epoch - 1 + position.step / steps) / self.epochs, self._time_progress())
-            values = self._step(index, warmup, learning_rate(progress, self.highest_lr))
-            if values is not None:
-                self.sums += values
-                position.rows += len(index)
+            self._step(values, count, warmup, learning_rate(progress, self.highest_lr))
             position.step += 1
-            advance(len(index))
+            advance(count)
             self._between_steps()
             if self._time_progress() >= 1:
                 break
-        means = dict(
-            zip(
-                ("objective", "reconstruction", "kl"),
-                (self.sums / max(position.rows, 1)).tolist(),
-                strict=True,
-            )
-        )
+        self._check_failures()
+        *sums, rows = self.devices.sum(self.sums).tolist()
+        objective, reconstruction, kl = (value / max(rows, 1) for value in sums)
+        skipped = int(self.failures[1])
+        self.history.skipped += skipped
         return {
             "epoch": epoch,
-            "elbo": means["reconstruction"] - means["kl"],
-            **means,
+            "elbo": reconstruction - kl,
+            "objective": objective,
+            "reconstruction": reconstruction,
+            "kl": kl,
             **self._judge(epoch),
-            "beta": warmup * self.options.beta,
+            "beta": fraction * self.options.beta,
             "lr": self.optimiser.param_groups[0]["lr"],
-            "skipped": position.skipped,
+            "skipped": skipped,
             **({"spikes": position.spikes} if self.spikes else {}),
             "seconds": position.seconds + time.monotonic() - self.epoch_started,
         }
 
-    def _step(self, index: Tensor, warmup: float, lr: float) -> Tensor | None:
-        """One step of Adam; batch sums of objective, reconstruction and KL, or None if it was skipped."""
-        x = self.schema.prepare(self.rows[index], self.generator)
-        terms = self.vae.terms(x, samples=self.options.samples, generator=self.generator)
-        objective = self._objective(terms, warmup, len(self.rows), self.generator)
-        self.optimiser.zero_grad(set_to_none=True)
-        (-objective.mean()).backward()
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        if not bool(torch.isfinite(norm) & torch.isfinite(objective.detach().sum())):
-            self._count_failure()
-            return None
-        self.failures = 0
-        if self.spikes and self.spikes.is_spike(float(norm)):
-            self.history.spikes += 1
-            self.position.spikes += 1
-            return None
+    def _step(self, values: Tensor, count: int, warmup: Tensor, lr: float) -> None:
+        """One step of Adam on this process's part of a batch of `count` rows."""
+        noise = self.bound.draw(values, count, self.generator)
+        noise = noise.shard(self.devices.rank, self.devices.world)
+        outcome = self.step(values, noise, warmup, count, self.generator)
+        self.failures[0].add_(1).mul_(outcome.failed)
+        self.failures[1].add_(outcome.failed)
+        left_out = outcome.failed
+        if self.spikes and self._is_spike(outcome):
+            left_out = torch.ones_like(left_out)
+        else:
+            self.sums += outcome.sums
         if self.options.clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.options.clip, norm)
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.options.clip, outcome.norm)
         self.optimiser.param_groups[0]["lr"] = lr
+        self.optimiser.found_inf = left_out  # which the fused kernel reads: it then changes nothing
         self.optimiser.step()
         self.taken += 1
         if self.average:
             self.average.update(self.taken)
-        return _sums(objective, terms)
+        if self.taken % MAX_FAILURES == 0:
+            self._check_failures()
 
-    def _count_failure(self) -> None:
-        self.history.skipped += 1
-        self.position.skipped += 1
-        self.failures += 1
-        if self.failures >= MAX_FAILURES:
+    def _is_spike(self, outcome: Outcome) -> bool:
+        assert self.spikes is not None
+        spike = not outcome.failed and self.spikes.is_spike(float(outcome.norm))
+        self.history.spikes += spike
+        self.position.spikes += spike
+        return spike
+
+    def _check_failures(self) -> None:
+        if self.failures[0] >= MAX_FAILURES:
             raise TrainingFailed(
-                f"training stopped: {self.failures} steps in a row had a loss or gradient that was not "
+                f"training stopped: {MAX_FAILURES} steps in a row had a loss or gradient that was not "
                 "finite; try a smaller --lr, or look for extreme values in the data"
             )
 
@@ -330,20 +339,19 @@ class Trainer:
         """Validation values with the final β, and the use of the codes; the same draws in every epoch."""
         self.vae.eval()
         generator = torch.Generator(self.device).manual_seed(self.options.seed + 1)
-        rows = self.validation if len(self.validation) else self.rows[:PROBE_ROWS]
-        sums, means, kls = torch.zeros(3, device=self.device), [], []
-        for part in rows.split(EVALUATION_BATCH):
-            x = self.schema.prepare(part, generator)
-            terms = self.vae.terms(x, samples=self.options.samples, generator=generator)
-            sums += _sums(self._objective(terms, 1.0, len(rows), generator), terms)
-            means.append(terms.posterior.mean)
-            kls.append(terms.kl_per_unit)
-        use = code_use(
-            torch.cat(means), None if kls[0] is None else torch.cat([k for k in kls if k is not None])
-        )
+        rows, count = self.validation, len(self.validation)
+        if not count:
+            rows, count = self.rows, min(PROBE_ROWS, len(self.rows))
+        passes = [
+            self._pass(rows, start, min(start + EVALUATION_BATCH, count), count, generator)
+            for start in range(0, count, EVALUATION_BATCH)
+        ]
+        kls = [p.kl_per_unit for p in passes if p.kl_per_unit is not None]
+        use = code_use(torch.cat([p.means for p in passes]), torch.cat(kls) if kls else None)
         metrics: Metrics = {}
         if len(self.validation):
-            objective, reconstruction, kl = (sums / len(rows)).tolist()
+            sums = torch.stack([p.sums() for p in passes]).sum(0)
+            objective, reconstruction, kl, _ = (sums / count).tolist()
             metrics = {
                 "validation_objective": objective,
                 "validation_elbo": reconstruction - kl,
@@ -353,8 +361,8 @@ class Trainer:
         per_unit = None if use.kl_per_unit is None else use.kl_per_unit.tolist()
         return {**metrics, "kl_per_unit": per_unit, "active_units": use.active_units}
 
-
-def _sums(objective: Tensor, terms: Terms) -> Tensor:
-    """Sums over the batch of the objective, log p(x|z) and the KL."""
-    parts = (objective, terms.log_likelihood.mean(0), terms.kl)
-    return torch.stack([part.detach().sum() for part in parts])
+    def _pass(self, rows: Rows, start: int, stop: int, count: int, generator: torch.Generator) -> Pass:
+        values = self._values(rows, start, stop)
+        noise = self.bound.draw(values, len(values), generator)
+        parts: Pass = self.step.module(values, noise, 1.0, count, generator)
+        return parts

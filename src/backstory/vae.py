@@ -13,6 +13,7 @@ Axes are (K, B) throughout: K draws of z for each of B observations. Units are n
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -64,12 +65,12 @@ class Terms:
         """log w = log p(x, z) − log q(z|x), (K, B): its mean is the ELBO, log-mean-exp the evidence."""
         return self.log_likelihood + self.log_prior - self.log_posterior
 
-    @property
+    @cached_property
     def kl_per_unit(self) -> Tensor | None:
         """KL(q(z|x) ‖ p(z)) for each unit, (B, D), where the pair has a closed form."""
         return kl_per_unit(self.posterior, self.prior)
 
-    @property
+    @cached_property
     def kl(self) -> Tensor:
         """KL(q(z|x) ‖ p(z)), (B,): in closed form where there is one, else its estimate from the draws."""
         per_unit = self.kl_per_unit
@@ -130,7 +131,7 @@ class VAE(nn.Module):
         y = (x - self.shift) / self.scale
         if observed is not None:
             y = torch.where(observed, y, 0.0)
-        mean, log_std = self.encoder(y).unbind(1)
+        mean, log_std = self.encoder(y).to(y.dtype).unbind(1)  # networks may compute in bfloat16
         if self.is_autoencoder:
             return Delta(mean)
         return DiagonalGaussian(mean, soft_clamp(log_std, LOG_STD_LOW, LOG_STD_HIGH))
@@ -142,7 +143,7 @@ class VAE(nn.Module):
 
     def decode(self, z: Tensor) -> DataDistribution:
         """p(x|z) for z of shape (*, D), one distribution for each."""
-        features = self.decoder(z.reshape(-1, z.shape[-1]))
+        features = self.decoder(z.reshape(-1, z.shape[-1])).to(z.dtype)
         distribution: DataDistribution = self.head(features.reshape(*z.shape[:-1], *features.shape[1:]))
         return distribution
 
@@ -152,6 +153,7 @@ class VAE(nn.Module):
         observed: Tensor | None = None,
         samples: int = 1,
         generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
     ) -> Terms:
         """Draw `samples` codes for each observation and weigh them.
 
@@ -160,9 +162,11 @@ class VAE(nn.Module):
             observed: (B, *shape) of bool; the likelihood is that of the observed entries.
             samples: K.
             generator: source of the draws, on the device of x.
+            noise: ε of the draws, (samples, B, D), standard normal, where it was drawn before.
         """
         posterior = self.encode(x, observed)
-        return self.terms_at(x, posterior, posterior.sample(samples, generator), observed)
+        z = posterior.sample(samples, generator) if noise is None else posterior.transport(noise)
+        return self.terms_at(x, posterior, z, observed)
 
     def terms_at(self, x: Tensor, posterior: Posterior, z: Tensor, observed: Tensor | None = None) -> Terms:
         """The terms at given codes z, (K, B, D)."""

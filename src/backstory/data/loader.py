@@ -21,9 +21,9 @@ class Loader:
     """
 
     def __init__(
-        self, rows: np.ndarray, batch_size: int, device: torch.device, rank: int = 0, world: int = 1
+        self, rows: np.ndarray | Tensor, batch_size: int, device: torch.device, rank: int = 0, world: int = 1
     ):
-        self.resident = torch.from_numpy(rows).to(device)
+        self.resident = torch.as_tensor(rows).to(device)
         self.batch_size, self.rank, self.world = batch_size, rank, world
 
     def __len__(self) -> int:
@@ -34,6 +34,6 @@ class Loader:
         return torch.randperm(len(self), generator=generator, device=self.resident.device)
 
     def batches(self, order: Tensor, done: int = 0) -> Iterator[Tensor]:
-        """Stored values of the batches of an epoch in this order, after `done` of them, the last one short."""
+        """Stored values of the batches of an epoch in this order, after `done` of them; the last is short."""
         for index in order.split(self.batch_size)[done:]:
             yield self.resident[index[self.rank :: self.world]]

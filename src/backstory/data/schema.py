@@ -12,6 +12,7 @@ The presentation says what the model's x is, given the stored value v with top l
                   E_u[log p(v + u − ½)] ≤ log P(v) (Theis et al. 2016, eq. 4)
 """
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -92,22 +93,34 @@ class Schema(BaseModel):
         Randomness (binarised, dequantised) comes from `generator`, which has to be on the values' device.
         """
         v = torch.as_tensor(values)
+        return self.present(v, self.noise(v, len(v), generator))
+
+    def noise(self, like: Tensor, rows: int, generator: torch.Generator | None = None) -> Tensor | None:
+        """What `present` needs at random for so many rows of stored values like these; None for exact data.
+
+        (rows, *shape): uniform over 16 bits for bytes that are binarised, which is fast, else over [0, 1).
+        """
+        shape = (rows, *like.shape[1:])
+        if self.presentation == "exact":
+            return None
+        if self.presentation == "binarised" and like.dtype == torch.uint8 and self.maximum == 255:
+            words = torch.empty(math.ceil(math.prod(shape) / 4), dtype=torch.int64, device=like.device)
+            bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)
+            return bits[: math.prod(shape)].view(shape).clamp_(max=32766)  # below the top level's threshold
+        return torch.rand(shape, generator=generator, device=like.device)
+
+    def present(self, v: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The model's x for stored values and the noise that was drawn for them."""
         if self.presentation == "binarised":
-            return self._binarise(v, generator)
+            assert noise is not None
+            if noise.dtype == torch.int16:
+                # P = 257 v / 65,536, which is v / 255 to within 2⁻¹⁶; 0 and 1 are exact
+                return (noise < v.to(torch.int16) * 257 - 32768).float()
+            return (noise * (self.maximum or 1.0) < v).float()
         x = v.float()
         if self.levels is not None and self.maximum is not None and self.maximum != self.levels - 1:
             x = x * ((self.levels - 1) / self.maximum)
-        if self.presentation == "dequantised":
-            x = x + torch.rand(x.shape, generator=generator, device=x.device) - 0.5
-        return x
-
-    def _binarise(self, v: Tensor, generator: torch.Generator | None) -> Tensor:
-        if v.dtype == torch.uint8 and self.maximum == 255:
-            # P(v > r) = v / 255 exactly for r uniform on 0 … 254, and bytes are cheap to draw
-            r = torch.randint(255, v.shape, generator=generator, device=v.device, dtype=torch.uint8)
-            return (v > r).float()
-        u = torch.rand(v.shape, generator=generator, device=v.device)
-        return (u * (self.maximum or 1.0) < v).float()
+        return x if noise is None else x + noise - 0.5
 
     def means(self, x: Tensor) -> np.ndarray:
         """The model's x in stored units, float32 and not rounded: for means, which need not be levels."""

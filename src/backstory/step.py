@@ -1,0 +1,232 @@
+"""What one step of training computes: the objective of a batch, its gradient, and whether they are finite.
+
+All randomness is drawn beforehand: the noise of the presentation, and ε of the codes z = μ + σ·ε. The rest is
+a pure function of tensors, which can be compiled into one graph, forward and backward, and shared out: the
+draws are those of the whole batch whatever number of processes it is spread over.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import nullcontext
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from backstory import console
+from backstory.data.schema import Schema
+from backstory.devices import Alone
+from backstory.errors import InputError
+from backstory.objectives import NOT_COMPILED, OBJECTIVES, arguments
+from backstory.schedule import TrainOptions
+from backstory.vae import VAE
+
+# Compilation takes 10 to 20 seconds, and saves a fraction of a millisecond for each step of an MLP
+LEAST_STEPS = 30_000
+
+
+class Noise(NamedTuple):
+    """The randomness of a batch of B rows: of `Schema.present`, (B, *shape), and ε, (K, B, D)."""
+
+    presentation: Tensor | None
+    codes: Tensor
+
+    def shard(self, rank: int, world: int) -> "Noise":
+        """The part of every world-th row, from `rank` on."""
+        if world == 1:
+            return self
+        part = slice(rank, None, world)
+        presentation = None if self.presentation is None else self.presentation[part]
+        return Noise(presentation, self.codes[:, part])
+
+
+class Pass(NamedTuple):
+    """What came of one pass through the model: (B,) each, and of the codes (B, D)."""
+
+    objective: Tensor
+    reconstruction: Tensor
+    kl: Tensor
+    means: Tensor
+    kl_per_unit: Tensor | None
+
+    def sums(self) -> Tensor:
+        """Over the batch: the sums of the objective, log p(x|z) and the KL, and the number of rows, (4,)."""
+        parts = (self.objective, self.reconstruction, self.kl, torch.ones_like(self.objective))
+        return torch.stack([part.detach().sum() for part in parts])
+
+
+class Bound(nn.Module):
+    """The objective of a batch of stored values, as one module: what is compiled, or spread over devices.
+
+    Args:
+        vae, schema: the model and how stored values become its x.
+        options: the objective, its draws, β and arguments, and the precision of the networks.
+    """
+
+    def __init__(self, vae: VAE, schema: Schema, options: TrainOptions):
+        super().__init__()
+        self.vae, self.schema, self.options = vae, schema, options
+        self.objective, self.supplied = OBJECTIVES[options.objective], set(arguments(options.objective))
+        self.latent = vae.prior().mean.shape[-1]
+
+    def draw(self, like: Tensor, rows: int, generator: torch.Generator) -> Noise:
+        """The noise of so many rows of stored values like these."""
+        presentation = self.schema.noise(like, rows, generator)
+        shape = (self.options.samples, rows, self.latent)
+        return Noise(presentation, torch.randn(shape, generator=generator, device=like.device))
+
+    def forward(
+        self,
+        values: Tensor,
+        noise: Noise,
+        warmup: Tensor | float,
+        rows: int,
+        generator: torch.Generator | None = None,
+    ) -> Pass:
+        """One pass.
+
+        Args:
+            values: stored values, (B, *shape).
+            noise: from `draw`.
+            warmup: fraction of the warm-up that is done, which scales β.
+            rows: number of rows of the set that the batch is from.
+            generator: for objectives that draw.
+        """
+        x = self.schema.present(values, noise.presentation)
+        with self._precision(x.device.type):
+            terms = self.vae.terms(x, samples=self.options.samples, noise=noise.codes)
+        beta = warmup * self.options.beta
+        known = {"beta": beta, "warmup": warmup, "rows": rows, "generator": generator}
+        supplied = {name: value for name, value in known.items() if name in self.supplied}
+        objective = self.objective(terms, **supplied, **self.options.objective_args)
+        return Pass(
+            objective, terms.log_likelihood.mean(0), terms.kl, terms.posterior.mean, terms.kl_per_unit
+        )
+
+    def _precision(self, device: str) -> Any:
+        return torch.autocast(device, torch.bfloat16) if self.options.precision == "bf16" else nullcontext()
+
+
+class Outcome(NamedTuple):
+    """Of a step, before the weights change.
+
+    Attributes:
+        sums: of this process's rows, see `Pass.sums`; zero if the step failed.
+        norm: of the whole gradient.
+        failed: 1.0 if the objective or the gradient is not finite, else 0.0.
+    """
+
+    sums: Tensor
+    norm: Tensor
+    failed: Tensor
+
+
+class Step:
+    """Computes the gradient of the mean objective of a batch and lays it into the parameters.
+
+    Args:
+        bound: the objective.
+        rows: number of rows of the training set.
+        full: rows of a full batch, whose shapes alone are compiled for.
+        devices: where the work is done.
+        compiled: whether forward and backward pass are compiled into one graph.
+    """
+
+    def __init__(self, bound: Bound, rows: int, full: int, devices: Alone, compiled: bool = False):
+        self.bound, self.rows, self.full, self.devices = bound, rows, full, devices
+        self.module = devices.setup(bound)
+        self.parameters = [p for p in bound.parameters() if p.requires_grad]
+        self.graph: Callable[..., tuple[Any, ...]] | None = None
+        if compiled:
+            self.graph = torch.compile(self._gradient, dynamic=False, **_compile_settings(bound))
+
+    def __call__(
+        self, values: Tensor, noise: Noise, warmup: Tensor, count: int, generator: torch.Generator
+    ) -> Outcome:
+        """Take `values` of this process out of a global batch of `count` rows."""
+        if self.graph is not None and count == self.full:
+            try:
+                return self._lay(*self.graph(values, noise, warmup, count))
+            except Exception as error:  # compilers fail in many ways; the step itself raises again below
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                console.warn(f"training goes on without compilation, which failed: {reason[:200]}")
+                self.graph = None
+        if self.devices.world == 1:
+            return self._lay(*self._gradient(values, noise, warmup, count, generator))
+        return self._spread(values, noise, warmup, count, generator)
+
+    def _gradient(
+        self,
+        values: Tensor,
+        noise: Noise,
+        warmup: Tensor,
+        count: int,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Outcome, tuple[Tensor, ...]]:
+        parts = self.bound(values, noise, warmup, self.rows, generator)
+        loss = -parts.objective.sum() / count
+        gradient = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradient)))
+        return _outcome(parts.sums(), norm), gradient
+
+    def _lay(self, outcome: Outcome, gradient: tuple[Tensor, ...]) -> Outcome:
+        for parameter, value in zip(self.parameters, gradient, strict=True):
+            parameter.grad = value
+        return outcome
+
+    def _spread(
+        self, values: Tensor, noise: Noise, warmup: Tensor, count: int, generator: torch.Generator
+    ) -> Outcome:
+        """The gradient is averaged over the processes by the module's wrapper, in the backward pass."""
+        for parameter in self.parameters:
+            parameter.grad = None
+        parts = self.module(values, noise, warmup, self.rows, generator)
+        self.devices.backward(-parts.objective.sum() * (self.devices.world / count))
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        return self.devices.agree(_outcome(parts.sums(), self.devices.whole(norm)))
+
+
+def _outcome(sums: Tensor, norm: Tensor) -> Outcome:
+    finite = torch.isfinite(norm) & torch.isfinite(sums[0])
+    return Outcome(torch.where(finite, sums, 0.0), norm, (~finite).to(norm.dtype))
+
+
+# -- compilation ------------------------------------------------------------------------------------------
+
+
+def _compile_settings(bound: Bound) -> dict[str, Any]:
+    on_gpu = bound.vae.shift.device.type == "cuda"
+    # On a GPU the graph is captured and replayed. The step is called with one set of shapes alone, so that
+    # what it was compiled for need not be checked at each call.
+    return {"mode": "reduce-overhead"} if on_gpu else {}
+
+
+def decide(options: TrainOptions, network: str, rows: int, device: torch.device) -> TrainOptions:
+    """The options with `compile` decided.
+
+    Args:
+        options: from `schedule.resolve`; `compile` says so, or None leaves it to the length of the run.
+        network: convolutions on a processor gain nothing.
+        rows: training rows.
+        device: a compiler for it has to be there.
+
+    Raises:
+        InputError: if it is asked for an objective that cannot be compiled.
+    """
+    possible = options.objective not in NOT_COMPILED
+    if options.compile and not possible:
+        raise InputError(
+            f"objective {options.objective} cannot be compiled; leave compile out, or use another objective"
+        )
+    steps = (options.epochs or 1) * (rows // (options.batch_size or 1))  # full ones
+    worth = steps >= LEAST_STEPS and (network != "conv" or device.type == "cuda")
+    choice = possible and worth and _has_compiler(device) if options.compile is None else options.compile
+    return options.model_copy(update={"compile": choice})
+
+
+def _has_compiler(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return find_spec("triton") is not None
+    return device.type == "cpu" and any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++")))
