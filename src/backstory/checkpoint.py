@@ -24,6 +24,7 @@ from backstory.data.schema import Schema
 from backstory.data.write import atomic_path
 from backstory.errors import InputError
 from backstory.run_folder import (
+    BOARD,
     CHECKPOINT,
     CONFIG,
     FILES,
@@ -67,6 +68,8 @@ def prepare_folder(run: Path, force: bool) -> None:
             raise InputError(f"{run} is not empty; choose another folder, or overwrite the run with --force")
         for name in FILES:
             (run / name).unlink(missing_ok=True)
+        for events in (run / BOARD).glob("events.out.tfevents.*"):
+            events.unlink()
     try:
         run.mkdir(parents=True, exist_ok=True)
         (run / METRICS).touch()
@@ -140,7 +143,7 @@ def load_checkpoint(run: Path) -> Checkpoint | None:
 def has_begun(run: Path) -> bool:
     """Whether a folder holds more than a run that was killed before its first checkpoint leaves."""
     return run.is_dir() and any(
-        path.name not in (METRICS, TABLE) and path not in _leftovers(run) for path in run.iterdir()
+        path.name not in (METRICS, TABLE, BOARD) and path not in _leftovers(run) for path in run.iterdir()
     )
 
 

@@ -8,6 +8,7 @@ from backstory.errors import InputError
 
 CONFIG, WEIGHTS, SPLITS, METRICS = "config.json", "model.safetensors", "splits.safetensors", "metrics.jsonl"
 CHECKPOINT, TABLE = "checkpoint.safetensors", "metrics.csv"
+BOARD = "tensorboard"  # a folder with the files of events that TensorBoard reads
 FILES = (CONFIG, CHECKPOINT, WEIGHTS, SPLITS, METRICS, TABLE)
 
 
