@@ -139,20 +139,14 @@ def write_code_draws(path: Path, q: CodeDistribution, draws: int, seed: int, for
 def write_observations(
     path: Path, x: np.ndarray, schema: Schema, names: tuple[str, ...] | None, force: bool
 ) -> None:
-    """Observations in the data's own type; pictures round by themselves, to finer shades than the data's."""
-    if format_of(path) not in ("", "png"):
-        x = _stored(x, schema)
+    """Observations in the data's own type; pictures round by themselves, to finer shades than the data's.
+
+    The mean of binary data is a probability, and rounding it would leave nothing.
+    """
+    probabilities = x.dtype.kind == "f" and schema.levels == 2 and schema.maximum == 1
+    if format_of(path) not in ("", "png") and x.dtype != np.dtype(schema.dtype) and not probabilities:
+        x = schema.stored(x)
     write(path, x, schema, names, force)
-
-
-def _stored(x: np.ndarray, schema: Schema) -> np.ndarray:
-    dtype = np.dtype(schema.dtype)
-    if x.dtype == dtype or (schema.levels == 2 and schema.maximum == 1):
-        return x  # the mean of binary data is a probability, and rounding it would leave nothing
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        x = np.clip(np.rint(x), limits.min, limits.max)
-    return x.astype(dtype)
 
 
 def write_pairs(path: Path, originals: np.ndarray, x: np.ndarray, schema: Schema, force: bool) -> None:
