@@ -89,7 +89,7 @@ def fit_prior(model: Model, prior: str, components: int | None, source: str | No
         if source is not None:
             raise
         raise InputError(f"the run's own data cannot be loaded, give it with --data ({error})") from None
-    values = data.values[model.rows(data, "train" if model.trained_on(data) else "all")]
+    values = data.values[model.splits.train] if model.trained_on(data) else data.values
     model.fit_prior(values, model.options.components if components is None else components, seed)
 
 
