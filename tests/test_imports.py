@@ -16,6 +16,7 @@ SOURCE = Path(backstory.__file__).parent
 LAYERS = [
     "errors",
     "console",
+    "run_folder",
     "distributions",
     "networks",
     "priors",

@@ -391,12 +391,21 @@ def test_the_parts_of_a_run():
     other = backstory.load(load_digits().images[ROWS : ROWS + 50].astype(np.uint8))
     assert not model.trained_on(other)
     assert model.seen(other.values) == 0
-    with pytest.raises(InputError, match="no test part"):
+    with pytest.raises(
+        InputError, match="with a test part in this run, got array without one; use --split all"
+    ):
         model.rows(data, "test")
-    with pytest.raises(InputError, match="no train part"):
+    with pytest.raises(InputError, match="with a train part"):
         model.rows(other, "train")
     with pytest.raises(InputError, match="did you mean 'validation'"):
         model.rows(data, "valid")
+
+
+def test_the_datas_own_test_part_is_the_part_of_a_run():
+    data = backstory.load("digits")
+    model = backstory.fit(data, **{**SMALL, "epochs": 1})
+    assert np.array_equal(model.rows(data, "test"), data.test_rows)
+    assert np.array_equal(model.rows(data), data.test_rows)
 
 
 # -- mistakes ---------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """The average of the weights, and steps that are left out or made smaller."""
 
 import math
-import sys
 import types
 
 import pytest
@@ -112,42 +111,7 @@ def test_refused_options(options, message):
         trainer(**options)
 
 
-# -- TensorBoard and CSV ----------------------------------------------------------------------------------
-
-
-class Writer:
-    """In the place of TensorBoard's, which need not be installed."""
-
-    def __init__(self, folder, purge_step):
-        self.folder, self.purge_step, self.scalars, self.closed = folder, purge_step, [], False
-        Writer.last = self
-
-    def add_scalar(self, name, value, step):
-        self.scalars.append((name, value, step))
-
-    def close(self):
-        self.closed = True
-
-
-def test_metrics_go_to_tensorboard(tmp_path, monkeypatch):
-    module = types.SimpleNamespace(SummaryWriter=Writer)
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    backstory.fit(digits(), tmp_path / "run", tensorboard=True, **SMALL)
-    assert Writer.last.folder == tmp_path / "run" / "tensorboard"
-    assert Writer.last.purge_step == 1
-    assert Writer.last.closed
-    lines = checkpoint.read_metrics(tmp_path / "run")
-    assert ("elbo", lines[1]["elbo"], 2) in Writer.last.scalars
-    assert all(isinstance(value, int | float) for _, value, _ in Writer.last.scalars)
-
-
-def test_tensorboard_that_is_not_installed_is_said(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(InputError, match=r"pip install 'backstory\[tensorboard\]'"):
-        backstory.fit(digits(), tmp_path / "run", tensorboard=True, **SMALL)
-    with pytest.raises(InputError, match="needs a folder"):
-        backstory.fit(digits(), tensorboard=True, **SMALL)
-    assert not list(tmp_path.iterdir())
+# -- metrics as a table ------------------------------------------------------------------------------
 
 
 def test_metrics_as_a_table(tmp_path):

@@ -23,12 +23,24 @@ from backstory.build import ModelOptions
 from backstory.data.schema import Schema
 from backstory.data.write import atomic_path
 from backstory.errors import InputError
+from backstory.run_folder import (
+    BOARD,
+    CHECKPOINT,
+    CONFIG,
+    FILES,
+    METRICS,
+    SPLITS,
+    TABLE,
+    WEIGHTS,
+    check_folder,
+    damaged,
+    missing,
+    not_understood,
+    read_config,
+    read_text,
+)
 from backstory.schedule import TrainOptions
 from backstory.state import Metrics, State
-
-CONFIG, WEIGHTS, SPLITS, METRICS = "config.json", "model.safetensors", "splits.safetensors", "metrics.jsonl"
-CHECKPOINT, TABLE = "checkpoint.safetensors", "metrics.csv"
-FILES = (CONFIG, CHECKPOINT, WEIGHTS, SPLITS, METRICS, TABLE)
 
 
 class Config(BaseModel):
@@ -56,6 +68,8 @@ def prepare_folder(run: Path, force: bool) -> None:
             raise InputError(f"{run} is not empty; choose another folder, or overwrite the run with --force")
         for name in FILES:
             (run / name).unlink(missing_ok=True)
+        for events in (run / BOARD).glob("events.out.tfevents.*"):
+            events.unlink()
     try:
         run.mkdir(parents=True, exist_ok=True)
         (run / METRICS).touch()
@@ -129,7 +143,7 @@ def load_checkpoint(run: Path) -> Checkpoint | None:
 def has_begun(run: Path) -> bool:
     """Whether a folder holds more than a run that was killed before its first checkpoint leaves."""
     return run.is_dir() and any(
-        path.name not in (METRICS, TABLE) and path not in _leftovers(run) for path in run.iterdir()
+        path.name not in (METRICS, TABLE, BOARD) and path not in _leftovers(run) for path in run.iterdir()
     )
 
 
@@ -165,25 +179,17 @@ def prepare_resume(run: Path, epochs: list[Metrics]) -> None:
 
 def load(run: Path) -> tuple[Config, dict[str, Tensor], dict[str, Tensor]]:
     """Config, weights and splits of a run; InputError where something is missing or damaged."""
-    if not run.is_dir():
-        raise InputError(f"no run at {run}: expected a folder made by backstory fit")
+    check_folder(run)
     return load_config(run), _tensors(run / WEIGHTS), _tensors(run / SPLITS)
 
 
 def load_config(run: Path) -> Config:
     """The config of a run that has ended."""
-    path = run / CONFIG
-    if not path.exists() and (run / CHECKPOINT).exists():
-        raise InputError(f"{run} is a run that has not ended; go on with it by fit with --resume")
     try:
-        return Config(**json.loads(_read(path)))
-    except (UnicodeDecodeError, json.JSONDecodeError, TypeError):
-        raise InputError(f"{path} is damaged: it is not valid JSON; train the model again") from None
+        return Config(**read_config(run))
     except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"])) or "the file"
-        raise InputError(
-            f"{path} is not a config of this version of Backstory: {where} is missing or not understood"
-        ) from None
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise not_understood(run, where) from None
 
 
 def load_weights(model: torch.nn.Module, weights: dict[str, Tensor], run: Path) -> None:
@@ -197,7 +203,7 @@ def load_weights(model: torch.nn.Module, weights: dict[str, Tensor], run: Path) 
 def read_metrics(run: Path) -> list[Metrics]:
     """The lines of metrics.jsonl."""
     try:
-        return [json.loads(line) for line in _read(run / METRICS).splitlines()]
+        return [json.loads(line) for line in read_text(run / METRICS).splitlines()]
     except json.JSONDecodeError:
         raise InputError(f"{run / METRICS} is damaged: a line is not valid JSON") from None
 
@@ -214,19 +220,10 @@ def append_metrics(run: Path, metrics: Metrics) -> None:
         writer.writerow(numbers)
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path.parent} is not a run: {path.name} is missing") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is damaged: it is not text") from None
-
-
 def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_tensors(path.read_bytes())
     except FileNotFoundError:
-        raise InputError(f"{path.parent} is not a run: {path.name} is missing") from None
+        raise missing(path) from None
     except SafetensorError:
-        raise InputError(f"{path} is damaged or truncated; train the model again") from None
+        raise damaged(path) from None

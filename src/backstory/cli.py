@@ -3,7 +3,7 @@
 What a command computes goes to the file of `-o`, or to standard output where it is a table or, with
 `--json`, one JSON object. Everything else (progress, notes, warnings) goes to standard error.
 Exit status: 0 done, 2 the user's mistake, 1 a failure of ours, 130 interrupted; one line says which.
-Modules that need PyTorch are imported inside the commands, so that `--help` answers at once.
+Modules that need PyTorch are imported inside the commands, so that `--help` and `info` answer at once.
 """
 
 import logging
@@ -82,6 +82,7 @@ def fit(
     """Train a model on DATA and write it to the folder RUN."""
     import backstory
     from backstory import cli_io as io
+    from backstory import cli_text as text
     from backstory.info import run_info
 
     options = {name: v for name, v in context.params.items() if name not in NOT_OPTIONS and v is not None}
@@ -89,16 +90,16 @@ def fit(
         options["hidden"] = hidden.split(",")
     if objective_args is not None:
         options["objective_args"] = io.named_values(objective_args, "objective-args")
-    with io.advice_to_resume(data, run):
+    with text.advice_to_resume(data, run):
         model = backstory.fit(io.read(data, resize), run, **options)
     io.write_training_picture(run, model.summary["best_epoch"])
     if as_json:
-        io.print_json(run_info(run))
+        text.print_json(run_info(run))
     else:
-        io.print_run(run_info(run))
-        io.say(f"run written to {run}, its picture to {run / 'training.png'}")
+        text.print_run(run_info(run))
+        text.say(f"run written to {run}, its picture to {run / 'training.png'}")
     if model.summary["stopped"] == "interrupted":
-        with io.advice_to_resume(data, run):
+        with text.advice_to_resume(data, run):
             raise KeyboardInterrupt
 
 
@@ -119,6 +120,7 @@ def sample(
     """Draw new observations: z ~ p(z), then x ~ p(x|z)."""
     import backstory
     from backstory import cli_io as io
+    from backstory import cli_text as text
 
     io.refuse_existing([output], force)
     model = backstory.open(run, device)
@@ -129,7 +131,7 @@ def sample(
     x = model.sample(number, mean=mean, temperature=temperature, seed=seed)
     io.write_observations(output, x, model.schema, None, force)
     what = "means E[x|z], which are no draws of x" if mean else "draws of x"
-    io.say(f"{number} {what}, written to {output}")
+    text.say(f"{number} {what}, written to {output}")
 
 
 @app.command()
@@ -149,6 +151,7 @@ def encode(
     """Write the posterior means of DATA, the columns z_0, z_1, … of a table."""
     import backstory
     from backstory import cli_io as io
+    from backstory import cli_text as text
 
     std_file, draws_file = io.beside(output, "std"), io.beside(output, "draws")
     files = [output] + [std_file] * std + [draws_file] * (draws is not None)
@@ -164,7 +167,7 @@ def encode(
         io.write_codes(std_file, q.std, force)
     if draws is not None:
         io.write_code_draws(draws_file, q, draws, seed, force)
-    io.say(f"codes of {len(q.mean)} observations, written to {', '.join(map(str, files))}")
+    text.say(f"codes of {len(q.mean)} observations, written to {', '.join(map(str, files))}")
     io.report_seen(model, rows.values, split)
 
 
@@ -187,6 +190,7 @@ def reconstruct(
     """
     import backstory
     from backstory import cli_io as io
+    from backstory import cli_text as text
 
     io.refuse_existing([output], force)
     model = backstory.open(run, device)
@@ -198,7 +202,7 @@ def reconstruct(
     else:
         io.write_observations(output, x, model.schema, rows.names, force)
     what = "draws of x" if draw else "means E[x|z]"
-    io.say(
+    text.say(
         f"{len(x)} {'originals above their ' if sheet else ''}reconstructions ({what}), written to {output}"
     )
     io.report_seen(model, rows.values, split)
@@ -228,6 +232,7 @@ def evaluate(
 
     import backstory
     from backstory import cli_io as io
+    from backstory import cli_text as text
     from backstory.inference.evidence import check_settings
 
     how: dict[str, Any] = {"steps": steps, "leapfrog": leapfrog, "start": start, "schedule": schedule}
@@ -238,25 +243,25 @@ def evaluate(
     rows = io.rows(model, data, resize, split, limit)
     result = asdict(model.evaluate(rows, samples, seed, chunk, True, method, **how))
     if as_json:
-        io.print_json(result)
+        text.print_json(result)
     else:
-        io.print_evaluation(result)
+        text.print_evaluation(result)
     io.report_seen(model, rows.values, split)
 
 
 @app.command()
 def info(run: o.AnyRun = None, as_json: o.Json = False) -> None:
     """Describe a run; without RUN, the versions, devices and embedded data sets."""
-    from backstory import cli_io as io
+    from backstory import cli_text as text
     from backstory.info import environment, run_info
 
     record = environment() if run is None else run_info(run)
     if as_json:
-        io.print_json(record)
+        text.print_json(record)
     elif run is None:
-        io.print_table(record)
+        text.print_table(record)
     else:
-        io.print_run(record)
+        text.print_run(record)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,23 +1,16 @@
-"""Between the command line and the API: rows out of DATA, results into files, and tables for people."""
+"""Between the command line and the API: rows out of DATA, results into files."""
 
-import json
 import math
 import re
-import shlex
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from backstory import checkpoint, console
 from backstory.build import one_of
+from backstory.cli_text import say
 from backstory.data.checks import place
 from backstory.data.dataset import Dataset
 from backstory.data.files import format_of
@@ -96,7 +89,7 @@ def fit_prior(model: Model, prior: str, components: int | None, source: str | No
         if source is not None:
             raise
         raise InputError(f"the run's own data cannot be loaded, give it with --data ({error})") from None
-    values = data.values[model.rows(data, "train" if model.trained_on(data) else "all")]
+    values = data.values[model.splits.train] if model.trained_on(data) else data.values
     model.fit_prior(values, model.options.components if components is None else components, seed)
 
 
@@ -146,20 +139,14 @@ def write_code_draws(path: Path, q: CodeDistribution, draws: int, seed: int, for
 def write_observations(
     path: Path, x: np.ndarray, schema: Schema, names: tuple[str, ...] | None, force: bool
 ) -> None:
-    """Observations in the data's own type; pictures round by themselves, to finer shades than the data's."""
-    if format_of(path) not in ("", "png"):
-        x = _stored(x, schema)
+    """Observations in the data's own type; pictures round by themselves, to finer shades than the data's.
+
+    The mean of binary data is a probability, and rounding it would leave nothing.
+    """
+    probabilities = x.dtype.kind == "f" and schema.levels == 2 and schema.maximum == 1
+    if format_of(path) not in ("", "png") and x.dtype != np.dtype(schema.dtype) and not probabilities:
+        x = schema.stored(x)
     write(path, x, schema, names, force)
-
-
-def _stored(x: np.ndarray, schema: Schema) -> np.ndarray:
-    dtype = np.dtype(schema.dtype)
-    if x.dtype == dtype or (schema.levels == 2 and schema.maximum == 1):
-        return x  # the mean of binary data is a probability, and rounding it would leave nothing
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        x = np.clip(np.rint(x), limits.min, limits.max)
-    return x.astype(dtype)
 
 
 def write_pairs(path: Path, originals: np.ndarray, x: np.ndarray, schema: Schema, force: bool) -> None:
@@ -182,107 +169,3 @@ def write_training_picture(run: Path, best_epoch: int) -> None:
 
     if metrics := checkpoint.read_metrics(run):
         plots.save(plots.training_figure(metrics, best_epoch), run / "training.png")
-
-
-# -- words ----------------------------------------------------------------------------------------------
-
-
-def say(line: str) -> None:
-    """A line for people."""
-    print(line, file=sys.stderr)
-
-
-@contextmanager
-def advice_to_resume(data: str, run: Path) -> Iterator[None]:
-    """Says how to go on with a run that is interrupted."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if (run / checkpoint.CHECKPOINT).exists():
-            say(f"go on with: backstory fit {shlex.quote(data)} -o {shlex.quote(str(run))} --resume")
-        raise
-
-
-def print_json(record: dict[str, Any]) -> None:
-    """One object on standard output."""
-    print(json.dumps(_finite(record), indent=2, ensure_ascii=False))
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
-    if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def print_table(lines: dict[str, Any], notes: dict[str, str] | None = None) -> None:
-    """Names, values and what they are."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(justify="right" if notes else "left", overflow="fold")
-    table.add_column(style="dim", overflow="fold")
-    for name, value in lines.items():
-        table.add_row(name, _text(value), (notes or {}).get(name, ""))
-    Console(highlight=False, markup=False).print(table)
-
-
-METHODS = {
-    "is": "importance sampling",
-    "ais": "annealed importance sampling",
-    "exact": "its closed form",
-}
-
-
-def print_evaluation(result: dict[str, Any]) -> None:
-    """The table of an evaluation."""
-    notes = {
-        "elbo": "nats, reconstruction - kl",
-        "reconstruction": "nats, E_q[log p(x|z)]",
-        "kl": "nats, KL(q(z|x) || p(z))",
-        "log_evidence": f"nats, log p(x) by {METHODS[result['method']]}",
-        "standard_error": "nats, Monte Carlo error of log_evidence",
-        "ess": f"effective samples of {result['samples']}, average over observations",
-        "bits_per_dim": "from log_evidence",
-        "active_units": "latent units whose mean varies over the observations",
-        "n": "observations",
-        "samples": "draws or chains per observation",
-        "method": "of log_evidence",
-        "pareto_k": "tail of the weights, to be trusted up to 0.7",
-        "acceptance": "share of accepted proposals",
-    }
-    print_table(result, notes)
-
-
-def print_run(record: dict[str, Any]) -> None:
-    """The table of a run."""
-    data, model, summary = record["data"], record["model"], record["summary"]
-    shape = " × ".join(map(str, data["shape"]))
-    levels = f", {data['levels']} levels" if data["levels"] else ""
-    hidden = " " + "-".join(map(str, model["hidden"])) if model["hidden"] else ""
-    names = ("elbo", "reconstruction", "kl")
-    lines = {
-        "run": f"{record['run']} (backstory {record['backstory']}, torch {record['torch']})",
-        "data": f"{record['source']}: {data['kind']}, {shape}, {data['dtype']}{levels}",
-        "rows": ", ".join(f"{count} {part}" for part, count in record["rows"].items()),
-        "likelihood": f"{model['likelihood']}, data presented as {data['presentation']}",
-        "network": f"{model['network']}{hidden}, {record['parameters']:,} parameters",
-        "latent": f"{model['latent']} units, {summary['active_units']} active; "
-        f"prior {model['prior']}, posterior {model['posterior']}",
-        "training": f"{summary['stopped']} after {summary['epochs']} epochs, "
-        f"weights of epoch {summary['best_epoch']}",
-        "values": ", ".join(f"{name} {_text(summary[name])}" for name in names) + " nats",
-        "files": ", ".join(f"{name} ({_size(size)})" for name, size in record["files"].items()),
-    }
-    print_table(lines)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 0.1 else f"{value:.2f}"
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "-" if value is None else str(value)
-
-
-def _size(size: float) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

@@ -169,7 +169,8 @@ def _untrained(dataset: Dataset, asked: dict[str, Any], device: str, earlier: Ch
         _check_data(earlier, dataset, name)
         schema, options, training = earlier.config.data, earlier.config.model, earlier.config.training
     place, values = pick_device(device), dataset.values[splits.train]
-    vae = build.build(schema, options, seed, build.data_statistics(values, schema)).to(place)
+    statistics = build.data_statistics(values, schema) if earlier is None else None  # the checkpoint has them
+    vae = build.build(schema, options, seed, statistics).to(place)
     ids, summary = hashes[splits.train], {"fingerprint": name}
     return Model(vae, schema, options, training, splits, ids, validation, dataset.source, summary)
 

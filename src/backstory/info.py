@@ -1,37 +1,130 @@
-"""What is installed, and what a run folder holds: plain records, without loading a model."""
+"""What is installed, and what a run folder holds: plain records, without PyTorch and the seconds it takes."""
 
+import ctypes
+import os
 import platform
+import runpy
+import sys
 from importlib.metadata import version
+from importlib.util import find_spec
+from itertools import takewhile
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from backstory import __version__, checkpoint
-from backstory.errors import InputError
+from backstory import __version__
+from backstory.run_folder import WEIGHTS, check_folder, not_understood, read_config, tensor_shapes
 
 LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn")
+EMBEDDED = ("digits",)  # as `data.load` has them, which is slow to import; a test compares the two
+
+NVML = {"linux": "libnvidia-ml.so.1", "win32": "nvml.dll"}  # comes with NVIDIA's driver
+NAME_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE
+
+# What people are shown of a config, and of which kind it has to be; the rest is passed on as it is
+SHOWN: dict[str, Any] = {
+    "backstory": str,
+    "torch": str,
+    "source": str,
+    "rows": dict,
+    "training": dict,
+    "data": {"kind": str, "shape": list, "dtype": str, "levels": int | None, "presentation": str},
+    "model": {
+        "likelihood": str,
+        "network": str,
+        "hidden": list | None,
+        "latent": int | None,
+        "prior": str,
+        "posterior": str,
+    },
+    "summary": dict.fromkeys(("stopped", "epochs", "best_epoch", "active_units"), object)
+    | dict.fromkeys(("elbo", "reconstruction", "kl"), float | int | None),
+}
+
+
+# -- the machine ------------------------------------------------------------------------------------------
 
 
 def environment() -> dict[str, Any]:
     """Versions, devices and embedded data sets.
 
+    `gpus` are the NVIDIA GPUs that the driver lists, by name. `devices` are those that `--device` takes, as
+    far as this can be told without starting PyTorch, which alone can try them: a build of PyTorch for the
+    CPU uses no GPU, whatever the driver lists, and CUDA_VISIBLE_DEVICES hides some; GPUs of other makes but
+    Apple's are not looked for.
+
     >>> environment()["data"]
     ['digits']
     """
-    import torch
-
-    from backstory.data.load import EMBEDDED
-
-    devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if torch.backends.mps.is_available():
-        devices.append("mps")
+    names = gpus()
     return {
         "backstory": __version__,
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
-        "devices": devices,
+        "gpus": names,
+        "devices": devices(len(names), _torch_has_cuda(), os.environ.get("CUDA_VISIBLE_DEVICES")),
         "data": list(EMBEDDED),
     }
+
+
+def devices(count: int, has_cuda: bool, visible: str | None) -> list[str]:
+    """Names of devices, as PyTorch calls them.
+
+    Args:
+        count: of the GPUs that the driver lists.
+        has_cuda: whether PyTorch was built for them.
+        visible: CUDA_VISIBLE_DEVICES, numbers or identifiers up to the first that is none; None without one.
+
+    >>> devices(2, True, None)[:3], devices(2, True, "1,-1")[:2], devices(2, False, None)[:1]
+    (['cpu', 'cuda:0', 'cuda:1'], ['cpu', 'cuda:0'], ['cpu'])
+    """
+    shown = count
+    if visible is not None:
+        words = takewhile(lambda word: word and not word.startswith("-"), map(str.strip, visible.split(",")))
+        shown = min(count, len(list(words)))
+    apple = ["mps"] if sys.platform == "darwin" and platform.machine() == "arm64" else []
+    return ["cpu", *(f"cuda:{i}" for i in range(shown if has_cuda else 0)), *apple]
+
+
+def gpus() -> list[str]:
+    """Names of the NVIDIA GPUs that the driver lists, through its library NVML; none without a driver."""
+    try:
+        nvml = ctypes.CDLL(NVML[sys.platform])
+        if nvml.nvmlInit_v2() != 0:
+            return []
+    except (KeyError, OSError, AttributeError):
+        return []
+    try:
+        count = ctypes.c_uint()
+        nvml.nvmlDeviceGetCount_v2(ctypes.byref(count))
+        return [_gpu_name(nvml, i) for i in range(count.value)]
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _gpu_name(nvml: ctypes.CDLL, index: int) -> str:
+    """The model of a GPU, such as NVIDIA H200; `GPU` where the driver does not tell."""
+    device, name = ctypes.c_void_p(), ctypes.create_string_buffer(NAME_BYTES)
+    told = (
+        nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(device)) == 0
+        and nvml.nvmlDeviceGetName(device, name, ctypes.c_uint(NAME_BYTES)) == 0
+    )
+    return name.value.decode(errors="replace") if told else "GPU"
+
+
+def _torch_has_cuda() -> bool:
+    """Whether PyTorch is a build for CUDA.
+
+    Told by torch/version.py, a few assignments; the tag +cpu of the version is not in the metadata of
+    every build for the CPU.
+    """
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    return runpy.run_path(str(Path(spec.origin).with_name("version.py"))).get("cuda") is not None
+
+
+# -- a run ------------------------------------------------------------------------------------------------
 
 
 def run_info(run: str | Path) -> dict[str, Any]:
@@ -41,17 +134,17 @@ def run_info(run: str | Path) -> dict[str, Any]:
         InputError: there is no run, or it is damaged.
     """
     folder = Path(run)
-    if not folder.is_dir():
-        raise InputError(f"no run at {folder}: expected a folder made by backstory fit")
-    config = checkpoint.load_config(folder).model_dump(mode="json")
-    summary = {k: v for k, v in config["summary"].items() if k != "fingerprint"}
+    check_folder(folder)
+    config = read_config(folder)
+    if wrong := _wrong(config, SHOWN):
+        raise not_understood(folder, wrong)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         "run": str(folder),
         "source": config["source"],
         "rows": config["rows"],
-        "parameters": _parameters(folder / checkpoint.WEIGHTS),
-        "summary": summary,
+        "parameters": sum(map(prod, tensor_shapes(folder / WEIGHTS).values())),
+        "summary": {k: v for k, v in config["summary"].items() if k != "fingerprint"},
         "data": config["data"],
         "model": config["model"],
         "training": config["training"],
@@ -61,14 +154,14 @@ def run_info(run: str | Path) -> dict[str, Any]:
     }
 
 
-def _parameters(path: Path) -> int:
-    """The number of stored numbers, from the header of the weights."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as tensors:
-            return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-    except FileNotFoundError:
-        raise InputError(f"{path.parent} is not a run: {path.name} is missing") from None
-    except (SafetensorError, OSError):
-        raise InputError(f"{path} is damaged or truncated; train the model again") from None
+def _wrong(record: dict[str, Any], expected: dict[str, Any]) -> str | None:
+    """The dotted name of the first key that is missing or of another kind; None without one."""
+    for key, kind in expected.items():
+        if key not in record:
+            return key
+        value = record[key]
+        if not isinstance(value, dict if isinstance(kind, dict) else kind):
+            return key
+        if isinstance(kind, dict) and (inside := _wrong(value, kind)):
+            return f"{key}.{inside}"
+    return None

@@ -295,7 +295,10 @@ class Model:
         if index is None and part == "test" and data.test_rows is not None:
             index = data.test_rows
         if index is None or len(index) == 0:
-            raise InputError(f"{data.source} has no {part} part in this run; use --split all")
+            raise InputError(
+                f"expected data with a {part} part in this run, got {data.source} without one; "
+                "use --split all"
+            )
         return np.asarray(index)
 
     def trained_on(self, data: Dataset) -> bool:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from backstory.data.load import load
-from backstory.data.splits import check_for_training, row_hashes, rows, split
+from backstory.data.splits import check_for_training, row_hashes, split
 
 
 def table(count: int) -> np.ndarray:
@@ -57,22 +57,6 @@ def test_one_row(refusal, count: int, fraction: float) -> None:
     assert "two rows" in sentence
     assert ("one row" in sentence) == (not (count == 1 and fraction))
     assert "smaller --validation" in sentence
-
-
-def test_rows() -> None:
-    digits = load("digits")
-    parts = split(digits)
-    assert len(rows(digits, "all", parts)) == 1797
-    for part in ("train", "validation", "test"):
-        np.testing.assert_array_equal(rows(digits, part, parts), getattr(parts, part))
-
-
-def test_rows_that_are_not_there(refusal) -> None:
-    dataset = load(table(10))
-    assert "--split all" in refusal(rows, dataset, "test", split(dataset))
-    sentence = refusal(rows, dataset, "tset", split(dataset))
-    assert "'tset'" in sentence
-    assert "did you mean 'test'" in sentence
 
 
 def test_hashes_tell_rows_apart() -> None:

@@ -136,7 +136,6 @@ class Schema(BaseModel):
         array([[[ 12, 255]]], dtype=uint8)
         """
         array = x.detach().cpu().double().numpy()
-        dtype = np.dtype(self.dtype)
         if self.model_levels is not None:
             top = self.model_levels - 1
             array = np.clip(array, 0, top)
@@ -147,19 +146,28 @@ class Schema(BaseModel):
             array = array * (maximum / top)
         elif self.kind == "images" and self.maximum is not None:
             array = np.clip(array, 0, self.maximum)
-        if np.issubdtype(dtype, np.floating):
-            array = significant(array, SINGLE_DIGITS)
-        if dtype == np.bool_:
-            array = np.rint(array)
         if self.columns is not None and self.integer_columns:
             whole = [self.columns.index(name) for name in self.integer_columns]
             array = array.copy()  # the values may still be the tensor's own memory
             array[..., whole] = np.rint(array[..., whole])
-        if np.issubdtype(dtype, np.integer):
-            array = np.rint(array)
+        return self.stored(array)
+
+    def stored(self, values: np.ndarray) -> np.ndarray:
+        """Numbers in stored units in the stored type: rounded, to whole numbers where it has no others.
+
+        >>> Schema(kind="array", shape=(3,), dtype="uint8").stored(np.array([[0.6, -3.0, 300.0]]))
+        array([[  1,   0, 255]], dtype=uint8)
+        >>> Schema(kind="array", shape=(1,), dtype="float64").stored(np.float32([[0.1]]))
+        array([[0.1]])
+        """
+        dtype = np.dtype(self.dtype)
+        if dtype.kind == "f":
+            return significant(values.astype(np.float64), SINGLE_DIGITS).astype(dtype)
+        whole = np.rint(values)
+        if dtype.kind in "iu":
             limits = np.iinfo(dtype)
-            array = np.clip(array, limits.min, limits.max)
-        return array.astype(dtype)
+            whole = np.clip(whole, limits.min, limits.max)
+        return whole.astype(dtype)
 
 
 def significant(array: np.ndarray, digits: int) -> np.ndarray:

@@ -3,20 +3,14 @@
 Also what the training rows have to be, and how a row is recognised when it comes again.
 """
 
-import difflib
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from backstory.data.checks import listed, place
 from backstory.data.dataset import Dataset
 from backstory.errors import InputError
-
-Part = Literal["train", "validation", "test", "all"]
-
-_PARTS = ("train", "validation", "test", "all")
 
 
 @dataclass(frozen=True)
@@ -61,26 +55,6 @@ def split(dataset: Dataset, validation: float = 0.1, seed: int = 0) -> Splits:
         )
     shuffled = np.random.default_rng(seed).permutation(rest)
     return Splits(train=np.sort(shuffled[count:]), validation=np.sort(shuffled[:count]), test=np.sort(test))
-
-
-def rows(dataset: Dataset, part: Part | str, splits: Splits) -> np.ndarray:
-    """Sorted row numbers of a part of the data.
-
-    Raises:
-        InputError: the data has no such part, or there is none of this name.
-    """
-    if part not in _PARTS:
-        near = difflib.get_close_matches(part, _PARTS, n=1, cutoff=0.3)
-        raise InputError(
-            f"expected train, validation, test or all for --split, got {part!r}; "
-            + (f"did you mean {near[0]!r}?" if near else "give one of these")
-        )
-    if part == "all":
-        return np.arange(len(dataset))
-    chosen: np.ndarray = getattr(splits, part)
-    if not len(chosen):
-        raise InputError(f"expected a {part} part in {dataset.source}, got data without one; use --split all")
-    return chosen
 
 
 def row_hashes(values: np.ndarray) -> np.ndarray:

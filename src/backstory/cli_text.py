@@ -1,0 +1,116 @@
+"""What the command line says: lines and tables for people, JSON for programs; all of it without PyTorch."""
+
+import json
+import math
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from backstory.run_folder import CHECKPOINT
+
+
+def say(line: str) -> None:
+    """A line for people."""
+    print(line, file=sys.stderr)
+
+
+@contextmanager
+def advice_to_resume(data: str, run: Path) -> Iterator[None]:
+    """Says how to go on with a run that is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (run / CHECKPOINT).exists():
+            say(f"go on with: backstory fit {shlex.quote(data)} -o {shlex.quote(str(run))} --resume")
+        raise
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """One object on standard output."""
+    print(json.dumps(_finite(record), indent=2, ensure_ascii=False))
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def print_table(lines: dict[str, Any], notes: dict[str, str] | None = None) -> None:
+    """Names, values and what they are."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(justify="right" if notes else "left", overflow="fold")
+    table.add_column(style="dim", overflow="fold")
+    for name, value in lines.items():
+        table.add_row(name, _text(value), (notes or {}).get(name, ""))
+    Console(highlight=False, markup=False).print(table)
+
+
+METHODS = {
+    "is": "importance sampling",
+    "ais": "annealed importance sampling",
+    "exact": "its closed form",
+}
+
+
+def print_evaluation(result: dict[str, Any]) -> None:
+    """The table of an evaluation."""
+    notes = {
+        "elbo": "nats, reconstruction - kl",
+        "reconstruction": "nats, E_q[log p(x|z)]",
+        "kl": "nats, KL(q(z|x) || p(z))",
+        "log_evidence": f"nats, log p(x) by {METHODS[result['method']]}",
+        "standard_error": "nats, Monte Carlo error of log_evidence",
+        "ess": f"effective samples of {result['samples']}, average over observations",
+        "bits_per_dim": "from log_evidence",
+        "active_units": "latent units whose mean varies over the observations",
+        "n": "observations",
+        "samples": "draws or chains per observation",
+        "method": "of log_evidence",
+        "pareto_k": "tail of the weights, to be trusted up to 0.7",
+        "acceptance": "share of accepted proposals",
+    }
+    print_table(result, notes)
+
+
+def print_run(record: dict[str, Any]) -> None:
+    """The table of a run."""
+    data, model, summary = record["data"], record["model"], record["summary"]
+    shape = " × ".join(map(str, data["shape"]))
+    levels = f", {data['levels']} levels" if data["levels"] else ""
+    hidden = " " + "-".join(map(str, model["hidden"])) if model["hidden"] else ""
+    names = ("elbo", "reconstruction", "kl")
+    lines = {
+        "run": f"{record['run']} (backstory {record['backstory']}, torch {record['torch']})",
+        "data": f"{record['source']}: {data['kind']}, {shape}, {data['dtype']}{levels}",
+        "rows": ", ".join(f"{count} {part}" for part, count in record["rows"].items()),
+        "likelihood": f"{model['likelihood']}, data presented as {data['presentation']}",
+        "network": f"{model['network']}{hidden}, {record['parameters']:,} parameters",
+        "latent": f"{model['latent']} units, {summary['active_units']} active; "
+        f"prior {model['prior']}, posterior {model['posterior']}",
+        "training": f"{summary['stopped']} after {summary['epochs']} epochs, "
+        f"weights of epoch {summary['best_epoch']}",
+        "values": ", ".join(f"{name} {_text(summary[name])}" for name in names) + " nats",
+        "files": ", ".join(f"{name} ({_size(size)})" for name, size in record["files"].items()),
+    }
+    print_table(lines)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 0.1 else f"{value:.2f}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    return "-" if value is None else str(value)
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
