@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
+from backstory.data.rows import Rows, blocks
 from backstory.data.schema import Presentation, Schema
 from backstory.distributions import BernoulliHead, CategoricalHead, DiscretisedLogisticHead, GaussianHead
 from backstory.errors import InputError
@@ -248,7 +249,7 @@ def _networks(
     )
 
 
-def data_statistics(values: np.ndarray, schema: Schema) -> Statistics:
+def data_statistics(values: Rows, schema: Schema) -> Statistics:
     """Location and scale of the model's x over the training rows: one of each for images, else per entry.
 
     The scale is the population standard deviation; a constant entry has scale 1.
@@ -268,13 +269,13 @@ def data_statistics(values: np.ndarray, schema: Schema) -> Statistics:
     return torch.as_tensor(mean, dtype=torch.float32), torch.as_tensor(std, dtype=torch.float32)
 
 
-def _moments(values: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and population variance in double precision, a slice of rows at a time."""
+def _moments(values: Rows, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and population variance in double precision, a block of rows at a time."""
     origin = values[0].astype(np.float64)  # keeps digits where the mean is large beside the deviation
     origin = origin.mean() if axis is None else origin
     total = square = np.zeros(())
-    for start in range(0, len(values), 4096):
-        part = values[start : start + 4096].astype(np.float64) - origin
+    for block in blocks(values):
+        part = block.astype(np.float64) - origin
         total, square = total + part.sum(axis), square + np.square(part).sum(axis)
     count = len(values) if axis == 0 else values.size
     return origin + total / count, np.maximum(square / count - (total / count) ** 2, 0)

@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from backstory.data.checks import blocks, extremes, observed_mask
+from backstory.data.checks import extremes, observed_mask
 from backstory.data.dataset import Dataset
+from backstory.data.rows import FileRows, Rows, blocks, mapped
 from backstory.data.schema import Schema
 from backstory.errors import InputError
 
@@ -17,7 +18,7 @@ _HIGHEST_LEVEL = 65535
 
 
 def from_array(
-    values: np.ndarray,
+    values: Rows,
     source: str = "array",
     *,
     labels: np.ndarray | None = None,
@@ -28,7 +29,7 @@ def from_array(
     """The Dataset of an array of observations along the first axis.
 
     Args:
-        values: (N, ...) of numbers or booleans; NaN marks a missing entry.
+        values: (N, ...) of numbers or booleans, in memory or in a file; NaN marks a missing entry.
         source: where it came from, for messages.
         labels: (N,), kept.
         test_rows: rows of the test part, kept.
@@ -41,31 +42,33 @@ def from_array(
     >>> from_array(np.array([[[0, 16], [3, 4]]])).schema.levels
     17
     """
-    values = _numbers(np.asarray(values), source)
+    values = _numbers(values if isinstance(values, FileRows) else np.asarray(values), source)
     _check_shape(values, source)
     observed = observed_mask(values, source)
     schema = _schema(values, maximum)
     return Dataset(values, schema, observed, labels, test_rows, names, source)
 
 
-def only(values: np.ndarray, low: float, high: float) -> bool:
+def only(values: Rows, low: float, high: float) -> bool:
     """Whether every entry is one of two numbers or missing."""
     return all(((b == low) | (b == high) | _isnan(b)).all() for b in blocks(values))
 
 
-def _numbers(values: np.ndarray, source: str) -> np.ndarray:
+def _numbers(values: Rows, source: str) -> Rows:
     """The values in a type that both NumPy and torch can work with: native byte order, at most 64 bits."""
     if values.dtype.kind not in "buif":
         raise InputError(
             f"expected numbers in {source}, got an array of type {values.dtype}; convert it to a numeric type"
         )
-    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
-        values = values.astype(np.float64)
-    values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    return np.require(values, requirements=["C", "W"])  # torch warns about memory that it may not write to
+    long = values.dtype.kind == "f" and values.dtype.itemsize > 8
+    dtype = np.dtype(np.float64) if long else values.dtype.newbyteorder("=")
+    if isinstance(values, FileRows):
+        return values if values.dtype == dtype else mapped(lambda block: block.astype(dtype), values)
+    # torch warns about memory that it may not write to
+    return np.require(values.astype(dtype, copy=False), requirements=["C", "W"])
 
 
-def _check_shape(values: np.ndarray, source: str) -> None:
+def _check_shape(values: Rows, source: str) -> None:
     if values.ndim < 2:
         raise InputError(
             f"expected observations along the first axis of {source}, got an array of shape {values.shape}; "
@@ -78,7 +81,7 @@ def _check_shape(values: np.ndarray, source: str) -> None:
         )
 
 
-def _schema(values: np.ndarray, maximum: int | None) -> Schema:
+def _schema(values: Rows, maximum: int | None) -> Schema:
     shape, dtype = values.shape[1:], values.dtype.name
     image_shaped = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
     low, high = extremes(values)
@@ -92,7 +95,7 @@ def _schema(values: np.ndarray, maximum: int | None) -> Schema:
 
 
 def _levels(
-    values: np.ndarray, low: float, high: float, image_shaped: bool, maximum: int | None
+    values: Rows, low: float, high: float, image_shaped: bool, maximum: int | None
 ) -> tuple[int | None, float | None]:
     """Number of levels and the top level of whole numbers; None for both where they are not levels."""
     if not (low >= 0 and high <= _HIGHEST_LEVEL):
@@ -110,7 +113,7 @@ def _levels(
     return top + 1, top
 
 
-def _whole(values: np.ndarray) -> bool:
+def _whole(values: Rows) -> bool:
     return all(((b == np.rint(b)) | _isnan(b)).all() for b in blocks(values))
 
 

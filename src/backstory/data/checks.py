@@ -1,20 +1,14 @@
 """What every reader looks at before numbers are trusted, and how an entry is named in a message."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 
 import numpy as np
 
+from backstory.data.rows import FileRows, Mask, Observed, Rows, blocks, subset
 from backstory.errors import InputError
 
-_BLOCK_ENTRIES = 1 << 21
 _NAMES_SHOWN = 5
-
-
-def blocks(values: np.ndarray) -> Iterator[np.ndarray]:
-    """Slices of rows of a few million entries, so that a check of large data needs little memory."""
-    rows = max(1, _BLOCK_ENTRIES // max(1, values[:1].size))
-    for start in range(0, len(values), rows):
-        yield values[start : start + rows]
 
 
 def place(index: Sequence[int], columns: Sequence[str] | None = None) -> str:
@@ -46,13 +40,17 @@ def listed(names: Sequence[str]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def extremes(values: np.ndarray) -> tuple[float, float]:
+def extremes(values: Rows) -> tuple[float, float]:
     """Smallest and largest value, NaN aside; NaN for both where nothing else is there."""
-    flat = values.reshape(-1)
-    return float(np.fmin.reduce(flat)), float(np.fmax.reduce(flat))
+    low = high = math.nan
+    for block in blocks(values):
+        flat = block.reshape(-1)
+        low = float(np.fmin(low, float(np.fmin.reduce(flat))))
+        high = float(np.fmax(high, float(np.fmax.reduce(flat))))
+    return low, high
 
 
-def observed_mask(values: np.ndarray, source: str, columns: Sequence[str] | None = None) -> np.ndarray | None:
+def observed_mask(values: Rows, source: str, columns: Sequence[str] | None = None) -> Mask | None:
     """Where `values` holds numbers, (N, ...) of bool; None where it does everywhere.
 
     Raises:
@@ -60,12 +58,37 @@ def observed_mask(values: np.ndarray, source: str, columns: Sequence[str] | None
     """
     if not np.issubdtype(values.dtype, np.floating):
         return None
-    if np.isinf(extremes(values)).any():
-        index = np.argwhere(np.isinf(values))[0]
-        raise InputError(
-            f"expected finite numbers in {source}, got {float(values[tuple(index)])} "
-            f"in {place(index, columns)}; replace infinite values, or make them empty if they mean 'unknown'"
-        )
-    if not any(np.isnan(block).any() for block in blocks(values)):
+    complete, start = True, 0
+    for block in blocks(values):
+        if not np.isfinite(block).all():
+            _check_finite(block, start, source, columns)
+            complete = complete and not np.isnan(block).any()
+        start += len(block)
+    if complete:
         return None
-    return ~np.isnan(values)
+    return Observed(values) if isinstance(values, FileRows) else ~np.isnan(values)
+
+
+def _check_finite(block: np.ndarray, start: int, source: str, columns: Sequence[str] | None) -> None:
+    infinite = np.argwhere(np.isinf(block))
+    if len(infinite):
+        first, *rest = infinite[0]
+        raise InputError(
+            f"expected finite numbers in {source}, got {float(block[tuple(infinite[0])])} "
+            f"in {place((start + first, *rest), columns)}; "
+            "replace infinite values, or make them empty if they mean 'unknown'"
+        )
+
+
+def missing(observed: Mask | None, rows: np.ndarray) -> tuple[int, tuple[int, ...]]:
+    """How many entries of these rows were not observed, and the index of the first; () without any."""
+    count, start = 0, 0
+    first: tuple[int, ...] = ()
+    for block in [] if observed is None else blocks(subset(observed, rows)):
+        empty = ~block
+        if empty.any():
+            count += int(empty.sum())
+            row, *entry = np.argwhere(empty)[0]
+            first = first or (int(rows[start + row]), *map(int, entry))
+        start += len(block)
+    return count, first

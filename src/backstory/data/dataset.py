@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backstory.data.rows import Mask, Rows
 from backstory.data.schema import Schema
 
 
@@ -12,7 +13,7 @@ class Dataset:
     """Observations with their description.
 
     Attributes:
-        values: (N, *schema.shape), in the stored type.
+        values: (N, *schema.shape), in the stored type; `FileRows` where they stay in a file.
         schema: what one observation is.
         observed: (N, *schema.shape) of bool, true where a value was observed; None where all are.
         labels: (N,) class names or numbers that the model does not use; None without.
@@ -21,9 +22,9 @@ class Dataset:
         source: where it came from, for people to read.
     """
 
-    values: np.ndarray
+    values: Rows
     schema: Schema
-    observed: np.ndarray | None = None
+    observed: Mask | None = None
     labels: np.ndarray | None = None
     test_rows: np.ndarray | None = None
     names: tuple[str, ...] | None = None

@@ -10,9 +10,9 @@ import io
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ LIMIT = 1 << 30  # bytes that data may take in memory unless it is asked for oth
 
 _GAP = 1 << 14  # bytes between two wanted rows that cost less to read along than another call
 _PIECE = 1 << 23  # bytes read at once
+_BLOCK_ENTRIES = 1 << 21
 
 
 class FileRows:
@@ -127,14 +128,6 @@ def _are_rising(index: np.ndarray) -> bool:
     return bool((np.diff(index) == 1).all())
 
 
-Rows = np.ndarray | FileRows
-
-
-def subset(rows: Rows, index: np.ndarray) -> Rows:
-    """The rows of these numbers: a copy of rows in memory, and a choice among rows in a file."""
-    return rows[index] if isinstance(rows, np.ndarray) else rows.take(index)
-
-
 class Observed:
     """Where rows in a file hold numbers and not NaN, (N, ...) of bool, found out for the rows asked for."""
 
@@ -150,11 +143,44 @@ class Observed:
     def shape(self) -> tuple[int, ...]:
         return self._values.shape
 
+    def take(self, index: np.ndarray) -> "Observed":
+        """The rows of these numbers, without reading any."""
+        return Observed(self._values.take(index))
+
     def __getitem__(self, key: Any) -> np.ndarray:
         return ~np.isnan(self._values[key])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:] if dtype is None else self[:].astype(dtype, copy=False)
+
+
+Rows = np.ndarray | FileRows
+Mask = np.ndarray | Observed
+R = TypeVar("R", Rows, Mask)
+
+
+def subset(rows: R, index: np.ndarray) -> R:
+    """The rows of these numbers: a copy of rows in memory, and a choice among rows in a file."""
+    return rows[index] if isinstance(rows, np.ndarray) else rows.take(index)
+
+
+def blocks(rows: Any) -> Iterator[Any]:
+    """Rows (N, ...) of an array, a file or a tensor by slices of a few million entries."""
+    size = max(1, _BLOCK_ENTRIES // max(1, math.prod(rows.shape[1:])))
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def mapped(function: Callable[[np.ndarray], np.ndarray], rows: FileRows) -> FileRows:
+    """What a function makes of the rows, block by block, in a temporary file."""
+    spool, parts = Spool(0), blocks(rows)
+    first = function(next(parts))
+    spool.write(first)
+    for part in parts:
+        spool.write(function(part))
+    result = spool.array((len(rows), *first.shape[1:]), first.dtype)
+    assert isinstance(result, FileRows)
+    return result
 
 
 class Spool:

@@ -20,6 +20,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from backstory.data.rows import Rows, blocks
 from backstory.errors import InputError
 
 SINGLE_DIGITS = 7  # significant decimal digits of single precision, in which models compute
@@ -69,7 +70,7 @@ class Schema(BaseModel):
         """Levels of the model's x: 2 where the data is binarised."""
         return 2 if self.presentation == "binarised" else self.levels
 
-    def check(self, values: np.ndarray | Tensor) -> None:
+    def check(self, values: Rows | Tensor) -> None:
         """Raise InputError unless `values` holds observations of this shape and range."""
         if tuple(values.shape[1:]) != self.shape:
             expected = ", ".join(["N", *map(str, self.shape)])
@@ -80,7 +81,8 @@ class Schema(BaseModel):
         if values.shape[0] == 0:
             raise InputError("expected at least one observation, got none")
         if self.levels is not None and self.maximum is not None:
-            low, high = float(values.min()), float(values.max())
+            low = min(float(block.min()) for block in blocks(values))
+            high = max(float(block.max()) for block in blocks(values))
             if low < 0 or high > self.maximum:
                 raise InputError(
                     f"expected values between 0 and {self.maximum:g} as in the training data, "

@@ -4,12 +4,14 @@ Also what the training rows have to be, and how a row is recognised when it come
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from backstory.data.checks import listed, place
+from backstory.data.checks import listed, missing, place
 from backstory.data.dataset import Dataset
+from backstory.data.rows import Rows, blocks, subset
 from backstory.errors import InputError
 
 
@@ -44,7 +46,9 @@ def split(dataset: Dataset, validation: float = 0.1, seed: int = 0) -> Splits:
             "give 0.1, or 0 for none"
         )
     test = np.asarray([] if dataset.test_rows is None else dataset.test_rows, dtype=np.int64)
-    rest = np.setdiff1d(np.arange(len(dataset)), test)
+    remaining = np.ones(len(dataset), bool)
+    remaining[test] = False
+    rest = np.flatnonzero(remaining)
     count = max(1, round(validation * len(rest))) if validation > 0 else 0
     if len(rest) - count < 2:
         left = max(0, len(rest) - count)
@@ -57,19 +61,22 @@ def split(dataset: Dataset, validation: float = 0.1, seed: int = 0) -> Splits:
     return Splits(train=np.sort(shuffled[count:]), validation=np.sort(shuffled[:count]), test=np.sort(test))
 
 
-def row_hashes(values: np.ndarray) -> np.ndarray:
+def row_hashes(values: Rows) -> np.ndarray:
     """A 64-bit number per row, (N,) of uint64: equal rows of one type have equal numbers.
 
     The number depends on the bytes only, so the same file gives the same numbers in every process; that any
     two different rows among 100,000 share one has a probability below 1e-9.
     """
-    size = int(np.prod(values.shape[1:])) * values.itemsize
-    content = memoryview(np.ascontiguousarray(values)).cast("B")
-    digests = [
-        hashlib.blake2b(content[i * size : (i + 1) * size], digest_size=8).digest()
-        for i in range(len(values))
-    ]
-    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+    size = math.prod(values.shape[1:]) * values.dtype.itemsize
+    hashes = [np.zeros(0, np.uint64)]
+    for block in blocks(values):
+        content = memoryview(np.ascontiguousarray(block)).cast("B")
+        digests = [
+            hashlib.blake2b(content[i : i + size], digest_size=8).digest()
+            for i in range(0, len(content), size)
+        ]
+        hashes.append(np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64))
+    return np.concatenate(hashes)
 
 
 def check_for_training(dataset: Dataset, rows: np.ndarray) -> None:
@@ -93,28 +100,28 @@ def check_for_training(dataset: Dataset, rows: np.ndarray) -> None:
 
 
 def _check_complete(dataset: Dataset, rows: np.ndarray) -> None:
-    if dataset.observed is None:
+    count, first = missing(dataset.observed, rows)
+    if not count:
         return
-    missing = np.argwhere(~dataset.observed[rows])
-    if not len(missing):
-        return
-    first = (int(rows[missing[0, 0]]), *missing[0, 1:])
     total = len(rows) * dataset.schema.numel
     raise InputError(
-        f"training needs complete data, got {dataset.source} with {len(missing)} of {total} cells empty "
+        f"training needs complete data, got {dataset.source} with {count} of {total} cells empty "
         f"(the first in {place(first, dataset.schema.columns)}); drop the rows or columns, or fill the cells"
     )
 
 
 def _check_varying(dataset: Dataset, rows: np.ndarray) -> None:
-    values = dataset.values[rows]
-    constant = np.flatnonzero(values.min(axis=0) == values.max(axis=0))
-    if len(constant):
+    values = subset(dataset.values, rows)
+    first, constant = values[0], np.ones(values.shape[1:], bool)
+    for block in blocks(values):
+        constant &= (block == first).all(axis=0)
+    if constant.any():
         columns = dataset.schema.columns or [f"column {j + 1}" for j in range(values.shape[1])]
+        names = [columns[j] for j in np.flatnonzero(constant)]
         raise InputError(
             f"expected columns that vary over the {len(rows)} training rows of {dataset.source}, "
-            f"got {_count(len(constant), 'constant column')} "
-            f"({listed([columns[j] for j in constant])}); remove what is constant"
+            f"got {_count(len(names), 'constant column')} "
+            f"({listed(names)}); remove what is constant"
         )
 
 
