@@ -5,6 +5,7 @@ is laid on white. A folder with any colour image is read as colour, a folder of 
 """
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,13 +15,17 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from backstory import console
 from backstory.data.arrays import from_array
 from backstory.data.checks import listed
 from backstory.data.dataset import Dataset
+from backstory.data.rows import Rows, Spool
 from backstory.data.schema import Schema
 from backstory.errors import InputError
 
 SUFFIXES = ("bmp", "gif", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp")
+
+_Kind = tuple[str, tuple[int, ...]]  # type and shape of one image
 
 _SIZES_SHOWN = 8
 _SHEET_CELL = 64  # pixels: small images are enlarged until their longer side is about as long
@@ -28,42 +33,78 @@ _SHEET_GAP = 2
 _SHEET_GREY = 128
 
 
-def load_images(path: Path, resize: tuple[int, int] | None = None) -> Dataset:
+def load_images(path: Path, resize: tuple[int, int] | None = None, limit: float = math.inf) -> Dataset:
     """The Dataset of a folder of images, sub-folders included, or of a single image.
 
     Args:
         path: the folder, whose first-level sub-folders are kept as labels; hidden files are skipped.
         resize: (height, width) that every image is brought to; None for images that have one size already.
+        limit: bytes that the pixels may take in memory; more are kept in a temporary file.
 
     Raises:
         InputError: no images, a damaged image, or images of several sizes without `resize`.
     """
-    files = [path] if path.is_file() else _find(path)
-    arrays = _one_depth([_decode(file, resize) for file in files], path)
-    _check_sizes(arrays, files)
-    values = np.stack(arrays)
-    relative = [file.relative_to(path.parent if path.is_file() else path) for file in files]
-    names = tuple(r.as_posix() for r in relative)
-    classes = [r.parts[0] if len(r.parts) > 1 else "" for r in relative]
+    folder, names = (path.parent, (path.name,)) if path.is_file() else (path, _find(path))
+    values = _decoded(path, folder, names, resize, limit)
+    classes = [name.partition("/")[0] if "/" in name else "" for name in names]
     labels = np.array(classes) if any(classes) else None
     maximum = None if values.dtype.kind == "f" else int(np.iinfo(values.dtype).max)
     return from_array(values, str(path), labels=labels, names=names, maximum=maximum)
 
 
-def _find(folder: Path) -> list[Path]:
-    files = [f for f in folder.rglob("*") if f.is_file() and not _hidden(f.relative_to(folder))]
-    images = [f for f in files if f.suffix.lower().removeprefix(".") in SUFFIXES]
+def _find(folder: Path) -> tuple[str, ...]:
+    """The image files of a folder and the folders in it, in order, as paths from there with slashes."""
+    files = []
+    for base, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inside = Path(base).relative_to(folder).as_posix().removeprefix(".")
+        stem = f"{inside}/" if inside else ""
+        files += [stem + n for n in names if not n.startswith(".") and os.path.isfile(os.path.join(base, n))]
+    images = [name for name in files if os.path.splitext(name)[1].lower().removeprefix(".") in SUFFIXES]
     if not images:
-        got = f"only other files ({listed(sorted(f.name for f in files))})" if files else "an empty folder"
+        others = sorted(os.path.basename(name) for name in files)
+        got = f"only other files ({listed(others)})" if files else "an empty folder"
         raise InputError(
             f"expected images (.png, .jpg, …) or MNIST-style IDX files in {folder}, got {got}; "
             "check the path, or give the data file itself"
         )
-    return sorted(images, key=lambda f: f.relative_to(folder).as_posix())
+    return tuple(sorted(images))
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _decoded(
+    path: Path, folder: Path, names: Sequence[str], resize: tuple[int, int] | None, limit: float
+) -> Rows:
+    """The pixels of all images, with one type and one number of channels."""
+    spool, kinds = Spool(limit), []
+    known: dict[_Kind, _Kind] = {}  # one record for all images of a kind
+    with console.progress("read images", len(names)) as bar:
+        for name in names:
+            array = _decode(folder / name, resize)
+            spool.write(array)
+            kind = (array.dtype.name, array.shape)
+            kinds.append(known.setdefault(kind, kind))
+            bar.advance()
+    dtypes, colour = {dtype for dtype, _ in known}, any(len(shape) == 3 for _, shape in known)
+    if len(dtypes) > 1 and "float32" in dtypes:
+        raise InputError(
+            f"expected images of one kind in {path}, got floating-point images among images with levels; "
+            "convert them to one kind"
+        )
+    if len({shape[:2] for _, shape in known}) > 1:
+        raise _several_sizes([shape[:2] for _, shape in kinds], names)
+    if len(known) == 1:
+        return spool.array((len(names), *kinds[0][1]), kinds[0][0])
+    return _of_one_kind(spool, kinds, wide="uint16" in dtypes and not colour, colour=colour)
+
+
+def _of_one_kind(spool: Spool, kinds: Sequence[_Kind], wide: bool, colour: bool) -> Rows:
+    converted, offset = Spool(spool.limit), 0
+    for dtype, shape in kinds:
+        array = spool.array(shape, dtype, offset)[:]
+        offset += array.nbytes
+        array = _converted(array, wide, colour)
+        converted.write(array)
+    return converted.array((len(kinds), *array.shape), array.dtype)
 
 
 def _decode(file: Path, resize: tuple[int, int] | None) -> np.ndarray:
@@ -139,18 +180,6 @@ def _array(image: Image.Image, file: Path) -> np.ndarray:
     return array
 
 
-def _one_depth(arrays: list[np.ndarray], path: Path) -> list[np.ndarray]:
-    """The arrays with one type and one number of channels."""
-    dtypes = {array.dtype.name for array in arrays}
-    if len(dtypes) > 1 and "float32" in dtypes:
-        raise InputError(
-            f"expected images of one kind in {path}, got floating-point images among images with levels; "
-            "convert them to one kind"
-        )
-    colour = any(array.ndim == 3 for array in arrays)
-    return [_converted(array, wide="uint16" in dtypes and not colour, colour=colour) for array in arrays]
-
-
 def _converted(array: np.ndarray, wide: bool, colour: bool) -> np.ndarray:
     if wide and array.dtype == np.uint8:
         array = array.astype(np.uint16) * 257
@@ -159,17 +188,15 @@ def _converted(array: np.ndarray, wide: bool, colour: bool) -> np.ndarray:
     return np.repeat(array[:, :, None], 3, axis=2) if colour and array.ndim == 2 else array
 
 
-def _check_sizes(arrays: Sequence[np.ndarray], files: Sequence[Path]) -> None:
-    sizes = [array.shape[:2] for array in arrays]
+def _several_sizes(sizes: Sequence[tuple[int, ...]], names: Sequence[str]) -> InputError:
     counts = Counter(sizes).most_common()
-    if len(counts) == 1:
-        return
     shown = [
-        f"{h} x {w}: {n} (such as {files[sizes.index((h, w))].name})" for (h, w), n in counts[:_SIZES_SHOWN]
+        f"{h} x {w}: {n} (such as {os.path.basename(names[sizes.index((h, w))])})"
+        for (h, w), n in counts[:_SIZES_SHOWN]
     ]
     if len(counts) > _SIZES_SHOWN:
         shown.append(f"{len(counts) - _SIZES_SHOWN} more sizes")
-    raise InputError(
+    return InputError(
         f"expected images of one size, got {len(counts)} sizes (height x width) {', '.join(shown)}; "
         "use --resize to bring them to one size"
     )

@@ -1,6 +1,7 @@
 """One way in: a name, a path, an array, a tensor or a frame to a Dataset."""
 
 import difflib
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,18 +14,20 @@ from backstory.data.arrays import from_array
 from backstory.data.dataset import Dataset
 from backstory.data.files import format_of, idx_parts, load_idx, load_idx_folder, load_numpy, reading
 from backstory.data.images import SUFFIXES, load_images
+from backstory.data.rows import LIMIT
 from backstory.data.tables import SEPARATORS, from_frame, load_csv, load_parquet
 from backstory.errors import InputError
 
 Source = str | os.PathLike[str] | np.ndarray | torch.Tensor | pd.DataFrame
 
+_LIMITS = {None: LIMIT, True: 0, False: math.inf}  # bytes in memory
 _DIGITS_TEST_ROWS = 360
 _ACCEPTED = (
     ".npy, .npz, .csv, .tsv, .parquet or IDX (each also .gz), an image, or a folder of images or IDX files"
 )
 
 
-def load(source: Source, resize: int | tuple[int, int] | None = None) -> Dataset:
+def load(source: Source, resize: int | tuple[int, int] | None = None, stream: bool | None = None) -> Dataset:
     """Data of any kind as one record.
 
     Args:
@@ -32,6 +35,10 @@ def load(source: Source, resize: int | tuple[int, int] | None = None) -> Dataset
             `.parquet` or IDX file (each also `.gz`), of an image, of a folder of images or of MNIST-style IDX
             files; a NumPy array or torch tensor with observations along the first axis; or a pandas frame.
         resize: (height, width), or one number for both, that image files are brought to.
+        stream: whether the values stay in a file, from which they are read where they are needed: by default
+            if they would take more than 1 GiB in memory. An uncompressed `.npy` or IDX file is read where it
+            lies, others are decoded into a temporary file first, in the folder that TMPDIR names. Embedded
+            sets and what is in memory already stay in memory.
 
     Raises:
         InputError: the data cannot be read or is not numeric, with what was expected, what came, what to do.
@@ -43,13 +50,13 @@ def load(source: Source, resize: int | tuple[int, int] | None = None) -> Dataset
     size = _size(resize)
     path = _path(source)
     if path is not None and _holds_images(path):
-        return load_images(path, size)
+        return load_images(path, size, _LIMITS[stream])
     if size is not None:
         raise InputError(
             "expected a folder of images or an image for --resize, got data of another kind; "
             "leave --resize out"
         )
-    return _load_memory(source) if path is None else _load_file(path)
+    return _load_memory(source) if path is None else _load_file(path, _LIMITS[stream])
 
 
 def _size(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -80,18 +87,18 @@ def _holds_images(path: Path) -> bool:
     return not idx_parts(path) if path.is_dir() else format_of(path) in SUFFIXES
 
 
-def _load_file(path: Path) -> Dataset:
+def _load_file(path: Path, limit: float) -> Dataset:
     form = format_of(path)
     if path.is_dir():
-        return load_idx_folder(path)
+        return load_idx_folder(path, limit)
     if form in SEPARATORS:
-        return load_csv(path, SEPARATORS[form])
+        return load_csv(path, SEPARATORS[form], limit)
     if form in ("npy", "npz"):
-        return load_numpy(path)
+        return load_numpy(path, limit)
     if form == "idx":
-        return load_idx(path)
+        return load_idx(path, limit)
     if form == "parquet":
-        return load_parquet(path)
+        return load_parquet(path, limit)
     raise InputError(f"expected {_ACCEPTED}, got {str(path)!r}; convert it to one of these")
 
 

@@ -74,6 +74,13 @@ class FileRows:
         taken._index = self._numbers(index)
         return taken
 
+    def columns(self, start: int, stop: int) -> np.ndarray:
+        """Columns `start` to `stop` of all rows of a two-dimensional array, which is read row by row."""
+        out = np.empty((self._rows, stop - start), self.dtype)
+        for i, row in enumerate(out):
+            self._file.read_into(row, self._offset + i * self._row_size + start * self.dtype.itemsize)
+        return out
+
     def __getitem__(self, key: Any) -> np.ndarray:
         if isinstance(key, slice):
             start, stop, step = key.indices(len(self))
@@ -181,6 +188,18 @@ def mapped(function: Callable[[np.ndarray], np.ndarray], rows: FileRows) -> File
     result = spool.array((len(rows), *first.shape[1:]), first.dtype)
     assert isinstance(result, FileRows)
     return result
+
+
+def joined(parts: Sequence[Rows], limit: float) -> Rows:
+    """Rows of one shape one after another; in a temporary file if they have more than `limit` bytes."""
+    in_memory = [part for part in parts if isinstance(part, np.ndarray)]
+    if len(in_memory) == len(parts) and sum(part.nbytes for part in parts) <= limit:
+        return np.concatenate(in_memory)
+    spool, dtype = Spool(0), np.result_type(*(part.dtype for part in parts))
+    for part in parts:
+        for block in blocks(part):
+            spool.write(block.astype(dtype, copy=False))
+    return spool.array((sum(map(len, parts)), *parts[0].shape[1:]), dtype)
 
 
 class Spool:

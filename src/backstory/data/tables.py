@@ -6,48 +6,55 @@ numbers and whether the file names its columns, so that what is written looks li
 
 import csv
 import io
+import math
 import re
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 
+from backstory import console
 from backstory.data.arrays import only
 from backstory.data.checks import extremes, listed, observed_mask, place
 from backstory.data.dataset import Dataset
 from backstory.data.files import open_binary, reading
+from backstory.data.rows import Spool
 from backstory.data.schema import Schema
 from backstory.errors import InputError
 
 SEPARATORS = {"csv": ",", "tsv": "\t"}
+
+_CELLS_AT_ONCE = 1 << 21
 
 _NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
 _MISSING = {"", "na", "n/a", "nan", "null", "none"}
 
 
-def load_csv(path: Path, separator: str = ",") -> Dataset:
+def load_csv(path: Path, separator: str = ",", limit: float = math.inf) -> Dataset:
     """The Dataset of a text table, plain or `.gz`, in UTF-8.
 
     The first row names the columns, unless all of it is numbers (other than 0, 1, 2, … in order): then it is
-    data, and the columns are called column_1, column_2, …. An empty cell (or NA, NaN, null) is missing.
+    data, and the columns are called column_1, column_2, …. An empty cell (or NA, NaN, null) is missing. More
+    than `limit` bytes of numbers are kept in a temporary file.
 
     Raises:
         InputError: a cell that is no number (says where), no rows, another separator or encoding, columns
             that share a name or have none, or rows that are too long.
     """
-    with reading(path, "a table"), open_binary(path) as handle:
+    with reading(path, "a table"), open_binary(path, limit) as handle:
         first = _first_row(handle, path, separator)
         header = not _is_data(first)
         names = [c.strip() for c in first] if header else [f"column_{j + 1}" for j in range(len(first))]
         _check_names(names, str(path))
         handle.seek(0)
-        frame = _read_csv(handle, path, separator, names, header)
-    return from_frame(frame, str(path), header)
+        with closing(_read_csv(handle, path, separator, names, header)) as frames:
+            return _from_frames(frames, names, str(path), header, limit)
 
 
 def _first_row(handle: BinaryIO, path: Path, separator: str) -> list[str]:
@@ -74,11 +81,13 @@ def _is_data(row: Sequence[str]) -> bool:
     return bool(cells) and all(_NUMBER.fullmatch(cell) for cell in cells)
 
 
-def _read_csv(handle: BinaryIO, path: Path, separator: str, names: list[str], header: bool) -> pd.DataFrame:
+def _read_csv(
+    handle: BinaryIO, path: Path, separator: str, names: list[str], header: bool
+) -> Generator[pd.DataFrame, None, None]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            return pd.read_csv(
+            yield from pd.read_csv(
                 handle,
                 sep=separator,
                 header=0 if header else None,
@@ -88,6 +97,7 @@ def _read_csv(handle: BinaryIO, path: Path, separator: str, names: list[str], he
                 skipinitialspace=True,
                 low_memory=False,
                 float_precision="round_trip",
+                chunksize=_rows_at_once(len(names)),
             )
         except (pd.errors.ParserWarning, pd.errors.ParserError) as error:
             where = re.search(r"line (\d+)", str(error))
@@ -98,15 +108,32 @@ def _read_csv(handle: BinaryIO, path: Path, separator: str, names: list[str], he
             ) from error
 
 
-def load_parquet(path: Path) -> Dataset:
+def load_parquet(path: Path, limit: float = math.inf) -> Dataset:
     """The Dataset of a Parquet file; its index is not part of the data.
+
+    It is read by parts of its row groups; more than `limit` bytes of numbers are kept in a temporary file.
 
     Raises:
         InputError: pyarrow is not installed, or the same as for a text table.
     """
-    with reading(path, "a Parquet file"), open_binary(path) as handle, parquet_engine():
-        frame = pd.read_parquet(io.BytesIO(handle.read()))
-    return from_frame(frame, str(path))
+    with reading(path, "a Parquet file"), open_binary(path, limit) as handle, parquet_engine():
+        from pyarrow.parquet import ParquetFile
+
+        file = ParquetFile(handle)
+        names = _names_of(file.schema_arrow.empty_table().to_pandas())
+        _check_names(names, str(path))
+        with console.progress(f"read {path.name}", file.metadata.num_rows) as bar:
+            return _from_frames(_read_parquet(file, len(names), bar), names, str(path), True, limit)
+
+
+def _read_parquet(file: Any, columns: int, bar: console.Bar) -> Iterator[pd.DataFrame]:
+    for batch in file.iter_batches(_rows_at_once(columns)):
+        yield batch.to_pandas()
+        bar.advance(batch.num_rows)
+
+
+def _rows_at_once(columns: int) -> int:
+    return max(1, _CELLS_AT_ONCE // max(1, columns))
 
 
 @contextmanager
@@ -127,33 +154,69 @@ def from_frame(frame: pd.DataFrame, source: str = "data frame", header: bool = T
     >>> from_frame(pd.DataFrame({"age": [30, 41], "height": [1.7, 1.8]})).schema.integer_columns
     ('age',)
     """
-    names = tuple(str(name).strip() for name in frame.columns)
+    names = _names_of(frame)
     _check_names(names, source)
-    if frame.empty:
+    return _from_frames([frame], names, source, header, math.inf)
+
+
+def _names_of(frame: pd.DataFrame) -> list[str]:
+    return [str(name).strip() for name in frame.columns]
+
+
+@dataclass
+class _Column:
+    """What the parts of a column have shown so far."""
+
+    integer: bool = True  # its type in every part
+    whole: bool = True  # its values
+    some: bool = False
+    missing: bool = False
+
+    def look(self, array: np.ndarray, integer: bool) -> None:
+        there = array[~np.isnan(array)]
+        self.integer &= integer
+        self.some |= len(there) > 0
+        self.missing |= len(there) < len(array)
+        self.whole = self.whole and bool((there == np.rint(there)).all() and np.isfinite(there).all())
+
+    @property
+    def holds_integers(self) -> bool:
+        # pandas makes floats of whole numbers where cells are empty
+        return self.integer or (self.whole and self.some and self.missing)
+
+
+def _from_frames(
+    frames: Iterable[pd.DataFrame], names: Sequence[str], source: str, header: bool, limit: float
+) -> Dataset:
+    """The Dataset of a table that comes in parts."""
+    spool, columns, count = Spool(limit), [_Column() for _ in names], 0
+    for frame in frames:
+        values = np.empty(frame.shape, np.float64)
+        for j, name in enumerate(names if len(frame) else ()):
+            values[:, j], integer = _numbers(frame.iloc[:, j], name, source, count)
+            columns[j].look(values[:, j], integer)
+        spool.write(values)
+        count += len(frame)
+    if not (names and count):
         raise InputError(
-            f"expected rows of numbers in {source}, got {len(names)} columns and {len(frame)} rows; "
+            f"expected rows of numbers in {source}, got {len(names)} columns and {count} rows; "
             "give it some rows"
         )
-    values = np.empty(frame.shape, np.float64)
-    integers = []
-    for j, name in enumerate(names):
-        values[:, j], whole = _numbers(frame.iloc[:, j], name, source)
-        if whole:
-            integers.append(name)
-    observed = observed_mask(values, source, names)
-    low, high = extremes(values)
-    binary = low >= 0 and high <= 1 and only(values, 0, 1)
+    table = spool.array((count, len(names)), "float64")
+    observed = observed_mask(table, source, names)
+    low, high = extremes(table)
+    binary = low >= 0 and high <= 1 and only(table, 0, 1)
     schema = Schema(
         kind="table",
         shape=(len(names),),
         dtype="float64",
         levels=2 if binary else None,
         maximum=1 if binary else None,
-        columns=names,
+        columns=tuple(names),
         header=header,
-        integer_columns=tuple(integers),
+        integer_columns=tuple(n for n, column in zip(names, columns, strict=True) if column.holds_integers),
     )
-    return Dataset(values, schema, observed, source=source)
+    return Dataset(table, schema, observed, source=source)
 
 
 def _check_names(names: Sequence[str], source: str) -> None:
@@ -171,33 +234,28 @@ def _check_names(names: Sequence[str], source: str) -> None:
         )
 
 
-def _numbers(column: pd.Series, name: str, source: str) -> tuple[np.ndarray, bool]:
-    """A column as float64 with NaN where it is empty, and whether it holds whole numbers."""
+def _numbers(column: pd.Series, name: str, source: str, first: int) -> tuple[np.ndarray, bool]:
+    """A part of a column, from row `first` on, as float64 with NaN where it is empty; whether of integers."""
     types = pd.api.types
     if types.is_object_dtype(column) or types.is_string_dtype(column):
-        column = _parsed(column, name, source)
+        column = _parsed(column, name, source, first)
     if not types.is_numeric_dtype(column) or types.is_complex_dtype(column):
         raise InputError(
             f"expected numbers in column {name!r} of {source}, got type {column.dtype}; "
             "convert or drop the column"
         )
     array = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    if types.is_integer_dtype(column) or types.is_bool_dtype(column):
-        return array, True
-    # pandas makes floats of whole numbers where cells are empty
-    there = array[~np.isnan(array)]
-    emptied = 0 < len(there) < len(array)
-    return array, emptied and bool((there == np.rint(there)).all() and np.isfinite(there).all())
+    return array, types.is_integer_dtype(column) or types.is_bool_dtype(column)
 
 
-def _parsed(column: pd.Series, name: str, source: str) -> pd.Series:
+def _parsed(column: pd.Series, name: str, source: str, first: int) -> pd.Series:
     texts = column.astype(object)
     parsed = pd.to_numeric(texts, errors="coerce")
     bad = np.flatnonzero((parsed.isna() & texts.notna()).to_numpy())
     if len(bad):
         text = str(texts.iloc[bad[0]])
         shown = text if len(text) <= 40 else text[:40] + "…"
-        where = place((int(bad[0]), 0), columns=(name,))
+        where = place((first + int(bad[0]), 0), columns=(name,))
         raise InputError(
             f"expected numbers in {source}, got {shown!r} in {where}; "
             "write it as a number, leave the cell empty, or drop the column"
