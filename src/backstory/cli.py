@@ -29,7 +29,7 @@ app = typer.Typer(
 
 
 # parameters of the command `fit` that are no options of `backstory.fit`
-NOT_OPTIONS = ("data", "run", "resize", "as_json")
+NOT_OPTIONS = ("data", "run", "resize", "stream", "as_json")
 
 
 @app.callback(invoke_without_command=True)
@@ -73,6 +73,7 @@ def fit(
     seed: o.FitSeed = None,
     device: o.Device = "auto",
     resize: o.Resize = None,
+    stream: o.Stream = None,
     checkpoint_every: o.CheckpointEvery = 60.0,
     tensorboard: o.TensorBoard = False,
     resume: o.GoOn = False,
@@ -91,7 +92,7 @@ def fit(
     if objective_args is not None:
         options["objective_args"] = io.named_values(objective_args, "objective-args")
     with text.advice_to_resume(data, run):
-        model = backstory.fit(io.read(data, resize), run, **options)
+        model = backstory.fit(io.read(data, resize, stream), run, **options)
     io.write_training_picture(run, model.summary["best_epoch"])
     if as_json:
         text.print_json(run_info(run))
@@ -145,6 +146,7 @@ def encode(
     limit: o.Limit = None,
     seed: o.Seed = 0,
     resize: o.Resize = None,
+    stream: o.Stream = None,
     device: o.Device = "auto",
     force: o.Force = False,
 ) -> None:
@@ -160,7 +162,7 @@ def encode(
     model = backstory.open(run, device)
     if len(files) > 1 and model.vae.is_autoencoder:
         raise InputError("a plain autoencoder has codes without a spread; leave --std and --draws out")
-    rows = io.rows(model, data, resize, split, limit)
+    rows = io.rows(model, data, resize, stream, split, limit)
     q = model.encode(rows, seed)
     io.write_codes(output, q.mean, force)
     if std:
@@ -181,6 +183,7 @@ def reconstruct(
     limit: o.Limit = None,
     seed: o.Seed = 0,
     resize: o.Resize = None,
+    stream: o.Stream = None,
     device: o.Device = "auto",
     force: o.Force = False,
 ) -> None:
@@ -195,7 +198,7 @@ def reconstruct(
     io.refuse_existing([output], force)
     model = backstory.open(run, device)
     sheet = output.suffix.lower() == ".png"
-    rows = io.rows(model, data, resize, split, 30 if sheet and limit is None else limit)
+    rows = io.rows(model, data, resize, stream, split, 30 if sheet and limit is None else limit)
     x = model.reconstruct(rows, mean=not draw, seed=seed)
     if sheet:
         io.write_pairs(output, rows.values, x, model.schema, force)
@@ -224,6 +227,7 @@ def evaluate(
     limit: o.Limit = None,
     seed: o.Seed = 0,
     resize: o.Resize = None,
+    stream: o.Stream = None,
     device: o.Device = "auto",
     as_json: o.Json = False,
 ) -> None:
@@ -240,7 +244,7 @@ def evaluate(
     check_settings(method, samples, **how)
     io.at_least_one("chunk", chunk)
     model = backstory.open(run, device)
-    rows = io.rows(model, data, resize, split, limit)
+    rows = io.rows(model, data, resize, stream, split, limit)
     result = asdict(model.evaluate(rows, samples, seed, chunk, True, method, **how))
     if as_json:
         text.print_json(result)

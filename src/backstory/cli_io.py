@@ -11,11 +11,12 @@ import torch
 from backstory import checkpoint, console
 from backstory.build import one_of
 from backstory.cli_text import say
-from backstory.data.checks import place
+from backstory.data.checks import missing, place
 from backstory.data.dataset import Dataset
 from backstory.data.files import format_of
 from backstory.data.images import contact_sheet, pixels
 from backstory.data.load import load
+from backstory.data.rows import FileRows, Rows, mapped, subset
 from backstory.data.schema import Schema
 from backstory.data.write import atomic_path, write, write_table
 from backstory.distributions import CodeDistribution
@@ -25,29 +26,31 @@ from backstory.model import Model
 # -- data in --------------------------------------------------------------------------------------------
 
 
-def read(source: str, resize: str | None) -> Dataset:
+def read(source: str, resize: str | None, stream: bool | None) -> Dataset:
     """DATA, with --resize as 32 or 32x24."""
     if resize is None:
-        return load(source)
+        return load(source, stream=stream)
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", resize.lower())
     if match is None:
         raise InputError(f"expected a size such as 32 or 32x24 for --resize, got {resize!r}")
-    return load(source, resize=(int(match[1]), int(match[2] or match[1])))
+    return load(source, (int(match[1]), int(match[2] or match[1])), stream)
 
 
-def rows(model: Model, source: str, resize: str | None, part: str, limit: int | None = None) -> Dataset:
+def rows(
+    model: Model, source: str, resize: str | None, stream: bool | None, part: str, limit: int | None = None
+) -> Dataset:
     """The chosen rows of DATA, complete and of the model's shape."""
     at_least_one("limit", limit)
-    data = read(source, resize)
+    data = read(source, resize, stream)
     index = model.rows(data, part)[:limit]
-    if data.observed is not None and not data.observed[index].all():
-        row, *entry = (~data.observed[index]).nonzero()
-        where = place([index[row[0]], *(axis[0] for axis in entry)], data.schema.columns)
+    count, first = missing(data.observed, index)
+    if count:
+        where = place(first, data.schema.columns)
         raise InputError(
             f"expected a value in every cell, got none in {where} of {data.source}; fill it, or drop the row"
         )
     names = None if data.names is None else tuple(data.names[i] for i in index)
-    values = data.values[index]
+    values = subset(data.values, index)
     model.schema.check(values)
     return replace(data, values=values, observed=None, labels=None, test_rows=None, names=names)
 
@@ -64,7 +67,7 @@ def named_values(text: str, option: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def report_seen(model: Model, values: np.ndarray, part: str) -> None:
+def report_seen(model: Model, values: Rows, part: str) -> None:
     """Say how many of the rows were trained on: a warning, unless they were asked for."""
     seen = model.seen(values)
     if seen and part == "train":
@@ -89,7 +92,7 @@ def fit_prior(model: Model, prior: str, components: int | None, source: str | No
         if source is not None:
             raise
         raise InputError(f"the run's own data cannot be loaded, give it with --data ({error})") from None
-    values = data.values[model.splits.train] if model.trained_on(data) else data.values
+    values = subset(data.values, model.splits.train) if model.trained_on(data) else data.values
     model.fit_prior(values, model.options.components if components is None else components, seed)
 
 
@@ -137,7 +140,7 @@ def write_code_draws(path: Path, q: CodeDistribution, draws: int, seed: int, for
 
 
 def write_observations(
-    path: Path, x: np.ndarray, schema: Schema, names: tuple[str, ...] | None, force: bool
+    path: Path, x: Rows, schema: Schema, names: tuple[str, ...] | None, force: bool
 ) -> None:
     """Observations in the data's own type; pictures round by themselves, to finer shades than the data's.
 
@@ -145,13 +148,13 @@ def write_observations(
     """
     probabilities = x.dtype.kind == "f" and schema.levels == 2 and schema.maximum == 1
     if format_of(path) not in ("", "png") and x.dtype != np.dtype(schema.dtype) and not probabilities:
-        x = schema.stored(x)
+        x = mapped(schema.stored, x)
     write(path, x, schema, names, force)
 
 
-def write_pairs(path: Path, originals: np.ndarray, x: np.ndarray, schema: Schema, force: bool) -> None:
+def write_pairs(path: Path, originals: Rows, x: Rows, schema: Schema, force: bool) -> None:
     """A picture with lines of originals, each above the line of their reconstructions."""
-    above, below = pixels(originals, schema), pixels(x, schema)
+    above, below = pixels(np.asarray(originals), schema), pixels(np.asarray(x), schema)
     columns = min(len(above), max(10, math.isqrt(2 * len(above))))
     lines = []
     for start in range(0, len(above), columns):

@@ -43,6 +43,13 @@ Split = A[
 ]
 Limit = A[int | None, Option(metavar="N", help="Take the first N rows only.")]
 Resize = A[str | None, Option(metavar="HxW", help="Bring images to one size, such as 32 or 32x24.")]
+Stream = A[
+    bool | None,
+    Option(
+        "--stream/--no-stream",
+        help="Leave the data in a file, and read rows when they are needed; by default above 1 GiB.",
+    ),
+]
 Seed = A[int, Option(help="The same seed gives the same output.")]
 FreeSeed = A[int | None, Option(help="The same seed gives the same output; a new one each time by default.")]
 Device = A[str, Option(help="auto (a GPU where there is one), cpu, cuda, …")]

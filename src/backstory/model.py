@@ -5,6 +5,7 @@
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor
 from backstory import build, checkpoint, console
 from backstory.build import ModelOptions
 from backstory.data.dataset import Dataset
+from backstory.data.rows import LIMIT, FileRows, Rows, Spool
 from backstory.data.schema import Schema
 from backstory.data.splits import Splits, row_hashes
 from backstory.diagnostics import bits_per_dim, code_use
@@ -32,7 +34,7 @@ from backstory.vae import VAE, Terms
 # Rows held at once in the model's units. Part of the definition of a seeded result, not a setting.
 BATCH = 500
 
-Values = np.ndarray | Tensor | Dataset
+Values = Rows | Tensor | Dataset
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class Model:
     """A trained model: sample, encode, reconstruct, log_evidence, evaluate, save.
 
     Made by `fit` or `open`. Observations x are given as stored values, (N, *shape), in NumPy arrays,
-    tensors or a `Dataset`; results that are draws of x have the data's own type, means are float32.
+    tensors, a `Dataset` or its values; results that are draws of x have the data's own type, means are
+    float32. Observations that stay in a file are read as they are needed.
     """
 
     def __init__(
@@ -152,14 +155,18 @@ class Model:
         x = generate.sample(self.vae, n, mean, temperature, generator)
         return self.schema.means(x) if mean else self.schema.restore(x)
 
-    def reconstruct(self, x: Values, mean: bool = True, seed: int = 0) -> np.ndarray:
-        """E[x|z] at z = E[z|x], float32; or with `mean=False` a draw of z ~ q(z|x), x ~ p(x|z)."""
-        generator = self._generator(seed)
-        parts = [
-            generate.reconstruct(self.vae, batch, mean, generator).cpu()
-            for batch in self._batches(x, generator)
-        ]
-        return self.schema.means(torch.cat(parts)) if mean else self.schema.restore(torch.cat(parts))
+    def reconstruct(self, x: Values, mean: bool = True, seed: int = 0) -> Rows:
+        """E[x|z] at z = E[z|x], float32; or with `mean=False` a draw of z ~ q(z|x), x ~ p(x|z).
+
+        An array; for x that stays in a file, more than 1 GiB of results are kept in a temporary file.
+        """
+        generator, values = self._generator(seed), _values(x)
+        stored = self.schema.means if mean else self.schema.restore
+        results = Spool(LIMIT if isinstance(values, FileRows) else math.inf)
+        for batch in self._batches(values, generator):
+            part = stored(generate.reconstruct(self.vae, batch, mean, generator))
+            results.write(part)
+        return results.array((len(values), *part.shape[1:]), part.dtype)
 
     def log_evidence(
         self,
@@ -233,8 +240,7 @@ class Model:
         Arguments are those of `log_evidence`. Warns where importance weights are too heavy-tailed to trust.
         """
         values = _values(x)
-        means = self.encode(values, seed).mean
-        active = code_use(means, None).active_units
+        active = self._active_units(values, seed)
         if self.vae.is_autoencoder and method == "is":
             return self._evaluate_autoencoder(values, active, seed)
         e = self.log_evidence(values, samples, seed, chunk, progress, method, resume, **annealing)
@@ -259,7 +265,12 @@ class Model:
         )
 
     @torch.no_grad()
-    def _evaluate_autoencoder(self, values: np.ndarray | Tensor, active: int, seed: int) -> Evaluation:
+    def _active_units(self, values: Rows | Tensor, seed: int) -> int:
+        batches = self._batches(values, self._generator(seed))
+        return code_use(torch.cat([self.vae.encode(x).mean for x in batches]), None).active_units
+
+    @torch.no_grad()
+    def _evaluate_autoencoder(self, values: Rows | Tensor, active: int, seed: int) -> Evaluation:
         generator, total = self._generator(seed), 0.0
         for x in self._batches(values, generator):
             total += float(self.vae.terms(x, generator=generator).log_likelihood.double().sum())
@@ -305,7 +316,7 @@ class Model:
         """Whether `data` is the very data set that the model was trained from."""
         return self.summary.get("fingerprint") == fingerprint(row_hashes(data.values))
 
-    def seen(self, values: np.ndarray) -> int:
+    def seen(self, values: Rows) -> int:
         """How many of the rows are among those that the model was trained on."""
         return int(np.isin(row_hashes(values), self.row_ids).sum())
 
@@ -373,10 +384,10 @@ def _number(value: Tensor) -> float | None:
     return None if torch.isnan(value) else float(value)
 
 
-def _values(x: Values) -> np.ndarray | Tensor:
+def _values(x: Values) -> Rows | Tensor:
     if isinstance(x, Tensor):
         return x
-    values = x.values if isinstance(x, Dataset) else np.asarray(x)
+    values = x.values if isinstance(x, Dataset) else x if isinstance(x, FileRows) else np.asarray(x)
     if values.dtype.kind not in "buif":
         raise InputError(f"expected an array of numbers, got type {values.dtype}; convert it to numbers")
     return values

@@ -91,6 +91,10 @@ class FileRows:
             return self._gather(self._numbers(np.array([key])))[0]
         return self._gather(self._numbers(np.asarray(key)))
 
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for block in blocks(self):
+            yield from block
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:] if dtype is None else self[:].astype(dtype, copy=False)
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from backstory.data.files import format_of, write_idx, write_npz
 from backstory.data.images import contact_sheet, pixels, write_image
+from backstory.data.rows import Rows, blocks
 from backstory.data.schema import Schema
 from backstory.data.tables import to_frame, write_frame
 from backstory.errors import InputError
@@ -27,7 +28,7 @@ Writer = Callable[[BinaryIO], None]
 
 def write(
     path: str | os.PathLike[str],
-    values: np.ndarray,
+    values: Rows,
     schema: Schema,
     names: Sequence[str] | None = None,
     force: bool = False,
@@ -40,7 +41,8 @@ def write(
 
     Args:
         path: where to.
-        values: (N, *schema.shape) in the stored type, see `Schema.restore`.
+        values: (N, *schema.shape) in the stored type, see `Schema.restore`; what stays in a file is written
+            to `.npy` and folders by blocks, and read into memory for the other formats.
         schema: what one observation is.
         names: of the N files of a folder, otherwise they are numbered from 0; their endings become `.png`.
         force: replace what is there. A folder that holds anything but PNG files is not replaced even so.
@@ -55,13 +57,13 @@ def write(
     form = format_of(path)
     if form in _TABLES:
         return _write_file(
-            path, force, lambda h: write_frame(h, to_frame(values, schema), form, schema.header)
+            path, force, lambda h: write_frame(h, to_frame(np.asarray(values), schema), form, schema.header)
         )
     writers: dict[str, Writer] = {
         "npy": lambda handle: _write_npy(handle, values),
-        "npz": lambda handle: write_npz(handle, {"x": values}),
-        "idx": lambda handle: write_idx(handle, values),
-        "png": lambda handle: _write_picture(handle, values, schema),
+        "npz": lambda handle: write_npz(handle, {"x": np.asarray(values)}),
+        "idx": lambda handle: write_idx(handle, np.asarray(values)),
+        "png": lambda handle: _write_picture(handle, np.asarray(values), schema),
     }
     if form == "":
         return _write_folder(path, values, schema, names, force)
@@ -188,8 +190,12 @@ def _write_file(path: Path, force: bool, writer: Writer) -> Path:
     return path
 
 
-def _write_npy(handle: BinaryIO, values: np.ndarray) -> None:
-    np.lib.format.write_array(handle, np.asarray(values), allow_pickle=False)
+def _write_npy(handle: BinaryIO, values: Rows) -> None:
+    descr = np.lib.format.dtype_to_descr(values.dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": values.shape}
+    np.lib.format.write_array_header_1_0(handle, header)
+    for block in blocks(values):
+        handle.write(np.ascontiguousarray(block).reshape(-1).view(np.uint8))
 
 
 def _write_picture(handle: BinaryIO, values: np.ndarray, schema: Schema) -> None:
@@ -199,9 +205,7 @@ def _write_picture(handle: BinaryIO, values: np.ndarray, schema: Schema) -> None
         contact_sheet(pixels(values, schema)).save(handle, format="PNG")
 
 
-def _write_folder(
-    path: Path, values: np.ndarray, schema: Schema, names: Sequence[str] | None, force: bool
-) -> Path:
+def _write_folder(path: Path, values: Rows, schema: Schema, names: Sequence[str] | None, force: bool) -> Path:
     if path.is_dir() and any(f.suffix.lower() != ".png" for f in path.rglob("*") if not f.is_dir()):
         raise InputError(
             f"expected a folder for images alone, got {path}, which holds other files; choose another folder"
