@@ -16,7 +16,7 @@ from backstory.data.dataset import Dataset
 from backstory.data.files import format_of
 from backstory.data.images import contact_sheet, pixels
 from backstory.data.load import load
-from backstory.data.rows import FileRows, Rows, mapped, subset
+from backstory.data.rows import Rows, mapped, subset
 from backstory.data.schema import Schema
 from backstory.data.write import atomic_path, write, write_table
 from backstory.distributions import CodeDistribution

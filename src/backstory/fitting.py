@@ -11,6 +11,7 @@ from backstory.build import ModelOptions, options_from
 from backstory.checkpoint import Checkpoint
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
+from backstory.data.rows import subset
 from backstory.data.splits import check_for_training, row_hashes, split
 from backstory.diagnostics import collapse_warning
 from backstory.errors import InputError
@@ -79,8 +80,8 @@ def fit(
     trainer = Trainer(
         model.vae,
         model.schema,
-        dataset.values[model.splits.train],
-        dataset.values[model.splits.validation],
+        subset(dataset.values, model.splits.train),
+        subset(dataset.values, model.splits.validation),
         model.training,
         Autosave(None if folder is None else _writer(folder, model, asked), checkpoint_every),
     )
@@ -98,7 +99,8 @@ def fit(
     history = _run(trainer, folder, board, progress)
     model.summary = {**_summary(history), **model.summary}
     if model.vae.is_autoencoder and model.options.prior == "mixture":
-        model.fit_prior(dataset.values[model.splits.train], model.options.components, model.training.seed)
+        train = subset(dataset.values, model.splits.train)
+        model.fit_prior(train, model.options.components, model.training.seed)
     if folder is not None:
         model.write(folder)
         if history.stopped != "interrupted":
@@ -168,7 +170,7 @@ def _untrained(dataset: Dataset, asked: dict[str, Any], device: str, earlier: Ch
     else:
         _check_data(earlier, dataset, name)
         schema, options, training = earlier.config.data, earlier.config.model, earlier.config.training
-    place, values = pick_device(device), dataset.values[splits.train]
+    place, values = pick_device(device), subset(dataset.values, splits.train)
     statistics = build.data_statistics(values, schema) if earlier is None else None  # the checkpoint has them
     vae = build.build(schema, options, seed, statistics).to(place)
     ids, summary = hashes[splits.train], {"fingerprint": name}

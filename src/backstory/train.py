@@ -22,6 +22,7 @@ from torch import Tensor
 
 from backstory import console
 from backstory.data.loader import Loader
+from backstory.data.rows import FileRows
 from backstory.data.schema import Schema
 from backstory.devices import Alone
 from backstory.diagnostics import code_use
@@ -46,7 +47,7 @@ MAX_FAILURES = 20  # steps in a row; looked at after as many
 PROBE_ROWS = 2_000  # rows that show the use of the codes where there is no validation set
 EVALUATION_BATCH = 500
 
-Rows = np.ndarray | Tensor
+Rows = np.ndarray | FileRows | Tensor
 
 
 class Trainer:

@@ -149,6 +149,12 @@ def test_a_spool_keeps_what_is_written(array, limit) -> None:
     np.testing.assert_array_equal(spool.array((2, 12), array.dtype, offset=24)[:], array[1:3].reshape(2, 12))
 
 
+def test_a_spool_that_will_be_too_large_keeps_nothing_in_memory(array) -> None:
+    spool = Spool(500, expected=501)
+    spool.write(array[:1])
+    assert isinstance(spool.array((1, 3, 4), array.dtype), FileRows)
+
+
 @pytest.mark.parametrize("limit", [float("inf"), 0])
 def test_a_spool_as_a_file(array, limit) -> None:
     spool = Spool(limit)

@@ -78,22 +78,22 @@ def open_binary(path: Path, limit: float = math.inf) -> Iterator[BinaryIO]:
             yield handle
         return
     with path.open("rb") as packed, console.progress(f"unpack {path.name}", path.stat().st_size) as bar:
-        content = _copied(cast(BinaryIO, gzip.GzipFile(fileobj=packed)), limit, packed.tell, bar)
-    with content.file() as handle:
+        spool = Spool(limit, expected=path.stat().st_size)
+        _copy(cast(BinaryIO, gzip.GzipFile(fileobj=packed)), spool, packed.tell, bar)
+    with spool.file() as handle:
         yield handle
 
 
-def _copied(
-    file: BinaryIO, limit: float, position: Callable[[], int] = int, bar: console.Bar | None = None
-) -> Spool:
-    """What is read from a file that cannot be read at any place."""
-    spool, done = Spool(limit), 0
+def _copy(
+    file: BinaryIO, spool: Spool, position: Callable[[], int] = int, bar: console.Bar | None = None
+) -> None:
+    """Copy a file that cannot be read at any place."""
+    done = 0
     while content := file.read(_COPIED_AT_ONCE):
         spool.write(np.frombuffer(content, np.uint8))
         if bar is not None:
             bar.advance(position() - done)
             done = position()
-    return spool
 
 
 def read_at(
@@ -176,10 +176,13 @@ def _read_npy(handle: BinaryIO, path: Path, limit: float) -> Rows:
 
 def _read_npz(archive: zipfile.ZipFile, path: Path, limit: float) -> dict[str, Rows]:
     arrays = {}
-    for name in archive.namelist():
-        if name.endswith(".npy"):
-            with archive.open(name) as member, _copied(cast(BinaryIO, member), limit).file() as content:
-                arrays[name.removesuffix(".npy")] = _read_npy(content, path, limit)
+    for entry in archive.infolist():
+        if entry.filename.endswith(".npy"):
+            spool = Spool(limit, expected=entry.file_size)
+            with archive.open(entry) as member:
+                _copy(cast(BinaryIO, member), spool)
+            with spool.file() as content:
+                arrays[entry.filename.removesuffix(".npy")] = _read_npy(content, path, limit)
     return arrays
 
 

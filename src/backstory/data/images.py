@@ -75,11 +75,13 @@ def _decoded(
     path: Path, folder: Path, names: Sequence[str], resize: tuple[int, int] | None, limit: float
 ) -> Rows:
     """The pixels of all images, with one type and one number of channels."""
-    spool, kinds = Spool(limit), []
+    kinds: list[_Kind] = []
     known: dict[_Kind, _Kind] = {}  # one record for all images of a kind
     with console.progress("read images", len(names)) as bar:
         for name in names:
             array = _decode(folder / name, resize)
+            if not kinds:
+                spool = Spool(limit, expected=len(names) * array.nbytes)
             spool.write(array)
             kind = (array.dtype.name, array.shape)
             kinds.append(known.setdefault(kind, kind))

@@ -105,5 +105,6 @@ class Loader:
 
     def _read(self, pool: Tensor) -> tuple[np.ndarray, list[int]]:
         """This process's rows of a pool, and how many of them are in each batch."""
+        assert isinstance(self.rows, FileRows)
         mine = [batch[self.rank :: self.world] for batch in pool.split(self.batch_size)]
         return self.rows[torch.cat(mine).numpy()], [len(batch) for batch in mine]

@@ -182,24 +182,22 @@ def blocks(rows: Any) -> Iterator[Any]:
         yield rows[start : start + size]
 
 
-def mapped(function: Callable[[np.ndarray], np.ndarray], rows: FileRows) -> FileRows:
-    """What a function makes of the rows, block by block, in a temporary file."""
+def mapped(function: Callable[[np.ndarray], np.ndarray], rows: Rows) -> Rows:
+    """What a function makes of the rows; of rows in a file block by block, in a temporary file."""
+    if isinstance(rows, np.ndarray):
+        return function(rows)
     spool, parts = Spool(0), blocks(rows)
     first = function(next(parts))
     spool.write(first)
     for part in parts:
         spool.write(function(part))
-    result = spool.array((len(rows), *first.shape[1:]), first.dtype)
-    assert isinstance(result, FileRows)
-    return result
+    return spool.array((len(rows), *first.shape[1:]), first.dtype)
 
 
 def joined(parts: Sequence[Rows], limit: float) -> Rows:
     """Rows of one shape one after another; in a temporary file if they have more than `limit` bytes."""
-    in_memory = [part for part in parts if isinstance(part, np.ndarray)]
-    if len(in_memory) == len(parts) and sum(part.nbytes for part in parts) <= limit:
-        return np.concatenate(in_memory)
-    spool, dtype = Spool(0), np.result_type(*(part.dtype for part in parts))
+    dtype = np.result_type(*(part.dtype for part in parts))
+    spool = Spool(limit, expected=sum(part.size for part in parts) * dtype.itemsize)
     for part in parts:
         for block in blocks(part):
             spool.write(block.astype(dtype, copy=False))
@@ -210,10 +208,14 @@ class Spool:
     """Arrays written one after another: in memory up to `limit` bytes, in a temporary file beyond.
 
     The file has no name, lies in the folder that TMPDIR names, and is gone when nothing refers to it.
+
+    Args:
+        limit: bytes.
+        expected: bytes that will be written, if known: where they are too many, none are kept in memory.
     """
 
-    def __init__(self, limit: float = math.inf):
-        self.limit, self.size = limit, 0
+    def __init__(self, limit: float = math.inf, expected: float = 0):
+        self.limit, self.size = limit if expected <= limit else 0, 0
         self._memory = io.BytesIO()
         self._disk: _OpenFile | None = None
 

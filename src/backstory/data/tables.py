@@ -123,7 +123,8 @@ def load_parquet(path: Path, limit: float = math.inf) -> Dataset:
         names = _names_of(file.schema_arrow.empty_table().to_pandas())
         _check_names(names, str(path))
         with console.progress(f"read {path.name}", file.metadata.num_rows) as bar:
-            return _from_frames(_read_parquet(file, len(names), bar), names, str(path), True, limit)
+            frames = _read_parquet(file, len(names), bar)
+            return _from_frames(frames, names, str(path), True, limit, file.metadata.num_rows)
 
 
 def _read_parquet(file: Any, columns: int, bar: console.Bar) -> Iterator[pd.DataFrame]:
@@ -186,10 +187,16 @@ class _Column:
 
 
 def _from_frames(
-    frames: Iterable[pd.DataFrame], names: Sequence[str], source: str, header: bool, limit: float
+    frames: Iterable[pd.DataFrame],
+    names: Sequence[str],
+    source: str,
+    header: bool,
+    limit: float,
+    expected: int = 0,
 ) -> Dataset:
-    """The Dataset of a table that comes in parts."""
-    spool, columns, count = Spool(limit), [_Column() for _ in names], 0
+    """The Dataset of a table that comes in parts, of `expected` rows if that is known."""
+    spool = Spool(limit, expected=8 * expected * len(names))
+    columns, count = [_Column() for _ in names], 0
     for frame in frames:
         values = np.empty(frame.shape, np.float64)
         for j, name in enumerate(names if len(frame) else ()):
