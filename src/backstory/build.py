@@ -275,8 +275,10 @@ def _moments(values: Rows, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
     origin = origin.mean() if axis is None else origin
     total = square = np.zeros(())
     for block in blocks(values):
-        part = block.astype(np.float64) - origin
-        total, square = total + part.sum(axis), square + np.square(part).sum(axis)
+        for piece in blocks(block, 1 << 16):  # stays in the processor's cache
+            part = np.subtract(piece, origin, dtype=np.float64)
+            total = total + part.sum(axis)
+            square = square + np.square(part, out=part).sum(axis)
     count = len(values) if axis == 0 else values.size
     return origin + total / count, np.maximum(square / count - (total / count) ** 2, 0)
 

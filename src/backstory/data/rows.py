@@ -175,9 +175,9 @@ def subset(rows: R, index: np.ndarray) -> R:
     return rows[index] if isinstance(rows, np.ndarray) else rows.take(index)
 
 
-def blocks(rows: Any) -> Iterator[Any]:
-    """Rows (N, ...) of an array, a file or a tensor by slices of a few million entries."""
-    size = max(1, _BLOCK_ENTRIES // max(1, math.prod(rows.shape[1:])))
+def blocks(rows: Any, entries: int | None = None) -> Iterator[Any]:
+    """Rows (N, ...) of an array, a file or a tensor by slices of so many entries, by default two million."""
+    size = max(1, (entries or _BLOCK_ENTRIES) // max(1, math.prod(rows.shape[1:])))
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
