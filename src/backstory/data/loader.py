@@ -67,9 +67,11 @@ class Loader:
             return torch.randperm(n, generator=generator, device=self.device).cpu()
 
         starts = self.chunk * shuffled(-(-len(self) // self.chunk))
-        by_chunks = (starts[:, None] + torch.arange(self.chunk)).reshape(-1)
-        pools = by_chunks[by_chunks < len(self)].split(self.pool)
-        return torch.cat([pool[shuffled(len(pool))] for pool in pools])
+        order = (starts[:, None] + torch.arange(self.chunk)).reshape(-1)
+        order = order[order < len(self)]
+        for pool in order.split(self.pool):
+            pool.copy_(pool[shuffled(len(pool))])
+        return order
 
     def batches(self, order: Tensor, done: int = 0) -> Iterator[Tensor]:
         """Stored values of the batches of an epoch in this order, after `done` of them, the last one short.
