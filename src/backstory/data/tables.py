@@ -119,7 +119,7 @@ def load_parquet(path: Path, limit: float = math.inf) -> Dataset:
     with reading(path, "a Parquet file"), open_binary(path, limit) as handle, parquet_engine():
         from pyarrow.parquet import ParquetFile
 
-        file = ParquetFile(handle)
+        file = ParquetFile(handle, pre_buffer=False)  # otherwise all that was read stays in memory
         names = _names_of(file.schema_arrow.empty_table().to_pandas())
         _check_names(names, str(path))
         with console.progress(f"read {path.name}", file.metadata.num_rows) as bar:
