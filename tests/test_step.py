@@ -11,7 +11,7 @@ from backstory import step
 from backstory.errors import InputError
 from backstory.objectives import NOT_COMPILED, OBJECTIVES
 from backstory.schedule import TrainOptions
-from backstory.step import Noise, decide
+from backstory.step import decide
 
 CPU = torch.device("cpu")
 
@@ -33,11 +33,11 @@ def run_of(objective, **options):
 def test_the_gradient_is_that_of_the_mean_objective(objective):
     run = run_of(objective)
     values = torch.as_tensor(run.rows)[:7]
-    noise = run.bound.draw(values, 7, torch.Generator().manual_seed(1))
-    outcome = run.step(values, noise, torch.tensor(0.5), 7, torch.Generator().manual_seed(2))
+    batch = run.bound.batch(values, 7, torch.Generator().manual_seed(1))
+    outcome = run.step(batch, torch.tensor(0.5), 7, torch.Generator().manual_seed(2))
     found = [p.grad.clone() for p in run.parameters]
     run.vae.zero_grad()
-    parts = run.bound(values, noise, 0.5, len(run.rows), torch.Generator().manual_seed(2))
+    parts = run.bound(batch, 0.5, len(run.rows), torch.Generator().manual_seed(2))
     (-parts.objective.mean()).backward()
     expected = [torch.zeros_like(p) if p.grad is None else p.grad for p in run.parameters]
     parts = parts._replace(objective=parts.objective.detach(), reconstruction=parts.reconstruction.detach())
@@ -52,27 +52,28 @@ def test_the_gradient_is_that_of_the_mean_objective(objective):
 def test_a_step_that_is_not_finite_is_marked_and_adds_nothing():
     run = trainer(table(30))
     values = table(5).index_fill(0, torch.tensor([2]), torch.nan)
-    noise = run.bound.draw(values, 5, torch.Generator().manual_seed(1))
-    outcome = run.step(values, noise, torch.tensor(1.0), 5, run.generator)
+    batch = run.bound.batch(values, 5, torch.Generator().manual_seed(1))
+    outcome = run.step(batch, torch.tensor(1.0), 5, run.generator)
     assert outcome.failed == 1
     assert outcome.sums.tolist() == 4 * [0]
 
 
-def test_shards_of_the_noise_are_those_of_the_rows():
-    noise = Noise(torch.arange(10).view(5, 2), torch.arange(30).view(2, 5, 3))
-    parts = [noise.shard(rank, 3) for rank in range(3)]
-    assert [len(part.presentation) for part in parts] == [2, 2, 1]
-    for rank, part in enumerate(parts):
-        assert torch.equal(part.presentation, noise.presentation[rank::3])
-        assert torch.equal(part.codes, noise.codes[:, rank::3])
-    assert noise.shard(0, 1) is noise
+@pytest.mark.parametrize("world", [1, 2, 3, 7])
+def test_processes_share_out_the_draws_of_a_whole_batch(world):
+    """Also where there are more of them than rows."""
+    bound, values = run_of("iwae").bound, grey(5)
+    whole = bound.batch(values, 5, torch.Generator().manual_seed(1))
+    for rank in range(world):
+        part = bound.batch(values[rank::world], 5, torch.Generator().manual_seed(1), rank, world)
+        assert torch.equal(part.x, whole.x[rank::world])
+        assert torch.equal(part.noise, whole.noise[:, rank::world])
 
 
 def test_bfloat16_is_close_and_keeps_single_precision_outside_the_networks():
     full, low = (run_of("elbo", precision=precision) for precision in ("float32", "bf16"))
     values = grey(20)
-    noise = full.bound.draw(values, 20, torch.Generator().manual_seed(1))
-    a, b = (run.bound(values, noise, 1.0, 24) for run in (full, low))
+    batch = full.bound.batch(values, 20, torch.Generator().manual_seed(1))
+    a, b = (run.bound(batch, 1.0, 24) for run in (full, low))
     assert b.objective.dtype == torch.float32
     assert not torch.equal(a.objective, b.objective)
     assert torch.allclose(a.objective, b.objective, rtol=0.02)

@@ -15,7 +15,7 @@ values, x = shift + scale · y, and includes log|dx/dy| = log scale, so its dens
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -216,9 +216,10 @@ class Bernoulli:
         return torch.sigmoid(self.logits)
 
     def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
-        fast = observed is None and self.event_dims > 0 and self.logits.dtype.itemsize >= 4
-        if fast and not (self.logits.requires_grad or x.requires_grad):
-            return _bernoulli_log_prob(self.logits.flatten(-self.event_dims), x.flatten(-self.event_dims))
+        if observed is None and self.event_dims > 0 and self.logits.dtype.itemsize >= 4:
+            entries = (self.logits.flatten(-self.event_dims), x.flatten(-self.event_dims))
+            log_prob: Tensor = _BernoulliLogProb.apply(*entries)
+            return log_prob
         x = fill_unobserved(x, observed)
         return sum_observed(x * self.logits - F.softplus(self.logits), observed, self.event_dims)
 
@@ -227,20 +228,36 @@ class Bernoulli:
         return (u < self.mean).to(self.logits.dtype)
 
 
-def _bernoulli_log_prob(logits: Tensor, x: Tensor) -> Tensor:
-    """Σ x·l − log(1 + eˡ) over the last axis, where no gradient is asked for: half the time of softplus.
+class _BernoulliLogProb(torch.autograd.Function):
+    """Σ x·l − log(1 + eˡ) over the last axis, in two thirds of the time of softplus and its derivative.
 
     With log(1 + eˡ) = (l + |l|)/2 + log(1 + e^−|l|), the logs of 64 entries at a time are the log of a
-    product, which lies between 1 and 2⁶⁴.
+    product, which lies between 1 and 2⁶⁴. The gradient shares its exponentials:
+
+        ∂/∂l = x − sigmoid(l) = x − ½ − sign(l) (1 / (1 + e^−|l|) − ½)
     """
-    entries = x * logits
-    total = entries.sum(-1)
-    entries = torch.abs(logits.expand_as(entries), out=entries)  # one array less is one that stays in cache
-    total = total - 0.5 * (logits.sum(-1) + entries.sum(-1))
-    factors = entries.neg_().exp_().add_(1)
-    whole = factors.shape[-1] // 64 * 64
-    products = factors[..., :whole].unflatten(-1, (whole // 64, 64)).prod(-1)
-    return total - products.log_().sum(-1) - factors[..., whole:].prod(-1).log_()
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
+        entries = x * logits
+        total = entries.sum(-1)
+        entries = torch.abs(
+            logits.expand_as(entries), out=entries
+        )  # one array less is one that stays in cache
+        total = total - 0.5 * (logits.sum(-1) + entries.sum(-1))
+        factors = entries.neg_().exp_().add_(1)
+        whole = factors.shape[-1] // 64 * 64
+        products = factors[..., :whole].unflatten(-1, (whole // 64, 64)).prod(-1)
+        ctx.save_for_backward(logits, x, factors)
+        return total - products.log_().sum(-1) - factors[..., whole:].prod(-1).log_()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+        logits, x, factors = ctx.saved_tensors
+        gradient = gradients[0].unsqueeze(-1)
+        away = factors.reciprocal().sub_(0.5).copysign_(logits)
+        of_logits = (x - 0.5).sub(away).mul_(gradient).sum_to_size(logits.shape)
+        return of_logits, (gradient * logits).sum_to_size(x.shape) if ctx.needs_input_grad[1] else None
 
 
 @dataclass(frozen=True)

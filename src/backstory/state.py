@@ -50,16 +50,12 @@ class Position:
     Attributes:
         epoch: the epoch that is going on, from 1.
         step: how many of its steps are done.
-        rows: rows that count in its means.
-        skipped: its steps that were skipped.
         spikes: its steps whose gradient was too large.
         seconds: time spent on it before the run was taken up again.
     """
 
     epoch: int = 1
     step: int = 0
-    rows: int = 0
-    skipped: int = 0
     spikes: int = 0
     seconds: float = 0.0
 

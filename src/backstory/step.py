@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.util import find_spec
+from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
 import torch
@@ -27,19 +28,11 @@ from backstory.vae import VAE
 LEAST_STEPS = 30_000
 
 
-class Noise(NamedTuple):
-    """The randomness of a batch of B rows: of `Schema.present`, (B, *shape), and ε, (K, B, D)."""
+class Batch(NamedTuple):
+    """What one process has of a batch: x in the model's units, (B, *shape), and ε, (K, B, D)."""
 
-    presentation: Tensor | None
-    codes: Tensor
-
-    def shard(self, rank: int, world: int) -> "Noise":
-        """The part of every world-th row, from `rank` on."""
-        if world == 1:
-            return self
-        part = slice(rank, None, world)
-        presentation = None if self.presentation is None else self.presentation[part]
-        return Noise(presentation, self.codes[:, part])
+    x: Tensor
+    noise: Tensor
 
 
 class Pass(NamedTuple):
@@ -53,8 +46,8 @@ class Pass(NamedTuple):
 
     def sums(self) -> Tensor:
         """Over the batch: the sums of the objective, log p(x|z) and the KL, and the number of rows, (4,)."""
-        parts = (self.objective, self.reconstruction, self.kl, torch.ones_like(self.objective))
-        return torch.stack([part.detach().sum() for part in parts])
+        parts = (self.objective.detach(), self.reconstruction, self.kl, torch.ones_like(self.kl))
+        return torch.stack([part.sum() for part in parts])
 
 
 class Bound(nn.Module):
@@ -71,16 +64,27 @@ class Bound(nn.Module):
         self.objective, self.supplied = OBJECTIVES[options.objective], set(arguments(options.objective))
         self.latent = vae.prior().mean.shape[-1]
 
-    def draw(self, like: Tensor, rows: int, generator: torch.Generator) -> Noise:
-        """The noise of so many rows of stored values like these."""
-        presentation = self.schema.noise(like, rows, generator)
-        shape = (self.options.samples, rows, self.latent)
-        return Noise(presentation, torch.randn(shape, generator=generator, device=like.device))
+    def batch(
+        self, values: Tensor, rows: int, generator: torch.Generator, rank: int = 0, world: int = 1
+    ) -> Batch:
+        """The draws for a batch, of which this process has every world-th row, from `rank` on.
+
+        Args:
+            values: stored values of its rows.
+            rows: of the whole batch, for all of which draws are made: they do not depend on `world`.
+        """
+        presentation = self.schema.noise(values, rows, generator)
+        noise = torch.randn(
+            self.options.samples, rows, self.latent, generator=generator, device=values.device
+        )
+        if world > 1:
+            part = slice(rank, None, world)
+            presentation, noise = None if presentation is None else presentation[part], noise[:, part]
+        return Batch(self.schema.present(values, presentation), noise)
 
     def forward(
         self,
-        values: Tensor,
-        noise: Noise,
+        batch: Batch,
         warmup: Tensor | float,
         rows: int,
         generator: torch.Generator | None = None,
@@ -88,22 +92,22 @@ class Bound(nn.Module):
         """One pass.
 
         Args:
-            values: stored values, (B, *shape).
-            noise: from `draw`.
+            batch: from the function of this name.
             warmup: fraction of the warm-up that is done, which scales β.
             rows: number of rows of the set that the batch is from.
             generator: for objectives that draw.
         """
-        x = self.schema.present(values, noise.presentation)
-        with self._precision(x.device.type):
-            terms = self.vae.terms(x, samples=self.options.samples, noise=noise.codes)
+        with self._precision(batch.x.device.type):
+            terms = self.vae.terms(batch.x, samples=self.options.samples, noise=batch.noise)
         beta = warmup * self.options.beta
         known = {"beta": beta, "warmup": warmup, "rows": rows, "generator": generator}
         supplied = {name: value for name, value in known.items() if name in self.supplied}
         objective = self.objective(terms, **supplied, **self.options.objective_args)
-        return Pass(
-            objective, terms.log_likelihood.mean(0), terms.kl, terms.posterior.mean, terms.kl_per_unit
-        )
+        with torch.no_grad():  # what is only looked at
+            kl_per_unit = terms.kl_per_unit
+            kl = terms.kl if kl_per_unit is None else kl_per_unit.sum(-1)
+            reconstruction = terms.log_likelihood.mean(0)
+        return Pass(objective, reconstruction, kl, terms.posterior.mean, kl_per_unit)
 
     def _precision(self, device: str) -> Any:
         return torch.autocast(device, torch.bfloat16) if self.options.precision == "bf16" else nullcontext()
@@ -140,35 +144,28 @@ class Step:
         self.parameters = [p for p in bound.parameters() if p.requires_grad]
         self.graph: Callable[..., tuple[Any, ...]] | None = None
         if compiled:
-            self.graph = torch.compile(self._gradient, dynamic=False, **_compile_settings(bound))
+            self.graph = _compiled(self._gradient, bound.vae.shift.device)
 
-    def __call__(
-        self, values: Tensor, noise: Noise, warmup: Tensor, count: int, generator: torch.Generator
-    ) -> Outcome:
-        """Take `values` of this process out of a global batch of `count` rows."""
+    def __call__(self, batch: Batch, warmup: Tensor, count: int, generator: torch.Generator) -> Outcome:
+        """The gradient for a batch of `count` rows in all processes."""
         if self.graph is not None and count == self.full:
             try:
-                return self._lay(*self.graph(values, noise, warmup, count))
+                return self._lay(*self.graph(batch, warmup, count))
             except Exception as error:  # compilers fail in many ways; the step itself raises again below
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 console.warn(f"training goes on without compilation, which failed: {reason[:200]}")
                 self.graph = None
         if self.devices.world == 1:
-            return self._lay(*self._gradient(values, noise, warmup, count, generator))
-        return self._spread(values, noise, warmup, count, generator)
+            return self._lay(*self._gradient(batch, warmup, count, generator))
+        return self._spread(batch, warmup, count, generator)
 
     def _gradient(
-        self,
-        values: Tensor,
-        noise: Noise,
-        warmup: Tensor,
-        count: int,
-        generator: torch.Generator | None = None,
+        self, batch: Batch, warmup: Tensor, count: int, generator: torch.Generator | None = None
     ) -> tuple[Outcome, tuple[Tensor, ...]]:
-        parts = self.bound(values, noise, warmup, self.rows, generator)
+        parts = self.bound(batch, warmup, self.rows, generator)
         loss = -parts.objective.sum() / count
         gradient = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradient)))
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradient]))
         return _outcome(parts.sums(), norm), gradient
 
     def _lay(self, outcome: Outcome, gradient: tuple[Tensor, ...]) -> Outcome:
@@ -176,13 +173,11 @@ class Step:
             parameter.grad = value
         return outcome
 
-    def _spread(
-        self, values: Tensor, noise: Noise, warmup: Tensor, count: int, generator: torch.Generator
-    ) -> Outcome:
+    def _spread(self, batch: Batch, warmup: Tensor, count: int, generator: torch.Generator) -> Outcome:
         """The gradient is averaged over the processes by the module's wrapper, in the backward pass."""
         for parameter in self.parameters:
             parameter.grad = None
-        parts = self.module(values, noise, warmup, self.rows, generator)
+        parts = self.module(batch, warmup, self.rows, generator)
         self.devices.backward(-parts.objective.sum() * (self.devices.world / count))
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         return self.devices.agree(_outcome(parts.sums(), self.devices.whole(norm)))
@@ -196,11 +191,22 @@ def _outcome(sums: Tensor, norm: Tensor) -> Outcome:
 # -- compilation ------------------------------------------------------------------------------------------
 
 
-def _compile_settings(bound: Bound) -> dict[str, Any]:
-    on_gpu = bound.vae.shift.device.type == "cuda"
-    # On a GPU the graph is captured and replayed. The step is called with one set of shapes alone, so that
-    # what it was compiled for need not be checked at each call.
-    return {"mode": "reduce-overhead"} if on_gpu else {}
+def _compiled(method: Any, device: torch.device) -> Callable[..., Any]:
+    """A method as one graph, forward and backward pass; on a GPU it is captured and replayed.
+
+    It is called with tensors of one shape alone, so that what it was compiled for need not be checked each
+    time. What was compiled is found by the code object, so each graph has one of its own.
+    """
+    import torch._dynamo
+
+    torch._dynamo.config.trace_autograd_ops = True
+    code = method.__code__.replace()
+    function = FunctionType(code, method.__globals__, argdefs=method.__defaults__)
+    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+    if device.type == "cuda":
+        options["triton.cudagraphs"] = True
+    graph = MethodType(function, method.__self__)
+    return torch.compile(graph, fullgraph=True, dynamic=False, options=options)
 
 
 def decide(options: TrainOptions, network: str, rows: int, device: torch.device) -> TrainOptions:

@@ -92,10 +92,10 @@ class Trainer:
         self.history, self.position = History(), Position()
         self.order = self.generator.get_state()  # from which the order of this epoch is drawn
         self.sums = torch.zeros(4, device=self.device)  # over the epoch: objective, reconstruction, KL, rows
-        self.failures = torch.zeros(2, device=self.device)  # steps that failed: in a row, and in this epoch
+        self.failed = torch.zeros((), device=self.device)  # steps in all that failed
         self.best: dict[str, Tensor] | None = None
         self.best_value = -math.inf
-        self.taken = 0  # steps in all
+        self.taken, self.failed_before = 0, 0  # steps in all; failed ones when they were last looked at
         self.average = None if options.ema is None else Average(self.parameters, options.ema)
         self.spikes = None if options.skip_spikes is None else Spikes(options.skip_spikes)
         self.started = time.monotonic()
@@ -105,8 +105,8 @@ class Trainer:
         self.vae.eval()
         generator = torch.Generator(self.device).manual_seed(self.options.seed)
         values = self._values(self.rows, 0, 2)
-        noise = self.bound.draw(values, len(values), generator)
-        self.bound(values, noise, 1.0, len(self.rows), generator)
+        batch = self.bound.batch(values, len(values), generator)
+        self.bound(batch, 1.0, len(self.rows), generator)
 
     def _values(self, rows: Rows, start: int, stop: int) -> Tensor:
         """Some of the rows, on the device."""
@@ -124,7 +124,7 @@ class Trainer:
             "generator": self.generator.get_state(),
             "order": self.order,
             "sums": self.sums,
-            "failures": self.failures,
+            "failed": self.failed,
         }
         now = time.monotonic()
         seconds = self.position.seconds + now - self.epoch_started
@@ -133,6 +133,7 @@ class Trainer:
             "history": asdict(self.history),
             "best_value": self.best_value,
             "taken": self.taken,
+            "failed_before": self.failed_before,
             "norms": list(self.spikes.norms) if self.spikes else [],
             "device": self.device.type,
             "lr": self.optimiser.param_groups[0]["lr"],
@@ -159,7 +160,7 @@ class Trainer:
         self.generator.set_state(tensors["generator"])
         self.order, self.sums = tensors["order"], tensors["sums"].to(self.device)
         self.position, self.history = Position(**values["position"]), History(**values["history"])
-        self.failures = tensors["failures"].to(self.device)
+        self.failed, self.failed_before = tensors["failed"].to(self.device), values["failed_before"]
         self.best_value, self.taken = values["best_value"], values["taken"]
         if self.average:
             self.average.load(under("average", tensors))
@@ -214,7 +215,6 @@ class Trainer:
             self.position, self.order = Position(epoch + 1), self.generator.get_state()
             self.epoch_started = time.monotonic()
             self.sums.zero_()
-            self.failures[1] = 0
             on_epoch(metrics)
             if last:
                 break
@@ -279,10 +279,9 @@ class Trainer:
             self._between_steps()
             if self._time_progress() >= 1:
                 break
-        self._check_failures()
         *sums, rows = self.devices.sum(self.sums).tolist()
         objective, reconstruction, kl = (value / max(rows, 1) for value in sums)
-        skipped = int(self.failures[1])
+        skipped = int(self.failed) - self.history.skipped
         self.history.skipped += skipped
         return {
             "epoch": epoch,
@@ -300,11 +299,9 @@ class Trainer:
 
     def _step(self, values: Tensor, count: int, warmup: Tensor, lr: float) -> None:
         """One step of Adam on this process's part of a batch of `count` rows."""
-        noise = self.bound.draw(values, count, self.generator)
-        noise = noise.shard(self.devices.rank, self.devices.world)
-        outcome = self.step(values, noise, warmup, count, self.generator)
-        self.failures[0].add_(1).mul_(outcome.failed)
-        self.failures[1].add_(outcome.failed)
+        batch = self.bound.batch(values, count, self.generator, self.devices.rank, self.devices.world)
+        outcome = self.step(batch, warmup, count, self.generator)
+        self.failed += outcome.failed
         left_out = outcome.failed
         if self.spikes and self._is_spike(outcome):
             left_out = torch.ones_like(left_out)
@@ -313,8 +310,11 @@ class Trainer:
         if self.options.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.options.clip, outcome.norm)
         self.optimiser.param_groups[0]["lr"] = lr
-        self.optimiser.found_inf = left_out  # which the fused kernel reads: it then changes nothing
-        self.optimiser.step()
+        if self.device.type != "cpu":
+            self.optimiser.found_inf = left_out  # which the fused kernel reads: it then changes nothing
+            self.optimiser.step()
+        elif not left_out:  # nothing is waited for here
+            self.optimiser.step()
         self.taken += 1
         if self.average:
             self.average.update(self.taken)
@@ -329,11 +329,13 @@ class Trainer:
         return spike
 
     def _check_failures(self) -> None:
-        if self.failures[0] >= MAX_FAILURES:
+        failed = int(self.failed)
+        if failed - self.failed_before >= MAX_FAILURES:
             raise TrainingFailed(
                 f"training stopped: {MAX_FAILURES} steps in a row had a loss or gradient that was not "
                 "finite; try a smaller --lr, or look for extreme values in the data"
             )
+        self.failed_before = failed
 
     @torch.no_grad()
     def _evaluate(self) -> Metrics:
@@ -364,6 +366,6 @@ class Trainer:
 
     def _pass(self, rows: Rows, start: int, stop: int, count: int, generator: torch.Generator) -> Pass:
         values = self._values(rows, start, stop)
-        noise = self.bound.draw(values, len(values), generator)
-        parts: Pass = self.step.module(values, noise, 1.0, count, generator)
+        batch = self.bound.batch(values, len(values), generator)
+        parts: Pass = self.step.module(batch, 1.0, count, generator)
         return parts

@@ -13,7 +13,6 @@ Axes are (K, B) throughout: K draws of z for each of B observations. Units are n
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -65,12 +64,12 @@ class Terms:
         """log w = log p(x, z) − log q(z|x), (K, B): its mean is the ELBO, log-mean-exp the evidence."""
         return self.log_likelihood + self.log_prior - self.log_posterior
 
-    @cached_property
+    @property
     def kl_per_unit(self) -> Tensor | None:
         """KL(q(z|x) ‖ p(z)) for each unit, (B, D), where the pair has a closed form."""
         return kl_per_unit(self.posterior, self.prior)
 
-    @cached_property
+    @property
     def kl(self) -> Tensor:
         """KL(q(z|x) ‖ p(z)), (B,): in closed form where there is one, else its estimate from the draws."""
         per_unit = self.kl_per_unit

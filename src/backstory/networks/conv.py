@@ -3,11 +3,14 @@
 Each stage halves both sides (rounding down) with a 4 × 4 convolution of stride 2; the decoder's transposed
 convolutions undo exactly that, with one more row or column where a side was odd. No stage is added once a
 side would fall below 4, so an 8 × 8 image gets one stage and a 64 × 64 image four.
+
+Feature maps lie in memory with the channels last, which convolutions on processors and GPUs prefer.
 """
 
 import math
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 
@@ -44,12 +47,16 @@ class ConvEncoder(nn.Module):
         layers: list[nn.Module] = []
         for before, after in pairwise(counts):
             layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.SiLU()]
-        layers += [nn.Flatten(), nn.Linear(counts[-1] * math.prod(path[-1]), hidden), nn.SiLU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(hidden, math.prod(outputs)))
+        self.stages = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.dense = nn.Sequential(
+            nn.Linear(counts[-1] * math.prod(path[-1]), hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, math.prod(outputs)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.unsqueeze(1) if x.dim() == 3 else x.movedim(-1, 1)
-        return self.layers(x).unflatten(1, self.outputs)
+        maps = self.stages(x.unsqueeze(1) if x.dim() == 3 else x.movedim(-1, 1))
+        return self.dense(maps.movedim(1, -1).flatten(1)).unflatten(1, self.outputs)
 
 
 class ConvDecoder(nn.Module):
@@ -66,14 +73,11 @@ class ConvDecoder(nn.Module):
         path = sides(*outputs[1:3])
         colours = outputs[3] if len(outputs) == 4 else 1
         counts = [outputs[0] * colours, *channels(len(path) - 1, width)]
-        start = (counts[-1], *path[-1])
-        layers: list[nn.Module] = [
-            nn.Flatten(),
-            nn.Linear(math.prod(inputs), hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, math.prod(start)),
-            nn.Unflatten(1, start),
-        ]
+        self.coarsest = (*path[-1], counts[-1])
+        self.dense = nn.Sequential(
+            nn.Linear(math.prod(inputs), hidden), nn.SiLU(), nn.Linear(hidden, math.prod(self.coarsest))
+        )
+        layers: list[nn.Module] = []
         for stage in reversed(range(len(path) - 1)):
             odd = (path[stage][0] % 2, path[stage][1] % 2)
             layers += [
@@ -82,10 +86,11 @@ class ConvDecoder(nn.Module):
                     counts[stage + 1], counts[stage], 4, stride=2, padding=1, output_padding=odd
                 ),
             ]
-        self.layers = nn.Sequential(*layers)
+        self.stages = nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
     def forward(self, z: Tensor) -> Tensor:
-        x: Tensor = self.layers(z)
+        maps = self.dense(z.flatten(1)).unflatten(1, self.coarsest).movedim(-1, 1)
+        x: Tensor = self.stages(maps)
         if len(self.outputs) == 4:
             return x.unflatten(1, (self.outputs[0], self.outputs[3])).movedim(2, -1)
         return x
