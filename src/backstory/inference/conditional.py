@@ -18,7 +18,6 @@ C is diagonal for Noise and Downscale, and after a rotation of y for any map if 
 a Cholesky factor is computed for each code, M³ / 3 operations for M entries of y.
 """
 
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -265,7 +264,7 @@ class Full:
         """log N(residual; 0, C) over the entries that were seen."""
         whitened = torch.linalg.solve_triangular(self.factor, self._flat(residual), upper=False)
         log_det = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        constant = 0.5 * math.log(2 * math.pi) * self.mask.sum(-1)
+        constant = 0.5 * LOG_2PI * self.mask.to(self.a).sum(-1)
         return (-0.5 * whitened.square().sum((-2, -1)) - log_det - constant).to(residual.dtype)
 
     def solve(self, residual: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backstory.distributions import randn
 from backstory.errors import InputError
 
 TRUNCATE = 4.0  # σ, beyond which a Gaussian kernel is zero; as in SciPy
@@ -393,13 +394,36 @@ def observe(operator: Operator, y: Tensor, shape: tuple[int, ...], unit: Tensor 
             f"{tuple(y.shape)}; give another operator, or another y"
         )
     seen = _seen(mask, y)
-    spread = linear.entrywise(torch.abs).forward(torch.as_tensor(unit).to(y).expand(shape))
-    sigma = _sigma(sigma, linear.out) if sigma is not None else None
-    if sigma is None and isinstance(linear, Separable) and not linear.matrices:
+    if sigma is None and linear == Separable(shape):
         absolute = y.new_zeros(())
     else:  # what a map gives without noise was at least rounded; without that its density would be singular
-        absolute = _one_number(spread * (ROUNDING if sigma is None else sigma.to(y)))
+        fraction = torch.tensor(ROUNDING) if sigma is None else _sigma(sigma, linear.out)
+        absolute = _one_number(fraction.to(y) * _unit(linear, unit, y))
     return Observed(torch.where(seen, y, 0.0), linear, absolute, seen, linear.disjoint)
+
+
+def damage(
+    operator: Operator, x: Tensor, unit: Tensor | float = 1.0, generator: torch.Generator | None = None
+) -> Tensor:
+    """y of x, (N, *shape): a draw of the noise where there is some, NaN where nothing was seen.
+
+    >>> damage(Downscale(2), torch.arange(16.0).view(1, 4, 4))
+    tensor([[[ 2.5000,  4.5000],
+             [10.5000, 12.5000]]])
+    """
+    maps, sigma, masks = _canonical(operator)
+    shape = tuple(x.shape[1:])
+    linear = _compose(maps, shape, x)
+    y = linear.forward(x)
+    if sigma is not None:
+        absolute = _sigma(sigma, linear.out).to(y) * _unit(linear, unit, y)
+        y = y + absolute * randn(tuple(y.shape), y, generator)
+    return torch.where(_seen(masks, y), y, math.nan)
+
+
+def _unit(linear: Map, unit: Tensor | float, like: Tensor) -> Tensor:
+    """|A| u, the unit of y."""
+    return linear.entrywise(torch.abs).forward(torch.as_tensor(unit).to(like).expand(linear.shape))
 
 
 def _canonical(operator: Operator) -> tuple[list[Operator], Tensor | None, list[Mask]]:

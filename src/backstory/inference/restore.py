@@ -40,6 +40,7 @@ METHODS = ("encoder", "importance", "variational", "hmc")
 ENOUGH = 100.0  # effective draws with which importance weights are trusted
 BUDGET = 40_000  # codes decoded for each observation: all methods at their defaults
 
+DRAWS_AT_ONCE = 64  # of one row; part of the definition of a seeded result, not a setting
 LOWEST = -1e300  # the log-weight of a code that cannot have made y
 
 SELECT, DRAW = range(20, 22)  # streams of noise, apart from those of `codes`
@@ -235,8 +236,8 @@ class _Work:
         sources = RowNoise(self.seed, DRAW, numbers, 1, z).generators
         for index, (row, source) in enumerate(zip(numbers, sources, strict=True)):
             here = slice(index, index + 1)
-            for start in range(0, len(codes), self.pairs):
-                some = slice(start, start + self.pairs)
+            for start in range(0, len(codes), DRAWS_AT_ONCE):
+                some = slice(start, start + DRAWS_AT_ONCE)
                 p = self.vae.decode(codes[some, here])
                 self.draws[some, row] = condition(p, seen.rows(here)).sample(source)[:, 0]
 
