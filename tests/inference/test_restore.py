@@ -9,7 +9,7 @@ from torch import nn
 
 from backstory.distributions import soft_clamp_inverse
 from backstory.errors import InputError
-from backstory.inference.codes import Effort, convergence, pick
+from backstory.inference.codes import Correlated, Effort, Finder, convergence, pick
 from backstory.inference.conditional import condition, constant_variance
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.operators import Blur, Downscale, Linear, Mask, Noise, Observed, damage, observe
@@ -18,6 +18,7 @@ from backstory.vae import LOG_STD_HIGH, LOG_STD_LOW
 
 SHAPE = (3, 4)
 QUICK = Effort(proposals=1000, steps=60, chains=8, temperatures=20, transitions=100, leapfrog=3)
+MANY = Effort(proposals=8000)  # for weights alone: the encoder does not know what was done to x
 TINY = Effort(proposals=50, steps=12, gradient_draws=2, chains=3, temperatures=3, transitions=6, leapfrog=2)
 CORRECTED = METHODS[1:]  # the encoder's q is not corrected
 FIELDS = ("mean", "std", "draws", "codes", "log_evidence", "ess", "pareto_k", "r_hat", "acceptance")
@@ -87,20 +88,20 @@ def linear_case(small_vae, name, rows=4):
 @pytest.mark.parametrize("name", OPERATORS)
 def test_mean_and_deviation_are_those_of_the_closed_form(small_vae, name, method):
     vae, seen, mean, covariance = linear_case(small_vae, name)
-    found = restore(vae, seen, draws=1, method=method, effort=QUICK)
+    found = restore(vae, seen, draws=1, method=method, effort=MANY if method == "importance" else QUICK)
     assert found.methods == (method,) * 4
     std = covariance.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt().reshape(4, *SHAPE)
     error = 5 * std / found.ess.sqrt().view(-1, 1, 1) + 1e-6
     assert bool(((found.mean - mean.reshape(4, *SHAPE)).abs() < error).all())
     assert bool(((found.std - std).abs() < error).all())
-    assert float(found.ess.min()) > (10 if method == "importance" else 100)
+    assert float(found.ess.min()) > (20 if method == "importance" else 100)
 
 
 @pytest.mark.parametrize("method", CORRECTED)
 @pytest.mark.parametrize("name", ["missing", "noise", "downscaled"])
 def test_draws_have_the_covariance_of_the_closed_form(small_vae, name, method):
     vae, seen, mean, covariance = linear_case(small_vae, name)
-    found = restore(vae, seen, draws=1500, method=method, effort=QUICK)
+    found = restore(vae, seen, draws=1500, method=method, effort=MANY if method == "importance" else QUICK)
     assert found.draws.shape == (1500, 4, *SHAPE)
     assert found.codes.shape == (1500, 4, 3)
     for row in range(4):
@@ -321,7 +322,7 @@ def test_auto_spends_no_more_than_it_has_to(linear_gaussian):
 
 
 def test_costs_rise():
-    costs = [Effort().cost(method) for method in METHODS]
+    costs = [Effort().cost(method, 64) for method in METHODS]
     assert costs == sorted(costs)
 
 
@@ -366,6 +367,37 @@ def test_codes_are_picked_by_their_weights(generator):
     assert set(chosen[:, 1].tolist()) == {2}
     last = pick(torch.tensor([[0.5], [0.49], [0.0]]).double(), torch.tensor([[0.999]]).double())
     assert last.tolist() == [[1]]
+
+
+def test_a_correlated_gaussian_is_that_of_torch(generator):
+    root = torch.randn(2, 3, 3, generator=generator).double()
+    precision = root @ root.mT + 0.1 * torch.eye(3).double()
+    q = Correlated(torch.randn(2, 3, generator=generator).double(), torch.linalg.cholesky(precision))
+    expected = torch.distributions.MultivariateNormal(q.mean, precision_matrix=precision)
+    z = q.transport(torch.randn(50_000, 2, 3, generator=generator).double())
+    torch.testing.assert_close(q.log_prob(z), expected.log_prob(z))
+    for row in range(2):
+        covariance = expected.covariance_matrix[row]
+        torch.testing.assert_close(
+            torch.cov(z[:, row].T), covariance, rtol=0.05, atol=0.05 * float(covariance.max())
+        )
+
+
+@pytest.mark.parametrize("name", ["missing", "noise, partly seen", "blurred, partly seen"])
+def test_the_variational_proposal_is_the_posterior_of_a_linear_model(small_vae, name):
+    """Its precision is exact, and nearly all of its draws count."""
+    vae, seen, _, _ = linear_case(small_vae, name)
+    finder = Finder(vae, seen, range(4), QUICK, 0)
+    q = finder._correlated(finder._optimise())
+    z = torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).double()
+    given = condition(vae.decode(torch.stack([z, q.mean])), finder.seen).log_evidence
+    log_joint = given + vae.prior().log_prob(torch.stack([z, q.mean]))
+    gradient = finder._gradient(q.mean) - q.mean  # of log p(z, y); the mean is near its zero
+    difference = q.log_prob(z[None])[0] - q.log_prob(q.mean[None])[0]
+    expected = log_joint[0] - log_joint[1] - (gradient * (z - q.mean)).sum(-1)
+    torch.testing.assert_close(difference, expected.detach(), rtol=1e-6, atol=1e-6)
+    found = restore(vae, seen, draws=1, method="variational", effort=QUICK)
+    assert float(found.ess.min()) > 500
 
 
 def test_convergence_knows_chains_that_have_not_met(generator):

@@ -4,15 +4,21 @@
 
     encoder      q(z|y): the encoder's, on x̂ = E[x|y] as if entries were independent (missing ones average)
     importance   K codes of r(z) with weights w = p(z) p(y|z) / r(z), where r is q, a wider q, and p(z)
-    variational  the same from q*(z|y), the diagonal Gaussian with the highest E_q[log p(y|z)] − KL(q ‖ p(z))
+    variational  the same, where r is q*, q* with correlations, and p(z)
     hmc          chains from p(z) to p(z|y) and on in it
 
 r is a mixture with fixed numbers of draws of each part, whose density is that of the whole (Veach & Guibas
 1995; Owen & Zhou 2000): the part of p(z) bounds the weights by p(y|z) / share, wherever q misses.
 
-q* is found by Adam, as in `inference.gap`, from the better of two codes: the encoder's on x̂, and the one
-reached by reading x off z and z off x in turns, x ← E[x|z, y], z ← E_q[z|x] (Rezende et al. 2014, app. F, in
-means).
+q* is the diagonal Gaussian with the highest E_q[log p(y|z)] − KL(q ‖ p(z)), found by Adam as in
+`inference.gap`. It starts from the better of two codes: the encoder's on x̂, and the one reached by reading x
+off z and z off x in turns, x ← E[x|z, y], z ← E_q[z|x] (Rezende et al. 2014, app. F, in means). With
+correlations it keeps its mean and has the precision
+
+    Λ = Λ_prior + E_q*[−∇² log p(y|z)]
+
+at which the bound is stationary among all Gaussians (Opper & Archambeau 2009). The expectation is the linear
+regression of the gradient on z ~ q* (Salimans & Knowles 2013), its negative eigenvalues set to zero.
 
 The chains are tempered by f_β(z) = p(z) p(y|z)^β with β growing by a constant factor. Within a row they are
 resampled by their weights p(y|z)^Δβ wherever these are worth fewer than half of them, so that modes end with
@@ -30,7 +36,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from backstory.distributions import CodeDistribution, DiagonalGaussian, Posterior
+from backstory.distributions import LOG_2PI, DiagonalGaussian, Posterior
 from backstory.errors import InputError
 from backstory.inference.ais import ADAPTATION_RATE, TARGET_ACCEPTANCE, Annealing, frozen
 from backstory.inference.conditional import back_projection, condition, constant_variance
@@ -38,14 +44,15 @@ from backstory.inference.hmc import Point, RowNoise, point, transition
 from backstory.inference.operators import Observed
 from backstory.vae import VAE
 
-SHARES = (0.75, 0.15, 0.1)  # of q, of the wider q and of p(z) among the proposals
-WIDER = 2.0  # the larger σ, as a multiple
+SHARES = (0.6, 0.3, 0.1)  # of the two Gaussians and of p(z) among the proposals
+WIDER = 1.5  # the larger σ, as a multiple
+GRADIENTS_PER_UNIT = 4  # from which the correlations of q* are regressed
 SWEEPS = 10  # turns between x and z before the optimisation
 LR = 0.1  # of Adam, in units of (σ_q σ_p)^½
 NOISE_STEPS = 10  # steps of Adam whose noise is drawn together
 WARM_UP = 0.5  # transitions at β = 1 before those that are kept, as a share of these
 
-PROPOSE, OPTIMISE, CHAINS = range(10, 13)  # streams of noise, apart from those of annealing
+PROPOSE, PRIOR, OPTIMISE, REGRESS, CHAINS = range(10, 15)  # streams of noise, apart from those of annealing
 
 
 @dataclass(frozen=True)
@@ -79,15 +86,16 @@ class Effort:
         if self.chains < 2:
             raise InputError(f"chains has to be at least 2, so that they can be compared, got {self.chains}")
 
-    def cost(self, method: str) -> int:
-        """Codes decoded for each observation, a gradient counted as three."""
+    def cost(self, method: str, units: int) -> int:
+        """Codes of so many units that are decoded for each observation, a gradient counted as three."""
         optimising = 3 * self.steps * self.gradient_draws
+        regressing = 3 * GRADIENTS_PER_UNIT * units
         moves = self.temperatures + math.ceil((1 + WARM_UP) * self.transitions)
         walking = 3 * self.chains * self.leapfrog * moves + self.chains * self.transitions
         return {
             "encoder": self.proposals,
             "importance": self.proposals,
-            "variational": optimising + self.proposals,
+            "variational": optimising + regressing + self.proposals,
             "hmc": optimising + walking,
         }[method]
 
@@ -115,6 +123,31 @@ class Codes:
         return cls(z, log_ratio, nothing, nothing, nothing)
 
 
+@dataclass(frozen=True)
+class Correlated:
+    """N(mean, (L Lᵀ)⁻¹) for each of B observations, from a Cholesky factor of the precision.
+
+    Attributes:
+        mean: (B, D).
+        factor: L, (B, D, D).
+    """
+
+    mean: Tensor
+    factor: Tensor
+
+    def transport(self, noise: Tensor) -> Tensor:
+        """Standard normal noise, (K, B, D), carried to this distribution."""
+        upper = self.factor.mT
+        z = torch.linalg.solve_triangular(upper, noise.movedim(0, -1), upper=True)
+        return self.mean + z.movedim(-1, 0)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log N(z), (K, B), nats."""
+        y = ((z - self.mean).movedim(0, -1).mT @ self.factor).square().sum(-1).T
+        log_det = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return log_det - 0.5 * (y + LOG_2PI * z.shape[-1])
+
+
 class Finder:
     """Finds codes for some observations.
 
@@ -140,9 +173,10 @@ class Finder:
             noise = self._noise(PROPOSE, self.effort.proposals)
             return Codes.independent(self.q.transport(noise.normal(self.q.mean.shape[-1])))
         if method == "importance":
-            return self._propose(DiagonalGaussian(self.q.mean, self.q.std.log()))
+            q = DiagonalGaussian(self.q.mean, self.q.std.log())
+            return self._propose(q, DiagonalGaussian(q.mean, q.log_std + math.log(WIDER)))
         best = self._optimise()
-        return self._propose(best) if method == "variational" else self._chains(best)
+        return self._propose(self._correlated(best), best) if method == "variational" else self._chains(best)
 
     def _noise(self, stream: int, draws: int) -> RowNoise:
         return RowNoise(self.seed, stream, self.rows, draws, self.prior.mean)
@@ -157,23 +191,47 @@ class Finder:
         return self.vae.encode(back_projection(self.raw, self.vae.shift, self.vae.scale))
 
     @torch.no_grad()
-    def _propose(self, q: DiagonalGaussian) -> Codes:
-        """K codes of the mixture of q, a wider q and p(z)."""
-        count, units = self.effort.proposals, q.mean.shape[-1]
-        wide = DiagonalGaussian(q.mean, q.log_std + math.log(WIDER))
-        parts: list[CodeDistribution] = [q, wide, self.prior]
-        numbers = [count - sum(int(s * count) for s in SHARES[1:]), *(int(s * count) for s in SHARES[1:])]
-        noise = self._noise(PROPOSE, numbers[0] + numbers[1]).normal(units)
+    def _propose(self, first: DiagonalGaussian | Correlated, second: DiagonalGaussian) -> Codes:
+        """K codes of the mixture of two proposals and p(z)."""
+        count = self.effort.proposals
+        numbers = [int(share * count) for share in SHARES[1:]]
+        numbers = [count - sum(numbers), *numbers]
+        noise = self._noise(PROPOSE, numbers[0] + numbers[1]).normal(second.mean.shape[-1])
         z = torch.cat([
-            q.transport(noise[: numbers[0]]),
-            wide.transport(noise[numbers[0] :]),
-            self._noise(PROPOSE, numbers[2]).draw(self.prior),
+            first.transport(noise[: numbers[0]]),
+            second.transport(noise[numbers[0] :]),
+            self._noise(PRIOR, numbers[2]).draw(self.prior),
         ])  # fmt: skip
         log_r = torch.full(z.shape[:2], -math.inf, dtype=z.dtype, device=z.device)
-        for part, number in zip(parts, numbers, strict=True):
+        for part, number in zip((first, second, self.prior), numbers, strict=True):
             if number:
                 log_r = torch.logaddexp(log_r, part.log_prob(z) + math.log(number / count))
         return Codes.independent(z, self.prior.log_prob(z) - log_r)
+
+    def _correlated(self, q: DiagonalGaussian) -> Correlated:
+        """The Gaussian about q's mean whose precision is −E_q[∇² log p(y|z)] besides the prior's.
+
+        With z = μ + σ ε, the expected Hessian is the linear regression of the gradient on ε.
+        """
+        units, size = q.mean.shape[-1], self.effort.gradient_draws
+        half = self._noise(REGRESS, GRADIENTS_PER_UNIT * units // 2).normal(units)
+        noise = torch.cat([half, -half])
+        with frozen(self.vae):
+            parts = [q.std * self._gradient(q.transport(some)) for some in noise.split(2 * size)]
+        e, gradient = (part.transpose(0, 1).double() for part in (noise, torch.cat(parts)))
+        hessian = torch.linalg.solve(e.mT @ e, e.mT @ gradient)
+        values, vectors = torch.linalg.eigh(-0.5 * (hessian + hessian.mT))
+        precision = (vectors * values.clamp(min=0).unsqueeze(-2)) @ vectors.mT
+        inverse = 1 / q.std.double()
+        precision = precision * inverse.unsqueeze(-1) * inverse.unsqueeze(-2)
+        precision = precision + torch.diag(self.prior.std.double() ** -2)
+        return Correlated(q.mean, torch.linalg.cholesky(precision).to(q.mean.dtype))
+
+    def _gradient(self, z: Tensor) -> Tensor:
+        """∇ log p(y|z), zero where it is not finite."""
+        z = z.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(self._log_evidence(z).sum(), z)
+        return gradient.nan_to_num(0, 0, 0)
 
     @torch.no_grad()
     def _start(self) -> DiagonalGaussian:

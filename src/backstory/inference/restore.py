@@ -146,7 +146,7 @@ def restore(
     how = effort or Effort()
     pairs = chunk or max(1, entries_at_once(vae.shift.device) // _entries_per_code(vae, seen))
     work = _Work(vae, seen, draws, seed, how, pairs)
-    plan = [method] if method != "auto" else _affordable(how, budget)
+    plan = [method] if method != "auto" else _affordable(how, budget, len(vae.prior().mean))
     size = max(1, pairs // how.chains)
     kind = _kinds(seen)
     for name in ("observed", "prior", "inferred"):
@@ -157,8 +157,8 @@ def restore(
     return work.result()
 
 
-def _affordable(how: Effort, budget: int) -> list[str]:
-    return [m for m in METHODS[1:] if how.cost(m) <= budget] or ["encoder"]
+def _affordable(how: Effort, budget: int, units: int) -> list[str]:
+    return [method for method in METHODS[1:] if how.cost(method, units) <= budget] or ["encoder"]
 
 
 def _kinds(seen: Observed) -> list[str]:
