@@ -376,6 +376,7 @@ def test_a_correlated_gaussian_is_that_of_torch(generator):
     expected = torch.distributions.MultivariateNormal(q.mean, precision_matrix=precision)
     z = q.transport(torch.randn(50_000, 2, 3, generator=generator).double())
     torch.testing.assert_close(q.log_prob(z), expected.log_prob(z))
+    torch.testing.assert_close(q.transport(q.whiten(z)), z)
     for row in range(2):
         covariance = expected.covariance_matrix[row]
         torch.testing.assert_close(
@@ -387,7 +388,7 @@ def test_a_correlated_gaussian_is_that_of_torch(generator):
 def test_the_variational_proposal_is_the_posterior_of_a_linear_model(small_vae, name):
     """Its precision is exact, and nearly all of its draws count."""
     vae, seen, _, _ = linear_case(small_vae, name)
-    finder = Finder(vae, seen, range(4), QUICK, 0)
+    finder = Finder(vae, seen, seen.prepared(LinearGaussian.of(vae).variance[0]), range(4), QUICK, 0)
     q = finder._correlated(finder._optimise())
     z = torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).double()
     given = condition(vae.decode(torch.stack([z, q.mean])), finder.seen).log_evidence

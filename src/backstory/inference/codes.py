@@ -22,8 +22,9 @@ regression of the gradient on z ~ q* (Salimans & Knowles 2013), its negative eig
 
 The chains are tempered by f_β(z) = p(z) p(y|z)^β with β growing by a constant factor. Within a row they are
 resampled by their weights p(y|z)^Δβ wherever these are worth fewer than half of them, so that modes end with
-the chains that they deserve (Del Moral et al. 2006, "Sequential Monte Carlo samplers"). At β = 1 the step
-sizes adapt a while longer and then stay. HMC's mass is that of q*.
+the chains that they deserve (Del Moral et al. 2006, "Sequential Monte Carlo samplers"). HMC's mass is
+that of q* on the way; at β = 1 the chains move in coordinates in which q* with correlations is a standard
+normal, and the step sizes adapt a while before they stay.
 
 The noise of a row depends on the seed and the number of the row alone.
 """
@@ -39,7 +40,7 @@ from torch import Tensor
 from backstory.distributions import LOG_2PI, DiagonalGaussian, Posterior
 from backstory.errors import InputError
 from backstory.inference.ais import ADAPTATION_RATE, TARGET_ACCEPTANCE, Annealing, frozen
-from backstory.inference.conditional import back_projection, condition, constant_variance
+from backstory.inference.conditional import back_projection, condition
 from backstory.inference.hmc import Point, RowNoise, point, transition
 from backstory.inference.operators import Observed
 from backstory.vae import VAE
@@ -96,7 +97,7 @@ class Effort:
             "encoder": self.proposals,
             "importance": self.proposals,
             "variational": optimising + regressing + self.proposals,
-            "hmc": optimising + walking,
+            "hmc": optimising + regressing + walking,
         }[method]
 
 
@@ -141,9 +142,13 @@ class Correlated:
         z = torch.linalg.solve_triangular(upper, noise.movedim(0, -1), upper=True)
         return self.mean + z.movedim(-1, 0)
 
+    def whiten(self, z: Tensor) -> Tensor:
+        """The noise, (K, B, D), that is carried to z."""
+        return ((z - self.mean).transpose(0, 1) @ self.factor).transpose(0, 1)
+
     def log_prob(self, z: Tensor) -> Tensor:
         """log N(z), (K, B), nats."""
-        y = ((z - self.mean).movedim(0, -1).mT @ self.factor).square().sum(-1).T
+        y = self.whiten(z).square().sum(-1)
         log_det = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return log_det - 0.5 * (y + LOG_2PI * z.shape[-1])
 
@@ -153,16 +158,18 @@ class Finder:
 
     Args:
         vae: the model.
-        seen: what was seen of them.
+        seen: what was seen of them; `prepared`: the same, made ready for the model (`Observed.prepared`).
         rows: their numbers, which decide their noise.
         effort, seed: see `restore`.
     """
 
-    def __init__(self, vae: VAE, seen: Observed, rows: Sequence[int], effort: Effort, seed: int):
-        self.vae, self.raw, self.rows, self.effort, self.seed = vae, seen, rows, effort, seed
+    def __init__(
+        self, vae: VAE, seen: Observed, prepared: Observed, rows: Sequence[int], effort: Effort, seed: int
+    ):
+        self.vae, self.raw, self.seen, self.rows = vae, seen, prepared, rows
+        self.effort, self.seed = effort, seed
         with torch.no_grad():
             self.prior = vae.prior()
-            self.seen = seen.prepared(constant_variance(vae.decode(self.prior.mean[None])))
             self.q = self._encode()
 
     def find(self, method: str) -> Codes:
@@ -176,7 +183,8 @@ class Finder:
             q = DiagonalGaussian(self.q.mean, self.q.std.log())
             return self._propose(q, DiagonalGaussian(q.mean, q.log_std + math.log(WIDER)))
         best = self._optimise()
-        return self._propose(self._correlated(best), best) if method == "variational" else self._chains(best)
+        correlated = self._correlated(best)
+        return self._propose(correlated, best) if method == "variational" else self._chains(best, correlated)
 
     def _noise(self, stream: int, draws: int) -> RowNoise:
         return RowNoise(self.seed, stream, self.rows, draws, self.prior.mean)
@@ -271,43 +279,51 @@ class Finder:
         with torch.no_grad():
             return current()
 
-    def _chains(self, q: DiagonalGaussian) -> Codes:
-        """HMC from p(z) to p(z|y), with the mass of q."""
+    def _chains(self, q: DiagonalGaussian, white: Correlated) -> Codes:
+        """HMC from p(z) to p(z|y) with the mass of q, then on in it, where `white` is a standard normal."""
         how, noise = self.effort, self._noise(CHAINS, self.effort.chains)
-        betas = Annealing(steps=how.temperatures, schedule="geometric").betas
-        step = torch.full(
-            (len(self.rows),), q.mean.shape[-1] ** -0.25, dtype=torch.float64, device=q.mean.device
-        )
-
-        def move(at: Point, beta: float, step: Tensor) -> tuple[Point, Tensor]:
-            precision = (1 - beta) / self.prior.std.square() + beta / q.std.square()
-            return transition(self._density, at, beta, step, precision.rsqrt(), how.leapfrog, noise)
-
-        def adapted(step: Tensor, probability: Tensor) -> Tensor:
-            return step * torch.exp(ADAPTATION_RATE * (probability.mean(0) - TARGET_ACCEPTANCE))
-
+        first = torch.full_like(q.mean[:, 0], q.mean.shape[-1] ** -0.25, dtype=torch.float64)
         with frozen(self.vae):
-            at = point(self._density, noise.draw(self.prior))
+            at, step = point(self._density, noise.draw(self.prior)), first
             log_weight = torch.zeros_like(at.slope, dtype=torch.float64)
+            betas = Annealing(steps=how.temperatures, schedule="geometric").betas
             for before, beta in itertools.pairwise(betas):
                 log_weight = log_weight + (beta - before) * at.slope.double()
                 at, log_weight = _resampled(at, log_weight, noise, always=beta == 1)
-                at, probability = move(at, beta, step)
-                step = adapted(step, probability)
-            for _ in range(math.ceil(WARM_UP * how.transitions)):
-                at, probability = move(at, 1.0, step)
-                step = adapted(step, probability)
+                precision = (1 - beta) / self.prior.std.square() + beta / q.std.square()
+                at, probability = transition(
+                    self._density, at, beta, step, precision.rsqrt(), how.leapfrog, noise
+                )
+                step = _adapted(step, probability)
+
+            def density(u: Tensor) -> tuple[Tensor, Tensor]:
+                return self._density(white.transport(u))
+
+            at, step, warm_up = (
+                point(density, white.whiten(at.z)),
+                first,
+                math.ceil(WARM_UP * how.transitions),
+            )
             kept, accepted = [], torch.zeros_like(step)
-            for _ in range(how.transitions):
-                at, probability = move(at, 1.0, step)
-                kept.append(at.z)
-                accepted = accepted + probability.mean(0) / how.transitions
+            for index in range(-warm_up, how.transitions):
+                at, probability = transition(
+                    density, at, 1.0, step, torch.ones_like(q.mean), how.leapfrog, noise
+                )
+                if index < 0:
+                    step = _adapted(step, probability)
+                else:
+                    kept.append(white.transport(at.z))
+                    accepted = accepted + probability.mean(0) / how.transitions
         z = torch.stack(kept)
         r_hat, ess = convergence(z)
         return Codes(z.flatten(0, 1), None, accepted, r_hat, ess)
 
     def _density(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return self.prior.log_prob(z), self._log_evidence(z)
+
+
+def _adapted(step: Tensor, probability: Tensor) -> Tensor:
+    return step * torch.exp(ADAPTATION_RATE * (probability.mean(0) - TARGET_ACCEPTANCE))
 
 
 def _resampled(at: Point, log_weight: Tensor, noise: RowNoise, always: bool) -> tuple[Point, Tensor]:

@@ -27,9 +27,10 @@ import torch
 from torch import Tensor
 
 from backstory.build import one_of
+from backstory.distributions import DataDistribution
 from backstory.errors import InputError
 from backstory.inference.codes import Codes, Effort, Finder, pick
-from backstory.inference.conditional import Conditional, condition, level_count
+from backstory.inference.conditional import Conditional, condition, constant_variance, level_count
 from backstory.inference.hmc import RowNoise
 from backstory.inference.likelihood import LogMean, check_density, entries_at_once
 from backstory.inference.operators import Observed
@@ -144,8 +145,12 @@ def restore(
     if chunk is not None and chunk < 1:
         raise InputError(f"chunk has to be at least 1, got {chunk}")
     how = effort or Effort()
-    pairs = chunk or max(1, entries_at_once(vae.shift.device) // _entries_per_code(vae, seen))
-    work = _Work(vae, seen, draws, seed, how, pairs)
+    with torch.no_grad():
+        probe = vae.decode(vae.prior().mean[None])
+        prepared = seen.prepared(constant_variance(probe))
+    entries = _entries_per_code(math.prod(vae.features_shape), probe, prepared)
+    pairs = chunk or max(1, entries_at_once(vae.shift.device) // entries)
+    work = _Work(vae, seen, prepared, draws, seed, how, pairs)
     plan = [method] if method != "auto" else _affordable(how, budget, len(vae.prior().mean))
     size = max(1, pairs // how.chains)
     kind = _kinds(seen)
@@ -169,20 +174,21 @@ def _kinds(seen: Observed) -> list[str]:
     return ["observed" if full else "inferred" if some else "prior" for full, some in pairs]
 
 
-@torch.no_grad()
-def _entries_per_code(vae: VAE, seen: Observed) -> int:
+def _entries_per_code(features: int, p: DataDistribution, seen: Observed) -> int:
     """How many numbers are held for each code that is decoded."""
-    entries = math.prod(vae.features_shape)
-    if seen.direct and not seen.exact:
-        entries *= max(1, level_count(vae.decode(vae.prior().mean[None])))
-    return entries if seen.diagonal else entries + math.prod(seen.linear.out) ** 2
+    if not seen.diagonal:
+        return features + math.prod(seen.linear.out) ** 2
+    return features if seen.exact or not seen.direct else features * max(1, level_count(p))
 
 
 class _Work:
     """The restoration of all rows, filled in as their posteriors are found."""
 
-    def __init__(self, vae: VAE, seen: Observed, draws: int, seed: int, how: Effort, pairs: int):
-        self.vae, self.seen, self.seed, self.how, self.pairs = vae, seen, seed, how, pairs
+    def __init__(
+        self, vae: VAE, seen: Observed, prepared: Observed, draws: int, seed: int, how: Effort, pairs: int
+    ):
+        self.vae, self.seen, self.prepared = vae, seen, prepared
+        self.seed, self.how, self.pairs = seed, how, pairs
         n, x = len(seen), seen.y.new_empty(0)
         shape, latent = seen.linear.shape, vae.prior().mean.shape[-1]
         self.mean, self.std = x.new_empty(n, *shape), x.new_zeros(n, *shape)
@@ -207,13 +213,14 @@ class _Work:
                 return
 
     def _restore(self, rows: Tensor, method: str) -> None:
-        finder = Finder(self.vae, self.seen.rows(rows), rows.tolist(), self.how, self.seed)
+        numbers, prepared = rows.tolist(), self.prepared.rows(rows)
+        finder = Finder(self.vae, self.seen.rows(rows), prepared, numbers, self.how, self.seed)
         found = finder.find(method)
         with torch.no_grad():
-            moments = _moments(self.vae, finder.seen, found, max(1, self.pairs // len(rows)))
+            moments = _moments(self.vae, prepared, found, max(1, self.pairs // len(rows)))
             self.mean[rows], self.std[rows] = moments.mean, moments.std
-            self._draw(rows, finder.seen, found.z, moments.log_weight)
-        for row in rows.tolist():
+            self._draw(numbers, prepared, found.z, moments.log_weight)
+        for row in numbers:
             self.methods[row] = method
         if found.log_ratio is not None:
             weights = LogMean.of(moments.log_weight)
@@ -226,13 +233,12 @@ class _Work:
         for name in self.numbers:
             self.numbers[name][rows] = numbers[name].cpu() if name in numbers else math.nan
 
-    def _draw(self, rows: Tensor, seen: Observed, z: Tensor, log_weight: Tensor) -> None:
+    def _draw(self, numbers: list[int], seen: Observed, z: Tensor, log_weight: Tensor) -> None:
         """Codes by their weights in an order that is random, and x given each."""
-        numbers = rows.tolist()
         u = RowNoise(self.seed, SELECT, numbers, len(self.draws), z).uniform(2)
         chosen = pick(torch.softmax(log_weight, 0), u[..., 0]).gather(0, u[..., 1].argsort(0))
         codes = z.gather(0, chosen.unsqueeze(-1).expand(-1, -1, z.shape[-1]))
-        self.codes[:, rows] = codes
+        self.codes[:, numbers] = codes
         sources = RowNoise(self.seed, DRAW, numbers, 1, z).generators
         for index, (row, source) in enumerate(zip(numbers, sources, strict=True)):
             here = slice(index, index + 1)
