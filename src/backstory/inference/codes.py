@@ -41,7 +41,7 @@ from backstory.distributions import LOG_2PI, DiagonalGaussian, Posterior
 from backstory.errors import InputError
 from backstory.inference.ais import ADAPTATION_RATE, TARGET_ACCEPTANCE, Annealing, frozen
 from backstory.inference.conditional import back_projection, condition
-from backstory.inference.hmc import Point, RowNoise, point, transition
+from backstory.inference.hmc import Density, Point, RowNoise, point, transition
 from backstory.inference.operators import Observed
 from backstory.vae import VAE
 
@@ -274,49 +274,49 @@ class Finder:
             kl = self.vae.kl(q)
             kl = (q.log_prob(z) - self.prior.log_prob(z)).mean(0) if kl is None else kl
             loss = (kl - self._log_evidence(z).mean(0)).sum()
-            shift.grad, widen.grad = torch.autograd.grad(loss, [shift, widen])
+            gradients = torch.autograd.grad(loss, [shift, widen])
+            shift.grad, widen.grad = (part.nan_to_num(0, 0, 0) for part in gradients)
             optimiser.step()
         with torch.no_grad():
             return current()
 
     def _chains(self, q: DiagonalGaussian, white: Correlated) -> Codes:
         """HMC from p(z) to p(z|y) with the mass of q, then on in it, where `white` is a standard normal."""
-        how, noise = self.effort, self._noise(CHAINS, self.effort.chains)
-        first = torch.full_like(q.mean[:, 0], q.mean.shape[-1] ** -0.25, dtype=torch.float64)
+        noise = self._noise(CHAINS, self.effort.chains)
+        step = torch.full_like(q.mean[:, 0], q.mean.shape[-1] ** -0.25, dtype=torch.float64)
         with frozen(self.vae):
-            at, step = point(self._density, noise.draw(self.prior)), first
-            log_weight = torch.zeros_like(at.slope, dtype=torch.float64)
-            betas = Annealing(steps=how.temperatures, schedule="geometric").betas
-            for before, beta in itertools.pairwise(betas):
-                log_weight = log_weight + (beta - before) * at.slope.double()
-                at, log_weight = _resampled(at, log_weight, noise, always=beta == 1)
-                precision = (1 - beta) / self.prior.std.square() + beta / q.std.square()
-                at, probability = transition(
-                    self._density, at, beta, step, precision.rsqrt(), how.leapfrog, noise
-                )
+            start = white.whiten(self._annealed(q, step, noise).z)
+            u, acceptance = self._walked(lambda u: self._density(white.transport(u)), start, step, noise)
+        z = white.transport(u)
+        r_hat, ess = convergence(z.unflatten(0, (-1, self.effort.chains)))
+        return Codes(z, None, acceptance, r_hat, ess)
+
+    def _annealed(self, q: DiagonalGaussian, step: Tensor, noise: RowNoise) -> Point:
+        """Chains brought from p(z) to p(z|y)."""
+        at = point(self._density, noise.draw(self.prior))
+        log_weight = torch.zeros_like(at.slope, dtype=torch.float64)
+        betas = Annealing(steps=self.effort.temperatures, schedule="geometric").betas
+        for before, beta in itertools.pairwise(betas):
+            log_weight = log_weight + (beta - before) * at.slope.double()
+            at, log_weight = _resampled(at, log_weight, noise, always=beta == 1)
+            precision = (1 - beta) / self.prior.std.square() + beta / q.std.square()
+            scale, leapfrog = precision.rsqrt(), self.effort.leapfrog
+            at, probability = transition(self._density, at, beta, step, scale, leapfrog, noise)
+            step = _adapted(step, probability)
+        return at
+
+    def _walked(self, density: Density, u: Tensor, step: Tensor, noise: RowNoise) -> tuple[Tensor, Tensor]:
+        """Draws of chains in a density, (S · C, B, D), and the acceptance, after steps of a good size."""
+        at, kept, accepted = point(density, u), [], torch.zeros_like(step)
+        scale, count = torch.ones_like(u[0]), self.effort.transitions
+        for index in range(-math.ceil(WARM_UP * count), count):
+            at, probability = transition(density, at, 1.0, step, scale, self.effort.leapfrog, noise)
+            if index < 0:
                 step = _adapted(step, probability)
-
-            def density(u: Tensor) -> tuple[Tensor, Tensor]:
-                return self._density(white.transport(u))
-
-            at, step, warm_up = (
-                point(density, white.whiten(at.z)),
-                first,
-                math.ceil(WARM_UP * how.transitions),
-            )
-            kept, accepted = [], torch.zeros_like(step)
-            for index in range(-warm_up, how.transitions):
-                at, probability = transition(
-                    density, at, 1.0, step, torch.ones_like(q.mean), how.leapfrog, noise
-                )
-                if index < 0:
-                    step = _adapted(step, probability)
-                else:
-                    kept.append(white.transport(at.z))
-                    accepted = accepted + probability.mean(0) / how.transitions
-        z = torch.stack(kept)
-        r_hat, ess = convergence(z)
-        return Codes(z.flatten(0, 1), None, accepted, r_hat, ess)
+            else:
+                kept.append(at.z)
+                accepted = accepted + probability.mean(0) / count
+        return torch.cat(kept), accepted
 
     def _density(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return self.prior.log_prob(z), self._log_evidence(z)
