@@ -194,8 +194,9 @@ class Model:
                 `inference.codes.Effort`: proposals, steps, gradient_draws, chains, temperatures, ….
         """
         if isinstance(y, Dataset) and y.observed is not None:
-            operator = Mask(y.observed) @ (operator or stored.NOTHING)
+            operator = Mask(np.asarray(y.observed)) @ (operator or stored.NOTHING)
         values = _values(y)
+        values = values[:] if isinstance(values, FileRows) else values  # the results are held in any case
         with console.progress("restore", len(values), progress) as bar:
             found = stored.restore_stored(
                 self.vae, self.schema, values, operator, draws, method, seed, advance=bar.advance, **options

@@ -6,16 +6,14 @@ import torch
 from scipy import ndimage
 
 from backstory.errors import InputError
+from backstory.inference.maps import DENSE_LIMIT, Dense, Separable
 from backstory.inference.operators import (
-    DENSE_LIMIT,
     ROUNDING,
     Blur,
-    Dense,
     Downscale,
     Linear,
     Mask,
     Noise,
-    Separable,
     damage,
     observe,
 )

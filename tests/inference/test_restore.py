@@ -12,7 +12,7 @@ from backstory.errors import InputError
 from backstory.inference.codes import Correlated, Effort, Finder, convergence, pick
 from backstory.inference.conditional import condition, constant_variance
 from backstory.inference.linear_gaussian import LinearGaussian
-from backstory.inference.operators import Blur, Downscale, Linear, Mask, Noise, Observed, damage, observe
+from backstory.inference.operators import Blur, Damaged, Downscale, Linear, Mask, Noise, damage, observe
 from backstory.inference.restore import METHODS, Restoration, coverage, restore
 from backstory.vae import LOG_STD_HIGH, LOG_STD_LOW
 
@@ -437,7 +437,7 @@ def test_bad_efforts_and_models(small_vae, levels):
     with pytest.raises(InputError, match="chains has to be at least 2"):
         Effort(chains=1)
     seen = observe(Mask(partly((2, *SHAPE))), levels(2), SHAPE)
-    assert isinstance(seen, Observed)
+    assert isinstance(seen, Damaged)
     with pytest.raises(InputError, match="plain autoencoder"):
         restore(small_vae(posterior="delta"), seen)
 

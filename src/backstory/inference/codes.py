@@ -17,8 +17,9 @@ correlations it keeps its mean and has the precision
 
     Λ = Λ_prior + E_q*[−∇² log p(y|z)]
 
-at which the bound is stationary among all Gaussians (Opper & Archambeau 2009). The expectation is the linear
-regression of the gradient on z ~ q* (Salimans & Knowles 2013), its negative eigenvalues set to zero.
+which is that of the best of all Gaussians but for the q of the expectation (Opper & Archambeau 2009). The
+expectation is the linear regression of the gradient on z ~ q* (Salimans & Knowles 2013), its negative
+eigenvalues set to zero.
 
 The chains are tempered by f_β(z) = p(z) p(y|z)^β with β growing by a constant factor. Within a row they are
 resampled by their weights p(y|z)^Δβ wherever these are worth fewer than half of them, so that modes end with
@@ -42,7 +43,7 @@ from backstory.errors import InputError
 from backstory.inference.ais import ADAPTATION_RATE, TARGET_ACCEPTANCE, Annealing, frozen
 from backstory.inference.conditional import back_projection, condition
 from backstory.inference.hmc import Density, Point, RowNoise, point, transition
-from backstory.inference.operators import Observed
+from backstory.inference.operators import Damaged
 from backstory.vae import VAE
 
 SHARES = (0.6, 0.3, 0.1)  # of the two Gaussians and of p(z) among the proposals
@@ -158,13 +159,13 @@ class Finder:
 
     Args:
         vae: the model.
-        seen: what was seen of them; `prepared`: the same, made ready for the model (`Observed.prepared`).
+        seen: what was seen of them; `prepared`: the same, made ready for the model (`Damaged.prepared`).
         rows: their numbers, which decide their noise.
         effort, seed: see `restore`.
     """
 
     def __init__(
-        self, vae: VAE, seen: Observed, prepared: Observed, rows: Sequence[int], effort: Effort, seed: int
+        self, vae: VAE, seen: Damaged, prepared: Damaged, rows: Sequence[int], effort: Effort, seed: int
     ):
         self.vae, self.raw, self.seen, self.rows = vae, seen, prepared, rows
         self.effort, self.seed = effort, seed

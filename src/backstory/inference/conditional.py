@@ -35,7 +35,8 @@ from backstory.distributions import (
     randn,
     sum_observed,
 )
-from backstory.inference.operators import Dense, Observed
+from backstory.inference.maps import Dense
+from backstory.inference.operators import Damaged
 
 
 class Conditional(Protocol):
@@ -61,7 +62,7 @@ class Conditional(Protocol):
         ...
 
 
-def condition(p: DataDistribution, seen: Observed) -> Conditional:
+def condition(p: DataDistribution, seen: Damaged) -> Conditional:
     """p(y|z) and p(x|z, y), from p(x|z) of codes (*batch, N, D) and what was seen of N observations."""
     if seen.exact:
         return Kept(p, seen)
@@ -77,7 +78,7 @@ def constant_variance(p: DataDistribution) -> Tensor | None:
     return None
 
 
-def back_projection(seen: Observed, shift: Tensor, scale: Tensor) -> Tensor:
+def back_projection(seen: Damaged, shift: Tensor, scale: Tensor) -> Tensor:
     """E[x|y], (N, *shape), if the entries of x were independent, with mean `shift` and deviation `scale`."""
     shape = seen.linear.shape
     p = Gaussian(shift.to(seen.y).expand(1, *shape), scale.to(seen.y).log(), len(shape))
@@ -89,7 +90,7 @@ class Kept:
     """Entries seen without noise: x has them exactly."""
 
     p: DataDistribution
-    seen: Observed
+    seen: Damaged
 
     @property
     def log_evidence(self) -> Tensor:
@@ -136,7 +137,7 @@ class Levels:
     """
 
     log_prior: Tensor
-    seen: Observed
+    seen: Damaged
 
     @property
     def _values(self) -> Tensor:
@@ -177,7 +178,7 @@ class Conditioned:
     """A linear-Gaussian observation of x, whose p(x|z) is Gaussian or taken as one."""
 
     p: DataDistribution
-    seen: Observed
+    seen: Damaged
 
     @cached_property
     def _s(self) -> Tensor:
@@ -220,7 +221,7 @@ class Conditioned:
 class Diagonal:
     """C = A S Aᵀ + σ² I, where it is diagonal."""
 
-    def __init__(self, seen: Observed, s: Tensor):
+    def __init__(self, seen: Damaged, s: Tensor):
         self.seen, self.squared = seen, seen.linear.entrywise(torch.square)
         self.c = self.squared.forward(s) + seen.sigma.square()
 
@@ -244,7 +245,7 @@ class Full:
     Rows and columns of entries that were not seen are those of the identity, and their residuals zero.
     """
 
-    def __init__(self, seen: Observed, s: Tensor):
+    def __init__(self, seen: Damaged, s: Tensor):
         assert isinstance(seen.linear, Dense)
         self.seen, self.out = seen, seen.linear.out
         self.a = seen.linear.matrix.double()

@@ -10,9 +10,7 @@ Maps stand to the right of noise and mask, which belong to the entries of y: noi
 of what was not seen, is another model, and is refused. `observe` checks an operator against x and y and gives
 the one form that inference works with.
 
-On images Downscale and Blur act on rows and columns apart, x ↦ R x Cᵀ, for each channel alone; they and their
-products are kept as R and C. Any other linear map is kept as its matrix, which is read off its values at the
-unit vectors.
+Downscale and Blur act on an image's rows and columns apart, for each channel alone; see `inference.maps`.
 
 σ is a fraction of the unit of y: |A| u, where u is the unit of x. For images u is the full range; for tables
 a column's standard deviation in the training data.
@@ -29,9 +27,9 @@ from torch import Tensor
 
 from backstory.distributions import randn
 from backstory.errors import InputError
+from backstory.inference.maps import Dense, Map, Separable, dense, matrix_of
 
 TRUNCATE = 4.0  # σ, beyond which a Gaussian kernel is zero; as in SciPy
-DENSE_LIMIT = 4096  # entries of x or y for which a matrix is kept
 ROUNDING = 1 / (256 * math.sqrt(12))  # σ of rounding to a 256th, in units of y
 
 Array = np.ndarray | Tensor
@@ -115,135 +113,18 @@ class Linear(Operator):
     function: Callable[[Tensor], Tensor]
 
 
-# ---------------------------------------------------------------------------------------------------------
-# Linear maps
-
-
-@dataclass(frozen=True)
-class Separable:
-    """x ↦ R x Cᵀ along the first two axes of an image; the identity of any shape where there are none.
-
-    Attributes:
-        shape, out: of x and of A x.
-        matrices: () or (R, C).
-    """
-
-    shape: tuple[int, ...]
-    matrices: tuple[Tensor, ...] = ()
-
-    @property
-    def out(self) -> tuple[int, ...]:
-        return (*(len(m) for m in self.matrices), *self.shape[len(self.matrices) :])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """A x for x of shape (*batch, *shape)."""
-        return self._apply(x, self.matrices)
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        """Aᵀ y for y of shape (*batch, *out)."""
-        return self._apply(y, tuple(m.T for m in self.matrices))
-
-    def _apply(self, x: Tensor, matrices: tuple[Tensor, ...]) -> Tensor:
-        for axis, matrix in enumerate(matrices):
-            x = (x.movedim(axis - len(self.shape), -1) @ matrix.T).movedim(-1, axis - len(self.shape))
-        return x
-
-    def entrywise(self, function: Callable[[Tensor], Tensor]) -> "Separable":
-        """The map whose matrix has `function` of A's entries, for one with f(a b) = f(a) f(b)."""
-        return replace(self, matrices=tuple(map(function, self.matrices)))
-
-    @property
-    def disjoint(self) -> bool:
-        """Whether no entry of x serves two of y, so that A S Aᵀ is diagonal for a diagonal S."""
-        return all(bool(((m != 0).sum(0) <= 1).all()) for m in self.matrices)
-
-    def to(self, like: Tensor) -> "Separable":
-        return self.entrywise(lambda m: m.to(like))
-
-    def diagonalised(self, variance: Tensor) -> tuple["Map", Callable[[Tensor], Tensor]]:
-        """UᵀA and Uᵀ, for which UᵀA S AᵀU is diagonal, where S is `variance` for each entry."""
-        if variance.numel() > 1:
-            return dense(self, variance).diagonalised(variance)
-        bases = tuple(torch.linalg.eigh(m @ m.T).eigenvectors.T for m in self.matrices)
-        rotation = Separable(self.out, bases)
-        products = tuple(u @ m for u, m in zip(bases, self.matrices, strict=True))
-        return Separable(self.shape, products), rotation.forward
-
-
-@dataclass(frozen=True)
-class Dense:
-    """x ↦ A x with a matrix A, (M, P), over the entries of an observation in order."""
-
-    shape: tuple[int, ...]
-    out: tuple[int, ...]
-    matrix: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        """A x for x of shape (*batch, *shape)."""
-        batch = x.shape[: x.dim() - len(self.shape)]
-        return (x.reshape(*batch, -1) @ self.matrix.T).reshape(*batch, *self.out)
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        """Aᵀ y for y of shape (*batch, *out)."""
-        batch = y.shape[: y.dim() - len(self.out)]
-        return (y.reshape(*batch, -1) @ self.matrix).reshape(*batch, *self.shape)
-
-    def entrywise(self, function: Callable[[Tensor], Tensor]) -> "Dense":
-        """The map whose matrix has `function` of A's entries."""
-        return replace(self, matrix=function(self.matrix))
-
-    @property
-    def disjoint(self) -> bool:
-        """Whether no entry of x serves two of y, so that A S Aᵀ is diagonal for a diagonal S."""
-        return bool(((self.matrix != 0).sum(0) <= 1).all())
-
-    def to(self, like: Tensor) -> "Dense":
-        return self.entrywise(lambda m: m.to(like))
-
-    def diagonalised(self, variance: Tensor) -> tuple["Map", Callable[[Tensor], Tensor]]:
-        """UᵀA and Uᵀ, for which UᵀA S AᵀU is diagonal, where S is `variance` for each entry."""
-        s = variance.expand(self.shape).flatten()
-        u = torch.linalg.eigh((self.matrix * s) @ self.matrix.T).eigenvectors
-        rotation = Dense(self.out, self.out, u.T)
-        return replace(self, matrix=u.T @ self.matrix), rotation.forward
-
-
-Map = Separable | Dense
-
-
-def dense(linear: Map, like: Tensor) -> Dense:
-    """The matrix of a map; InputError for one that is too large."""
-    return _matrix(linear.forward, linear.shape, like)
-
-
-def _matrix(function: Callable[[Tensor], Tensor], shape: tuple[int, ...], like: Tensor) -> Dense:
-    """The matrix of a linear function, from its values at the unit vectors."""
-    entries = math.prod(shape)
-    if entries > DENSE_LIMIT:
-        raise InputError(
-            f"this observation needs a matrix over all entries of x, at most {DENSE_LIMIT}, got {entries}; "
-            "use Downscale or noise alone, or a model with one constant σ for a Blur without a mask"
-        )
-    units = torch.eye(entries, dtype=torch.float64, device=like.device).to(like.dtype)
-    columns = function(units.reshape(entries, *shape))
-    out = tuple(columns.shape[1:])
-    if math.prod(out) > DENSE_LIMIT:
-        raise InputError(f"y may have up to {DENSE_LIMIT} entries for this operator, got {math.prod(out)}")
-    return Dense(shape, out, columns.reshape(entries, -1).T.contiguous())
-
-
 def _compose(parts: list[Operator], shape: tuple[int, ...], like: Tensor) -> Map:
     """The product of Downscale, Blur and Linear operators, the last one first."""
     linear: Map = Separable(shape)
     for part in reversed(parts):
         if isinstance(part, Linear):
-            linear = _matrix(_after(_checked(part), linear), shape, like)
+            linear = matrix_of(_after(_checked(part), linear), shape, like)
             continue
         step = _separable(part, linear.out, like)
         if part in (Downscale(1), Blur(0)):
             continue
         if isinstance(linear, Dense):
-            linear = _matrix(_after(step.forward, linear), shape, like)
+            linear = matrix_of(_after(step.forward, linear), shape, like)
             continue
         pairs = zip(step.matrices, linear.matrices or [None, None], strict=True)
         linear = Separable(shape, tuple(new if old is None else new @ old for new, old in pairs))
@@ -312,7 +193,7 @@ def _checked(part: Linear) -> Callable[[Tensor], Tensor]:
 
 
 @dataclass(frozen=True)
-class Observed:
+class Damaged:
     """What was seen of N observations: y = A x + σ ε, at the entries where `seen` is true.
 
     Attributes:
@@ -342,11 +223,11 @@ class Observed:
     def __len__(self) -> int:
         return len(self.y)
 
-    def rows(self, rows: slice | Tensor) -> "Observed":
+    def rows(self, rows: slice | Tensor) -> "Damaged":
         """What was seen of some observations."""
         return replace(self, y=self.y[rows], seen=self.seen[rows])
 
-    def prepared(self, variance: Tensor | None) -> "Observed":
+    def prepared(self, variance: Tensor | None) -> "Damaged":
         """The same, with y rotated so that A S Aᵀ + σ² I is diagonal; with A as a matrix, where it cannot be.
 
         Args:
@@ -358,7 +239,7 @@ class Observed:
             return replace(self, linear=dense(self.linear, self.y))
         return self._kept()._rotated(variance.to(self.y))
 
-    def _kept(self) -> "Observed":
+    def _kept(self) -> "Damaged":
         """Without the entries that were not seen, which are the same in every observation."""
         seen = self.seen[0]
         if bool(seen.all()):
@@ -367,12 +248,12 @@ class Observed:
         linear = Dense(self.linear.shape, (len(matrix),), matrix)
         return replace(self, y=self.y[:, seen], linear=linear, seen=self.seen[:, seen])
 
-    def _rotated(self, variance: Tensor) -> "Observed":
+    def _rotated(self, variance: Tensor) -> "Damaged":
         linear, rotate = self.linear.diagonalised(variance)
         return replace(self, y=rotate(self.y), linear=linear, diagonal=True)
 
 
-def observe(operator: Operator, y: Tensor, shape: tuple[int, ...], unit: Tensor | float = 1.0) -> Observed:
+def observe(operator: Operator, y: Tensor, shape: tuple[int, ...], unit: Tensor | float = 1.0) -> Damaged:
     """Check an operator against the observations and bring it into its one form.
 
     Args:
@@ -399,7 +280,7 @@ def observe(operator: Operator, y: Tensor, shape: tuple[int, ...], unit: Tensor 
     else:  # what a map gives without noise was at least rounded; without that its density would be singular
         fraction = torch.tensor(ROUNDING) if sigma is None else _sigma(sigma, linear.out)
         absolute = _one_number(fraction.to(y) * _unit(linear, unit, y))
-    return Observed(torch.where(seen, y, 0.0), linear, absolute, seen, linear.disjoint)
+    return Damaged(torch.where(seen, y, 0.0), linear, absolute, seen, linear.disjoint)
 
 
 def damage(

@@ -33,7 +33,7 @@ from backstory.inference.codes import Codes, Effort, Finder, pick
 from backstory.inference.conditional import Conditional, condition, constant_variance, level_count
 from backstory.inference.hmc import RowNoise
 from backstory.inference.likelihood import LogMean, check_density, entries_at_once
-from backstory.inference.operators import Observed
+from backstory.inference.operators import Damaged
 from backstory.inference.pareto import pareto_k, tail_size, threshold
 from backstory.vae import VAE
 
@@ -113,7 +113,7 @@ def coverage(
 
 def restore(
     vae: VAE,
-    seen: Observed,
+    seen: Damaged,
     draws: int = 10,
     method: str = "auto",
     seed: int = 0,
@@ -166,7 +166,7 @@ def _affordable(how: Effort, budget: int, units: int) -> list[str]:
     return [method for method in METHODS[1:] if how.cost(method, units) <= budget] or ["encoder"]
 
 
-def _kinds(seen: Observed) -> list[str]:
+def _kinds(seen: Damaged) -> list[str]:
     """`observed` where an observation is there as it was, `prior` where nothing is, else `inferred`."""
     mask = seen.seen.flatten(1)
     whole = mask.all(1) if seen.exact else torch.zeros_like(mask[:, 0])
@@ -174,7 +174,7 @@ def _kinds(seen: Observed) -> list[str]:
     return ["observed" if full else "inferred" if some else "prior" for full, some in pairs]
 
 
-def _entries_per_code(features: int, p: DataDistribution, seen: Observed) -> int:
+def _entries_per_code(features: int, p: DataDistribution, seen: Damaged) -> int:
     """How many numbers are held for each code that is decoded."""
     if not seen.diagonal:
         return features + math.prod(seen.linear.out) ** 2
@@ -185,7 +185,7 @@ class _Work:
     """The restoration of all rows, filled in as their posteriors are found."""
 
     def __init__(
-        self, vae: VAE, seen: Observed, prepared: Observed, draws: int, seed: int, how: Effort, pairs: int
+        self, vae: VAE, seen: Damaged, prepared: Damaged, draws: int, seed: int, how: Effort, pairs: int
     ):
         self.vae, self.seen, self.prepared = vae, seen, prepared
         self.seed, self.how, self.pairs = seed, how, pairs
@@ -233,7 +233,7 @@ class _Work:
         for name in self.numbers:
             self.numbers[name][rows] = numbers[name].cpu() if name in numbers else math.nan
 
-    def _draw(self, numbers: list[int], seen: Observed, z: Tensor, log_weight: Tensor) -> None:
+    def _draw(self, numbers: list[int], seen: Damaged, z: Tensor, log_weight: Tensor) -> None:
         """Codes by their weights in an order that is random, and x given each."""
         u = RowNoise(self.seed, SELECT, numbers, len(self.draws), z).uniform(2)
         chosen = pick(torch.softmax(log_weight, 0), u[..., 0]).gather(0, u[..., 1].argsort(0))
@@ -257,7 +257,7 @@ class _Moments:
     log_weight: Tensor
 
 
-def _moments(vae: VAE, seen: Observed, codes: Codes, at_once: int) -> _Moments:
+def _moments(vae: VAE, seen: Damaged, codes: Codes, at_once: int) -> _Moments:
     """Of x given y, a few codes at a time; sums are kept relative to the largest weight so far."""
     log_weights: list[Tensor] = []
     top = torch.full(codes.z.shape[1:2], -math.inf, dtype=torch.float64, device=codes.z.device)

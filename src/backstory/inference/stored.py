@@ -16,7 +16,7 @@ from backstory.build import check_option
 from backstory.data.schema import Schema
 from backstory.inference.codes import Effort
 from backstory.inference.likelihood import HEAVY_SHARE
-from backstory.inference.operators import Observed, Operator, Product, observe
+from backstory.inference.operators import Damaged, Operator, Product, observe
 from backstory.inference.pareto import threshold
 from backstory.inference.restore import BUDGET, Restoration, restore
 from backstory.vae import VAE
@@ -58,7 +58,7 @@ def restore_stored(
     )
 
 
-def _observe(vae: VAE, schema: Schema, values: Tensor, operator: Operator, seed: int) -> Observed:
+def _observe(vae: VAE, schema: Schema, values: Tensor, operator: Operator, seed: int) -> Damaged:
     """y in the model's units, with what was seen of it."""
     if values.dtype == torch.bool or values.is_complex():
         values = values.float()
