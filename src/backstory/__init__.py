@@ -20,19 +20,31 @@ if TYPE_CHECKING:
     from backstory.errors import InputError as InputError
     from backstory.errors import TrainingFailed as TrainingFailed
     from backstory.fitting import fit as fit
+    from backstory.inference.operators import Blur as Blur
+    from backstory.inference.operators import Downscale as Downscale
+    from backstory.inference.operators import Linear as Linear
+    from backstory.inference.operators import Mask as Mask
+    from backstory.inference.operators import Noise as Noise
+    from backstory.inference.restore import coverage as coverage
     from backstory.model import Model as Model
     from backstory.model import open as open
     from backstory.vae import VAE as VAE
     from backstory.vae import Terms as Terms
 
 _HOME = {
+    "Blur": "inference.operators",
     "Dataset": "data.dataset",
+    "Downscale": "inference.operators",
     "InputError": "errors",
+    "Linear": "inference.operators",
+    "Mask": "inference.operators",
     "Model": "model",
+    "Noise": "inference.operators",
     "Schema": "data.schema",
     "Terms": "vae",
     "TrainingFailed": "errors",
     "VAE": "vae",
+    "coverage": "inference.restore",
     "fit": "fitting",
     "load": "data.load",
     "open": "model",

@@ -187,6 +187,9 @@ class DataDistribution(Protocol):
     @property
     def mean(self) -> Tensor: ...
 
+    @property
+    def variance(self) -> Tensor: ...
+
     def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor: ...
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor: ...
@@ -214,6 +217,10 @@ class Bernoulli:
     @property
     def mean(self) -> Tensor:
         return torch.sigmoid(self.logits)
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.sigmoid(self.logits) * torch.sigmoid(-self.logits)
 
     def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         if observed is None and self.event_dims > 0 and self.logits.dtype.itemsize >= 4:
@@ -272,6 +279,10 @@ class Gaussian:
     def std(self) -> Tensor:
         return self.log_std.exp().expand_as(self.mean)
 
+    @property
+    def variance(self) -> Tensor:
+        return torch.exp(2 * self.log_std).expand_as(self.mean)
+
     def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         y = (fill_unobserved(x, observed) - self.mean) * torch.exp(-self.log_std)
         return sum_observed(-0.5 * (y.square() + LOG_2PI) - self.log_std, observed, self.event_dims)
@@ -301,6 +312,14 @@ class Categorical:
         values = torch.arange(self.logits.shape[self._axis], device=self.logits.device)
         values = values.to(self.logits.dtype).view(-1, *[1] * self.event_dims)
         return (self._log_probs.exp() * values).sum(self._axis)
+
+    @property
+    def variance(self) -> Tensor:
+        """Of the level."""
+        values = torch.arange(self.logits.shape[self._axis], device=self.logits.device)
+        values = values.to(self.logits.dtype).view(-1, *[1] * self.event_dims)
+        distance = values - self.mean.unsqueeze(self._axis)
+        return (self._log_probs.exp() * distance.square()).sum(self._axis)
 
     def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         axis = self._log_probs.dim() + self._axis
@@ -337,6 +356,16 @@ class DiscretisedLogistic:
         for level in range(self.levels - 1):
             total = total + torch.sigmoid((self.location - level - 0.5) * inverse)
         return total
+
+    @property
+    def variance(self) -> Tensor:
+        """Of the level: E[x²] = Σ_{l < L−1} (2l + 1) P(x > l), less the square of the mean."""
+        first, second = torch.zeros_like(self.location), torch.zeros_like(self.location)
+        inverse = torch.exp(-self.log_scale)
+        for level in range(self.levels - 1):
+            above = torch.sigmoid((self.location - level - 0.5) * inverse)
+            first, second = first + above, second + (2 * level + 1) * above
+        return (second - first.square()).clamp(min=0)
 
     def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         inverse = torch.exp(-self.log_scale)

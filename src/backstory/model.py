@@ -24,9 +24,11 @@ from backstory.data.splits import Splits, row_hashes
 from backstory.diagnostics import bits_per_dim, code_use
 from backstory.distributions import CodeDistribution, DataDistribution, Delta, DiagonalGaussian
 from backstory.errors import InputError
-from backstory.inference import evidence, gap, generate
+from backstory.inference import evidence, gap, generate, stored
 from backstory.inference.likelihood import Evidence, tail_warning
 from backstory.inference.linear_gaussian import LinearGaussian
+from backstory.inference.operators import Mask, Operator
+from backstory.inference.restore import Restoration
 from backstory.priors import Mixture
 from backstory.schedule import TrainOptions
 from backstory.vae import VAE, Terms
@@ -73,7 +75,7 @@ class Evaluation:
 
 
 class Model:
-    """A trained model: sample, encode, reconstruct, log_evidence, evaluate, save.
+    """A trained model: sample, encode, reconstruct, restore, log_evidence, evaluate, save.
 
     Made by `fit` or `open`. Observations x are given as stored values, (N, *shape), in NumPy arrays,
     tensors, a `Dataset` or its values; results that are draws of x have the data's own type, means are
@@ -167,6 +169,41 @@ class Model:
             part = stored(generate.reconstruct(self.vae, batch, mean, generator))
             results.write(part)
         return results.array((len(values), *part.shape[1:]), part.dtype)
+
+    def restore(
+        self,
+        y: Values,
+        operator: Operator | None = None,
+        draws: int = 10,
+        method: str = "auto",
+        seed: int = 0,
+        progress: bool = False,
+        **options: Any,
+    ) -> Restoration[np.ndarray]:
+        """Mean, standard deviation and draws of x given a damaged observation y.
+
+        Args:
+            y: (N, *shape), or what the operator makes of that; NaN where an entry is missing. Means and
+                deviations come back as float32, draws in the data's type, all in stored units.
+            operator: what happened to x, see `inference.operators`: `Mask`, `Noise`, `Downscale`, `Blur`,
+                `Linear` and their products. Without one, nothing but the entries that are missing.
+            draws: M.
+            method: `encoder`, `importance`, `variational`, `hmc`, or `auto`, the cheapest that will do.
+            seed: of every draw.
+            options: `budget` and `chunk`, see `inference.restore.restore`, and those of
+                `inference.codes.Effort`: proposals, steps, gradient_draws, chains, temperatures, ….
+        """
+        if isinstance(y, Dataset) and y.observed is not None:
+            operator = Mask(np.asarray(y.observed)) @ (operator or stored.NOTHING)
+        values = _values(y)
+        values = values[:] if isinstance(values, FileRows) else values  # the results are held in any case
+        with console.progress("restore", len(values), progress) as bar:
+            found = stored.restore_stored(
+                self.vae, self.schema, values, operator, draws, method, seed, advance=bar.advance, **options
+            )
+        for warning in stored.warnings(found, options.get("proposals", stored.Effort.proposals)):
+            console.warn(warning)
+        return found
 
     def log_evidence(
         self,

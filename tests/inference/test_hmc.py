@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from backstory.distributions import DiagonalGaussian
 from backstory.inference.hmc import Point, RowNoise, mixed_seed, point, transition
 
 
@@ -130,3 +131,22 @@ def test_noise_belongs_to_the_row():
     seeds = {mixed_seed(seed, stream, row) for seed in (-1, 0, 1) for stream in range(3) for row in range(50)}
     assert len(seeds) == 450
     assert not torch.equal(noise(seed=1).normal(4), noise(seed=0).normal(4))
+
+
+def test_chains_take_the_place_of_others_within_a_row():
+    density = gaussian(torch.zeros(2).double(), torch.eye(2).double())
+    at = point(density, torch.arange(12.0).double().reshape(3, 2, 2))
+    chosen = torch.tensor([[2, 0], [2, 1], [0, 1]])
+    expected = point(density, torch.stack([at.z[chosen[:, row], row] for row in range(2)], 1))
+    taken = at.take(chosen)
+    for name in ("z", "start", "slope", "start_gradient", "slope_gradient"):
+        torch.testing.assert_close(getattr(taken, name), getattr(expected, name))
+
+
+def test_uniform_noise_and_draws_of_a_row_do_not_depend_on_the_others():
+    prior = DiagonalGaussian(torch.ones(2).double(), torch.zeros(2).double())
+    for draw in (lambda source: source.uniform(4), lambda source: source.draw(prior)):
+        torch.testing.assert_close(draw(noise(rows=5))[:, :2], draw(noise(rows=2)))
+    u = noise(chains=4000).uniform(2)
+    assert u.dtype == torch.float64
+    assert [float(u.mean()), float(u.var())] == pytest.approx([1 / 2, 1 / 12], abs=0.01)

@@ -169,3 +169,27 @@ def test_no_optimum(q, says):
     data = torch.randn(20, 1) * torch.tensor([1.0, 2.0, -1.0])
     with pytest.raises(InputError, match=says):
         ppca_optimum(data, q)
+
+
+def test_the_restored_x_is_that_of_the_joint_gaussian():
+    """Of masks, the missing entries by the classical regression; of maps, by brute force over x and y."""
+    model, x = random_model()
+    v, keep = model.covariance, torch.tensor([0, 2, 5])
+    gap = torch.tensor([1, 3, 4, 6])
+    found = model.restored(x[:, keep], torch.eye(7).double()[keep])
+    torch.testing.assert_close(found.mean[:, keep], x[:, keep])
+    regression = v[gap][:, keep] @ torch.linalg.inv(v[keep][:, keep])
+    expected = model.bias[gap] + (x[:, keep] - model.bias[keep]) @ regression.T
+    torch.testing.assert_close(found.mean[:, gap], expected)
+    covariance = v[gap][:, gap] - regression @ v[keep][:, gap]
+    torch.testing.assert_close(found.covariance[3][gap][:, gap], covariance)
+    torch.testing.assert_close(found.covariance[0][keep], torch.zeros(3, 7).double(), atol=1e-10, rtol=0)
+
+    a, sigma = torch.from_numpy(np.random.default_rng(5).normal(size=(2, 7))), 0.7
+    precision = torch.linalg.inv(v) + a.T @ a / sigma**2  # Bayes in information form
+    mean = torch.linalg.solve(
+        precision, torch.linalg.solve(v, model.bias)[:, None] + a.T @ x[:, :2].T / sigma**2
+    )
+    found = model.restored(x[:, :2], a, sigma)
+    torch.testing.assert_close(found.mean, mean.T)
+    torch.testing.assert_close(found.covariance[0], torch.linalg.inv(precision))

@@ -258,7 +258,7 @@ class Chains:
             self.posterior, self.prior = posterior or vae.encode(x), vae.prior()
         self.start: CodeDistribution = self.prior if how.start == "prior" else self.posterior
         self.advance = lambda: advance(len(x) / (passes * how.steps))
-        with _frozen(vae):
+        with frozen(vae):
             self.step = self._adapt()
 
     def forward(self) -> tuple[Tensor, Tensor]:
@@ -273,7 +273,7 @@ class Chains:
 
     def _run(self, noise: RowNoise, z: Tensor, order: range) -> tuple[Tensor, Tensor]:
         """Weigh at each increment of β, in `order`, and move to the density that lies behind it."""
-        with _frozen(self.vae):
+        with frozen(self.vae):
             at = point(self._density, z)
             log_weight = torch.zeros(at.slope.shape, dtype=torch.float64, device=z.device)
             accepted = log_weight.clone()
@@ -323,10 +323,10 @@ class Chains:
         """z_0 ~ start, (C, B, D)."""
         if self.how.start == "posterior":
             return self.posterior.transport(noise.normal(self.posterior.mean.shape[-1]))
-        return torch.stack([self.prior.sample(noise.chains, source) for source in noise.generators], 1)
+        return noise.draw(self.prior)
 
 
-class _frozen:
+class frozen:
     """Within, gradients of z flow through the model but none are kept for its parameters."""
 
     def __init__(self, vae: VAE):

@@ -24,6 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backstory.distributions import CodeDistribution
+
 JITTER = 0.2
 
 
@@ -53,6 +55,15 @@ class Point:
         """This point where `chosen`, (C, B), is true, and the other elsewhere."""
         parts = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(Point)]
         return Point(*(torch.where(chosen.view(*chosen.shape, *[1] * (a.dim() - 2)), a, b) for a, b in parts))
+
+    def take(self, chains: Tensor) -> "Point":
+        """Other chains in the place of each: `chains`, (C, B), are their numbers, within the same row."""
+
+        def taken(part: Tensor) -> Tensor:
+            index = chains.view(*chains.shape, *[1] * (part.dim() - 2)).expand(-1, -1, *part.shape[2:])
+            return part.gather(0, index)
+
+        return Point(*(taken(getattr(self, field.name)) for field in fields(Point)))
 
 
 Density = Callable[[Tensor], tuple[Tensor, Tensor]]  # z to start and slope
@@ -87,6 +98,14 @@ class RowNoise:
         for row, generator in zip(noise, self.generators, strict=True):
             row.normal_(generator=generator)
         return noise.transpose(0, 1)
+
+    def uniform(self, width: int) -> Tensor:
+        """Uniform on (0, 1), (C, B, width), of float64."""
+        return torch.special.ndtr(self.normal(width).double())
+
+    def draw(self, distribution: CodeDistribution) -> Tensor:
+        """Codes of a distribution that is the same for all rows, (C, B, D)."""
+        return torch.stack([distribution.sample(self.chains, source) for source in self.generators], 1)
 
 
 def mixed_seed(*numbers: int) -> int:

@@ -110,6 +110,23 @@ class LinearGaussian:
         covariance = torch.cholesky_inverse(factor)
         return FullGaussian(mean, covariance.expand(*mean.shape, mean.shape[-1]))
 
+    def restored(self, y: Tensor, a: Tensor, sigma: float = 0.0) -> FullGaussian:
+        """p(x|y) for a linear observation y = A x + σ ε, over the entries of x in order.
+
+        With V = W Wᵀ + diag(v) and G = V Aᵀ (A V Aᵀ + σ² I)⁻¹, its mean is b + G (y − A b) and its covariance
+        V − G A V.
+
+        Args:
+            y: (N, entries of y).
+            a: A, (entries of y, M); rows of the identity for entries of x that were seen.
+            sigma: in the model's units.
+        """
+        a, v = a.double(), self.covariance
+        noisy = a @ v @ a.T + sigma**2 * torch.eye(len(a), dtype=torch.float64, device=a.device)
+        gain = torch.linalg.solve(noisy, a @ v).T
+        mean = self.bias + (y.double() - a @ self.bias) @ gain.T
+        return FullGaussian(mean, (v - gain @ a @ v).expand(len(y), *v.shape))
+
     def _residual(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
         """x − b and 1/v, both zero where nothing was observed."""
         if tuple(x.shape[1:]) != self.shape:

@@ -1,0 +1,97 @@
+"""Restoration of stored values: y in the data's own units in, restorations in these units out.
+
+Levels and columns keep their units; σ is a fraction of the full range for images and of a column's standard
+deviation for tables and arrays. Entries that were seen without noise come back as they were.
+"""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backstory.build import check_option
+from backstory.data.schema import Schema
+from backstory.inference.codes import Effort
+from backstory.inference.likelihood import HEAVY_SHARE
+from backstory.inference.operators import Damaged, Operator, Product, observe
+from backstory.inference.pareto import threshold
+from backstory.inference.restore import BUDGET, Restoration, restore
+from backstory.vae import VAE
+
+NOTHING = Product(())  # the operator that leaves x as it is
+NOT_MIXED = 1.1  # R̂ above which chains have not met
+
+
+def restore_stored(
+    vae: VAE,
+    schema: Schema,
+    y: np.ndarray | Tensor,
+    operator: Operator | None = None,
+    draws: int = 10,
+    method: str = "auto",
+    seed: int = 0,
+    budget: int = BUDGET,
+    chunk: int | None = None,
+    advance: Callable[[int], None] = lambda rows: None,
+    **effort: Any,
+) -> Restoration[np.ndarray]:
+    """`restore.restore` for stored values; the arguments are those of `Model.restore`."""
+    for name in effort:
+        check_option("restore", name, [field.name for field in fields(Effort)])
+    how, values = Effort(**effort), torch.tensor(np.asarray(y))
+    seen = _observe(vae, schema, values, operator or NOTHING, seed)
+    found = restore(vae, seen, draws, method, seed, how, budget, chunk, advance)
+    mean, drawn = schema.means(found.mean), schema.restore(found.draws)
+    if schema.maximum is not None:
+        mean = np.clip(mean, 0, schema.maximum)  # nothing true lies outside, so this is never farther from it
+    if seen.exact:
+        kept, known = seen.seen.cpu().numpy(), values.cpu().numpy()
+        mean[kept], drawn[:, kept] = known[kept], known[kept]
+    return Restoration(
+        mean,
+        schema.means(found.std),
+        drawn,
+        **{f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("mean", "std", "draws")},
+    )
+
+
+def _observe(vae: VAE, schema: Schema, values: Tensor, operator: Operator, seed: int) -> Damaged:
+    """y in the model's units, with what was seen of it."""
+    if values.dtype == torch.bool or values.is_complex():
+        values = values.float()
+    top = None if schema.model_levels is None else schema.model_levels - 1
+    factor = 1.0 if top is None or schema.maximum is None else top / schema.maximum
+    images = schema.kind == "images"
+    unit = torch.tensor(float(top or schema.maximum or 1)) if images else vae.scale
+    scaled = (values.double() * factor).to(vae.shift)
+    seen = observe(operator, scaled, schema.shape, unit)
+    if not seen.exact:
+        return seen
+    filled = torch.where(seen.seen, values.to(seen.y.device), 0)
+    schema.check(filled)
+    generator = torch.Generator(seen.y.device).manual_seed(seed)
+    return replace(seen, y=torch.where(seen.seen, schema.prepare(filled, generator).to(seen.y), 0.0))
+
+
+def warnings(found: Restoration[Any], proposals: int = Effort.proposals) -> list[str]:
+    """Sentences for people: what came from the prior, and what not to trust."""
+    blank = found.methods.count("prior")
+    count, said = len(found.methods), []
+    if blank:
+        said.append(f"nothing was seen of {blank} of {count} observations: theirs are draws from the prior")
+    heavy = int((found.pareto_k > threshold(proposals)).sum())
+    if heavy > HEAVY_SHARE * count:
+        said.append(
+            f"the importance weights of {heavy} of {count} observations are too heavy-tailed to trust; take "
+            "method hmc, or more proposals"
+        )
+    apart = int((found.r_hat > NOT_MIXED).sum())
+    if apart > HEAVY_SHARE * count:
+        said.append(
+            f"the chains of {apart} of {count} observations have not met (R̂ above {NOT_MIXED}), so their "
+            "draws may miss some of what is possible; take more transitions"
+        )
+    return said
