@@ -117,7 +117,7 @@ def test_conv_stages_of_the_text():
 def test_conv_sees_the_picture_the_right_way_up(shape):
     """Moving the picture moves the convolution's output: rows stay rows, columns columns, channels last."""
     encoder = seeded(ConvEncoder, shape, (4,), width=4, hidden=8)
-    first = encoder.layers[0]
+    first = encoder.stages[0]
     x = torch.zeros(1, *shape)
     x[0, 0, 4] = 1.0  # first row, fifth column
     planes = x.unsqueeze(1) if len(shape) == 2 else x.movedim(-1, 1)
@@ -135,12 +135,11 @@ def test_colours_are_kept_apart():
     decoder = seeded(
         ConvDecoder, (2,), (2, 5, 7, 3), width=4, hidden=8
     )  # no stage: the last layer is a Linear
-    last = decoder.layers[-2]
+    last = decoder.dense[-1]
     nn.init.zeros_(last.weight)
     last.bias.data = torch.arange(last.bias.numel(), dtype=torch.float32)
     output = decoder(torch.zeros(1, 2))
-    plane = 5 * 7
     for parameter in range(2):
         for colour in range(3):
-            expected = torch.arange(plane).view(5, 7) + plane * (3 * parameter + colour)
+            expected = 6 * torch.arange(35).view(5, 7) + 3 * parameter + colour
             assert torch.equal(output[0, parameter, :, :, colour], expected.float())

@@ -9,6 +9,7 @@ Feature maps lie in memory with the channels last, which convolutions on process
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,11 @@ def channels(stages: int, width: int) -> list[int]:
     return [width * min(2**stage, 8) for stage in range(stages)]
 
 
+def _channels_last(module: Any) -> nn.Module:
+    moved: nn.Module = module.to(memory_format=torch.channels_last)
+    return moved
+
+
 class ConvEncoder(nn.Module):
     """Images (B, H, W) or (B, H, W, C) to features (B, *outputs).
 
@@ -47,7 +53,7 @@ class ConvEncoder(nn.Module):
         layers: list[nn.Module] = []
         for before, after in pairwise(counts):
             layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.SiLU()]
-        self.stages = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.stages = _channels_last(nn.Sequential(*layers))
         self.dense = nn.Sequential(
             nn.Linear(counts[-1] * math.prod(path[-1]), hidden),
             nn.SiLU(),
@@ -86,7 +92,7 @@ class ConvDecoder(nn.Module):
                     counts[stage + 1], counts[stage], 4, stride=2, padding=1, output_padding=odd
                 ),
             ]
-        self.stages = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.stages = _channels_last(nn.Sequential(*layers))
 
     def forward(self, z: Tensor) -> Tensor:
         maps = self.dense(z.flatten(1)).unflatten(1, self.coarsest).movedim(-1, 1)
