@@ -18,6 +18,7 @@ from backstory.inference.ais import SCHEDULES, STARTS
 from backstory.networks.mlp import ACTIVATIONS
 from backstory.objectives import OBJECTIVES
 from backstory.priors import PRIORS
+from backstory.schedule import PRECISIONS
 
 TINY = ["--epochs", "2", "--hidden", "8", "--latent", "2", "--batch-size", "32"]
 
@@ -644,6 +645,7 @@ def test_a_training_that_cannot_go_on_is_a_failure_of_ours(home, tmp_path, capfd
         ("method", evidence.METHODS),
         ("start", STARTS),
         ("schedule", SCHEDULES),
+        ("precision", PRECISIONS),
     ],
 )
 def test_the_help_lists_the_choices_there_are(name, choices):

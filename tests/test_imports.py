@@ -16,6 +16,7 @@ SOURCE = Path(backstory.__file__).parent
 LAYERS = [
     "errors",
     "console",
+    "memory",
     "run_folder",
     "distributions",
     "networks",

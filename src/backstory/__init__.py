@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from backstory.inference.operators import Mask as Mask
     from backstory.inference.operators import Noise as Noise
     from backstory.inference.restore import coverage as coverage
+    from backstory.memory import keep_memory as keep_memory
     from backstory.model import Model as Model
     from backstory.model import open as open
     from backstory.vae import VAE as VAE
@@ -46,6 +47,7 @@ _HOME = {
     "VAE": "vae",
     "coverage": "inference.restore",
     "fit": "fitting",
+    "keep_memory": "memory",
     "load": "data.load",
     "open": "model",
 }

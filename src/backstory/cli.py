@@ -69,6 +69,8 @@ def fit(
     clip: o.Clip = None,
     skip_spikes: o.SkipSpikes = None,
     patience: o.Patience = None,
+    compile: o.Compile = None,
+    precision: o.Precision = None,
     validation: o.Validation = None,
     seed: o.FitSeed = None,
     device: o.Device = "auto",
@@ -86,6 +88,7 @@ def fit(
     from backstory import cli_text as text
     from backstory.info import run_info
 
+    backstory.keep_memory()
     options = {name: v for name, v in context.params.items() if name not in NOT_OPTIONS and v is not None}
     if hidden is not None:
         options["hidden"] = hidden.split(",")

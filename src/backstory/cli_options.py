@@ -20,6 +20,7 @@ CHOICES = {
     "method": "is, ais, exact",
     "start": "posterior, prior",
     "schedule": "sigmoid, geometric, linear",
+    "precision": "float32, bf16",
 }
 
 _DATA = (
@@ -142,6 +143,11 @@ SkipSpikes = A[
     float | None,
     Option(metavar="X", help="Skip gradients above X medians of their norm.", rich_help_panel=_TRAINING),
 ]
+Compile = A[
+    bool | None,
+    Option(help="Compile the step; by default in long runs.", rich_help_panel=_TRAINING),
+]
+Precision = A[str | None, Option(help=f"Of the networks: {CHOICES['precision']}.", rich_help_panel=_TRAINING)]
 TensorBoard = A[
     bool, Option("--tensorboard", help="Also write metrics to RUN/tensorboard.", rich_help_panel=_TRAINING)
 ]

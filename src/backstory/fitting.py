@@ -91,6 +91,8 @@ def fit(
         _prepare(folder, earlier, force, resume)
     for line in build.describe(model.schema, model.options):
         console.say(line, progress)
+    if model.training.compile:
+        console.say("step        compiled, which takes 10 to 20 seconds the first time", progress)
     if earlier is not None:
         done = trainer.position
         console.say(
