@@ -1,4 +1,7 @@
-"""`backstory.fit` as people call it, with a folder for the run; its time is that of the run's metrics."""
+"""`backstory.fit` as the command line calls it, with a folder for the run and freed memory kept.
+
+Its time is that of the run's metrics.
+"""
 
 import json
 from pathlib import Path
@@ -24,6 +27,7 @@ def options(w: Workload) -> dict[str, Any]:
 
 def make(job: Job) -> Segment:
     torch.set_num_threads(job.threads)
+    backstory.keep_memory()
     images, run = np.load(job.data), Path(job.folder) / "run"
     chosen = {"validation": 0.0, "seed": job.seed, "device": "cpu", **options(job.workload), **job.options}
 

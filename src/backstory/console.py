@@ -4,11 +4,13 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 logger = logging.getLogger("backstory")
+_REFRESHES = 4  # of a progress bar, each second
 
 
 class Bar(Protocol):
@@ -43,12 +45,19 @@ def progress(title: str, total: float, show: bool = True) -> Iterator[Bar]:
         TimeRemainingColumn(compact=True),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, refresh_per_second=_REFRESHES
+    ) as display:
         task = display.add_task("", total=total, title=title)
 
         class Live:
+            waiting, shown = 0.0, 0.0  # steps may come faster than anybody could see
+
             def advance(self, amount: float = 1) -> None:
-                display.advance(task, amount)
+                self.waiting += amount
+                if time.monotonic() - self.shown >= 1 / _REFRESHES:
+                    display.advance(task, self.waiting)
+                    self.waiting, self.shown = 0.0, time.monotonic()
 
             def describe(self, text: str) -> None:
                 display.update(task, description=text)

@@ -50,7 +50,7 @@ def fit(
         resume: go on with the run that the folder holds, to the weights that it would have had without the
             interruption, bit for bit; begin it if there is none. Options may be left out.
         checkpoint_every: seconds between two states of the run on the disk; one more is written at the end
-            of an epoch where it costs less than a fiftieth of the time since the last.
+            of an epoch where it costs less than a hundredth of the time since the last.
         tensorboard: also write the metrics to RUN/tensorboard; needs `pip install 'backstory[tensorboard]'`.
         progress: show a progress bar and what was chosen, on standard error.
         options: any field of `ModelOptions` (what the model is made of) and `TrainOptions` (how it learns).

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-EPOCH_SHARE = 0.02  # of the time, at most, goes into checkpoints at the ends of epochs
+EPOCH_SHARE = 0.01  # of the time, at most, goes into checkpoints at the ends of epochs
 
 Metrics = dict[str, Any]
 

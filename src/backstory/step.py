@@ -203,8 +203,8 @@ def _compiled(method: Any, device: torch.device) -> Callable[..., Any]:
     code = method.__code__.replace()
     function = FunctionType(code, method.__globals__, argdefs=method.__defaults__)
     options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-    if device.type == "cuda":
-        options["triton.cudagraphs"] = True
+    # What calls the kernels is compiled too, or replayed from a recording of the GPU
+    options["triton.cudagraphs" if device.type == "cuda" else "cpp_wrapper"] = True
     graph = MethodType(function, method.__self__)
     return torch.compile(graph, fullgraph=True, dynamic=False, options=options)
 

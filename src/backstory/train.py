@@ -44,7 +44,7 @@ from backstory.step import Bound, Outcome, Pass, Step
 from backstory.vae import VAE
 
 MAX_FAILURES = 20  # steps in a row; looked at after as many
-PROBE_ROWS = 2_000  # rows that show the use of the codes where there is no validation set
+PROBE_ROWS = 1_000  # rows that show the use of the codes where there is no validation set
 EVALUATION_BATCH = 500
 
 Rows = np.ndarray | FileRows | Tensor
