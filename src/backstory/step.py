@@ -203,8 +203,10 @@ def _compiled(method: Any, device: torch.device) -> Callable[..., Any]:
     code = method.__code__.replace()
     function = FunctionType(code, method.__globals__, argdefs=method.__defaults__)
     options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-    # What calls the kernels is compiled too, or replayed from a recording of the GPU
-    options["triton.cudagraphs" if device.type == "cuda" else "cpp_wrapper"] = True
+    if device.type == "cuda":
+        options["triton.cudagraphs"] = True
+    else:  # what calls the kernels is compiled too; sharing out little work costs more than doing it
+        options |= {"cpp_wrapper": True, "cpp.min_chunk_size": 8192}
     graph = MethodType(function, method.__self__)
     return torch.compile(graph, fullgraph=True, dynamic=False, options=options)
 
