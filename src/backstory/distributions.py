@@ -28,10 +28,29 @@ def soft_clamp(raw: Tensor, low: float, high: float) -> Tensor:
     """A smooth, monotone map onto (low, high) that is the identity well inside and never has zero gradient.
 
     Used for every log standard deviation: neither an overflow nor a dead gradient can occur.
+
+        y = low + log(1 + e^(r − low)) − log(1 + e^(r − high))
+        ∂y/∂r = sigmoid(r − low) · sigmoid(high − r) · (1 − e^(low − high))
     """
-    below = low + F.softplus(raw - low) - F.softplus(raw - high)
-    above = high + F.softplus(low - raw) - F.softplus(high - raw)  # the same, without cancellation above
-    return torch.where(raw < (low + high) / 2, below, above)
+    y: Tensor = _SoftClamp.apply(raw, low, high)
+    return y
+
+
+class _SoftClamp(torch.autograd.Function):
+    """Both logs split into max(0, ·) and the rest, so that nothing cancels, and few operations each way."""
+
+    @staticmethod
+    def forward(ctx: Any, raw: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(raw)
+        ctx.low, ctx.high = low, high
+        return raw.clamp(low, high) + F.softplus(-(raw - low).abs()) - F.softplus(-(raw - high).abs())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (raw,) = ctx.saved_tensors
+        factor = 1 - math.exp(ctx.low - ctx.high)
+        slope = torch.sigmoid(raw - ctx.low) * torch.sigmoid(ctx.high - raw)
+        return gradients[0] * slope * factor, None, None
 
 
 def soft_clamp_inverse(value: Tensor, low: float, high: float) -> Tensor:

@@ -165,7 +165,7 @@ class Step:
         parts = self.bound(batch, warmup, self.rows, generator)
         loss = -parts.objective.sum() / count
         gradient = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradient]))
+        norm = torch.linalg.vector_norm(torch.stack(_norms(gradient)))
         return _outcome(parts.sums(), norm), gradient
 
     def _lay(self, outcome: Outcome, gradient: tuple[Tensor, ...]) -> Outcome:
@@ -183,8 +183,14 @@ class Step:
         return self.devices.agree(_outcome(parts.sums(), self.devices.whole(norm)))
 
 
+def _norms(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...] | list[Tensor]:
+    if torch.compiler.is_compiling():  # which makes one loop of a norm and what the tensor came from
+        return [torch.linalg.vector_norm(t) for t in tensors]
+    return torch._foreach_norm(tensors)
+
+
 def _outcome(sums: Tensor, norm: Tensor) -> Outcome:
-    finite = torch.isfinite(norm) & torch.isfinite(sums[0])
+    finite = torch.isfinite(norm + sums[0])
     return Outcome(torch.where(finite, sums, 0.0), norm, (~finite).to(norm.dtype))
 
 
