@@ -38,6 +38,7 @@ LAYERS = [
     "fitting",
     "info",
     "plots",
+    "sheets",
     "report",
     "export",
     "serve",

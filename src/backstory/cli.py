@@ -215,17 +215,124 @@ def reconstruct(
 
 
 @app.command()
+def restore(
+    run: o.Run,
+    data: o.Data,
+    output: o.Output,
+    mask: o.MaskFile = None,
+    noise: o.NoiseSigma = None,
+    downscale: o.Factor = None,
+    blur: o.BlurSigma = None,
+    whole: o.Whole = False,
+    missing: o.HiddenShare = None,
+    draws: o.RestoredDraws = None,
+    std: o.Std = False,
+    method: o.Restoring = "auto",
+    budget: o.Budget = None,
+    split: o.Split = "auto",
+    limit: o.Limit = None,
+    seed: o.Seed = 0,
+    resize: o.Resize = None,
+    stream: o.Stream = None,
+    device: o.Device = "auto",
+    force: o.Force = False,
+    as_json: o.Json = False,
+) -> None:
+    """Write the best guess of x where DATA is what is left of it: masked, noisy, small, blurred, incomplete.
+
+    Empty cells and NaN are missing without a mask. A .png shows what came, its restoration, draws and what is
+    uncertain, of the first 16 images unless --limit says otherwise; one image file becomes an image.
+    """
+    import backstory
+    from backstory import cli_io as io
+    from backstory import cli_restore as restoring
+    from backstory import cli_text as text
+    from backstory.cli_damage import Damage, read_case
+
+    io.at_least_one("draws", draws)
+    sheet = restoring.is_sheet(output, data)
+    files = restoring.files_of(output, sheet, draws, std)
+    io.refuse_existing(list(files.values()), force)
+    model = backstory.open(run, device)
+    restoring.check_output(output, model)
+    damage = Damage(mask, noise, downscale, blur, missing)
+    limit = restoring.SHEET_ROWS if sheet and limit is None else limit
+    case = read_case(model, data, damage, whole, resize, stream, split, limit, seed)
+    count = draws or (restoring.SHEET_DRAWS if sheet else 1)
+    found = model.restore(case.y, case.operator, count, method, seed, True, **io.given(budget=budget))
+    if sheet:
+        restoring.write_sheet(output, model, case, found, force)
+    else:
+        restoring.write_results(files, case, found, data, force)
+    if as_json:
+        text.print_json(restoring.record_of(case, found, files))
+    restoring.say_untouched(found)
+    restoring.say_written(found, files)
+    io.report_seen(model, case.shown, split)
+
+
+@app.command()
+def impute(
+    run: o.Run,
+    data: o.Data,
+    output: o.Output,
+    draws: o.RestoredDraws = None,
+    std: o.Std = False,
+    method: o.Restoring = "auto",
+    budget: o.Budget = None,
+    seed: o.Seed = 0,
+    stream: o.Stream = None,
+    device: o.Device = "auto",
+    force: o.Force = False,
+    as_json: o.Json = False,
+) -> None:
+    """Fill the empty cells of DATA with their best guess, the conditional mean.
+
+    --draws gives several imputations, of which each is one that may be true. What is there is written as it stands in the file, and whole numbers stay whole.
+    """
+    import backstory
+    from backstory import cli_io as io
+    from backstory import cli_restore as restoring
+    from backstory import cli_text as text
+    from backstory.cli_damage import Damage, read_case
+
+    io.at_least_one("draws", draws)
+    files = restoring.files_of(output, False, draws, std)
+    io.refuse_existing(list(files.values()), force)
+    model = backstory.open(run, device)
+    restoring.check_output(output, model)
+    case = read_case(model, data, Damage(), stream=stream)
+    found = model.restore(case.y, case.operator, draws or 1, method, seed, True, **io.given(budget=budget))
+    restoring.write_results(files, case, found, data, force)
+    columns = restoring.filled(case)
+    if as_json:
+        record = restoring.record_of(case, found, files)
+        text.print_json(record | {"filled": sum(columns.values()), "columns": columns})
+    else:
+        text.print_filled(columns, len(found.mean))
+    restoring.say_untouched(found)
+    restoring.say_written(found, files)
+
+
+@app.command()
 def evaluate(
     run: o.Run,
     data: o.Data,
     samples: o.EvidenceSamples = None,
-    method: o.Method = "is",
+    method: o.Method = None,
     steps: o.Steps = None,
     leapfrog: o.Leapfrog = None,
     start: o.Start = None,
     schedule: o.Schedule = None,
     resume: o.Resume = None,
     chunk: o.Chunk = None,
+    missing: o.HiddenShare = None,
+    mask: o.MaskFile = None,
+    noise: o.NoiseSigma = None,
+    downscale: o.Factor = None,
+    blur: o.BlurSigma = None,
+    draws: o.IntervalDraws = None,
+    budget: o.Budget = None,
     split: o.Split = "auto",
     limit: o.Limit = None,
     seed: o.Seed = 0,
@@ -234,26 +341,49 @@ def evaluate(
     device: o.Device = "auto",
     as_json: o.Json = False,
 ) -> None:
-    """Report the ELBO, its two terms and the log-evidence log p(x) of DATA, in nats per observation."""
+    """Report the ELBO, its two terms and the log-evidence log p(x) of DATA, in nats per observation.
+
+    With --missing, --mask, --noise, --downscale or --blur: damage DATA so, restore it, and report how near
+    that comes, and whether the intervals of the draws hold what they promise.
+    """
     from dataclasses import asdict
 
     import backstory
     from backstory import cli_io as io
+    from backstory import cli_restore as restoring
     from backstory import cli_text as text
+    from backstory.cli_damage import Damage
     from backstory.inference.evidence import check_settings
 
-    how: dict[str, Any] = {"steps": steps, "leapfrog": leapfrog, "start": start, "schedule": schedule}
-    how = {name: value for name, value in {**how, "resume": resume}.items() if value is not None}
-    check_settings(method, samples, **how)
+    annealing = {"steps": steps, "leapfrog": leapfrog, "start": start, "schedule": schedule, "resume": resume}
+    damage = Damage(mask, noise, downscale, blur, missing)
     io.at_least_one("chunk", chunk)
-    model = backstory.open(run, device)
-    rows = io.rows(model, data, resize, stream, split, limit)
-    result = asdict(model.evaluate(rows, samples, seed, chunk, True, method, **how))
+    io.at_least_one("draws", draws)
+    where = (resize, stream, split, limit)
+    if damage:
+        io.refuse("the evidence of whole data", samples=samples, **annealing)
+        how = io.given(draws=draws, budget=budget, chunk=chunk, method=method)
+        model = backstory.open(run, device)
+        seen, recovery = restoring.evaluate(model, data, damage, where, seed, how)
+        result = asdict(recovery)
+    else:
+        io.refuse(
+            "restoration, and needs --missing, --mask, --noise, --downscale or --blur",
+            draws=draws,
+            budget=budget,
+        )
+        how = io.given(**annealing)
+        check_settings(method or "is", samples, **how)
+        model = backstory.open(run, device)
+        seen = io.rows(model, data, *where).values
+        result = asdict(model.evaluate(seen, samples, seed, chunk, True, method or "is", **how))
     if as_json:
         text.print_json(result)
+    elif damage:
+        text.print_recovery(result, model.schema.kind == "images")
     else:
         text.print_evaluation(result)
-    io.report_seen(model, rows.values, split)
+    io.report_seen(model, seen, split)
 
 
 @app.command()

@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ import torch
 from backstory import checkpoint, console
 from backstory.build import one_of
 from backstory.cli_text import say
-from backstory.data.checks import missing, place
+from backstory.data.checks import listed, missing, place
 from backstory.data.dataset import Dataset
 from backstory.data.files import format_of
 from backstory.data.images import contact_sheet, pixels
@@ -40,19 +41,54 @@ def rows(
     model: Model, source: str, resize: str | None, stream: bool | None, part: str, limit: int | None = None
 ) -> Dataset:
     """The chosen rows of DATA, complete and of the model's shape."""
-    at_least_one("limit", limit)
-    data = read(source, resize, stream)
-    index = model.rows(data, part)[:limit]
+    data, index = chosen(model, source, resize, stream, part, limit)
     count, first = missing(data.observed, index)
     if count:
         where = place(first, data.schema.columns)
         raise InputError(
             f"expected a value in every cell, got none in {where} of {data.source}; fill it, or drop the row"
         )
-    names = None if data.names is None else tuple(data.names[i] for i in index)
     values = subset(data.values, index)
+    order = columns_of(model.schema, data)
+    values = values if order is None else mapped(lambda block: block[:, order], values)
     model.schema.check(values)
-    return replace(data, values=values, observed=None, labels=None, test_rows=None, names=names)
+    return replace(
+        data, values=values, observed=None, labels=None, test_rows=None, names=names_of(data, index)
+    )
+
+
+def chosen(
+    model: Model, source: str, resize: str | None, stream: bool | None, part: str, limit: int | None = None
+) -> tuple[Dataset, np.ndarray]:
+    """DATA, and the numbers of its chosen rows."""
+    at_least_one("limit", limit)
+    data = read(source, resize, stream)
+    return data, model.rows(data, part)[:limit]
+
+
+def names_of(data: Dataset, index: np.ndarray) -> tuple[str, ...] | None:
+    """The names of some rows."""
+    return None if data.names is None else tuple(data.names[i] for i in index)
+
+
+def columns_of(schema: Schema, data: Dataset) -> list[int] | None:
+    """Where the model's columns stand in a table; None where they stand in order, or have no names."""
+    there = data.schema.columns
+    if schema.columns is None or there is None or not (schema.header and data.schema.header):
+        return None
+    absent = [name for name in schema.columns if name not in there]
+    if absent:
+        raise InputError(
+            f"expected the columns that the model was trained on in {data.source}, got none called "
+            f"{listed(absent)}; add what is missing, and leave cells empty where nothing is known"
+        )
+    unknown = [name for name in there if name not in schema.columns]
+    if unknown:
+        raise InputError(
+            f"expected only the columns that the model was trained on in {data.source}, got "
+            f"{listed(unknown)} as well; leave them out"
+        )
+    return None if there == schema.columns else [there.index(name) for name in schema.columns]
 
 
 def named_values(text: str, option: str) -> dict[str, str]:
@@ -80,6 +116,17 @@ def at_least_one(name: str, value: int | None) -> None:
     """InputError for an option below 1."""
     if value is not None and value < 1:
         raise InputError(f"--{name} has to be at least 1, got {value}")
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def refuse(purpose: str, **options: Any) -> None:
+    """InputError for options that were given and belong to something else."""
+    for name in given(**options):
+        raise InputError(f"--{name} belongs to {purpose}; leave it out")
 
 
 def fit_prior(model: Model, prior: str, components: int | None, source: str | None, seed: int) -> None:
@@ -146,10 +193,15 @@ def write_observations(
 
     The mean of binary data is a probability, and rounding it would leave nothing.
     """
+    write(path, in_stored_type(format_of(path), x, schema), schema, names, force)
+
+
+def in_stored_type(form: str, x: Rows, schema: Schema) -> Rows:
+    """The same observations as they are written in a format."""
     probabilities = x.dtype.kind == "f" and schema.levels == 2 and schema.maximum == 1
-    if format_of(path) not in ("", "png") and x.dtype != np.dtype(schema.dtype) and not probabilities:
-        x = mapped(schema.stored, x)
-    write(path, x, schema, names, force)
+    if form in ("", "png") or x.dtype == np.dtype(schema.dtype) or probabilities:
+        return x
+    return mapped(schema.stored, x)
 
 
 def write_pairs(path: Path, originals: Rows, x: Rows, schema: Schema, force: bool) -> None:

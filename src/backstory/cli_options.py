@@ -18,6 +18,7 @@ CHOICES = {
     "objective": "elbo, elbo-sampled, free-bits, capacity, stl, score, iwae, miwae, dreg, renyi, tcvae, mmd",
     "split": "train, validation, test, all",
     "method": "is, ais, exact",
+    "restoration": "auto, encoder, importance, variational, hmc",
     "start": "posterior, prior",
     "schedule": "sigmoid, geometric, linear",
     "precision": "float32, bf16",
@@ -30,6 +31,7 @@ _DATA = (
 _OUTPUT = "Where to write: .png, .npy, .npz, .csv, .parquet, or no ending for a folder of images."
 _TABLE = "Where to write: .csv, .parquet, .npy or .npz."
 _MODEL, _TRAINING, _AIS = "The model", "Training", "Annealing (ais)"
+_DAMAGE = "What happened: blurred, then downscaled, then noisy, then partly seen"
 
 # positions, and what most commands share
 Data = A[str, Argument(metavar="DATA", help=_DATA)]
@@ -75,10 +77,64 @@ EvidenceSamples = A[
     int | None, Option(metavar="K", help="Draws (is: 1000) or chains (ais: 16) for each observation.")
 ]
 Method = A[
-    str,
-    Option(help=f"Of log p(x): {CHOICES['method']}; importance sampling, annealed, closed form."),
+    str | None,
+    Option(
+        help=f"Of log p(x): {CHOICES['method']} (is); importance sampling, annealed, closed form. "
+        f"Of restoration: {CHOICES['restoration']} (auto)."
+    ),
 ]
 Chunk = A[int | None, Option(help="Decodings held at once: changes memory, not the result.")]
+
+# restoration
+Restoring = A[
+    str, Option("--method", help=f"{CHOICES['restoration']}; auto is the cheapest that will do for a row.")
+]
+Budget = A[int | None, Option(metavar="CODES", help="Of auto: codes decoded for each row (40000).")]
+RestoredDraws = A[
+    int | None,
+    Option(metavar="M", help="Also write M draws of p(x|y), .draws before the ending; in a picture, lines."),
+]
+IntervalDraws = A[int | None, Option(metavar="M", help="Of restoration: draws for its intervals (100).")]
+MaskFile = A[
+    Path | None,
+    Option(
+        metavar="FILE",
+        help=".npy of booleans or black and white .png, true or white where a value was observed; for all "
+        "rows, or for each.",
+        rich_help_panel=_DAMAGE,
+    ),
+]
+NoiseSigma = A[
+    float | None,
+    Option(
+        "--noise",
+        metavar="SIGMA",
+        help="Fraction of the full range of images, of the deviation of a column.",
+        rich_help_panel=_DAMAGE,
+    ),
+]
+Factor = A[
+    int | None,
+    Option(
+        "--downscale", metavar="R", help="Blocks of R × R pixels became their means.", rich_help_panel=_DAMAGE
+    ),
+]
+BlurSigma = A[
+    float | None, Option("--blur", metavar="SIGMA", help="Gaussian, in pixels.", rich_help_panel=_DAMAGE)
+]
+Whole = A[
+    bool,
+    Option("--damage", help="DATA is whole: damage it first, by these options.", rich_help_panel=_DAMAGE),
+]
+HiddenShare = A[
+    float | None,
+    Option(
+        "--missing",
+        metavar="FRACTION",
+        help="Hide this fraction of the entries of whole data.",
+        rich_help_panel=_DAMAGE,
+    ),
+]
 
 # annealed importance sampling
 Steps = A[int | None, Option(metavar="T", help="Increments of β from 0 to 1 (200).", rich_help_panel=_AIS)]

@@ -81,6 +81,39 @@ def print_evaluation(result: dict[str, Any]) -> None:
     print_table(result, notes)
 
 
+def print_recovery(result: dict[str, Any], images: bool) -> None:
+    """The table of an evaluation of restorations."""
+    unit = "fractions of the full range" if images else "standard deviations of the columns"
+    notes = {
+        "rmse": f"of the mean, in {unit}",
+        "mse": "its square",
+        "psnr": "dB, of whole images",
+        "coverage_50": "share of true entries in the 50 % intervals",
+        "coverage_90": "share of true entries in the 90 % intervals",
+        "log_likelihood": "nats, log p(hidden entries | the others)",
+        "entries": "that were hidden, or all",
+        "n": "observations",
+        "draws": "for the intervals",
+        "methods": "by which z was found, and for how many",
+    }
+    methods = ", ".join(f"{name} {count}" for name, count in result["methods"].items())
+    print_table(result | {"methods": methods}, notes)
+
+
+COLUMNS_SHOWN = 20
+
+
+def print_filled(columns: dict[str, int], rows: int) -> None:
+    """How many cells were filled, in all and for each column."""
+    lines = {"filled": sum(columns.values())} | {n: count for n, count in columns.items() if count}
+    shown = dict(list(lines.items())[: COLUMNS_SHOWN + 1])
+    notes = dict.fromkeys(shown, f"of {rows} cells")
+    notes["filled"] = f"empty cells, in {rows} rows"
+    print_table(shown, notes)
+    if len(lines) > len(shown):
+        print(f"and {len(lines) - len(shown)} more columns")
+
+
 def print_run(record: dict[str, Any]) -> None:
     """The table of a run."""
     data, model, summary = record["data"], record["model"], record["summary"]

@@ -27,7 +27,8 @@ from backstory.errors import InputError
 from backstory.inference import evidence, gap, generate, stored
 from backstory.inference.likelihood import Evidence, tail_warning
 from backstory.inference.linear_gaussian import LinearGaussian
-from backstory.inference.operators import Mask, Operator
+from backstory.inference.operators import Mask, Operator, Product
+from backstory.inference.recovery import Recovery, Tally
 from backstory.inference.restore import Restoration
 from backstory.priors import Mixture
 from backstory.schedule import TrainOptions
@@ -204,6 +205,64 @@ class Model:
         for warning in stored.warnings(found, options.get("proposals", stored.Effort.proposals)):
             console.warn(warning)
         return found
+
+    def damage(
+        self, x: Values, operator: Operator | None = None, missing: float = 0.0, seed: int = 0
+    ) -> np.ndarray:
+        """What is left of whole observations x: a y for `restore`, (N, *out) of float64 in stored units.
+
+        Args:
+            x: (N, *shape); NaN where an entry is missing.
+            operator: what happens to x, see `restore`.
+            missing: the fraction of the entries of y that is hidden at random, which become NaN.
+            seed: of the noise and of what is hidden.
+        """
+        values, done = _values(x), operator or stored.NOTHING
+        return stored.damage_stored(self.vae, self.schema, np.asarray(values), done, missing, seed)
+
+    def evaluate_restoration(
+        self,
+        x: Values,
+        operator: Operator | None = None,
+        missing: float = 0.0,
+        draws: int = 100,
+        method: str = "auto",
+        seed: int = 0,
+        progress: bool = False,
+        **options: Any,
+    ) -> Recovery:
+        """Damage whole observations, restore them, and compare: errors and the coverage of intervals.
+
+        Arguments are those of `damage` and `restore`. An observation's damage, and the draws for it, depend
+        on the seed and on what stands before it. InputError if nothing is hidden and nothing else happens.
+        """
+        values, done = _values(x), operator or stored.NOTHING
+        y = self.damage(x, done, missing, seed)
+        masks = all(isinstance(part, Mask) for part in done.parts)
+        rest = Product(tuple(part for part in done.parts if not isinstance(part, Mask)))  # now they are NaN
+        tally = Tally(stored.stored_unit(self.vae, self.schema), self.schema.kind == "images")
+        with console.progress("restore", len(values), progress) as bar:
+            for start in range(0, len(y), BATCH):
+                some = slice(start, start + BATCH)
+                truth = np.asarray(values[some])
+                where = ~np.isnan(truth) & (np.isnan(y[some]) if masks else True)
+                found = stored.restore_stored(
+                    self.vae,
+                    self.schema,
+                    y[some],
+                    rest,
+                    draws,
+                    method,
+                    seed + start,
+                    advance=bar.advance,
+                    **options,
+                )
+                likelihood = np.full(len(truth), math.nan)
+                if masks and self.schema.presentation == "exact" and not np.isnan(truth).any():
+                    whole = self.log_evidence(truth, seed=seed + start).log_evidence
+                    likelihood = (whole.double().cpu() - found.log_evidence).numpy()
+                tally.add(found, truth, where, likelihood)
+        return tally.result()
 
     def log_evidence(
         self,

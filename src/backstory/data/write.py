@@ -32,6 +32,7 @@ def write(
     schema: Schema,
     names: Sequence[str] | None = None,
     force: bool = False,
+    form: str | None = None,
 ) -> Path:
     """Writes observations in the format that the ending of `path` means.
 
@@ -46,6 +47,7 @@ def write(
         schema: what one observation is.
         names: of the N files of a folder, otherwise they are numbered from 0; their endings become `.png`.
         force: replace what is there. A folder that holds anything but PNG files is not replaced even so.
+        form: the format, such as `npy`, or empty for a folder; by default what the ending means.
 
     Returns:
         The path.
@@ -54,7 +56,7 @@ def write(
         InputError: the path exists or cannot be written to, or the format cannot hold the values.
     """
     path = Path(path)
-    form = format_of(path)
+    form = format_of(path) if form is None else form
     if form in _TABLES:
         return _write_file(
             path, force, lambda h: write_frame(h, to_frame(np.asarray(values), schema), form, schema.header)
@@ -98,6 +100,15 @@ def write_table(path: str | os.PathLike[str], columns: Mapping[str, np.ndarray],
     if form == "npz":
         return _write_file(path, force, lambda handle: write_npz(handle, arrays))
     raise _unknown(path, "csv, .tsv, .parquet, .npy or .npz")
+
+
+def write_text(path: str | os.PathLike[str], text: str, force: bool = False) -> Path:
+    """Writes text as it is, compressed where the ending is `.gz`."""
+    return _write_file(Path(path), force, lambda handle: _write_bytes(handle, text.encode()))
+
+
+def _write_bytes(handle: BinaryIO, content: bytes) -> None:
+    handle.write(content)
 
 
 @contextmanager

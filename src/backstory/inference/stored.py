@@ -4,6 +4,7 @@ Levels and columns keep their units; σ is a fraction of the full range for imag
 deviation for tables and arrays. Entries that were seen without noise come back as they were.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
@@ -14,9 +15,10 @@ from torch import Tensor
 
 from backstory.build import check_option
 from backstory.data.schema import Schema
+from backstory.errors import InputError
 from backstory.inference.codes import Effort
 from backstory.inference.likelihood import HEAVY_SHARE
-from backstory.inference.operators import Damaged, Operator, Product, observe
+from backstory.inference.operators import Damaged, Operator, Product, damage, observe
 from backstory.inference.pareto import threshold
 from backstory.inference.restore import BUDGET, Restoration, restore
 from backstory.vae import VAE
@@ -58,16 +60,53 @@ def restore_stored(
     )
 
 
+def damage_stored(
+    vae: VAE, schema: Schema, x: np.ndarray | Tensor, operator: Operator, missing: float = 0.0, seed: int = 0
+) -> np.ndarray:
+    """y of stored values x, (N, *shape); the arguments are those of `Model.damage`."""
+    if not 0 <= missing <= 1:
+        raise InputError(f"the fraction that is missing lies between 0 and 1, got {missing:g}")
+    values = torch.tensor(np.asarray(x))
+    if tuple(values.shape[1:]) != schema.shape or len(values) == 0:
+        raise InputError(
+            f"expected whole observations of shape {schema.shape} to damage, got values of shape "
+            f"{tuple(values.shape)}"
+        )
+    factor, generator = _factor(schema), torch.Generator().manual_seed(seed)
+    y = damage(operator, values.double() * factor, unit_of(vae, schema).double().cpu(), generator)
+    hidden = torch.rand(y.shape, generator=generator) < missing
+    return torch.where(hidden, math.nan, y / factor).numpy()
+
+
+def unit_of(vae: VAE, schema: Schema) -> Tensor:
+    """What σ and errors are fractions of, in the model's units: the full range, or a column's deviation."""
+    if schema.kind != "images":
+        return vae.scale
+    return torch.tensor(float(_top(schema) or schema.maximum or 1))
+
+
+def stored_unit(vae: VAE, schema: Schema) -> np.ndarray:
+    """The same in stored units, a number or one for each entry."""
+    return (unit_of(vae, schema).double().cpu() / _factor(schema)).numpy()
+
+
+def _factor(schema: Schema) -> float:
+    """From stored values to the model's units."""
+    top = _top(schema)
+    return 1.0 if top is None or schema.maximum is None else top / schema.maximum
+
+
+def _top(schema: Schema) -> int | None:
+    """The top level of the model's x, if it has levels."""
+    return None if schema.model_levels is None else schema.model_levels - 1
+
+
 def _observe(vae: VAE, schema: Schema, values: Tensor, operator: Operator, seed: int) -> Damaged:
     """y in the model's units, with what was seen of it."""
     if values.dtype == torch.bool or values.is_complex():
         values = values.float()
-    top = None if schema.model_levels is None else schema.model_levels - 1
-    factor = 1.0 if top is None or schema.maximum is None else top / schema.maximum
-    images = schema.kind == "images"
-    unit = torch.tensor(float(top or schema.maximum or 1)) if images else vae.scale
-    scaled = (values.double() * factor).to(vae.shift)
-    seen = observe(operator, scaled, schema.shape, unit)
+    scaled = (values.double() * _factor(schema)).to(vae.shift)
+    seen = observe(operator, scaled, schema.shape, unit_of(vae, schema))
     if not seen.exact:
         return seen
     filled = torch.where(seen.seen, values.to(seen.y.device), 0)
