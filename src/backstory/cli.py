@@ -288,7 +288,8 @@ def impute(
 ) -> None:
     """Fill the empty cells of DATA with their best guess, the conditional mean.
 
-    --draws gives several imputations, of which each is one that may be true. What is there is written as it stands in the file, and whole numbers stay whole.
+    --draws gives several imputations, of which each may be the truth. What is there is written as it stands
+    in the file, and whole numbers stay whole.
     """
     import backstory
     from backstory import cli_io as io
@@ -360,6 +361,7 @@ def evaluate(
     io.at_least_one("chunk", chunk)
     io.at_least_one("draws", draws)
     where = (resize, stream, split, limit)
+    seen: Any  # rows as they came
     if damage:
         io.refuse("the evidence of whole data", samples=samples, **annealing)
         how = io.given(draws=draws, budget=budget, chunk=chunk, method=method)

@@ -1,8 +1,8 @@
 """Between the command line and restoration: what DATA shows of x, in the units of the model.
 
-Numbers come as people keep them. Integers are levels, floats are fractions of the full range (or levels, where
-all are whole and some above 1), and image files are fractions of their own range; the model has the units of
-its training data. `Units` turns the one into the other, and the restoration back.
+Numbers come as people keep them. Integers are levels, floats are fractions of the full range (or levels,
+where all are whole and some above 1), and image files are fractions of their own range; the model has the
+units of its training data. `Units` turns the one into the other, and the restoration back.
 """
 
 from dataclasses import dataclass

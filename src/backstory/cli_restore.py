@@ -94,7 +94,7 @@ def _refilled(source: Path, values: np.ndarray, case: Case, whole: list[bool]) -
 
 
 def _finished(form: str, x: np.ndarray, case: Case) -> np.ndarray:
-    """Numbers as they are written: in DATA's type, whole numbers whole, and as they came where they were seen.
+    """Numbers as they are written: in DATA's type, whole numbers whole; as they came where they were seen.
 
     x is (..., N, *shape) in DATA's units.
     """

@@ -83,18 +83,18 @@ def print_evaluation(result: dict[str, Any]) -> None:
 
 def print_recovery(result: dict[str, Any], images: bool) -> None:
     """The table of an evaluation of restorations."""
-    unit = "fractions of the full range" if images else "standard deviations of the columns"
+    unit = "fractions of the range" if images else "columns' deviations"
     notes = {
         "rmse": f"of the mean, in {unit}",
         "mse": "its square",
         "psnr": "dB, of whole images",
-        "coverage_50": "share of true entries in the 50 % intervals",
-        "coverage_90": "share of true entries in the 90 % intervals",
-        "log_likelihood": "nats, log p(hidden entries | the others)",
+        "coverage_50": "of true entries in 50 % intervals",
+        "coverage_90": "of true entries in 90 % intervals",
+        "log_likelihood": "nats, log p(hidden | seen)",
         "entries": "that were hidden, or all",
         "n": "observations",
         "draws": "for the intervals",
-        "methods": "by which z was found, and for how many",
+        "methods": "that found z, for how many",
     }
     methods = ", ".join(f"{name} {count}" for name, count in result["methods"].items())
     print_table(result | {"methods": methods}, notes)

@@ -259,10 +259,15 @@ class Model:
                 )
                 likelihood = np.full(len(truth), math.nan)
                 if masks and self.schema.presentation == "exact" and not np.isnan(truth).any():
-                    whole = self.log_evidence(truth, seed=seed + start).log_evidence
-                    likelihood = (whole.double().cpu() - found.log_evidence).numpy()
+                    likelihood = self._log_hidden(truth, found, seed + start)
                 tally.add(found, truth, where, likelihood)
         return tally.result()
+
+    def _log_hidden(self, truth: np.ndarray, found: Restoration[np.ndarray], seed: int) -> np.ndarray:
+        """log p(x_hidden | x_seen) of whole rows of which some entries were hidden, (B,) nats."""
+        whole = self.log_evidence(truth, seed=seed).log_evidence.double().cpu().numpy()
+        seen, methods = found.log_evidence.numpy(), np.array(found.methods)
+        return whole - np.where(methods == "prior", 0.0, np.where(methods == "observed", whole, seen))
 
     def log_evidence(
         self,

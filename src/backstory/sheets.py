@@ -58,17 +58,25 @@ def restoration_sheet(
         draw.text((margin - 2 * GAP, top + size[0] // 2), label, INK, font, anchor="rm")
         for j, image in enumerate(pictures[label][block * per_block : (block + 1) * per_block]):
             sheet.paste(Image.fromarray(image), (margin + j * cell[1], top))
-    _legend(sheet, draw, font, margin, hottest)
+    gaps = any(np.isnan(images).any() for images in lines.values())
+    _legend(sheet, draw, font, margin, hottest, gaps)
     return sheet
 
 
-def _legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, font: Font, left: int, hottest: float) -> None:
+def _legend(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, font: Font, left: int, hottest: float, gaps: bool
+) -> None:
     ramp = np.broadcast_to(np.linspace(0, 1, 90), (FONT_SIZE - 3, 90))
     top = sheet.height - FONT_SIZE - 2 * GAP
     draw.text((left, top), "deviation: 0", INK, font)
     start = left + math.ceil(font.getlength("deviation: 0 "))
     sheet.paste(Image.fromarray((255 * HEAT(ramp)[..., :3]).astype(np.uint8)), (start, top + 3))
-    draw.text((start + 96, top), f"{hottest:.2f} of the full range", INK, font)
+    text = f"{hottest:.2f} of the full range"
+    draw.text((start + 96, top), text, INK, font)
+    if gaps:
+        start += 96 + math.ceil(font.getlength(text)) + 40
+        draw.rectangle((start, top + 3, start + FONT_SIZE - 3, top + FONT_SIZE - 1), fill=UNSEEN)
+        draw.text((start + FONT_SIZE + 3, top), "not seen", INK, font)
 
 
 def _colours(x: np.ndarray) -> np.ndarray:
