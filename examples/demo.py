@@ -15,6 +15,7 @@ PICTURES = {
     "samples.png": "100 new digits: z ~ p(z), then x ~ p(x|z)",
     "means.png": "the decoder's means E[x|z] for 100 draws of z: smoother than samples, and no draws of x",
     "reconstructions.png": "digits that the model never saw, each above what it makes of them",
+    "restorations.png": "digits with half of their pixels hidden, E[x|y], three draws, and what is uncertain",
 }
 
 
@@ -27,6 +28,7 @@ def commands(run: Path) -> list[str]:
         f"sample {run} -n 100 -o {run / 'samples.png'} --seed 0 --force",
         f"sample {run} -n 100 -o {run / 'means.png'} --seed 0 --mean --force",
         f"reconstruct {run} digits -o {run / 'reconstructions.png'} --force",
+        f"restore {run} digits -o {run / 'restorations.png'} --damage --missing 0.5 --force",
         f"info {run}",
     ]
 
