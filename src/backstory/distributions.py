@@ -257,33 +257,31 @@ class Bernoulli:
 class _BernoulliLogProb(torch.autograd.Function):
     """Σ x·l − log(1 + eˡ) over the last axis, in two thirds of the time of softplus and its derivative.
 
-    With log(1 + eˡ) = (l + |l|)/2 + log(1 + e^−|l|), the logs of 64 entries at a time are the log of a
-    product, which lies between 1 and 2⁶⁴. The gradient shares its exponentials:
+        x·l − log(1 + eˡ) = (x − ½)·l − ½|l| − log f     f = 1 + e^−|l|
+        ∂/∂l = x − sigmoid(l) = x − ½ − sign(l) (1/f − ½)
 
-        ∂/∂l = x − sigmoid(l) = x − ½ − sign(l) (1 / (1 + e^−|l|) − ½)
+    The logs of up to 64 entries are the log of a product, which lies between 1 and 2⁶⁴, and the gradient
+    shares its exponentials.
     """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
-        entries = x * logits
-        total = entries.sum(-1)
-        entries = torch.abs(
-            logits.expand_as(entries), out=entries
-        )  # one array less is one that stays in cache
-        total = total - 0.5 * (logits.sum(-1) + entries.sum(-1))
-        factors = entries.neg_().exp_().add_(1)
-        whole = factors.shape[-1] // 64 * 64
-        products = factors[..., :whole].unflatten(-1, (whole // 64, 64)).prod(-1)
-        ctx.save_for_backward(logits, x, factors)
-        return total - products.log_().sum(-1) - factors[..., whole:].prod(-1).log_()
+        centred, size = x - 0.5, logits.shape[-1]
+        entries = centred * logits
+        magnitude = torch.abs(logits)
+        total = entries.sub_(magnitude, alpha=0.5).sum(-1)
+        factors = magnitude.neg_().exp_().add_(1)
+        ctx.save_for_backward(logits, centred, factors)
+        group = next(n for n in range(min(64, size), 0, -1) if size % n == 0)
+        return total - factors.unflatten(-1, (size // group, group)).prod(-1).log_().sum(-1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
-        logits, x, factors = ctx.saved_tensors
+        logits, centred, factors = ctx.saved_tensors
         gradient = gradients[0].unsqueeze(-1)
         away = factors.reciprocal().sub_(0.5).copysign_(logits)
-        of_logits = (x - 0.5).sub(away).mul_(gradient).sum_to_size(logits.shape)
-        return of_logits, (gradient * logits).sum_to_size(x.shape) if ctx.needs_input_grad[1] else None
+        of_logits = (centred - away).mul_(gradient).sum_to_size(logits.shape)
+        return of_logits, (gradient * logits).sum_to_size(centred.shape) if ctx.needs_input_grad[1] else None
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from backstory.objectives import NOT_COMPILED, OBJECTIVES, arguments
 from backstory.schedule import TrainOptions
 from backstory.vae import VAE
 
-# Compilation takes 10 to 20 seconds, and saves a fraction of a millisecond for each step of an MLP
-LEAST_STEPS = 15_000
+# Compilation takes 10 to 20 seconds, and saves one or two milliseconds of each step of an MLP
+LEAST_STEPS = 8_000
 
 
 class Batch(NamedTuple):
