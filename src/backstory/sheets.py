@@ -22,6 +22,7 @@ CELL, GAP, BLOCK_GAP, PER_BLOCK = 64, 3, 18, 16
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 PAPER, UNSEEN = (255, 255, 255), (150, 182, 219)
 FONT_SIZE = 15
+LEGEND = 430  # pixels that it takes
 LEAST_RANGE = 0.05  # deviation, as a fraction of the full range, that is shown as the hottest at least
 
 
@@ -50,7 +51,8 @@ def restoration_sheet(
     columns, blocks = min(count, per_block), math.ceil(count / per_block)
     cell = (size[0] + GAP, size[1] + GAP)
     height = len(pictures) * cell[0] + GAP
-    whole = (margin + columns * cell[1] + GAP, blocks * (height + BLOCK_GAP) + FONT_SIZE + 2 * GAP)
+    width = max(columns * cell[1] + GAP, LEGEND)
+    whole = (margin + width, blocks * (height + BLOCK_GAP) + FONT_SIZE + 2 * GAP)
     sheet = Image.new("RGB", whole, PAPER)
     draw = ImageDraw.Draw(sheet)
     for block, (line, label) in itertools.product(range(blocks), enumerate(pictures)):
