@@ -30,6 +30,7 @@ LAYERS = [
     "stability",
     "state",
     "devices",
+    "distributed",
     "step",
     "train",
     "checkpoint",

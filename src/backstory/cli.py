@@ -74,6 +74,9 @@ def fit(
     validation: o.Validation = None,
     seed: o.FitSeed = None,
     device: o.Device = "auto",
+    devices: o.Devices = None,
+    nodes: o.Nodes = None,
+    strategy: o.Strategy = "ddp",
     resize: o.Resize = None,
     stream: o.Stream = None,
     checkpoint_every: o.CheckpointEvery = 60.0,
@@ -86,6 +89,7 @@ def fit(
     import backstory
     from backstory import cli_io as io
     from backstory import cli_text as text
+    from backstory import console
     from backstory.info import run_info
 
     backstory.keep_memory()
@@ -95,7 +99,9 @@ def fit(
     if objective_args is not None:
         options["objective_args"] = io.named_values(objective_args, "objective-args")
     with text.advice_to_resume(data, run):
-        model = backstory.fit(io.read(data, resize, stream), run, **options)
+        model = backstory.fit(lambda: io.read(data, resize, stream), run, **options)
+    if console.hushed():  # one of many processes; the first goes on alone
+        return
     io.write_training_picture(run, model.summary["best_epoch"])
     if as_json:
         text.print_json(run_info(run))
@@ -439,6 +445,10 @@ def _fail(error: BaseException) -> int:
     else:
         hint = "a bug in backstory, or not enough memory; BACKSTORY_DEBUG=1 shows where"
         text, status = f"error: {type(error).__name__}: {error} ({hint})", 1
+    if getattr(error, "told", False):  # by another of many processes, of which the first has the status
+        from backstory import console
+
+        return 0 if console.hushed() else status
     print(" ".join(text.split()), file=sys.stderr)
     if os.environ.get("BACKSTORY_DEBUG"):
         traceback.print_exception(error)

@@ -22,6 +22,7 @@ CHOICES = {
     "start": "posterior, prior",
     "schedule": "sigmoid, geometric, linear",
     "precision": "float32, bf16",
+    "strategy": "ddp, fsdp",
 }
 
 _DATA = (
@@ -32,6 +33,7 @@ _OUTPUT = "Where to write: .png, .npy, .npz, .csv, .parquet, or no ending for a 
 _TABLE = "Where to write: .csv, .parquet, .npy or .npz."
 _MODEL, _TRAINING, _AIS = "The model", "Training", "Annealing (ais)"
 _DAMAGE = "What happened: blurred, then downscaled, then noisy, then partly seen"
+_DEVICES = "Several devices"
 
 # positions, and what most commands share
 Data = A[str, Argument(metavar="DATA", help=_DATA)]
@@ -56,6 +58,21 @@ Stream = A[
 Seed = A[int, Option(help="The same seed gives the same output.")]
 FreeSeed = A[int | None, Option(help="The same seed gives the same output; a new one each time by default.")]
 Device = A[str, Option(help="auto (a GPU where there is one), cpu, cuda, …")]
+Devices = A[
+    int | None,
+    Option(
+        metavar="N",
+        help="Processes on each machine, each on a GPU or all on processors (1, or as torchrun has it).",
+        rich_help_panel=_DEVICES,
+    ),
+]
+Nodes = A[
+    int | None, Option(metavar="N", help="Machines (1, or as torchrun has it).", rich_help_panel=_DEVICES)
+]
+Strategy = A[
+    str,
+    Option(help=f"{CHOICES['strategy']}: a whole model each, or parts of it.", rich_help_panel=_DEVICES),
+]
 Force = A[bool, Option("--force", help="Replace what is there.")]
 Json = A[bool, Option("--json", help="Print one JSON object and nothing else.")]
 Version = A[bool, Option("--version", help="Print the version.")]

@@ -25,8 +25,8 @@ def advice_to_resume(data: str, run: Path) -> Iterator[None]:
     """Says how to go on with a run that is interrupted."""
     try:
         yield
-    except KeyboardInterrupt:
-        if (run / CHECKPOINT).exists():
+    except KeyboardInterrupt as interrupt:
+        if (run / CHECKPOINT).exists() and not getattr(interrupt, "told", False):
             say(f"go on with: backstory fit {shlex.quote(data)} -o {shlex.quote(str(run))} --resume")
         raise
 

@@ -29,10 +29,20 @@ class _Silent:
         pass
 
 
+def hush() -> None:
+    """From now on this process says nothing: another speaks for it."""
+    logger.disabled = True
+
+
+def hushed() -> bool:
+    """Whether another process speaks for this one."""
+    return logger.disabled
+
+
 @contextmanager
 def progress(title: str, total: float, show: bool = True) -> Iterator[Bar]:
     """A progress bar on standard error; silent where `show` is false or nobody looks at a terminal."""
-    if not (show and sys.stderr.isatty()):
+    if hushed() or not (show and sys.stderr.isatty()):
         yield _Silent()
         return
     from rich.console import Console
@@ -68,7 +78,7 @@ def progress(title: str, total: float, show: bool = True) -> Iterator[Bar]:
 def say(text: str, show: bool = True) -> None:
     """A line for people; goes to the log alone where `show` is false."""
     logger.info(text)
-    if show:
+    if show and not hushed():
         from rich.console import Console
 
         Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)

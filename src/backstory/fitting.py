@@ -6,20 +6,22 @@ from typing import Any
 
 import torch
 
-from backstory import build, checkpoint, console, schedule
+from backstory import build, checkpoint, console, distributed, schedule
 from backstory.build import ModelOptions, options_from
 from backstory.checkpoint import Checkpoint
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
 from backstory.data.rows import subset
 from backstory.data.splits import check_for_training, row_hashes, split
+from backstory.devices import Alone
 from backstory.diagnostics import collapse_warning
 from backstory.errors import InputError
-from backstory.model import Model, check_components, fingerprint, open, pick_device
+from backstory.model import Model, check_components, fingerprint, open
 from backstory.schedule import TrainOptions
 from backstory.state import Autosave, History, Metrics, State
 from backstory.step import decide
 from backstory.train import Trainer
+from backstory.vae import VAE
 
 VALIDATION, SEED = 0.1, 0  # by default
 
@@ -31,6 +33,9 @@ def fit(
     validation: float | None = None,
     seed: int | None = None,
     device: str = "auto",
+    devices: int | None = None,
+    nodes: int | None = None,
+    strategy: str = "ddp",
     force: bool = False,
     resume: bool = False,
     checkpoint_every: float = 60.0,
@@ -41,11 +46,17 @@ def fit(
     """Train a model on data.
 
     Args:
-        data: a `Dataset`, or anything that `load` takes.
+        data: a `Dataset`, anything that `load` takes, or a function that returns one of these, which is
+            called when all processes run.
         run: folder to write the run to, as it goes; None keeps the model in memory.
         validation: fraction of the rows kept for choosing, by default 0.1; 0 for none.
         seed: of the split, the initial weights and every draw, by default 0.
         device: `auto`, `cpu`, `cuda`, …
+        devices: processes on each machine, each with a GPU of its own, or all on processors; by default as
+            many as torchrun or SLURM started, or else one. `batch_size` is of all of them together. More
+            than one need `pip install 'backstory[distributed]'`, and run the calling script once more each.
+        nodes: machines, by default likewise; all of them see the data and the folder of the run.
+        strategy: `ddp`, a whole model on each device, or `fsdp`, a part of each parameter.
         force: overwrite the run that the folder holds.
         resume: go on with the run that the folder holds, to the weights that it would have had without the
             interruption, bit for bit; begin it if there is none. Options may be left out.
@@ -62,33 +73,54 @@ def fit(
     """
     if not checkpoint_every > 0:
         raise InputError(f"checkpoint_every has to be positive, got {checkpoint_every:g}")
-    folder = None if run is None else Path(run)
-    board = _board_writer(folder) if tensorboard else None
-    if resume and _finished(folder, force):
-        assert folder is not None
-        checkpoint.remove_checkpoint(folder)  # a kill may have come just before
-        console.say(f"{folder} is finished: there is nothing to go on with", progress)
-        return open(folder, device)
-    dataset = data if isinstance(data, Dataset) else load(data)
-    given = {"validation": validation, "seed": seed, **options}
-    asked = _asked({name: value for name, value in given.items() if value is not None})
-    earlier = checkpoint.load_checkpoint(folder) if resume and folder is not None else None
+    group = distributed.start(device, devices, nodes, strategy)
+    with group.together():
+        folder = None if run is None else Path(run)
+        board = _board_writer(folder) if tensorboard else None
+        if resume and group.first(lambda: _finished(folder, force)):
+            assert folder is not None
+            if group.rank == 0:
+                checkpoint.remove_checkpoint(folder)  # a kill may have come just before
+            console.say(f"{folder} is finished: there is nothing to go on with", progress)
+            return open(folder, str(group.device))
+        given = {"validation": validation, "seed": seed, **options}
+        asked = _asked({name: value for name, value in given.items() if value is not None})
+        source = data() if callable(data) else data
+        dataset = source if isinstance(source, Dataset) else load(source)
+        return _fit(dataset, asked, folder, group, force, resume, checkpoint_every, board, progress)
+
+
+def _fit(
+    dataset: Dataset,
+    asked: dict[str, Any],
+    folder: Path | None,
+    group: Alone,
+    force: bool,
+    resume: bool,
+    checkpoint_every: float,
+    board: Any,
+    progress: bool,
+) -> Model:
+    """`fit` in a group of processes, of which the first alone writes."""
+    earlier = group.first(lambda: checkpoint.load_checkpoint(folder)) if resume and folder else None
     if earlier is not None:
         _check_options(earlier, asked)
         asked = earlier.asked
-    model = _untrained(dataset, asked, device, earlier)
+    model = _untrained(dataset, asked, group, earlier)
+    written = folder if group.rank == 0 else None
     trainer = Trainer(
         model.vae,
         model.schema,
         subset(dataset.values, model.splits.train),
         subset(dataset.values, model.splits.validation),
         model.training,
-        Autosave(None if folder is None else _writer(folder, model, asked), checkpoint_every),
+        Autosave(None if written is None else _writer(written, model, asked), checkpoint_every),
+        group,
     )
     if earlier is not None:
         trainer.load(earlier.state)
-    if folder is not None:
-        _prepare(folder, earlier, force, resume)
+    if written is not None:
+        _prepare(written, earlier, force, resume)
     for line in build.describe(model.schema, model.options):
         console.say(line, progress)
     if model.training.compile:
@@ -98,17 +130,27 @@ def fit(
         console.say(
             f"going on with epoch {done.epoch} of {trainer.epochs}, after {done.step} steps", progress
         )
-    history = _run(trainer, folder, board, progress)
+    history = _run(trainer, written, board, progress)
+    if group.sharded:
+        model.vae = _in_one_piece(model, group)
     model.summary = {**_summary(history), **model.summary}
     if model.vae.is_autoencoder and model.options.prior == "mixture":
         train = subset(dataset.values, model.splits.train)
         model.fit_prior(train, model.options.components, model.training.seed)
-    if folder is not None:
-        model.write(folder)
+    if written is not None:
+        model.write(written)
         if history.stopped != "interrupted":
-            checkpoint.remove_checkpoint(folder)
+            checkpoint.remove_checkpoint(written)
     _report(history, model, progress)
     return model
+
+
+def _in_one_piece(model: Model, group: Alone) -> VAE:
+    """The trained model, whose parameters are spread over the processes, as an ordinary one in each."""
+    weights = {name: group.whole(value) for name, value in model.vae.state_dict().items()}
+    vae = build.build(*build.resolve(model.schema, model.options))
+    vae.load_state_dict(weights)
+    return vae.to(group.device).eval()
 
 
 # -- options ----------------------------------------------------------------------------------------------
@@ -155,26 +197,31 @@ def _check_options(earlier: Checkpoint, asked: dict[str, Any]) -> None:
             )
 
 
-def _untrained(dataset: Dataset, asked: dict[str, Any], device: str, earlier: Checkpoint | None) -> Model:
+def _untrained(dataset: Dataset, asked: dict[str, Any], group: Alone, earlier: Checkpoint | None) -> Model:
     """A model with all options decided, before its first step."""
     validation, seed = asked.get("validation", VALIDATION), asked.get("seed", SEED)
     splits = split(dataset, validation, seed)
     hashes = row_hashes(dataset.values)
     name = fingerprint(hashes)
+    if name != group.first(lambda: name):
+        raise InputError(
+            f"every process has to train on the same data, got other rows of {dataset.source} in process "
+            f"{group.rank} than in the first; copy the same files to all machines"
+        )
     if earlier is None:
         check_for_training(dataset, splits.train)
         options, training = _sort_options({k: v for k, v in asked.items() if k != "validation"})
         schema, options = build.resolve(dataset.schema, options)
         training = schedule.resolve(training, len(splits.train), *build.default_schedule(options))
-        training = decide(training, options.network, len(splits.train), pick_device(device))
+        training = decide(training, options.network, len(splits.train), group.device, group.world)
         if options.posterior == "delta" and options.prior == "mixture":
             check_components(options.components, len(splits.train))
     else:
         _check_data(earlier, dataset, name)
         schema, options, training = earlier.config.data, earlier.config.model, earlier.config.training
-    place, values = pick_device(device), subset(dataset.values, splits.train)
+    values = subset(dataset.values, splits.train)
     statistics = build.data_statistics(values, schema) if earlier is None else None  # the checkpoint has them
-    vae = build.build(schema, options, seed, statistics).to(place)
+    vae = build.build(schema, options, seed, statistics).to(group.device)
     ids, summary = hashes[splits.train], {"fingerprint": name}
     return Model(vae, schema, options, training, splits, ids, validation, dataset.source, summary)
 

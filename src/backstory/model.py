@@ -21,6 +21,7 @@ from backstory.data.dataset import Dataset
 from backstory.data.rows import LIMIT, FileRows, Rows, Spool
 from backstory.data.schema import Schema
 from backstory.data.splits import Splits, row_hashes
+from backstory.devices import pick_device
 from backstory.diagnostics import bits_per_dim, code_use
 from backstory.distributions import CodeDistribution, DataDistribution, Delta, DiagonalGaussian
 from backstory.errors import InputError
@@ -521,16 +522,6 @@ def open(run: str | Path, device: str = "auto") -> Model:
         config.source,
         config.summary,
     )
-
-
-def pick_device(device: str) -> torch.device:
-    """`auto` is the GPU where there is one; InputError for a device that is not there."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.zeros(0, device=device).device
-    except (RuntimeError, AssertionError):
-        raise InputError(f"device {device!r} is not available here; use auto or cpu") from None
 
 
 def check_components(components: int, observations: int) -> None:

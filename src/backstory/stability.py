@@ -1,7 +1,7 @@
 """What keeps a run steady: an average of the weights, and gradients that are too large left out."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import median
 
@@ -50,10 +50,10 @@ class Average:
         return {str(i): mean for i, mean in enumerate(self.means)}
 
     @torch.no_grad()
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        """The averages that `tensors` gave."""
+    def load(self, tensors: dict[str, Tensor], place: Callable[[Tensor, Tensor], Tensor]) -> None:
+        """The averages that `tensors` gave; `place` places one as another tensor is."""
         for i, mean in enumerate(self.means):
-            mean.copy_(tensors[str(i)])
+            mean.copy_(place(tensors[str(i)], mean))
 
 
 class Spikes:

@@ -107,7 +107,7 @@ class Bound(nn.Module):
             kl_per_unit = terms.kl_per_unit
             kl = terms.kl if kl_per_unit is None else kl_per_unit.sum(-1)
             reconstruction = terms.log_likelihood.mean(0)
-        return Pass(objective, reconstruction, kl, terms.posterior.mean, kl_per_unit)
+        return Pass(objective, reconstruction, kl, terms.posterior.mean.detach(), kl_per_unit)
 
     def _precision(self, device: str) -> Any:
         return torch.autocast(device, torch.bfloat16) if self.options.precision == "bf16" else nullcontext()
@@ -117,7 +117,7 @@ class Outcome(NamedTuple):
     """Of a step, before the weights change.
 
     Attributes:
-        sums: of this process's rows, see `Pass.sums`; zero if the step failed.
+        sums: over the global batch, see `Pass.sums`; zero if the step failed.
         norm: of the whole gradient.
         failed: 1.0 if the objective or the gradient is not finite, else 0.0.
     """
@@ -135,7 +135,7 @@ class Step:
         rows: number of rows of the training set.
         full: rows of a full batch, whose shapes alone are compiled for.
         devices: where the work is done.
-        compiled: whether forward and backward pass are compiled into one graph.
+        compiled: whether forward and backward pass are compiled into one graph; of one process alone.
     """
 
     def __init__(self, bound: Bound, rows: int, full: int, devices: Alone, compiled: bool = False):
@@ -143,7 +143,7 @@ class Step:
         self.module = devices.setup(bound)
         self.parameters = [p for p in bound.parameters() if p.requires_grad]
         self.graph: Callable[..., tuple[Any, ...]] | None = None
-        if compiled:
+        if compiled and devices.world == 1:
             self.graph = _compiled(self._gradient, bound.vae.shift.device)
 
     def __call__(self, batch: Batch, warmup: Tensor, count: int, generator: torch.Generator) -> Outcome:
@@ -180,7 +180,7 @@ class Step:
         parts = self.module(batch, warmup, self.rows, generator)
         self.devices.backward(-parts.objective.sum() * (self.devices.world / count))
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        return self.devices.agree(_outcome(parts.sums(), self.devices.whole(norm)))
+        return _outcome(self.devices.sum(parts.sums()), self.devices.whole(norm))
 
 
 def _norms(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...] | list[Tensor]:
@@ -217,7 +217,9 @@ def _compiled(method: Any, device: torch.device) -> Callable[..., Any]:
     return torch.compile(graph, fullgraph=True, dynamic=False, options=options)
 
 
-def decide(options: TrainOptions, network: str, rows: int, device: torch.device) -> TrainOptions:
+def decide(
+    options: TrainOptions, network: str, rows: int, device: torch.device, world: int = 1
+) -> TrainOptions:
     """The options with `compile` decided.
 
     Args:
@@ -225,10 +227,15 @@ def decide(options: TrainOptions, network: str, rows: int, device: torch.device)
         network: convolutions on a processor gain nothing.
         rows: training rows.
         device: a compiler for it has to be there.
+        world: number of processes; the step of more than one is not compiled.
 
     Raises:
         InputError: if it is asked for an objective that cannot be compiled.
     """
+    if world > 1:
+        if options.compile:
+            console.warn("compilation is left out: it is for training by one process")
+        return options.model_copy(update={"compile": False})
     possible = options.objective not in NOT_COMPILED
     if options.compile and not possible:
         raise InputError(

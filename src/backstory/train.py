@@ -98,24 +98,24 @@ class Trainer:
         self.taken, self.failed_before = 0, 0  # steps in all; failed ones when they were last looked at
         self.average = None if options.ema is None else Average(self.parameters, options.ema)
         self.spikes = None if options.skip_spikes is None else Spikes(options.skip_spikes)
-        self.started = time.monotonic()
+        self.started, self.spent = time.monotonic(), 0.0  # the share of the budget of time, as agreed
 
     def _try_objective(self) -> None:
         """The objective of two rows, for its complaints about the model, the draws or its arguments."""
         self.vae.eval()
         generator = torch.Generator(self.device).manual_seed(self.options.seed)
-        values = self._values(self.rows, 0, 2)
+        values = self._values(self.rows, slice(2))
         batch = self.bound.batch(values, len(values), generator)
         self.bound(batch, 1.0, len(self.rows), generator)
 
-    def _values(self, rows: Rows, start: int, stop: int) -> Tensor:
+    def _values(self, rows: Rows, part: slice) -> Tensor:
         """Some of the rows, on the device."""
-        return torch.as_tensor(rows[start:stop]).to(self.device)
+        return torch.as_tensor(rows[part]).to(self.device)
 
     # -- the run as a state ---------------------------------------------------------------------------------
 
     def state(self) -> State:
-        """The run between two steps; its tensors are the live ones."""
+        """The run between two steps, the same whatever process asks; its tensors may be the live ones."""
         tensors = {
             **prefixed("model", self.vae.state_dict()),
             **prefixed("best", self.best or {}),
@@ -126,6 +126,7 @@ class Trainer:
             "sums": self.sums,
             "failed": self.failed,
         }
+        tensors = {name: self.devices.whole(tensor) for name, tensor in tensors.items()}
         now = time.monotonic()
         seconds = self.position.seconds + now - self.epoch_started
         values = {
@@ -144,6 +145,8 @@ class Trainer:
     def load(self, state: State) -> None:
         """Take up a run where `state` left it; the trainer has to be made with the same arguments.
 
+        The number of processes may be another one, which changes the last digits.
+
         Raises:
             InputError: for a state from another kind of device, whose generator draws other numbers.
         """
@@ -153,20 +156,25 @@ class Trainer:
                 f"the run was started on device {values['device']}, got {self.device.type}; "
                 f"go on with --device {values['device']}"
             )
-        self.vae.load_state_dict(under("model", tensors))
-        load_optimiser(self.optimiser, under("optimiser", tensors))
+        self.vae.load_state_dict(self._placed(under("model", tensors)))
+        load_optimiser(self.optimiser, under("optimiser", tensors), self.devices.spread)
         self.optimiser.param_groups[0]["lr"] = values["lr"]
-        self.best = {name: v.to(self.device) for name, v in under("best", tensors).items()} or None
+        self.best = self._placed(under("best", tensors)) or None
         self.generator.set_state(tensors["generator"])
         self.order, self.sums = tensors["order"], tensors["sums"].to(self.device)
         self.position, self.history = Position(**values["position"]), History(**values["history"])
         self.failed, self.failed_before = tensors["failed"].to(self.device), values["failed_before"]
         self.best_value, self.taken = values["best_value"], values["taken"]
         if self.average:
-            self.average.load(under("average", tensors))
+            self.average.load(under("average", tensors), self.devices.spread)
         if self.spikes:
             self.spikes = Spikes(self.spikes.factor, values["norms"])
         self.started = time.monotonic() - values["elapsed"]
+
+    def _placed(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights in one piece, as the model has them."""
+        live = self.vae.state_dict()
+        return {name: self.devices.spread(value, live[name]) for name, value in weights.items()}
 
     # -- the run --------------------------------------------------------------------------------------------
 
@@ -206,7 +214,8 @@ class Trainer:
 
     def _train(self, on_epoch: Callable[[Metrics], None], advance: Callable[[int], None]) -> None:
         self.epoch_started = time.monotonic()
-        if self.autosave.write is not None:
+        kept, self.spent = self.devices.total(self.autosave.write is not None, self._time_progress())
+        if kept:
             self.autosave.save(self.state())  # from now on there is something to go on from
         for epoch in range(self.position.epoch, self.epochs + 1):
             metrics = self._epoch(epoch, advance)
@@ -238,19 +247,24 @@ class Trainer:
         waited = epoch - max(self.history.best_epoch, warmup_end(self.warmup, self.options.warmup_cycles))
         if waited >= (self.options.patience or math.inf) and epoch < self.epochs:
             self.history.stopped = "no improvement"
-        elif self._time_progress() >= 1:
+        elif self.spent >= 1:
             self.history.stopped = "time"
         return self.history.stopped != "finished"
 
     def _time_progress(self) -> float:
-        if self.options.minutes is None:
+        """The share of the budget of time that is spent, by the clock of the first process; of others 0."""
+        if self.options.minutes is None or self.devices.rank:
             return 0.0
         return (time.monotonic() - self.started) / (60 * self.options.minutes)
 
     def _between_steps(self, end_of_epoch: bool = False) -> None:
-        """Where a checkpoint may be taken, and an interrupt is answered."""
-        asked = self.interrupted()
-        if asked or self.autosave.due(end_of_epoch):
+        """Where a checkpoint may be taken, an interrupt is answered, and the time looked at: all as one."""
+        if not end_of_epoch and self.position.step % self.devices.pause:
+            return
+        asked, due, self.spent = self.devices.total(
+            self.interrupted(), self.autosave.due(end_of_epoch), self._time_progress()
+        )
+        if asked or due:
             self.autosave.save(self.state())
         if asked:
             raise KeyboardInterrupt
@@ -272,14 +286,14 @@ class Trainer:
         steps = math.ceil(total / self.batch_size)
         for values in self.loader.batches(self._order(), position.step):
             count = min(self.batch_size, total - position.step * self.batch_size)
-            progress = max((epoch - 1 + position.step / steps) / self.epochs, self._time_progress())
+            progress = max((epoch - 1 + position.step / steps) / self.epochs, self.spent)
             self._step(values, count, warmup, learning_rate(progress, self.highest_lr))
             position.step += 1
             advance(count)
             self._between_steps()
-            if self._time_progress() >= 1:
+            if self.spent >= 1:
                 break
-        *sums, rows = self.devices.sum(self.sums).tolist()
+        *sums, rows = self.sums.tolist()
         objective, reconstruction, kl = (value / max(rows, 1) for value in sums)
         skipped = int(self.failed) - self.history.skipped
         self.history.skipped += skipped
@@ -300,7 +314,7 @@ class Trainer:
     def _step(self, values: Tensor, count: int, warmup: Tensor, lr: float) -> None:
         """One step of Adam on this process's part of a batch of `count` rows."""
         batch = self.bound.batch(values, count, self.generator, self.devices.rank, self.devices.world)
-        outcome = self.step(batch, warmup, count, self.generator)
+        outcome = self.step(batch, warmup, count, self._own_generator(self.generator, self.taken))
         self.failed += outcome.failed
         left_out = outcome.failed
         if self.spikes and self._is_spike(outcome):
@@ -320,6 +334,13 @@ class Trainer:
             self.average.update(self.taken)
         if self.taken % MAX_FAILURES == 0:
             self._check_failures()
+
+    def _own_generator(self, common: torch.Generator, number: int) -> torch.Generator:
+        """For what an objective draws for its rows: of one process among many, one for each pass."""
+        if self.devices.world == 1:
+            return common
+        seed = self.options.seed + 1 + number * self.devices.world + self.devices.rank
+        return torch.Generator(self.device).manual_seed(seed % 2**63)
 
     def _is_spike(self, outcome: Outcome) -> bool:
         assert self.spikes is not None
@@ -353,7 +374,7 @@ class Trainer:
         use = code_use(torch.cat([p.means for p in passes]), torch.cat(kls) if kls else None)
         metrics: Metrics = {}
         if len(self.validation):
-            sums = torch.stack([p.sums() for p in passes]).sum(0)
+            sums = self.devices.sum(torch.stack([p.sums() for p in passes]).sum(0))
             objective, reconstruction, kl, _ = (sums / count).tolist()
             metrics = {
                 "validation_objective": objective,
@@ -365,7 +386,10 @@ class Trainer:
         return {**metrics, "kl_per_unit": per_unit, "active_units": use.active_units}
 
     def _pass(self, rows: Rows, start: int, stop: int, count: int, generator: torch.Generator) -> Pass:
-        values = self._values(rows, start, stop)
-        batch = self.bound.batch(values, len(values), generator)
-        parts: Pass = self.step.module(batch, 1.0, count, generator)
-        return parts
+        """Of this process's part of some of the rows; their codes are those of all."""
+        devices, total = self.devices, stop - start
+        values = self._values(rows, slice(start + devices.rank, stop, devices.world))
+        batch = self.bound.batch(values, total, generator, devices.rank, devices.world)
+        parts: Pass = self.step.module(batch, 1.0, count, self._own_generator(generator, start))
+        per_unit = None if parts.kl_per_unit is None else devices.rows(parts.kl_per_unit, total)
+        return parts._replace(means=devices.rows(parts.means, total), kl_per_unit=per_unit)

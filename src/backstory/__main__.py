@@ -1,0 +1,8 @@
+"""`python -m backstory`: the command line as a module, which is how torchrun starts it."""
+
+import sys
+
+from backstory.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
