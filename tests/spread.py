@@ -51,23 +51,38 @@ def fit(folder: Path, case: str, **options: object) -> None:
 # -- groups -----------------------------------------------------------------------------------------------
 
 
-def group(task: Callable[[int], object], world: int = 2) -> list[tuple[int, str]]:
-    """The exit status and standard error of each of so many processes."""
+def group(task: Callable[[int], object], world: int = 2, slurm: bool = False) -> list[tuple[int, str]]:
+    """The exit status and standard error of each of so many processes, as of torchrun or srun."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     files = [Path(sys.argv[1]) / f"stderr-{rank}" for rank in range(world)]
-    children = [fork(task, rank, world, port, file) for rank, file in enumerate(files)]
+    names = _slurm if slurm else _torchrun
+    children = [fork(task, rank, names(rank, world, port), file) for rank, file in enumerate(files)]
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     return [(code, file.read_text()) for code, file in zip(codes, files, strict=True)]
 
 
-def fork(task: Callable[[int], object], rank: int, world: int, port: int, file: Path) -> int:
+def _torchrun(rank: int, world: int, port: int) -> dict[str, object]:
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+    return names | {
+        "GROUP_RANK": 0,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "TORCHELASTIC_RUN_ID": "x",
+    }
+
+
+def _slurm(rank: int, world: int, port: int) -> dict[str, object]:
+    names = {"PROCID": rank, "LOCALID": rank, "NTASKS": world, "NTASKS_PER_NODE": world, "NNODES": 1}
+    names |= {"NODEID": 0, "STEP_ID": 0, "JOB_ID": 1, "JOB_NAME": "train", "NODELIST": "127.0.0.1"}
+    return {f"SLURM_{name}": value for name, value in names.items()} | {"MASTER_PORT": port}
+
+
+def fork(task: Callable[[int], object], rank: int, names: dict[str, object], file: Path) -> int:
     child = os.fork()
     if child:
         return child
-    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
-    names |= {"GROUP_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "x"}
     os.environ.update({name: str(value) for name, value in names.items()})
     os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -174,7 +189,8 @@ def main(folder: Path) -> dict[str, list[tuple[int, str]]]:
         fit(folder / f"{case}-one", case)
         ends[case] = group(lambda rank, case=case: fit(folder / f"{case}-two", case))
     for case in ("table", "no-gradient"):
-        ends[f"{case}-fsdp"] = group(lambda rank, case=case: fit_sharded(folder / f"{case}-fsdp", case))
+        path = folder / f"{case}-fsdp"
+        ends[path.name] = group(lambda rank, case=case, path=path: fit_sharded(path, case), slurm=True)
 
     killed(folder / "mmd-killed", "mmd")
     ends["mmd-killed"] = group(lambda rank: fit(folder / "mmd-killed", "mmd"))

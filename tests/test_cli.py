@@ -646,6 +646,7 @@ def test_a_training_that_cannot_go_on_is_a_failure_of_ours(home, tmp_path, capfd
         ("start", STARTS),
         ("schedule", SCHEDULES),
         ("precision", PRECISIONS),
+        ("strategy", STRATEGIES),
     ],
 )
 def test_the_help_lists_the_choices_there_are(name, choices):

@@ -11,10 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from spread import CASES
+from test_step import grey, run_of
 
 import backstory
 from backstory import checkpoint, distributed
 from backstory.errors import InputError
+from backstory.objectives import OBJECTIVES
+from backstory.schedule import TrainOptions
+from backstory.step import decide
 
 HERE = Path(__file__).parent
 FILES = {"config.json", "metrics.csv", "metrics.jsonl", "model.safetensors", "splits.safetensors"}
@@ -209,10 +213,33 @@ def test_without_the_extra(monkeypatch):
         distributed.start("cpu", 2, None, "ddp")
 
 
-def test_one_process_does_not_need_it():
-    code = (
-        "import sys, numpy, backstory; backstory.fit(numpy.eye(20), epochs=1, progress=False);"
-        "print('lightning_fabric' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+def test_one_process_does_not_need_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
+    assert backstory.fit(np.eye(20), epochs=1, progress=False).summary["epochs"] == 1
+
+
+# -- the part of one process ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_part_of_a_short_batch(objective, rows):
+    """Of a last batch with one row, all processes but one have none, and all have a gradient."""
+    run = run_of(objective)
+    batch = run.bound.batch(grey()[:rows], 1, torch.Generator().manual_seed(0), 1 - rows, 2)
+    parts = run.bound(batch, 1.0, 24, torch.Generator().manual_seed(0))
+    assert parts.objective.shape == (rows,)
+    assert parts.sums().isfinite().all()
+    parts.objective.sum().backward()
+    for parameter in run.parameters:
+        assert parameter.grad.isfinite().all()
+        assert rows or not parameter.grad.any()
+
+
+def test_several_processes_are_not_compiled(caplog):
+    options = TrainOptions(epochs=10**6, batch_size=1, objective="elbo")
+    for choice, lines in ((None, 0), (False, 0), (True, 1)):
+        asked = options.model_copy(update={"compile": choice})
+        assert decide(asked, "mlp", 100, torch.device("cpu"), world=2).compile is False
+        assert len(caplog.messages) == lines
+    assert "compilation is left out" in caplog.text

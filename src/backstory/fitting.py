@@ -87,62 +87,47 @@ def fit(
         asked = _asked({name: value for name, value in given.items() if value is not None})
         source = data() if callable(data) else data
         dataset = source if isinstance(source, Dataset) else load(source)
-        return _fit(dataset, asked, folder, group, force, resume, checkpoint_every, board, progress)
-
-
-def _fit(
-    dataset: Dataset,
-    asked: dict[str, Any],
-    folder: Path | None,
-    group: Alone,
-    force: bool,
-    resume: bool,
-    checkpoint_every: float,
-    board: Any,
-    progress: bool,
-) -> Model:
-    """`fit` in a group of processes, of which the first alone writes."""
-    earlier = group.first(lambda: checkpoint.load_checkpoint(folder)) if resume and folder else None
-    if earlier is not None:
-        _check_options(earlier, asked)
-        asked = earlier.asked
-    model = _untrained(dataset, asked, group, earlier)
-    written = folder if group.rank == 0 else None
-    trainer = Trainer(
-        model.vae,
-        model.schema,
-        subset(dataset.values, model.splits.train),
-        subset(dataset.values, model.splits.validation),
-        model.training,
-        Autosave(None if written is None else _writer(written, model, asked), checkpoint_every),
-        group,
-    )
-    if earlier is not None:
-        trainer.load(earlier.state)
-    if written is not None:
-        _prepare(written, earlier, force, resume)
-    for line in build.describe(model.schema, model.options):
-        console.say(line, progress)
-    if model.training.compile:
-        console.say("step        compiled, which takes 10 to 20 seconds the first time", progress)
-    if earlier is not None:
-        done = trainer.position
-        console.say(
-            f"going on with epoch {done.epoch} of {trainer.epochs}, after {done.step} steps", progress
+        earlier = group.first(lambda: checkpoint.load_checkpoint(folder)) if resume and folder else None
+        if earlier is not None:
+            _check_options(earlier, asked)
+            asked = earlier.asked
+        model = _untrained(dataset, asked, group, earlier)
+        written = folder if group.rank == 0 else None
+        trainer = Trainer(
+            model.vae,
+            model.schema,
+            subset(dataset.values, model.splits.train),
+            subset(dataset.values, model.splits.validation),
+            model.training,
+            Autosave(None if written is None else _writer(written, model, asked), checkpoint_every),
+            group,
         )
-    history = _run(trainer, written, board, progress)
-    if group.sharded:
-        model.vae = _in_one_piece(model, group)
-    model.summary = {**_summary(history), **model.summary}
-    if model.vae.is_autoencoder and model.options.prior == "mixture":
-        train = subset(dataset.values, model.splits.train)
-        model.fit_prior(train, model.options.components, model.training.seed)
-    if written is not None:
-        model.write(written)
-        if history.stopped != "interrupted":
-            checkpoint.remove_checkpoint(written)
-    _report(history, model, progress)
-    return model
+        if earlier is not None:
+            trainer.load(earlier.state)
+        if written is not None:
+            _prepare(written, earlier, force, resume)
+        for line in build.describe(model.schema, model.options):
+            console.say(line, progress)
+        if trainer.step.graph is not None:
+            console.say("step        compiled, which takes 10 to 20 seconds the first time", progress)
+        if earlier is not None:
+            done = trainer.position
+            console.say(
+                f"going on with epoch {done.epoch} of {trainer.epochs}, after {done.step} steps", progress
+            )
+        history = _run(trainer, written, board, progress)
+        if group.sharded:
+            model.vae = _in_one_piece(model, group)
+        model.summary = {**_summary(history), **model.summary}
+        if model.vae.is_autoencoder and model.options.prior == "mixture":
+            train = subset(dataset.values, model.splits.train)
+            model.fit_prior(train, model.options.components, model.training.seed)
+        if written is not None:
+            model.write(written)
+            if history.stopped != "interrupted":
+                checkpoint.remove_checkpoint(written)
+        _report(history, model, progress)
+        return model
 
 
 def _in_one_piece(model: Model, group: Alone) -> VAE:
