@@ -13,6 +13,7 @@ from PIL import Image
 import backstory
 from backstory import build, cli_options, console
 from backstory.cli import main
+from backstory.distributed import STRATEGIES
 from backstory.inference import evidence
 from backstory.inference.ais import SCHEDULES, STARTS
 from backstory.networks.mlp import ACTIVATIONS
