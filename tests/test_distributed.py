@@ -63,7 +63,7 @@ def test_groups_of_processes(tmp_path):
         "PYTHONWARNINGS": "error,default::DeprecationWarning",
     }
     program = [sys.executable, str(HERE / "spread.py"), str(tmp_path)]
-    done = subprocess.run(program, capture_output=True, text=True, env=environment)
+    done = subprocess.run(program, capture_output=True, text=True, env=environment, timeout=240)
     assert done.returncode == 0, done.stderr
     ends = json.loads(done.stdout.splitlines()[-1])
 
