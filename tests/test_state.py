@@ -103,8 +103,8 @@ def test_names_come_back_without_their_prefix():
     [
         (61, 0.0, False, True),
         (59, 0.0, False, False),
-        (59, 1.0, True, True),
-        (49, 1.0, True, False),
+        (59, 0.5, True, True),
+        (49, 0.5, True, False),
         (0, 0.0, True, True),
     ],
 )
