@@ -209,6 +209,7 @@ def test_a_session_that_cannot_be_run_again(where, monkeypatch):
 
 def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
+    monkeypatch.setattr(sys, "argv", [__file__])  # a worker of the tests has none
     with pytest.raises(InputError, match=r"not installed; pip install 'backstory\[distributed\]'"):
         distributed.start("cpu", 2, None, "ddp")
 
