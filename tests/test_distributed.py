@@ -241,6 +241,6 @@ def test_several_processes_are_not_compiled(caplog):
     options = TrainOptions(epochs=10**6, batch_size=1, objective="elbo")
     for choice, lines in ((None, 0), (False, 0), (True, 1)):
         asked = options.model_copy(update={"compile": choice})
-        assert decide(asked, "mlp", 100, torch.device("cpu"), world=2).compile is False
+        assert decide(asked, 100, torch.device("cpu"), world=2).compile is False
         assert len(caplog.messages) == lines
     assert "compilation is left out" in caplog.text

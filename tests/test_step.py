@@ -121,19 +121,18 @@ def test_long_runs_are_compiled_where_that_pays(monkeypatch):
     long, short = (
         TrainOptions(epochs=n, batch_size=10, objective="elbo") for n in (step.LEAST_STEPS // 100, 2)
     )
-    assert decide(long, "mlp", 1000, CPU).compile is True
-    assert decide(short, "mlp", 1000, CPU).compile is False
-    assert decide(long, "conv", 1000, CPU).compile is False
+    assert decide(long, 1000, CPU).compile is True
+    assert decide(short, 1000, CPU).compile is False
     for choice, options in itertools.product((True, False), (long, short)):
         asked = options.model_copy(update={"compile": choice})
-        assert decide(asked, "conv", 1000, CPU).compile is choice
+        assert decide(asked, 1000, CPU).compile is choice
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert decide(long, "mlp", 1000, CPU).compile is False
+    assert decide(long, 1000, CPU).compile is False
 
 
 @pytest.mark.parametrize("objective", NOT_COMPILED)
 def test_objectives_that_cannot_be_compiled(objective):
     options = TrainOptions(epochs=10**6, batch_size=1, objective=objective)
-    assert decide(options, "mlp", 100, CPU).compile is False
+    assert decide(options, 100, CPU).compile is False
     with pytest.raises(InputError, match=f"objective {objective} cannot be compiled"):
-        decide(options.model_copy(update={"compile": True}), "mlp", 100, CPU)
+        decide(options.model_copy(update={"compile": True}), 100, CPU)

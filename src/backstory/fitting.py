@@ -198,7 +198,7 @@ def _untrained(dataset: Dataset, asked: dict[str, Any], group: Alone, earlier: C
         options, training = _sort_options({k: v for k, v in asked.items() if k != "validation"})
         schema, options = build.resolve(dataset.schema, options)
         training = schedule.resolve(training, len(splits.train), *build.default_schedule(options))
-        training = decide(training, options.network, len(splits.train), group.device, group.world)
+        training = decide(training, len(splits.train), group.device, group.world)
         if options.posterior == "delta" and options.prior == "mixture":
             check_components(options.components, len(splits.train))
     else:

@@ -24,7 +24,7 @@ from backstory.objectives import NOT_COMPILED, OBJECTIVES, arguments
 from backstory.schedule import TrainOptions
 from backstory.vae import VAE
 
-# Compilation takes 10 to 20 seconds, and saves one or two milliseconds of each step of an MLP
+# Compilation takes 10 to 20 seconds, and saves a millisecond or more of each step
 LEAST_STEPS = 8_000
 
 
@@ -217,14 +217,11 @@ def _compiled(method: Any, device: torch.device) -> Callable[..., Any]:
     return torch.compile(graph, fullgraph=True, dynamic=False, options=options)
 
 
-def decide(
-    options: TrainOptions, network: str, rows: int, device: torch.device, world: int = 1
-) -> TrainOptions:
+def decide(options: TrainOptions, rows: int, device: torch.device, world: int = 1) -> TrainOptions:
     """The options with `compile` decided.
 
     Args:
         options: from `schedule.resolve`; `compile` says so, or None leaves it to the length of the run.
-        network: convolutions on a processor gain nothing.
         rows: training rows.
         device: a compiler for it has to be there.
         world: number of processes; the step of more than one is not compiled.
@@ -242,8 +239,9 @@ def decide(
             f"objective {options.objective} cannot be compiled; leave compile out, or use another objective"
         )
     steps = (options.epochs or 1) * (rows // (options.batch_size or 1))  # full ones
-    worth = steps >= LEAST_STEPS and (network != "conv" or device.type == "cuda")
-    choice = possible and worth and _has_compiler(device) if options.compile is None else options.compile
+    if options.compile is not None:
+        return options
+    choice = possible and steps >= LEAST_STEPS and _has_compiler(device)
     return options.model_copy(update={"compile": choice})
 
 
