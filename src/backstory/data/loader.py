@@ -9,10 +9,10 @@ from torch import Tensor
 
 from backstory.data.rows import FileRows, Rows
 
-CHUNK_BYTES = (
-    1 << 18
-)  # consecutive rows that are read together: long enough for a disk, short for the shuffle
-POOL_BYTES = 1 << 27  # rows that are in memory together, of which there are two: one in use, one being read
+# Consecutive rows that are read together: long enough for a disk, short for the shuffle
+CHUNK_BYTES = 1 << 18
+# Rows that are in memory together, of which there are two pools: one in use, one being read
+POOL_BYTES = 1 << 27
 
 
 class Loader:
