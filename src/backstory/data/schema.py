@@ -20,6 +20,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from backstory.data.columns import Column, LeftOut
 from backstory.data.rows import Rows, blocks
 from backstory.errors import InputError
 
@@ -40,6 +41,9 @@ class Schema(BaseModel):
         columns: names of a table's columns.
         header: whether the file that the table came from names its columns.
         integer_columns: names of the table's columns that hold whole numbers, and are written as such.
+        kinds: what a table's columns hold, one record for each of `columns`; () for images and arrays, and
+            in runs of earlier versions.
+        left_out: columns of the file that are not modelled.
         presentation: what the model's x is, see the module's text.
     """
 
@@ -53,6 +57,8 @@ class Schema(BaseModel):
     columns: tuple[str, ...] | None = None
     header: bool = True
     integer_columns: tuple[str, ...] = ()
+    kinds: tuple[Column, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     presentation: Presentation = "exact"
 
     @property
@@ -133,6 +139,8 @@ class Schema(BaseModel):
     def restore(self, x: Tensor) -> np.ndarray:
         """Stored values for the model's x: rounded to a level and clipped where the data has levels.
 
+        A table's columns are rounded by their kind: to a level, a whole number, or the file's decimals.
+
         >>> schema = Schema(kind="images", shape=(1, 2), dtype="uint8", levels=256, maximum=255)
         >>> schema.restore(torch.tensor([[[12.4, 300.0]]]))
         array([[[ 12, 255]]], dtype=uint8)
@@ -152,7 +160,11 @@ class Schema(BaseModel):
             whole = [self.columns.index(name) for name in self.integer_columns]
             array = array.copy()  # the values may still be the tensor's own memory
             array[..., whole] = np.rint(array[..., whole])
-        return self.stored(array)
+        array = self.stored(array)
+        if self.levels is None:
+            for j, column in enumerate(self.kinds):
+                array[..., j] = column.settled(array[..., j])
+        return array
 
     def stored(self, values: np.ndarray) -> np.ndarray:
         """Numbers in stored units in the stored type: rounded, to whole numbers where it has no others.

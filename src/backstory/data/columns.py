@@ -1,0 +1,89 @@
+"""The columns of a table: what kind of quantity each one holds, and how its cells are written.
+
+A table is stored as float64 (N, C) over the columns that are modelled, NaN where a cell is empty:
+
+    continuous, count                 the number itself
+    date                              days since 1970-01-01, with the fraction of the day
+    binary, categorical, ordinal      the index 0 … L − 1 of the cell's text among the column's levels
+"""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+Kind = Literal["continuous", "count", "binary", "categorical", "ordinal", "date"]
+Cells = Literal["number", "bool", "text", "date"]
+Reason = Literal["constant", "empty", "identifier", "ignored"]
+
+KINDS: tuple[Kind, ...] = ("continuous", "count", "binary", "categorical", "ordinal", "date")
+LEVELLED = ("binary", "categorical", "ordinal")
+
+
+class Column(BaseModel):
+    """A modelled column of a table.
+
+    Attributes:
+        name: as in the file.
+        kind: of quantity, which decides on its likelihood.
+        levels: texts of the levels of a binary, categorical or ordinal column in order, of which the stored
+            value is the index; None for the other kinds.
+        rare: whether the last level stands for all texts that were rare in training, and for new ones.
+        decimals: the most decimals of a continuous column's numbers, 0 if all are whole; None if they have
+            too many to count.
+        low, high: the smallest and the largest stored value that was seen; None if none was.
+        missing: fraction of the cells that were empty.
+        cells: what stands in the file's cells, of levels too: numbers, True and False, texts, or dates.
+        format: of dates that are written as texts, as strftime has it; None where the file holds dates.
+        dtype: pandas name of the type in a frame or a Parquet file; None for text tables.
+        note: what was noticed when the column's kind was found out, for people.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: Kind
+    levels: tuple[str, ...] | None = None
+    rare: bool = False
+    decimals: int | None = None
+    low: float | None = None
+    high: float | None = None
+    missing: float = 0.0
+    cells: Cells = "number"
+    format: str | None = None
+    dtype: str | None = None
+    note: str = ""
+
+    def settled(self, values: np.ndarray) -> np.ndarray:
+        """Stored values rounded and clipped to what the column can hold, of the same shape.
+
+        >>> Column(name="size", kind="ordinal", levels=("S", "M", "L")).settled(np.array([-0.7, 1.4, 9]))
+        array([0., 1., 2.])
+        """
+        if self.levels is not None:
+            return np.clip(np.rint(values), 0, len(self.levels) - 1)
+        if self.kind == "count":
+            return np.maximum(np.rint(values), 0)
+        if self.decimals is not None:
+            return np.round(values, self.decimals) + 0.0  # no -0.0
+        return values
+
+
+class LeftOut(BaseModel):
+    """A column that is in the file and not in the model.
+
+    Attributes:
+        name: as in the file.
+        reason: why.
+        place: its number among all columns of the file, from 0.
+        text: what stands in every cell of a constant column.
+        cells: as in `Column`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    reason: Reason
+    place: int
+    text: str | None = None
+    cells: Cells = "text"
