@@ -107,6 +107,16 @@ def test_importing_the_package_costs_next_to_nothing():
     assert run.stdout.strip() == "[]"
 
 
+def test_pandas_is_imported_for_tables_alone():
+    code = (
+        "import sys, numpy, backstory; "
+        "model = backstory.fit(numpy.eye(20), latent=1, hidden=(2,), epochs=1, progress=False); "
+        "model.sample(2); print('pandas' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+
+
 def test_every_public_name_is_there():
     for name in backstory.__all__:
         assert getattr(backstory, name).__name__ == name

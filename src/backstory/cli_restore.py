@@ -13,10 +13,9 @@ from backstory import sheets
 from backstory.cli_damage import Case, Damage, read_case
 from backstory.cli_text import say
 from backstory.data.cells import numbers_as_text, refilled
-from backstory.data.files import format_of
+from backstory.data.files import SEPARATORS, format_of
 from backstory.data.images import SUFFIXES
 from backstory.data.schema import Schema
-from backstory.data.tables import SEPARATORS
 from backstory.data.write import write, write_table, write_text
 from backstory.errors import InputError
 from backstory.inference.operators import Mask

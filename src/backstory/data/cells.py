@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backstory.data.files import format_of, open_binary, reading
-from backstory.data.tables import SEPARATORS
+from backstory.data.files import SEPARATORS, format_of, open_binary, reading
 
 _BLANK = " \t\r\n"
 

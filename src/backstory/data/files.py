@@ -25,6 +25,7 @@ from backstory.data.dataset import Dataset
 from backstory.data.rows import FileRows, Rows, Spool, joined
 from backstory.errors import InputError
 
+SEPARATORS = {"csv": ",", "tsv": "\t"}
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 
 _NPY_MAGIC = np.lib.format.MAGIC_PREFIX

@@ -5,20 +5,30 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import pandas as pd
 import torch
 
 from backstory.data.arrays import from_array
 from backstory.data.dataset import Dataset
-from backstory.data.files import format_of, idx_parts, load_idx, load_idx_folder, load_numpy, reading
+from backstory.data.files import (
+    SEPARATORS,
+    format_of,
+    idx_parts,
+    load_idx,
+    load_idx_folder,
+    load_numpy,
+    reading,
+)
 from backstory.data.images import SUFFIXES, load_images
 from backstory.data.rows import LIMIT
-from backstory.data.tables import SEPARATORS, from_frame, load_csv, load_parquet
 from backstory.errors import InputError
 
-Source = str | os.PathLike[str] | np.ndarray | torch.Tensor | pd.DataFrame
+if TYPE_CHECKING:
+    import pandas as pd
+
+Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | torch.Tensor | pd.DataFrame"
 
 _LIMITS = {None: LIMIT, True: 0, False: math.inf}  # bytes in memory
 _DIGITS_TEST_ROWS = 360
@@ -91,20 +101,22 @@ def _load_file(path: Path, limit: float) -> Dataset:
     form = format_of(path)
     if path.is_dir():
         return load_idx_folder(path, limit)
-    if form in SEPARATORS:
-        return load_csv(path, SEPARATORS[form], limit)
     if form in ("npy", "npz"):
         return load_numpy(path, limit)
     if form == "idx":
         return load_idx(path, limit)
-    if form == "parquet":
-        return load_parquet(path, limit)
+    if form in (*SEPARATORS, "parquet"):
+        return _load_table(path, form, limit)
     raise InputError(f"expected {_ACCEPTED}, got {str(path)!r}; convert it to one of these")
 
 
+def _load_table(path: Path, form: str, limit: float) -> Dataset:
+    from backstory.data.tables import load_csv, load_parquet  # with pandas, which is slow to import
+
+    return load_parquet(path, limit) if form == "parquet" else load_csv(path, SEPARATORS[form], limit)
+
+
 def _load_memory(source: Source) -> Dataset:
-    if isinstance(source, pd.DataFrame):
-        return from_frame(source)
     if isinstance(source, torch.Tensor):
         tensor = source.detach().cpu()
         return from_array((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(), "tensor")
@@ -112,6 +124,12 @@ def _load_memory(source: Source) -> Dataset:
         return from_array(source)
     if isinstance(source, str):
         return EMBEDDED[source]()
+    import pandas as pd
+
+    from backstory.data.tables import from_frame
+
+    if isinstance(source, pd.DataFrame):
+        return from_frame(source)
     raise InputError(
         "expected the name of an embedded data set, a path, an array, a tensor or a data frame, "
         f"got {type(source).__name__}; convert it with numpy.asarray"

@@ -22,12 +22,10 @@ from backstory import console
 from backstory.data.arrays import only
 from backstory.data.checks import extremes, listed, observed_mask, place
 from backstory.data.dataset import Dataset
-from backstory.data.files import open_binary, reading
+from backstory.data.files import SEPARATORS, open_binary, reading
 from backstory.data.rows import Spool
 from backstory.data.schema import Schema
 from backstory.errors import InputError
-
-SEPARATORS = {"csv": ",", "tsv": "\t"}
 
 _CELLS_AT_ONCE = 1 << 21
 

@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
-import pandas as pd
 
-from backstory.data.files import format_of, write_idx, write_npz
+from backstory.data.files import SEPARATORS, format_of, write_idx, write_npz
 from backstory.data.images import contact_sheet, pixels, write_image
 from backstory.data.rows import Rows, blocks
 from backstory.data.schema import Schema
-from backstory.data.tables import to_frame, write_frame
 from backstory.errors import InputError
 
-_TABLES = ("csv", "tsv", "parquet")
+_TABLES = (*SEPARATORS, "parquet")
 _UNPACKED = ("npz", "parquet", "png")  # compressed already
 
 Writer = Callable[[BinaryIO], None]
@@ -58,6 +56,8 @@ def write(
     path = Path(path)
     form = format_of(path) if form is None else form
     if form in _TABLES:
+        from backstory.data.tables import to_frame, write_frame  # with pandas, which is slow to import
+
         return _write_file(
             path, force, lambda h: write_frame(h, to_frame(np.asarray(values), schema), form, schema.header)
         )
@@ -92,6 +92,10 @@ def write_table(path: str | os.PathLike[str], columns: Mapping[str, np.ndarray],
     # texts as texts of fixed length: an array of objects could only be saved as a pickle
     arrays = {n: a.astype(str) if a.dtype == object else a for n, a in columns.items()}
     if form in _TABLES:
+        import pandas as pd
+
+        from backstory.data.tables import write_frame
+
         return _write_file(path, force, lambda handle: write_frame(handle, pd.DataFrame(dict(columns)), form))
     if form == "npy":
         return _write_file(
