@@ -59,6 +59,7 @@ RESULTS = ROOT / "bench" / "results"
 LEAST_SECONDS = 0.5  # of a segment
 INK, FULL = 0.19, 0.37  # entries of MNIST that are not 0, and how many of those are 255
 BLOCK = 10_000  # rows drawn at once
+AXES = {"batch size": "batch size", "width": "width of the hidden layers", "rows": "rows of data"}
 
 WORKLOADS = {
     "W1": Workload(batch=128, hidden=(400, 400), latent=20),
@@ -439,39 +440,50 @@ def quartiles(contender: dict[str, Any]) -> tuple[float, float, float]:
 
 
 def draw(record: dict[str, Any], path: Path) -> None:
-    """A panel for each axis: the fraction of the bare products, with quartiles, against its values."""
+    """A panel for each axis: the fraction of the bare products against its values, a dot for each segment."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     from backstory.plots import BLUE, FAINT, GREEN, INK, ORANGE, save
 
-    axes_titles = {"batch size": "batch size", "width": "width of the hidden layers", "rows": "rows of data"}
-    figure = Figure(figsize=(12, 4.2), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(11.5, 4.4), facecolor="white")
     panels = figure.subplots(1, len(record["growth"]), sharey=True, squeeze=False)[0]
+    figure.subplots_adjust(left=0.06, right=0.86, top=0.78, bottom=0.09, wspace=0.08)
     for axes, (axis, points) in zip(panels, record["growth"].items(), strict=True):
         values = [int(value) for value in points]
-        names = next(iter(points.values()))["contenders"]
-        for name, colour, marker in zip(names, (BLUE, ORANGE, GREEN, INK) * 2, "osD^vPX*", strict=False):
-            found = np.array([quartiles(p["contenders"][name]) for p in points.values()])
-            middle, low, high = found.T
-            bars = np.abs(np.stack([middle - low, high - middle]))
-            axes.errorbar(values, middle, bars, color=colour, marker=marker, capsize=3, label=name)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator(values))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        axes.set_xlabel(axes_titles[axis])
-        axes.axhline(1, color=INK, lw=1, ls=(0, (4, 2)), label="bare products")
-        axes.grid(color=FAINT, lw=0.6, alpha=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylim(0, max(1.02, panels[0].get_ylim()[1]))
-    panels[0].set_ylabel("samples per second,\nfraction of the bare products")
-    panels[0].legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 0.97))
+        names = list(next(iter(points.values()))["contenders"])
+        ends = []
+        for name, colour in zip(names, (BLUE, ORANGE, GREEN, INK) * 2, strict=False):
+            found = [p["contenders"][name] for p in points.values()]
+            medians = [c["fraction_of_bare_products"] for c in found]
+            axes.plot(values, medians, color=colour, lw=2.2, solid_capstyle="round")
+            for value, contender in zip(values, found, strict=True):
+                ratios = contender["ratios"]
+                axes.scatter([value] * len(ratios), ratios, s=26, color=colour, alpha=0.55, lw=0, zorder=3)
+            ends.append((medians[-1], name, colour))
+        axes.axhline(1, color=INK, lw=1)
+        axes.set(xscale="log", xlim=(values[0] / 1.35, values[-1] * 1.35))
+        axes.set_xticks(values, [f"{value:,}" for value in values])
+        axes.set_xticks([], minor=True)
+        axes.set_title(AXES[axis], fontsize=11, color=INK, loc="left")
+        axes.grid(axis="y", color=FAINT, lw=0.6)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(length=0, colors=INK)
+    panels[0].set(ylim=(0, 1.05), yticks=np.arange(5) / 4)
+    for height, name, colour in [*ends, (1, "bare products", INK)]:
+        at = (1.03, height)
+        panels[-1].annotate(name, at, xycoords=("axes fraction", "data"), color=colour, va="center")
     threads, rows = record["threads"], record["settings"]["rows"]
-    figure.suptitle(
-        f"Training 784-400-400-20 with batches of 128 from {rows:,} rows, and with one of these changed\n"
-        f"{record['processor']}, {threads} thread{'s' * (threads > 1)}; medians and quartiles",
-        fontsize=11,
+    left = panels[0].get_position().x0
+    figure.text(
+        left, 0.93, "Samples per second, as a fraction of the bare matrix products", fontsize=14, color=INK
+    )
+    figure.text(
+        left,
+        0.87,
+        f"784-400-400-20 with batches of 128 from {rows:,} rows, and one of these changed.  "
+        f"{record['processor']}, {threads} thread{'s' * (threads > 1)}.  "
+        "Lines join medians; a dot is one segment.",
+        fontsize=9.5,
         color=INK,
     )
     save(figure, path)
