@@ -130,6 +130,8 @@ REFUSED = [
     (table(3), {"likelihood": "gaussian-fixed", "sigma": -1.0}, r"sigma has to be positive, got -1"),
     (table(3), {"likelihood": "gaussian-fixed", "sigma": math.nan}, r"sigma has to be positive, got nan"),
     (table(3), {"likelihood": "gaussian-fixed", "sigma": math.inf}, r"sigma has to be positive, got inf"),
+    (table(3), {"bounded": True}, r"bounded means belong to .* got likelihood gaussian-per-entry .*table"),
+    (GREY, {"bounded": True}, r"bounded means belong to gaussian .* got likelihood logistic"),
 ]
 
 
@@ -209,6 +211,20 @@ def test_fixed_sigma_is_a_fraction_of_the_range_or_of_a_columns_deviation(schema
     vae = build.build(schema, options, statistics=(torch.zeros(()), scale))
     std = vae.decode(torch.zeros(1, options.latent)).std[0]
     torch.testing.assert_close(std, torch.as_tensor(sigma).expand(schema.shape))
+
+
+@pytest.mark.parametrize(("schema", "full"), [(GREY, 255.0), (DIGITS, 16.0), (FLOATS, 1.0)])
+@pytest.mark.parametrize(("network", "bounded"), [("mlp", True), ("linear", False)])
+def test_means_of_images_lie_within_their_range_where_the_network_is_not_affine(
+    schema, full, network, bounded
+):
+    schema, options = resolve(schema, ModelOptions(likelihood="gaussian", network=network, latent=2))
+    assert options.bounded is bounded
+    vae = build.build(schema, options, statistics=(torch.tensor(full / 3), torch.tensor(full / 4)))
+    mean = vae.decode(1e4 * torch.randn(50, 2, generator=torch.Generator().manual_seed(0))).mean.detach()
+    inside = (mean >= 0) & (mean <= full)
+    assert bool(inside.all()) is bounded
+    assert float(mean.max()) > 0.99 * full
 
 
 # -- statistics -------------------------------------------------------------------------------------------

@@ -328,6 +328,12 @@ def test_gaussian_in_the_units_of_each_column():
     assert float(std[0, 0]) == pytest.approx(100, rel=0.03)
 
 
+def test_the_mean_of_a_gaussian_may_be_bounded():
+    head = GaussianHead((3,), shift=-3.0, scale=2.5, full=16.0)
+    raw = torch.tensor([-1e3, 0.0, 1e3])
+    torch.testing.assert_close(head(raw.view(1, 1, 3)).mean, torch.tensor([[0.0, 8.0, 16.0]]))
+
+
 @pytest.mark.parametrize("sigma", ["learned", "per-entry"])
 def test_the_deviation_of_a_gaussian_is_bounded(sigma):
     head = GaussianHead((3,), sigma, scale=2.0)

@@ -47,6 +47,8 @@ class ModelOptions(BaseModel):
         components: of a mixture prior.
         sigma: of `gaussian-fixed`: a fraction of the full range for images, of a column's standard
             deviation for tables and arrays.
+        bounded: whether the mean of a Gaussian likelihood lies within the full range of the images, by a
+            sigmoid, which fits grey images better than an affine output; None where it can be.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +62,7 @@ class ModelOptions(BaseModel):
     prior: str = "normal"
     components: int = 10
     sigma: float | None = None
+    bounded: bool | None = None
 
 
 Statistics = tuple[Tensor, Tensor]  # location and scale of x
@@ -114,6 +117,7 @@ def resolve(schema: Schema, options: ModelOptions) -> tuple[Schema, ModelOptions
         raise InputError(f"hidden widths have to be at least 1, got {options.hidden}")
     likelihood = options.likelihood if options.likelihood != "auto" else _auto_likelihood(schema)
     network = options.network if options.network != "auto" else _auto_network(schema)
+    hidden = options.hidden if options.hidden is not None else _auto_hidden(schema, network)
     if network == "conv" and schema.kind != "images":
         raise InputError("network conv needs images; use mlp for tables and arrays")
     if network == "conv" and min(schema.shape[:2]) < 4:
@@ -122,9 +126,10 @@ def resolve(schema: Schema, options: ModelOptions) -> tuple[Schema, ModelOptions
         update={
             "likelihood": likelihood,
             "network": network,
-            "hidden": options.hidden if options.hidden is not None else _auto_hidden(schema, network),
+            "hidden": hidden,
             "latent": options.latent or _auto_latent(schema),
             "sigma": _sigma(likelihood, options.sigma),
+            "bounded": _bounded(schema, likelihood, network == "conv" or hidden != (), options.bounded),
         }
     )
     return schema.model_copy(update={"presentation": _presentation(schema, likelihood)}), resolved
@@ -174,6 +179,18 @@ def _sigma(likelihood: str, sigma: float | None) -> float | None:
     if not (sigma > 0 and math.isfinite(sigma)):
         raise InputError(f"sigma has to be positive, got {sigma:g}")
     return sigma
+
+
+def _bounded(schema: Schema, likelihood: str, layered: bool, bounded: bool | None) -> bool:
+    """An affine decoder keeps its affine mean, unless it is asked for: its p(x) has a closed form."""
+    images = schema.kind == "images" and schema.maximum is not None
+    possible = likelihood.startswith("gaussian") and images
+    if bounded and not possible:
+        raise InputError(
+            "bounded means belong to gaussian likelihoods of images with a full range, got likelihood "
+            f"{likelihood} and data of kind {schema.kind}; leave it out"
+        )
+    return possible and layered if bounded is None else bounded
 
 
 def _presentation(schema: Schema, likelihood: str) -> Presentation:
@@ -228,7 +245,8 @@ def _head(schema: Schema, options: ModelOptions, shift: Tensor, scale: Tensor) -
             return DiscretisedLogisticHead(schema.shape, levels or 2, shift, scale)
     sigma = options.likelihood.partition("-")[2] or "learned"
     unit = scale if schema.kind != "images" else torch.tensor(_full_range(schema))
-    return GaussianHead(schema.shape, sigma, shift, scale, (options.sigma or 1.0) * unit)
+    full = _full_range(schema) if options.bounded else None
+    return GaussianHead(schema.shape, sigma, shift, scale, (options.sigma or 1.0) * unit, full)
 
 
 def _full_range(schema: Schema) -> float:

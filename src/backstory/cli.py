@@ -55,6 +55,7 @@ def fit(
     components: o.Components = None,
     posterior: o.Posterior = None,
     sigma: o.Sigma = None,
+    bounded: o.Bounded = None,
     objective: o.Objective = None,
     objective_args: o.ObjectiveArgs = None,
     samples: o.Draws = None,

@@ -188,6 +188,13 @@ Sigma = A[
         rich_help_panel=_MODEL,
     ),
 ]
+Bounded = A[
+    bool | None,
+    Option(
+        help="Whether gaussian means of images lie within the full range; by default they do.",
+        rich_help_panel=_MODEL,
+    ),
+]
 
 # training
 Objective = A[str | None, Option(help=f"{CHOICES['objective']}.", rich_help_panel=_TRAINING)]

@@ -426,6 +426,7 @@ class GaussianHead(nn.Module):
             (e⁻⁷, e⁴) · scale, so that a constant entry cannot drive the density to infinity.
         shift, scale: in the data's units, broadcast against `shape`; the data's mean and deviation.
         value: the fixed σ, in the data's units, broadcast against `shape`.
+        full: the mean lies within (0, full), by a sigmoid; anywhere without it.
     """
 
     LOW, HIGH = -7.0, 4.0
@@ -441,9 +442,10 @@ class GaussianHead(nn.Module):
         shift: Tensor | float = 0.0,
         scale: Tensor | float = 1.0,
         value: Tensor | float = 1.0,
+        full: float | None = None,
     ):
         super().__init__()
-        self.shape, self.sigma = shape, sigma
+        self.shape, self.sigma, self.full = shape, sigma, full
         self.features_shape = (2 if sigma == "predicted" else 1, *shape)
         self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))
         self.register_buffer("log_scale", torch.as_tensor(scale, dtype=torch.float32).log())
@@ -453,7 +455,11 @@ class GaussianHead(nn.Module):
             self.log_sigma = nn.Parameter(torch.zeros(shape if sigma == "per-entry" else ()))
 
     def forward(self, features: Tensor) -> Gaussian:
-        mean = self.shift + self.log_scale.exp() * _parameter(features, 0, self.shape)
+        raw = _parameter(features, 0, self.shape)
+        if self.full is None:
+            mean = self.shift + self.log_scale.exp() * raw
+        else:
+            mean = self.full * torch.sigmoid(raw)
         return Gaussian(mean, self._log_std(features), len(self.shape))
 
     def _log_std(self, features: Tensor) -> Tensor:
