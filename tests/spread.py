@@ -32,8 +32,10 @@ CASES = {
     "table": TABLE,
     "images": {**COMMON, "network": "conv", "likelihood": "bernoulli", "objective": "iwae", "samples": 3},
     "no-gradient": {**COMMON, "hidden": (8,), "posterior": "delta", "prior": "mixture", "components": 2},
+    "no-validation": {**TABLE, "validation": 0},
     "mmd": {**TABLE, "objective": "mmd"},
 }
+SHARDED = ("table", "no-gradient", "no-validation")
 
 
 def data(case: str) -> np.ndarray:
@@ -188,7 +190,7 @@ def main(folder: Path) -> dict[str, list[tuple[int, str]]]:
     for case in CASES:
         fit(folder / f"{case}-one", case)
         ends[case] = group(lambda rank, case=case: fit(folder / f"{case}-two", case))
-    for case in ("table", "no-gradient"):
+    for case in SHARDED:
         path = folder / f"{case}-fsdp"
         ends[path.name] = group(lambda rank, case=case, path=path: fit_sharded(path, case), slurm=True)
 

@@ -18,6 +18,19 @@ def test_active_units_by_the_variance_of_their_means(generator):
     assert code_use(means, None).kl_per_unit is None
 
 
+def test_batches_are_joined_to_what_all_rows_give(generator):
+    means = torch.randn(1003, 3, generator=generator) * 0.1 + torch.tensor([0.0, 1e3, -5.0])
+    means[:500] += 0.5  # the batches differ
+    kl = torch.rand(1003, 3, generator=generator)
+    use = None
+    for part in (slice(0, 1), slice(1, 500), slice(500, 1000), slice(1000, 1003)):
+        use = code_use(means[part], kl[part], use)
+    assert use.rows == 1003
+    torch.testing.assert_close(use.mean, means.double().mean(0).float())
+    torch.testing.assert_close(use.variance, means.double().var(0, correction=0).float(), rtol=2e-4, atol=0)
+    torch.testing.assert_close(use.kl_per_unit, kl.mean(0))
+
+
 def test_one_observation_has_no_active_unit():
     assert code_use(torch.ones(1, 3), None).active_units == 0
 

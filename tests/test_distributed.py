@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from spread import CASES
+from spread import CASES, SHARDED
 from test_step import grey, run_of
 
 import backstory
@@ -68,15 +68,15 @@ def test_groups_of_processes(tmp_path):
     ends = json.loads(done.stdout.splitlines()[-1])
 
     # What two processes learn, what they write, and that the second one says nothing
-    for name in (*CASES, "table-fsdp", "no-gradient-fsdp", "mmd-killed", "table-killed"):
+    for name in (*CASES, *(f"{case}-fsdp" for case in SHARDED), "mmd-killed", "table-killed"):
         assert [code for code, _ in ends[name]] == [0, 0], ends[name]
         assert ends[name][1][1] == ""
     for case in CASES:
         assert {file.name for file in (tmp_path / f"{case}-two").iterdir()} == FILES
         assert [line["epoch"] for line in metrics(tmp_path / f"{case}-two")] == [1, 2, 3, 4, 5]
-    for case in ("table", "images", "no-gradient"):
+    for case in ("table", "images", "no-gradient", "no-validation"):
         assert_close(tmp_path / f"{case}-two", tmp_path / f"{case}-one")
-    for case in ("table", "no-gradient"):
+    for case in SHARDED:
         assert_close(tmp_path / f"{case}-fsdp", tmp_path / f"{case}-one")
     for case in ("table", "mmd"):  # the objective of a batch as a whole: here of halves, with their own draws
         assert metrics(tmp_path / "mmd-two") != metrics(tmp_path / f"{case}-one")

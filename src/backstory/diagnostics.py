@@ -15,26 +15,48 @@ class CodeUse:
     """How the latent units are used over a set of observations.
 
     Attributes:
+        rows: number of observations.
+        mean, variance: of E[z_d|x] over the observations, for each unit.
         kl_per_unit: mean KL(q(z_d|x) ‖ p(z_d)) of each unit, nats; None where it has no closed form.
-        active: for each unit, whether the variance of E[z_d|x] over the data exceeds 0.01.
     """
 
+    rows: int
+    mean: Tensor
+    variance: Tensor
     kl_per_unit: Tensor | None
-    active: Tensor
+
+    @property
+    def active(self) -> Tensor:
+        """For each unit, whether the variance of E[z_d|x] over the observations exceeds 0.01."""
+        return self.variance > ACTIVE_VARIANCE
 
     @property
     def active_units(self) -> int:
         return int(self.active.sum())
 
 
-def code_use(means: Tensor, kl_per_unit: Tensor | None) -> CodeUse:
-    """From posterior means (N, D) and the KL of each unit (N, D).
+def code_use(means: Tensor, kl_per_unit: Tensor | None, before: CodeUse | None = None) -> CodeUse:
+    """From posterior means (N, D) and the KL of each unit (N, D), joined with what was found `before`.
+
+    Two sets, of which the second has the share s of the rows, have together the mean m₁ + s·(m₂ − m₁) and the
+    variance (1 − s)·v₁ + s·v₂ + s·(1 − s)·(m₂ − m₁)² (Chan, Golub & LeVeque 1983).
 
     >>> code_use(torch.tensor([[0.0, 1.0], [0.0, -1.0]]), None).active
     tensor([False,  True])
     """
-    variance = means.var(0, unbiased=False)
-    return CodeUse(None if kl_per_unit is None else kl_per_unit.mean(0), variance > ACTIVE_VARIANCE)
+    variance, mean = torch.var_mean(means, 0, correction=0)
+    kl = None if kl_per_unit is None else kl_per_unit.mean(0)
+    if before is None:
+        return CodeUse(len(means), mean, variance, kl)
+    rows = before.rows + len(means)
+    s = len(means) / rows
+    between = s * (1 - s) * (mean - before.mean) ** 2
+    return CodeUse(
+        rows,
+        before.mean.lerp(mean, s),
+        before.variance.lerp(variance, s) + between,
+        None if kl is None or before.kl_per_unit is None else before.kl_per_unit.lerp(kl, s),
+    )
 
 
 def collapse_warning(kl: float, active_units: int, latent: int) -> str | None:

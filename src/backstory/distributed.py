@@ -228,7 +228,8 @@ class Group(Alone):
     # -- parameters -------------------------------------------------------------------------------------
 
     def setup(self, module: nn.Module) -> nn.Module:
-        wrapped: nn.Module = self.fabric.setup_module(module, move_to_device=False)
+        wrapped: Any = self.fabric.setup_module(module, move_to_device=False)
+        wrapped.mark_forward_method("codes")
         return wrapped
 
     def backward(self, loss: Tensor) -> None:

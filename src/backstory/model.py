@@ -368,8 +368,11 @@ class Model:
 
     @torch.no_grad()
     def _active_units(self, values: Rows | Tensor, seed: int) -> int:
-        batches = self._batches(values, self._generator(seed))
-        return code_use(torch.cat([self.vae.encode(x).mean for x in batches]), None).active_units
+        use = None
+        for x in self._batches(values, self._generator(seed)):
+            use = code_use(self.vae.encode(x).mean, None, use)
+        assert use is not None
+        return use.active_units
 
     @torch.no_grad()
     def _evaluate_autoencoder(self, values: Rows | Tensor, active: int, seed: int) -> Evaluation:

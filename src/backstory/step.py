@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from backstory import console
 from backstory.data.schema import Schema
 from backstory.devices import Alone
+from backstory.distributions import kl_per_unit
 from backstory.errors import InputError
 from backstory.objectives import NOT_COMPILED, OBJECTIVES, arguments
 from backstory.schedule import TrainOptions
@@ -104,10 +105,16 @@ class Bound(nn.Module):
         supplied = {name: value for name, value in known.items() if name in self.supplied}
         objective = self.objective(terms, **supplied, **self.options.objective_args)
         with torch.no_grad():  # what is only looked at
-            kl_per_unit = terms.kl_per_unit
-            kl = terms.kl if kl_per_unit is None else kl_per_unit.sum(-1)
+            per_unit = terms.kl_per_unit
+            kl = terms.kl if per_unit is None else per_unit.sum(-1)
             reconstruction = terms.log_likelihood.mean(0)
-        return Pass(objective, reconstruction, kl, terms.posterior.mean.detach(), kl_per_unit)
+        return Pass(objective, reconstruction, kl, terms.posterior.mean.detach(), per_unit)
+
+    def codes(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """E[z|x] and the KL of each unit, (B, D), by the encoder alone."""
+        with self._precision(batch.x.device.type):
+            posterior = self.vae.encode(batch.x)
+        return posterior.mean, kl_per_unit(posterior, self.vae.prior())
 
     def _precision(self, device: str) -> Any:
         return torch.autocast(device, torch.bfloat16) if self.options.precision == "bf16" else nullcontext()
@@ -140,7 +147,7 @@ class Step:
 
     def __init__(self, bound: Bound, rows: int, full: int, devices: Alone, compiled: bool = False):
         self.bound, self.rows, self.full, self.devices = bound, rows, full, devices
-        self.module = devices.setup(bound)
+        self.module: Any = devices.setup(bound)
         self.parameters = [p for p in bound.parameters() if p.requires_grad]
         self.graph: Callable[..., tuple[Any, ...]] | None = None
         if compiled and devices.world == 1:

@@ -25,7 +25,7 @@ from backstory.data.loader import Loader
 from backstory.data.rows import FileRows
 from backstory.data.schema import Schema
 from backstory.devices import Alone
-from backstory.diagnostics import code_use
+from backstory.diagnostics import CodeUse, code_use
 from backstory.errors import InputError, TrainingFailed
 from backstory.schedule import TrainOptions, learning_rate, warmup_end, warmup_fraction
 from backstory.stability import Average, Spikes
@@ -40,7 +40,7 @@ from backstory.state import (
     prefixed,
     under,
 )
-from backstory.step import Bound, Outcome, Pass, Step
+from backstory.step import Batch, Bound, Outcome, Pass, Step
 from backstory.vae import VAE
 
 MAX_FAILURES = 20  # steps in a row; looked at after as many
@@ -366,30 +366,38 @@ class Trainer:
         rows, count = self.validation, len(self.validation)
         if not count:
             rows, count = self.rows, min(PROBE_ROWS, len(self.rows))
-        passes = [
-            self._pass(rows, start, min(start + EVALUATION_BATCH, count), count, generator)
-            for start in range(0, count, EVALUATION_BATCH)
-        ]
-        kls = [p.kl_per_unit for p in passes if p.kl_per_unit is not None]
-        use = code_use(torch.cat([p.means for p in passes]), torch.cat(kls) if kls else None)
-        metrics: Metrics = {}
-        if len(self.validation):
-            sums = self.devices.sum(torch.stack([p.sums() for p in passes]).sum(0))
-            objective, reconstruction, kl, _ = (sums / count).tolist()
-            metrics = {
-                "validation_objective": objective,
-                "validation_elbo": reconstruction - kl,
-                "validation_reconstruction": reconstruction,
-                "validation_kl": kl,
-            }
-        per_unit = None if use.kl_per_unit is None else use.kl_per_unit.tolist()
-        return {**metrics, "kl_per_unit": per_unit, "active_units": use.active_units}
+        sums, use = torch.zeros(4, device=self.device), None
+        for start in range(0, count, EVALUATION_BATCH):
+            total = min(EVALUATION_BATCH, count - start)
+            batch = self._part(rows, start, total, generator)
+            if len(self.validation):
+                parts: Pass = self.step.module(batch, 1.0, count, self._own_generator(generator, start))
+                sums += parts.sums()
+                means, per_unit = parts.means, parts.kl_per_unit
+            else:
+                means, per_unit = self.step.module.codes(batch)
+            use = self._code_use(means, per_unit, total, use)
+        assert use is not None
+        kl_per_unit = None if use.kl_per_unit is None else use.kl_per_unit.tolist()
+        metrics: Metrics = {"kl_per_unit": kl_per_unit, "active_units": use.active_units}
+        if not len(self.validation):
+            return metrics
+        objective, reconstruction, kl, _ = (self.devices.sum(sums) / count).tolist()
+        return {
+            "validation_objective": objective,
+            "validation_elbo": reconstruction - kl,
+            "validation_reconstruction": reconstruction,
+            "validation_kl": kl,
+            **metrics,
+        }
 
-    def _pass(self, rows: Rows, start: int, stop: int, count: int, generator: torch.Generator) -> Pass:
-        """Of this process's part of some of the rows; their codes are those of all."""
-        devices, total = self.devices, stop - start
-        values = self._values(rows, slice(start + devices.rank, stop, devices.world))
-        batch = self.bound.batch(values, total, generator, devices.rank, devices.world)
-        parts: Pass = self.step.module(batch, 1.0, count, self._own_generator(generator, start))
-        per_unit = None if parts.kl_per_unit is None else devices.rows(parts.kl_per_unit, total)
-        return parts._replace(means=devices.rows(parts.means, total), kl_per_unit=per_unit)
+    def _part(self, rows: Rows, start: int, total: int, generator: torch.Generator) -> Batch:
+        """What this process has of `total` rows."""
+        rank, world = self.devices.rank, self.devices.world
+        values = self._values(rows, slice(start + rank, start + total, world))
+        return self.bound.batch(values, total, generator, rank, world)
+
+    def _code_use(self, means: Tensor, kl: Tensor | None, total: int, before: CodeUse | None) -> CodeUse:
+        """Of all `total` rows, of which this process has a part, and of those before."""
+        kl = None if kl is None else self.devices.rows(kl, total)
+        return code_use(self.devices.rows(means, total), kl, before)
