@@ -17,6 +17,7 @@ from backstory.distributions import (
     DiscretisedLogisticHead,
     GaussianHead,
     GaussianMixture,
+    StudentTHead,
     kl_per_unit,
     soft_clamp,
     soft_clamp_inverse,
@@ -32,7 +33,8 @@ CONTINUOUS = {
     sigma: (lambda shape, sigma=sigma: GaussianHead(shape, sigma, shift=-3.0, scale=2.5, value=0.7))
     for sigma in ("fixed", "learned", "per-entry", "predicted")
 }
-HEADS = {**{name: make for name, (make, _) in DISCRETE.items()}, **CONTINUOUS}
+STUDENT = {"student": lambda shape: StudentTHead(shape, shift=-3.0, scale=2.5)}
+HEADS = {**{name: make for name, (make, _) in DISCRETE.items()}, **CONTINUOUS, **STUDENT}
 SHAPES = [(3,), (2, 3), (2, 2, 3)]
 BATCHES = [(4,), (2, 4)]
 
@@ -103,6 +105,17 @@ def test_densities_integrate_to_one(sigma, shape, batch):
         torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("spread", [0.3, 1.5, 5.0])
+def test_student_is_that_of_scipy(spread):
+    _, p, _ = make("student", (2, 3), (40,), spread=spread)
+    theirs = stats.t(p.degrees.numpy(), p.mean.numpy(), p.log_scale.exp().numpy())
+    x = p.sample(torch.Generator().manual_seed(1))
+    torch.testing.assert_close(p.log_prob(x), torch.from_numpy(theirs.logpdf(x.numpy()).sum((1, 2))))
+    torch.testing.assert_close(p.variance, torch.from_numpy(theirs.var()))
+    ranks = theirs.cdf(torch.stack([p.sample(torch.Generator().manual_seed(s)) for s in range(99)]).numpy())
+    assert stats.kstest(ranks.ravel(), "uniform").pvalue > 1e-3
+
+
 @pytest.mark.parametrize("raw_scale", [-30.0, -3.0, 0.0, 3.0, 30.0])
 @pytest.mark.parametrize("raw_location", [-100.0, -1.0, 0.0, 0.3, 100.0])
 def test_discretised_logistic_at_extreme_parameters(raw_location, raw_scale):
@@ -168,6 +181,10 @@ def reference_log_prob(name, head, features, x) -> Tensor:
         edge = torch.where((x == 0) ^ flip, upper.sigmoid(), 1 - lower.sigmoid()).log()
         return torch.where((x > 0) & (x < head.levels - 1), inside, edge)
     mean = -3.0 + head.log_scale.exp() * first
+    if name == "student":
+        second, third = (features.select(features.dim() - 1 - len(head.shape), i) for i in (1, 2))
+        scale = head.log_scale.exp() * soft_clamp(second, -7, 4).exp()
+        return torch.distributions.StudentT(3 + torch.nn.functional.softplus(third), mean, scale).log_prob(x)
     if name == "fixed":
         std = head.log_value.exp()
     elif name == "predicted":

@@ -18,6 +18,7 @@ LIKELIHOODS = {
     "gaussian-fixed": Schema(kind="images", shape=(9, 8), dtype="float32", maximum=1.0),
     "gaussian-per-entry": Schema(kind="table", shape=(3,), dtype="float64", columns=("a", "b", "c")),
     "gaussian-predicted": Schema(kind="array", shape=(2, 2, 2, 2), dtype="float64"),
+    "student": Schema(kind="table", shape=(3,), dtype="float64", columns=("a", "b", "c")),
 }
 NETWORKS = ["mlp", "residual", "plain", "linear", "conv"]
 
@@ -140,6 +141,39 @@ def test_unobserved_values_are_not_looked_at(small_vae, levels):
     everything, nothing = torch.ones_like(mask), torch.zeros_like(mask)
     assert torch.equal(vae.encode(x, everything).mean, vae.encode(x).mean)
     assert (vae.terms(x, nothing, 2).log_likelihood == 0).all()
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_the_encoder_is_told_what_is_there(network):
+    schema, vae = model("gaussian-fixed", network, incomplete=True)
+    x = data(schema)
+    q = vae.encode(x)
+    hole = x.clone()
+    hole[0, 2, 3] = math.nan
+    hole[1, 2, 3] = x[1, 2, 3]
+    other = vae.encode(hole)
+    assert (other.mean[0] != q.mean[0]).all()
+    assert torch.equal(other.mean[1:], q.mean[1:])
+    average = hole.clone()
+    average[0, 2, 3] = float(vae.shift)  # what stands in its place in the encoder's input
+    assert (vae.encode(average).mean[0] != other.mean[0]).all()
+    assert torch.equal(vae.encode(x, ~torch.isnan(hole)).mean, other.mean)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_nan_is_a_mask(likelihood):
+    schema, vae = model(likelihood, incomplete=True)
+    x = data(schema)
+    mask = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.6
+    results = []
+    for arguments in ((torch.where(mask, x, math.nan),), (x, mask)):
+        vae.zero_grad()
+        terms = vae.terms(*arguments, samples=3, generator=torch.Generator().manual_seed(0))
+        elbo(terms).sum().backward()
+        results.append([terms.log_weight.detach(), *[p.grad.clone() for p in vae.parameters()]])
+    for left, right in zip(*results, strict=True):
+        assert torch.isfinite(left).all()
+        assert torch.equal(left, right)
 
 
 def test_the_encoder_sees_standardised_values():

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from backstory.data.rows import Rows, blocks
 from backstory.data.schema import Presentation, Schema
-from backstory.distributions import BernoulliHead, CategoricalHead, DiscretisedLogisticHead, GaussianHead
+from backstory.distributions import (
+    BernoulliHead,
+    CategoricalHead,
+    DiscretisedLogisticHead,
+    GaussianHead,
+    StudentTHead,
+)
 from backstory.errors import InputError
 from backstory.networks.conv import ConvDecoder, ConvEncoder
 from backstory.networks.mlp import ACTIVATIONS, MLP
@@ -27,6 +33,7 @@ LIKELIHOODS = {
     "gaussian-fixed": "σ given by --sigma",
     "gaussian-per-entry": "a learned σ for each pixel or column",
     "gaussian-predicted": "σ(z) predicted by the decoder",
+    "student": "Student's t, whose σ(z) and degrees of freedom are predicted: for data with outliers",
 }
 NETWORKS = ("mlp", "residual", "plain", "conv", "linear")
 POSTERIORS = ("gaussian", "delta")
@@ -49,6 +56,8 @@ class ModelOptions(BaseModel):
             deviation for tables and arrays.
         bounded: whether the mean of a Gaussian likelihood lies within the full range of the images, by a
             sigmoid, which fits grey images better than an affine output; None where it can be.
+        incomplete: whether entries may be missing, and the encoder is told which are there; by default,
+            whether some are missing in the data that the model is trained on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +72,7 @@ class ModelOptions(BaseModel):
     components: int = 10
     sigma: float | None = None
     bounded: bool | None = None
+    incomplete: bool | None = None
 
 
 Statistics = tuple[Tensor, Tensor]  # location and scale of x
@@ -97,8 +107,16 @@ def options_from(kind: type[O], values: dict[str, Any]) -> O:
         raise InputError(f"{name}: {first['msg'].lower()}, got {first.get('input')!r}") from None
 
 
-def resolve(schema: Schema, options: ModelOptions) -> tuple[Schema, ModelOptions]:
-    """Decide everything that was left to the data, and how the data is presented to the model."""
+def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> tuple[Schema, ModelOptions]:
+    """Decide everything that was left to the data, and how the data is presented to the model.
+
+    Args:
+        schema, options: the data's, and what was asked for.
+        incomplete: whether entries of the data are missing.
+
+    Raises:
+        InputError: for options that cannot be, or do not go with the data.
+    """
     one_of("likelihood", options.likelihood, ["auto", *LIKELIHOODS])
     one_of("network", options.network, ["auto", *NETWORKS])
     one_of("posterior", options.posterior, POSTERIORS)
@@ -130,6 +148,7 @@ def resolve(schema: Schema, options: ModelOptions) -> tuple[Schema, ModelOptions
             "latent": options.latent or _auto_latent(schema),
             "sigma": _sigma(likelihood, options.sigma),
             "bounded": _bounded(schema, likelihood, network == "conv" or hidden != (), options.bounded),
+            "incomplete": incomplete if options.incomplete is None else options.incomplete,
         }
     )
     return schema.model_copy(update={"presentation": _presentation(schema, likelihood)}), resolved
@@ -231,7 +250,8 @@ def build(schema: Schema, options: ModelOptions, seed: int = 0, statistics: Stat
             if options.prior == "mixture"
             else StandardNormal(options.latent)
         )
-        return VAE(encoder, decoder, head, prior, options.posterior, shift, scale)
+        incomplete = bool(options.incomplete)
+        return VAE(encoder, decoder, head, prior, options.posterior, shift, scale, incomplete)
 
 
 def _head(schema: Schema, options: ModelOptions, shift: Tensor, scale: Tensor) -> Any:
@@ -243,6 +263,8 @@ def _head(schema: Schema, options: ModelOptions, shift: Tensor, scale: Tensor) -
             return CategoricalHead(schema.shape, levels or 2)
         case "logistic":
             return DiscretisedLogisticHead(schema.shape, levels or 2, shift, scale)
+        case "student":
+            return StudentTHead(schema.shape, shift, scale)
     sigma = options.likelihood.partition("-")[2] or "learned"
     unit = scale if schema.kind != "images" else torch.tensor(_full_range(schema))
     full = _full_range(schema) if options.bounded else None
@@ -257,20 +279,27 @@ def _networks(
     schema: Schema, options: ModelOptions, features: tuple[int, ...]
 ) -> tuple[nn.Module, nn.Module]:
     latent, hidden = options.latent or 1, options.hidden or ()
+    inputs = _with_mask(schema.shape) if options.incomplete else schema.shape
     if options.network == "conv":
-        return ConvEncoder(schema.shape, (2, latent)), ConvDecoder((latent,), features)
+        return ConvEncoder(inputs, (2, latent)), ConvDecoder((latent,), features)
     block = "gated" if options.network == "mlp" else options.network
     make: Callable[..., MLP] = MLP
     return (
-        make(schema.shape, (2, latent), hidden, block, options.activation),
+        make(inputs, (2, latent), hidden, block, options.activation),
         make((latent,), features, hidden[::-1], block, options.activation),
     )
+
+
+def _with_mask(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """What the encoder of incomplete data sees, see `VAE`."""
+    return (*shape, 2) if len(shape) < 3 else (*shape[:2], 2 * math.prod(shape[2:]))
 
 
 def data_statistics(values: Rows, schema: Schema) -> Statistics:
     """Location and scale of the model's x over the training rows: one of each for images, else per entry.
 
-    The scale is the population standard deviation; a constant entry has scale 1.
+    The scale is the population standard deviation; a constant entry has scale 1. Missing entries are left
+    out.
     """
     axis = None if schema.kind == "images" else 0
     mean, variance = _moments(values, axis)
@@ -288,17 +317,27 @@ def data_statistics(values: Rows, schema: Schema) -> Statistics:
 
 
 def _moments(values: Rows, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and population variance in double precision, a block of rows at a time."""
-    origin = values[0].astype(np.float64)  # keeps digits where the mean is large beside the deviation
+    """Mean and population variance in double precision, a block of rows at a time, of what is not NaN."""
+    origin = _first(values)  # keeps digits where the mean is large beside the deviation
     origin = origin.mean() if axis is None else origin
-    total = square = np.zeros(())
+    total = square = count = np.zeros(())
     for block in blocks(values):
         for piece in blocks(block, 1 << 16):  # stays in the processor's cache
             part = np.subtract(piece, origin, dtype=np.float64)
+            there = ~np.isnan(part)
+            part[~there] = 0
+            count = count + there.sum(axis)
             total = total + part.sum(axis)
             square = square + np.square(part, out=part).sum(axis)
-    count = len(values) if axis == 0 else values.size
+    count = np.maximum(count, 1)
     return origin + total / count, np.maximum(square / count - (total / count) ** 2, 0)
+
+
+def _first(values: Rows) -> np.ndarray:
+    """A value of each entry that is there in the first rows, else zero, of float64."""
+    rows = values[:100].astype(np.float64)
+    row = np.expand_dims(np.isnan(rows).argmin(0), 0)
+    return np.nan_to_num(np.take_along_axis(rows, row, 0)[0])
 
 
 def _blank_statistics(schema: Schema) -> Statistics:

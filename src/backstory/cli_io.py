@@ -40,10 +40,10 @@ def read(source: str, resize: str | None, stream: bool | None) -> Dataset:
 def rows(
     model: Model, source: str, resize: str | None, stream: bool | None, part: str, limit: int | None = None
 ) -> Dataset:
-    """The chosen rows of DATA, complete and of the model's shape."""
+    """The chosen rows of DATA, of the model's shape, and complete unless the model is for incomplete data."""
     data, index = chosen(model, source, resize, stream, part, limit)
     count, first = missing(data.observed, index)
-    if count:
+    if count and not model.vae.incomplete:
         where = place(first, data.schema.columns)
         raise InputError(
             f"expected a value in every cell, got none in {where} of {data.source}; fill it, or drop the row"

@@ -70,6 +70,6 @@ def collapse_warning(kl: float, active_units: int, latent: int) -> str | None:
     )
 
 
-def bits_per_dim(log_likelihood: float, entries: int) -> float:
+def bits_per_dim(log_likelihood: float, entries: float) -> float:
     """−log₂ p(x) for each entry of a discrete observation, from nats per observation."""
     return -log_likelihood / (entries * float(torch.log(torch.tensor(2.0, dtype=torch.float64))))

@@ -196,7 +196,7 @@ def _untrained(dataset: Dataset, asked: dict[str, Any], group: Alone, earlier: C
     if earlier is None:
         check_for_training(dataset, splits.train)
         options, training = _sort_options({k: v for k, v in asked.items() if k != "validation"})
-        schema, options = build.resolve(dataset.schema, options)
+        schema, options = build.resolve(dataset.schema, options, dataset.observed is not None)
         training = schedule.resolve(training, len(splits.train), *build.default_schedule(options))
         training = decide(training, len(splits.train), group.device, group.world)
         if options.posterior == "delta" and options.prior == "mixture":

@@ -350,6 +350,7 @@ class Model:
             console.warn(warning)
         log_evidence = float(e.log_evidence.mean())
         error = e.standard_error.square().sum().sqrt() / len(values)
+        entries = self._entries(values)
         return Evaluation(
             elbo=float(e.elbo.mean()),
             reconstruction=float(e.reconstruction.mean()),
@@ -359,11 +360,19 @@ class Model:
             ess=_number(e.ess.mean()),
             pareto_k=_number(e.pareto_k.mean()),
             acceptance=_number(e.acceptance.mean()),
-            bits_per_dim=bits_per_dim(log_evidence, self.schema.numel) if self.schema.discrete else None,
+            bits_per_dim=bits_per_dim(log_evidence, entries) if self.schema.discrete else None,
             active_units=active,
             n=len(values),
             samples=e.samples,
             method=method,
+        )
+
+    def _entries(self, values: Rows | Tensor) -> float:
+        """How many entries of an observation are there, on average."""
+        if not self.vae.incomplete:
+            return self.schema.numel
+        return sum(int((~torch.isnan(x)).sum()) for x in self._batches(values, self._generator(0))) / len(
+            values
         )
 
     @torch.no_grad()
@@ -469,19 +478,26 @@ class Model:
         return generator.manual_seed(seed)
 
     def _batches(self, x: Values, generator: torch.Generator) -> Iterator[Tensor]:
-        """x in the model's units, a batch at a time."""
+        """x in the model's units, a batch at a time; NaN where an entry is missing, if that may be."""
         values = _values(x)
         self.schema.check(values)
         for start in range(0, len(values), BATCH):
             part = values[start : start + BATCH]
             # A copy of an array: it may be read-only, which tensors cannot be
             tensor = part if isinstance(part, Tensor) else torch.tensor(part)
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                raise InputError(
-                    "expected a finite number in every entry, got NaN or infinity; "
-                    "leave such observations out, or fill the entries"
-                )
+            if tensor.is_floating_point():
+                self._check_finite(tensor)
             yield self.schema.prepare(tensor.to(self.device), generator)
+
+    def _check_finite(self, values: Tensor) -> None:
+        if self.vae.incomplete and not torch.isinf(values).any():
+            return
+        if not torch.isfinite(values).all():
+            got = "infinity" if self.vae.incomplete else "NaN or infinity"
+            raise InputError(
+                f"expected a finite number in every entry, got {got}; "
+                "leave such observations out, or fill the entries"
+            )
 
 
 def _number(value: Tensor) -> float | None:

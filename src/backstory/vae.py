@@ -10,6 +10,10 @@ and the one record that every objective, bound and diagnostic is computed from:
     log p(x|z), log p(z), log q(z|x), z       terms(x)
 
 Axes are (K, B) throughout: K draws of z for each of B observations. Units are nats per observation.
+
+Of x some entries may be missing. With x_o those that were observed, everything above holds with x_o in place
+of x: p(x_o|z) is the product over them alone, and q(z|x_o) is told which they are (Mattei & Frellsen 2019).
+That is right as long as what is missing does not depend on its own value.
 """
 
 from dataclasses import dataclass
@@ -88,6 +92,8 @@ class VAE(nn.Module):
         prior: module whose call gives p(z).
         posterior: `gaussian` (diagonal) or `delta`, the zero-variance, zero-KL limit: a plain autoencoder.
         shift, scale: the encoder sees (x − shift) / scale; broadcast against the shape of x.
+        incomplete: entries of x may be NaN, which is missing. The encoder's input then has a further axis of
+            two, (B, *shape, 2), or twice the channels of an image: y, and 1 where it was observed, else 0.
     """
 
     shift: Tensor
@@ -102,10 +108,11 @@ class VAE(nn.Module):
         posterior: str = "gaussian",
         shift: Tensor | float = 0.0,
         scale: Tensor | float = 1.0,
+        incomplete: bool = False,
     ):
         super().__init__()
         self.encoder, self.decoder, self.head, self.prior_module = encoder, decoder, head, prior
-        self.posterior = posterior
+        self.posterior, self.incomplete = posterior, incomplete
         self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
 
@@ -125,11 +132,20 @@ class VAE(nn.Module):
         distribution: CodeDistribution = self.prior_module()
         return distribution
 
+    def observed(self, x: Tensor) -> Tensor | None:
+        """Which entries of x are there, of the shape of x; None where the model is for whole x."""
+        return ~torch.isnan(x) if self.incomplete else None
+
     def encode(self, x: Tensor, observed: Tensor | None = None) -> Posterior:
         """q(z|x) for x of shape (B, *shape); entries that were not observed are taken as average ones."""
+        observed = self.observed(x) if observed is None else observed
         y = (x - self.shift) / self.scale
         if observed is not None:
             y = torch.where(observed, y, 0.0)
+        if self.incomplete:
+            assert observed is not None
+            y = torch.stack((y, observed.to(y.dtype)), -1)
+            y = y.flatten(3) if y.dim() > 4 else y  # the channels of an image
         mean, log_std = self.encoder(y).to(y.dtype).unbind(1)  # networks may compute in bfloat16
         if self.is_autoencoder:
             return Delta(mean)
@@ -146,6 +162,11 @@ class VAE(nn.Module):
         distribution: DataDistribution = self.head(features.reshape(*z.shape[:-1], *features.shape[1:]))
         return distribution
 
+    def log_likelihood(self, x: Tensor, z: Tensor, observed: Tensor | None = None) -> Tensor:
+        """log p(x|z) of the observed entries of x, (K, B), for codes (K, B, D)."""
+        observed = self.observed(x) if observed is None else observed
+        return self.decode(z).log_prob(x, observed)
+
     def terms(
         self,
         x: Tensor,
@@ -158,15 +179,17 @@ class VAE(nn.Module):
 
         Args:
             x: (B, *shape), in the model's units (`Schema.prepare`).
-            observed: (B, *shape) of bool; the likelihood is that of the observed entries.
+            observed: (B, *shape) of bool; the likelihood is that of the observed entries. Without it, all
+                are, or those that are not NaN if the model is for incomplete data.
             samples: K.
             generator: source of the draws, on the device of x.
             noise: ε of the draws, (samples, B, D), standard normal, where it was drawn before.
         """
+        observed = self.observed(x) if observed is None else observed
         posterior = self.encode(x, observed)
         z = posterior.sample(samples, generator) if noise is None else posterior.transport(noise)
         return self.terms_at(x, posterior, z, observed)
 
     def terms_at(self, x: Tensor, posterior: Posterior, z: Tensor, observed: Tensor | None = None) -> Terms:
         """The terms at given codes z, (K, B, D)."""
-        return Terms(self.decode(z).log_prob(x, observed), z, posterior, self.prior())
+        return Terms(self.log_likelihood(x, z, observed), z, posterior, self.prior())

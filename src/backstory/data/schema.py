@@ -20,8 +20,9 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from backstory.data.checks import extremes
 from backstory.data.columns import Column, LeftOut
-from backstory.data.rows import Rows, blocks
+from backstory.data.rows import Rows
 from backstory.errors import InputError
 
 SINGLE_DIGITS = 7  # significant decimal digits of single precision, in which models compute
@@ -87,8 +88,7 @@ class Schema(BaseModel):
         if values.shape[0] == 0:
             raise InputError("expected at least one observation, got none")
         if self.levels is not None and self.maximum is not None:
-            low = min(float(block.min()) for block in blocks(values))
-            high = max(float(block.max()) for block in blocks(values))
+            low, high = extremes(values.cpu().numpy() if isinstance(values, Tensor) else values)
             if low < 0 or high > self.maximum:
                 raise InputError(
                     f"expected values between 0 and {self.maximum:g} as in the training data, "
@@ -118,13 +118,14 @@ class Schema(BaseModel):
         return torch.rand(shape, generator=generator, device=like.device)
 
     def present(self, v: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The model's x for stored values and the noise that was drawn for them."""
+        """The model's x for stored values and the noise that was drawn for them; NaN stays NaN."""
         if self.presentation == "binarised":
             assert noise is not None
             if noise.dtype == torch.int16:
                 # P = 257 v / 65,536, which is v / 255 to within 2⁻¹⁶; 0 and 1 are exact
                 return (noise < v.to(torch.int16) * 257 - 32768).float()
-            return (noise * (self.maximum or 1.0) < v).float()
+            drawn = (noise * (self.maximum or 1.0) < v).float()
+            return torch.where(torch.isnan(v), torch.nan, drawn) if v.is_floating_point() else drawn
         x = v.float()
         if self.levels is not None and self.maximum is not None and self.maximum != self.levels - 1:
             x = x * ((self.levels - 1) / self.maximum)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backstory.data.checks import listed, missing, place
+from backstory.data.checks import listed
 from backstory.data.dataset import Dataset
 from backstory.data.rows import Rows, blocks, subset
 from backstory.errors import InputError
@@ -82,16 +82,15 @@ def row_hashes(values: Rows) -> np.ndarray:
 def check_for_training(dataset: Dataset, rows: np.ndarray) -> None:
     """Raise InputError unless the given rows can be trained on.
 
-    Refused are fewer than two rows, missing cells, and constant columns of tables and of two-dimensional
-    continuous arrays, whose density would have no bound. Constant pixels of images and constant columns of
-    discrete arrays are fine.
+    Refused are fewer than two rows, and constant or empty columns of tables and of two-dimensional continuous
+    arrays, whose density would have no bound. Constant pixels of images and constant columns of discrete
+    arrays are fine.
     """
     if len(rows) < 2:
         raise InputError(
             f"training needs at least two rows, got {_count(len(rows), 'row')} from {dataset.source}; "
             "give more data, or a smaller part of it for validation"
         )
-    _check_complete(dataset, rows)
     schema = dataset.schema
     if schema.kind == "table" or (
         schema.kind == "array" and len(schema.shape) == 1 and schema.levels is None
@@ -99,28 +98,18 @@ def check_for_training(dataset: Dataset, rows: np.ndarray) -> None:
         _check_varying(dataset, rows)
 
 
-def _check_complete(dataset: Dataset, rows: np.ndarray) -> None:
-    count, first = missing(dataset.observed, rows)
-    if not count:
-        return
-    total = len(rows) * dataset.schema.numel
-    raise InputError(
-        f"training needs complete data, got {dataset.source} with {count} of {total} cells empty "
-        f"(the first in {place(first, dataset.schema.columns)}); drop the rows or columns, or fill the cells"
-    )
-
-
 def _check_varying(dataset: Dataset, rows: np.ndarray) -> None:
     values = subset(dataset.values, rows)
-    first, constant = values[0], np.ones(values.shape[1:], bool)
+    low, high = np.full(values.shape[1:], np.inf), np.full(values.shape[1:], -np.inf)
     for block in blocks(values):
-        constant &= (block == first).all(axis=0)
+        low, high = np.fmin(low, np.fmin.reduce(block)), np.fmax(high, np.fmax.reduce(block))
+    constant = low >= high  # or empty
     if constant.any():
         columns = dataset.schema.columns or [f"column {j + 1}" for j in range(values.shape[1])]
         names = [columns[j] for j in np.flatnonzero(constant)]
         raise InputError(
             f"expected columns that vary over the {len(rows)} training rows of {dataset.source}, "
-            f"got {_count(len(names), 'constant column')} "
+            f"got {_count(len(names), 'constant or empty column')} "
             f"({listed(names)}); remove what is constant"
         )
 

@@ -311,7 +311,7 @@ class Chains:
 
     def _density(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """log start(z) and log p(x, z) − log start(z), both (C, B)."""
-        start, log_likelihood = self.start.log_prob(z), self.vae.decode(z).log_prob(self.x)
+        start, log_likelihood = self.start.log_prob(z), self.vae.log_likelihood(self.x, z)
         if self.how.start == "prior":
             return start, log_likelihood
         return start, log_likelihood + self.prior.log_prob(z) - start
