@@ -85,7 +85,7 @@ class Loader:
             return self._streamed(order, done)
         order = order.to(self.device)
         mine = (batch[self.rank :: self.world] for batch in order.split(self.batch_size)[done:])
-        return (self.resident[index] for index in mine)
+        return (self.resident.index_select(0, index) for index in mine)  # [index] takes longer
 
     def _streamed(self, order: Tensor, done: int) -> Iterator[Tensor]:
         """The batches of one pool after another, the next of which is read meanwhile."""

@@ -123,7 +123,8 @@ class Schema(BaseModel):
             assert noise is not None
             if noise.dtype == torch.int16:
                 # P = 257 v / 65,536, which is v / 255 to within 2⁻¹⁶; 0 and 1 are exact
-                return (noise < v.to(torch.int16) * 257 - 32768).float()
+                levels = v.to(torch.int16).mul_(257).sub_(32768)
+                return torch.lt(noise, levels, out=torch.empty_like(levels, dtype=torch.float32))
             drawn = (noise * (self.maximum or 1.0) < v).float()
             return torch.where(torch.isnan(v), torch.nan, drawn) if v.is_floating_point() else drawn
         x = v.float()
