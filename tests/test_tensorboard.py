@@ -59,6 +59,16 @@ def test_an_interrupted_run_has_no_epoch_twice(tmp_path, monkeypatch, times):
     assert_as_in_the_metrics(tmp_path / "run")
 
 
+def test_a_run_that_is_gone_on_with_is_told_from_its_beginning(tmp_path, monkeypatch):
+    """Although TensorBoard was asked for only then."""
+    with monkeypatch.context() as patch:
+        Interrupted(patch, 10, 1)
+        backstory.fit(digits(), tmp_path / "run", **LONGER)
+    assert checkpoint.read_metrics(tmp_path / "run")
+    board(tmp_path / "run", resume=True, progress=False)
+    assert_as_in_the_metrics(tmp_path / "run")
+
+
 def test_a_run_that_is_replaced_leaves_no_events(tmp_path):
     board(tmp_path / "run", **LONGER)
     (tmp_path / "run" / "tensorboard" / "notes.txt").write_text("mine")

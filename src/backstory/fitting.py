@@ -11,7 +11,7 @@ from backstory.build import ModelOptions, options_from
 from backstory.checkpoint import Checkpoint
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
-from backstory.data.rows import subset
+from backstory.data.rows import Rows, subset
 from backstory.data.splits import check_for_training, row_hashes, split
 from backstory.devices import Alone
 from backstory.diagnostics import collapse_warning
@@ -91,12 +91,12 @@ def fit(
         if earlier is not None:
             _check_options(earlier, asked)
             asked = earlier.asked
-        model = _untrained(dataset, asked, group, earlier)
+        model, train = _untrained(dataset, asked, group, earlier)
         written = folder if group.rank == 0 else None
         trainer = Trainer(
             model.vae,
             model.schema,
-            subset(dataset.values, model.splits.train),
+            train,
             subset(dataset.values, model.splits.validation),
             model.training,
             Autosave(None if written is None else _writer(written, model, asked), checkpoint_every),
@@ -120,7 +120,6 @@ def fit(
             model.vae = _in_one_piece(model, group)
         model.summary = {**_summary(history), **model.summary}
         if model.vae.is_autoencoder and model.options.prior == "mixture":
-            train = subset(dataset.values, model.splits.train)
             model.fit_prior(train, model.options.components, model.training.seed)
         if written is not None:
             model.write(written)
@@ -182,8 +181,10 @@ def _check_options(earlier: Checkpoint, asked: dict[str, Any]) -> None:
             )
 
 
-def _untrained(dataset: Dataset, asked: dict[str, Any], group: Alone, earlier: Checkpoint | None) -> Model:
-    """A model with all options decided, before its first step."""
+def _untrained(
+    dataset: Dataset, asked: dict[str, Any], group: Alone, earlier: Checkpoint | None
+) -> tuple[Model, Rows]:
+    """A model with all options decided, before its first step, and its training rows."""
     validation, seed = asked.get("validation", VALIDATION), asked.get("seed", SEED)
     splits = split(dataset, validation, seed)
     hashes = row_hashes(dataset.values)
@@ -204,11 +205,12 @@ def _untrained(dataset: Dataset, asked: dict[str, Any], group: Alone, earlier: C
     else:
         _check_data(earlier, dataset, name)
         schema, options, training = earlier.config.data, earlier.config.model, earlier.config.training
-    values = subset(dataset.values, splits.train)
-    statistics = build.data_statistics(values, schema) if earlier is None else None  # the checkpoint has them
+    train = subset(dataset.values, splits.train)
+    statistics = build.data_statistics(train, schema) if earlier is None else None  # the checkpoint has them
     vae = build.build(schema, options, seed, statistics).to(group.device)
     ids, summary = hashes[splits.train], {"fingerprint": name}
-    return Model(vae, schema, options, training, splits, ids, validation, dataset.source, summary)
+    model = Model(vae, schema, options, training, splits, ids, validation, dataset.source, summary)
+    return model, train
 
 
 def _check_data(earlier: Checkpoint, dataset: Dataset, name: str) -> None:
@@ -252,7 +254,9 @@ def _board_writer(folder: Path | None) -> Any:
 
 
 def _run(trainer: Trainer, folder: Path | None, board: Any, show: bool) -> History:
-    log = board(folder / "tensorboard", purge_step=trainer.position.epoch) if folder and board else None
+    log = board(folder / "tensorboard", purge_step=1) if folder and board else None
+    for metrics in trainer.history.epochs if log else ():  # also those that were trained without TensorBoard
+        _write_scalars(log, metrics)
     done, rows = trainer.position, len(trainer.rows)
     with console.progress("fit", trainer.epochs * rows, show) as bar:
         bar.advance((done.epoch - 1) * rows + done.step * trainer.batch_size)
