@@ -9,15 +9,9 @@ The net is 784-200-200-50, tanh, with dynamic binarisation. Every number is in n
 """
 
 import argparse
-import json
 import math
-import os
-import platform
-import shlex
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +26,7 @@ from backstory.data.schema import Schema
 from backstory.inference.ais import STARTS, Annealing, bidirectional
 from backstory.inference.likelihood import Evidence, entries_at_once, importance_sampling
 from backstory.inference.pareto import threshold
+from record import environment, timed, write
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -210,32 +205,9 @@ class Products:
 # -- both -----------------------------------------------------------------------------------------------
 
 
-def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    start = time.perf_counter()
-    result = call()
-    return result, time.perf_counter() - start
-
-
-def environment() -> dict[str, Any]:
-    return {
-        "command": shlex.join(["python", "bench/evidence.py", *sys.argv[1:]]),
-        "backstory": backstory.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-    }
-
-
 def report(name: str, record: dict[str, Any]) -> None:
     values = (f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in record.items())
     print(f"{name}: {', '.join(values)}", flush=True)
-
-
-def write(path: Path, record: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

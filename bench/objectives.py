@@ -25,9 +25,9 @@ import torch
 import backstory
 from backstory.data.dataset import Dataset
 from backstory.errors import InputError
+from record import place
 
 ROOT = Path(__file__).parents[1]
-BEGIN, END = "<!-- objectives: begin -->", "<!-- objectives: end -->"
 
 # What the table calls a run, and its options; one draw of z for each row and step unless they say otherwise.
 RUNS: dict[str, dict[str, Any]] = {
@@ -152,10 +152,7 @@ def render(source: Path, docs: Path) -> None:
         cells = [r["name"], *(f"{r[name]:.2f}" for name in ("elbo", "reconstruction", "kl"))]
         cells += [f"{r['log_evidence']:.2f} ± {r['standard_error']:.2f}"]
         lines.append("| " + " | ".join([*cells, str(r["active_units"]), f"{r['seconds']:.0f}"]) + " |")
-    page = docs.read_text(encoding="utf-8")
-    before, after = page.split(BEGIN)[0], page.split(END)[1]
-    table = "\n".join(lines)
-    docs.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+    place(docs, "objectives", lines)
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ HiddenShare = A[
     Option(
         "--missing",
         metavar="FRACTION",
-        help="Hide this fraction of the entries of whole data.",
+        help="Hide this fraction of the entries of whole data, of images the pixels.",
         rich_help_panel=_DAMAGE,
     ),
 ]

@@ -215,7 +215,8 @@ class Model:
         Args:
             x: (N, *shape); NaN where an entry is missing.
             operator: what happens to x, see `restore`.
-            missing: the fraction of the entries of y that is hidden at random, which become NaN.
+            missing: the fraction of the entries of y that is hidden at random, which become NaN; pixels of
+                colour images are hidden with all their channels.
             seed: of the noise and of what is hidden.
         """
         values, done = _values(x), operator or stored.NOTHING

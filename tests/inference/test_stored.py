@@ -103,6 +103,17 @@ def test_maps_take_and_give_the_datas_units():
     np.testing.assert_allclose(found.mean[:, :2].sum(1, keepdims=True), total, atol=1.5)
 
 
+def test_colour_images_lose_whole_pixels():
+    colours = np.random.default_rng(0).integers(0, 256, (ROWS, 8, 8, 3), dtype=np.uint8)
+    model = backstory.fit(colours, **{**SMALL, "likelihood": "gaussian", "epochs": 1})
+    gone = np.isnan(model.damage(colours, missing=0.3))
+    assert (gone == gone[..., :1]).all()
+    assert gone.mean() == pytest.approx(0.3, abs=0.02)
+    smaller = np.isnan(model.damage(colours, Downscale(2), missing=0.3))
+    assert smaller.shape == (ROWS, 4, 4, 3)
+    assert (smaller == smaller[..., :1]).all()
+
+
 def test_the_result_depends_on_the_seed_alone():
     data, model = fitted("binarised")
     first, second, other = (model.restore(data.values[:4], Noise(0.3), seed=s, **QUICK) for s in (1, 1, 2))

@@ -74,7 +74,9 @@ def damage_stored(
         )
     factor, generator = _factor(schema), torch.Generator().manual_seed(seed)
     y = damage(operator, values.double() * factor, unit_of(vae, schema).double().cpu(), generator)
-    hidden = torch.rand(y.shape, generator=generator) < missing
+    pixels = y.shape[:3] if schema.kind == "images" and y.dim() == 4 else y.shape  # with all their channels
+    hidden = torch.rand(pixels, generator=generator) < missing
+    hidden = hidden.view(*pixels, *[1] * (y.dim() - len(pixels)))
     return torch.where(hidden, math.nan, y / factor).numpy()
 
 
