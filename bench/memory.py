@@ -65,11 +65,16 @@ def main() -> None:
         check_space(folder, max([1, *chain(*sizes.values())]))
         for kind, chosen in sizes.items():
             result[kind] = {**environment(), "runs": [measured(kind, folder, gib, a) for gib in chosen]}
+            write(a.output, result)
         if "throughput" in what:
             data = array_file(folder, SIZES["array"][0])
             result["throughput"] = {**environment(), **throughput(data, folder / "run", a.repeats)}
-    a.output.parent.mkdir(parents=True, exist_ok=True)
-    a.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            write(a.output, result)
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def check_space(folder: Path, gib: float) -> None:
