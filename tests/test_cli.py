@@ -368,7 +368,7 @@ BAD_DATA = {
     "text.png": "",
     "nan.csv": "row 3, column 'width'",
     "inf.csv": "row 3, column 'width'",
-    "constant.csv": "'height'",
+    "constant.csv": "column that varies",
     "one.csv": "two rows",
     "words.csv": "'tall'",
     "objects.npy": "pickle",
@@ -387,11 +387,12 @@ def write_bad(folder: Path, name: str) -> Path:
         case "nan.csv" | "inf.csv":
             frame.loc[2, "width"] = np.nan if name == "nan.csv" else np.inf
         case "constant.csv":
-            frame["height"] = 1.5
+            frame[:] = 1.5
         case "one.csv":
             frame = frame.iloc[:1]
         case "words.csv":
-            frame["height"] = "tall"
+            frame["height"] = frame["height"].astype(object)
+            frame.loc[2, "height"] = "tall"
         case "objects.npy":
             np.save(path, np.array([{"a": 1}, None], dtype=object), allow_pickle=True)
         case "truncated.npy":
@@ -567,7 +568,7 @@ def test_a_full_disk_is_refused(home, tmp_path, refuse, monkeypatch):
         with open("/dev/full", "wb", buffering=0) as file:
             file.write(b"x")
 
-    monkeypatch.setattr("backstory.data.write.write_frame", full)
+    monkeypatch.setattr("backstory.data.tables.write_frame", full)
     refuse("sample", home / "prices", "-o", tmp_path / "x.csv", says="No space left")
 
 

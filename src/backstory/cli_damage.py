@@ -138,6 +138,7 @@ def read_case(
             "--missing hides entries of whole data, and needs --damage; empty cells need no option"
         )
     data, index = io.chosen(model, source, resize, stream, part, limit)
+    data = data.in_file_order()
     values = np.asarray(subset(data.values, index))
     units = _units(model.schema, data, values, damage)
     _check_size(model.schema, data, damage, whole)
@@ -164,6 +165,7 @@ def _units(schema: Schema, data: Dataset, values: np.ndarray, damage: Damage) ->
             whole = {mine.get(name, name) for name in schema.integer_columns}
             whole -= _fractional(theirs, values)
             changes |= {"columns": theirs.columns, "header": theirs.header, "integer_columns": tuple(whole)}
+            changes |= {"kinds": theirs.kinds, "left_out": theirs.left_out}
         return Units(schema.model_copy(update=changes), 1.0, order)
     full = _full_range(schema, data, values, damage.noise or 0.0)
     levels = schema.levels

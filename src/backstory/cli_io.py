@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,17 +24,26 @@ from backstory.distributions import CodeDistribution
 from backstory.errors import InputError
 from backstory.model import Model
 
+if TYPE_CHECKING:
+    from backstory.data.tables import Columns
+
 # -- data in --------------------------------------------------------------------------------------------
 
 
-def read(source: str, resize: str | None, stream: bool | None) -> Dataset:
-    """DATA, with --resize as 32 or 32x24."""
+def read(
+    source: str,
+    resize: str | None,
+    stream: bool | None,
+    columns: "Columns | None" = None,
+    schema: Schema | None = None,
+) -> Dataset:
+    """DATA, with --resize as 32 or 32x24; a table as one with this schema."""
     if resize is None:
-        return load(source, stream=stream)
+        return load(source, None, stream, columns, schema)
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", resize.lower())
     if match is None:
         raise InputError(f"expected a size such as 32 or 32x24 for --resize, got {resize!r}")
-    return load(source, (int(match[1]), int(match[2] or match[1])), stream)
+    return load(source, (int(match[1]), int(match[2] or match[1])), stream, columns, schema)
 
 
 def rows(
@@ -62,7 +71,7 @@ def chosen(
 ) -> tuple[Dataset, np.ndarray]:
     """DATA, and the numbers of its chosen rows."""
     at_least_one("limit", limit)
-    data = read(source, resize, stream)
+    data = read(source, resize, stream, schema=model.schema)
     return data, model.rows(data, part)[:limit]
 
 
@@ -134,7 +143,7 @@ def fit_prior(model: Model, prior: str, components: int | None, source: str | No
     one_of("prior", prior, ["mixture"])
     at_least_one("components", components)
     try:
-        data = load(source or model.source)
+        data = load(source or model.source, schema=model.schema)
     except InputError as error:
         if source is not None:
             raise

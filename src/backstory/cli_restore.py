@@ -12,7 +12,7 @@ from backstory import cli_io as io
 from backstory import sheets
 from backstory.cli_damage import Case, Damage, read_case
 from backstory.cli_text import say
-from backstory.data.cells import numbers_as_text, refilled
+from backstory.data.cells import cell_texts, refilled
 from backstory.data.files import SEPARATORS, format_of
 from backstory.data.images import SUFFIXES
 from backstory.data.schema import Schema
@@ -63,9 +63,11 @@ def write_results(files: dict[str, Path], case: Case, found: Found, source: str,
     mean = case.units.from_model(found.mean)
     _write_one(files["mean"], form, mean, case, source, force)
     if "draws" in files:
-        _write_draws(files["draws"], form, case.units.from_model(found.draws), case, force)
+        _write_draws(files["draws"], form, case.units.from_model(found.draws), case, source, force)
     if "std" in files:
-        schema = case.units.schema.model_copy(update={"dtype": "float32", "integer_columns": ()})
+        schema = case.units.schema.model_copy(
+            update={"dtype": "float32", "integer_columns": (), "kinds": (), "left_out": ()}
+        )
         std = schema.stored(case.units.from_model(found.std))
         write(files["std"], std, schema, case.names, force, form)
 
@@ -73,23 +75,36 @@ def write_results(files: dict[str, Path], case: Case, found: Found, source: str,
 def _write_one(path: Path, form: str, x: np.ndarray, case: Case, source: str, force: bool) -> None:
     schema = case.units.schema
     values = _finished(form, x, case)
-    if form in SEPARATORS and case.kept is not None and format_of(Path(source)) == form:
-        whole = [name in schema.integer_columns for name in schema.columns or ()]
-        text = _refilled(Path(source), values, case, whole)
-        if text is not None:
-            write_text(path, text, force)
-            return
-    write(path, values, schema, case.names, force)
+    if form in TABLES and _is_table(source, case):
+        if form == format_of(Path(source)) and form in SEPARATORS and len(case.index) == len(case.data):
+            text = _refilled(Path(source), values, case)
+            if text is not None:
+                write_text(path, text, force)
+                return
+        write_table(path, dict(_completed(Path(source), values, case)), force, case.data.schema.header)
+        return
+    write(path, values, schema, case.names, force, form)
 
 
-def _refilled(source: Path, values: np.ndarray, case: Case, whole: list[bool]) -> str | None:
-    """The text of the table that came in with its gaps filled; None if only some rows were asked for."""
-    if len(case.index) != len(case.data) or case.data.schema.columns is None or not whole:
-        return None
+def _is_table(source: str, case: Case) -> bool:
+    """Whether what came is a table, of which the cells that were seen are written as they stand there."""
+    return case.kept is not None and bool(case.data.schema.kinds) and format_of(Path(source)) in TABLES
+
+
+def _refilled(source: Path, values: np.ndarray, case: Case) -> str | None:
+    """The text of the table that came in with its gaps filled."""
     assert case.kept is not None
-    fill = ~case.kept
-    texts = list(numbers_as_text(values, fill, whole))
-    return refilled(source, case.data.schema.header, fill, texts)
+    schema, fill = case.data.schema, ~case.kept
+    texts = cell_texts(values, fill, schema.kinds)
+    return refilled(source, schema.header, fill, texts, case.data.places or (), np.isnan(case.shown))
+
+
+def _completed(source: Path, values: np.ndarray, case: Case) -> Any:
+    """The rows of the table that came in, as a frame, with their gaps filled."""
+    from backstory.data.tables import completed  # with pandas, which is slow to import
+
+    assert case.kept is not None
+    return completed(source, case.index, values, ~case.kept, np.isnan(case.shown), case.data)
 
 
 def _finished(form: str, x: np.ndarray, case: Case) -> np.ndarray:
@@ -99,7 +114,11 @@ def _finished(form: str, x: np.ndarray, case: Case) -> np.ndarray:
     """
     schema = case.units.schema
     values = np.asarray(io.in_stored_type(form, x, schema))
-    if schema.columns is not None and schema.integer_columns:
+    if schema.kinds:
+        values = values.astype(np.float64)
+        for j, column in enumerate(schema.kinds):
+            values[..., j] = column.settled(values[..., j])
+    elif schema.columns is not None and schema.integer_columns:
         whole = [schema.columns.index(name) for name in schema.integer_columns]
         values = values.astype(np.float64)
         values[..., whole] = np.rint(values[..., whole])
@@ -109,12 +128,14 @@ def _finished(form: str, x: np.ndarray, case: Case) -> np.ndarray:
     return np.where(case.kept, case.shown, values).astype(wide, copy=False)
 
 
-def _write_draws(path: Path, form: str, draws: np.ndarray, case: Case, force: bool) -> None:
+def _write_draws(path: Path, form: str, draws: np.ndarray, case: Case, source: str, force: bool) -> None:
     """(M, N, *shape) in arrays, a folder for each draw, a line for each row and draw in tables."""
     schema = case.units.schema
     values = _finished(form, draws, case)
     m, n = values.shape[:2]
-    if form in TABLES:
+    if form in TABLES and _is_table(source, case):
+        write_table(path, _table_of_completed(Path(source), values, case), force)
+    elif form in TABLES:
         write_table(path, _table_of_draws(values, schema), force)
     elif form in ("", "png"):
         names = case.names or tuple(f"{i:0{len(str(n - 1))}d}.png" for i in range(n))
@@ -122,6 +143,22 @@ def _write_draws(path: Path, form: str, draws: np.ndarray, case: Case, force: bo
         write(path, values.reshape(m * n, *values.shape[2:]), schema, several, force, form)
     else:
         write(path, values, schema, None, force, form)
+
+
+def _table_of_completed(source: Path, values: np.ndarray, case: Case) -> dict[str, Any]:
+    """The rows of the table that came in, each once for every draw, with the cells of the draw."""
+    m, n = values.shape[:2]
+    assert case.kept is not None
+    index, shown, kept = (np.repeat(part, m, axis=0) for part in (case.index, case.shown, case.kept))
+    repeated = replace(case, index=index, shown=shown, kept=kept)
+    frame = _completed(source, values.swapaxes(0, 1).reshape(m * n, -1), repeated)
+    return _numbered(m, n, dict(frame))
+
+
+def _numbered(m: int, n: int, columns: dict[str, Any]) -> dict[str, Any]:
+    """Columns after those that tell the row and the draw."""
+    numbers = {"row": np.repeat(np.arange(n), m), "draw": np.tile(np.arange(m), n)}
+    return {name if name not in columns else f"{name}_": v for name, v in numbers.items()} | columns
 
 
 def _table_of_draws(values: np.ndarray, schema: Schema) -> dict[str, np.ndarray]:
@@ -133,8 +170,7 @@ def _table_of_draws(values: np.ndarray, schema: Schema) -> dict[str, np.ndarray]
         name: flat[:, j].astype(np.int64) if name in schema.integer_columns else flat[:, j]
         for j, name in enumerate(names)
     }
-    numbers = {"row": np.repeat(np.arange(n), m), "draw": np.tile(np.arange(m), n)}
-    return {name if name not in columns else f"{name}_": v for name, v in numbers.items()} | columns
+    return _numbered(m, n, columns)
 
 
 # -- evaluation -----------------------------------------------------------------------------------------

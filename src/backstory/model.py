@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from backstory import build, checkpoint, console
 from backstory.build import ModelOptions
 from backstory.data.dataset import Dataset
+from backstory.data.load import load
 from backstory.data.rows import LIMIT, FileRows, Rows, Spool
 from backstory.data.schema import Schema
 from backstory.data.splits import Splits, row_hashes
@@ -35,10 +36,15 @@ from backstory.priors import Mixture
 from backstory.schedule import TrainOptions
 from backstory.vae import VAE, Terms
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from backstory.data.load import ArrowStream
+
 # Rows held at once in the model's units. Part of the definition of a seeded result, not a setting.
 BATCH = 500
 
-Values = Rows | Tensor | Dataset
+Values: TypeAlias = "Rows | Tensor | Dataset | pd.DataFrame | ArrowStream"
 
 
 @dataclass(frozen=True)
@@ -80,8 +86,8 @@ class Model:
     """A trained model: sample, encode, reconstruct, restore, log_evidence, evaluate, save.
 
     Made by `fit` or `open`. Observations x are given as stored values, (N, *shape), in NumPy arrays,
-    tensors, a `Dataset` or its values; results that are draws of x have the data's own type, means are
-    float32. Observations that stay in a file are read as they are needed.
+    tensors, a frame, a `Dataset` or its values; results that are draws of x have the data's own type, means
+    are float32. Observations that stay in a file are read as they are needed.
     """
 
     def __init__(
@@ -140,7 +146,7 @@ class Model:
         generator: torch.Generator | None = None,
     ) -> Terms:
         """log p(x|z), log p(z), log q(z|x) and z for K = `samples` draws; see `VAE.terms`."""
-        values = _values(x)
+        values = _values(x, self.schema)
         self.schema.check(values)
         prepared = self.schema.prepare(torch.as_tensor(values).to(self.device), generator)
         mask = None if observed is None else torch.as_tensor(observed, device=self.device)
@@ -164,7 +170,7 @@ class Model:
 
         An array; for x that stays in a file, more than 1 GiB of results are kept in a temporary file.
         """
-        generator, values = self._generator(seed), _values(x)
+        generator, values = self._generator(seed), _values(x, self.schema)
         stored = self.schema.means if mean else self.schema.restore
         results = Spool(LIMIT if isinstance(values, FileRows) else math.inf)
         for batch in self._batches(values, generator):
@@ -195,9 +201,10 @@ class Model:
             options: `budget` and `chunk`, see `inference.restore.restore`, and those of
                 `inference.codes.Effort`: proposals, steps, gradient_draws, chains, temperatures, ….
         """
+        y = _read(y, self.schema)
         if isinstance(y, Dataset) and y.observed is not None:
             operator = Mask(np.asarray(y.observed)) @ (operator or stored.NOTHING)
-        values = _values(y)
+        values = _values(y, self.schema)
         values = values[:] if isinstance(values, FileRows) else values  # the results are held in any case
         with console.progress("restore", len(values), progress) as bar:
             found = stored.restore_stored(
@@ -219,7 +226,7 @@ class Model:
                 colour images are hidden with all their channels.
             seed: of the noise and of what is hidden.
         """
-        values, done = _values(x), operator or stored.NOTHING
+        values, done = _values(x, self.schema), operator or stored.NOTHING
         return stored.damage_stored(self.vae, self.schema, np.asarray(values), done, missing, seed)
 
     def evaluate_restoration(
@@ -238,7 +245,7 @@ class Model:
         Arguments are those of `damage` and `restore`. An observation's damage, and the draws for it, depend
         on the seed and on what stands before it. InputError if nothing is hidden and nothing else happens.
         """
-        values, done = _values(x), operator or stored.NOTHING
+        values, done = _values(x, self.schema), operator or stored.NOTHING
         y = self.damage(x, done, missing, seed)
         masks = all(isinstance(part, Mask) for part in done.parts)
         rest = Product(tuple(part for part in done.parts if not isinstance(part, Mask)))  # now they are NaN
@@ -292,7 +299,7 @@ class Model:
             resume: of `ais`: file in which finished rows are kept, and from which they are taken up again.
             annealing: of `ais`: steps, leapfrog, start and schedule, see `inference.ais.Annealing`.
         """
-        values = _values(x)
+        values = _values(x, self.schema)
         with console.progress("evidence", len(values), progress) as bar:
             return evidence.log_evidence(
                 self.vae,
@@ -320,7 +327,7 @@ class Model:
 
         Options are those of `inference.gap.inference_gap`: steps, draws, lr, annealing.
         """
-        values = _values(x)
+        values = _values(x, self.schema)
         with console.progress("inference gap", len(values), progress) as bar:
             batches = self._batches(values, self._generator(seed))
             return gap.inference_gap(
@@ -342,7 +349,7 @@ class Model:
 
         Arguments are those of `log_evidence`. Warns where importance weights are too heavy-tailed to trust.
         """
-        values = _values(x)
+        values = _values(x, self.schema)
         active = self._active_units(values, seed)
         if self.vae.is_autoencoder and method == "is":
             return self._evaluate_autoencoder(values, active, seed)
@@ -480,7 +487,7 @@ class Model:
 
     def _batches(self, x: Values, generator: torch.Generator) -> Iterator[Tensor]:
         """x in the model's units, a batch at a time; NaN where an entry is missing, if that may be."""
-        values = _values(x)
+        values = _values(x, self.schema)
         self.schema.check(values)
         for start in range(0, len(values), BATCH):
             part = values[start : start + BATCH]
@@ -506,13 +513,19 @@ def _number(value: Tensor) -> float | None:
     return None if torch.isnan(value) else float(value)
 
 
-def _values(x: Values) -> Rows | Tensor:
+def _values(x: Values, schema: Schema) -> Rows | Tensor:
+    """Stored values of observations; a frame is read as a table with the model's columns."""
     if isinstance(x, Tensor):
         return x
+    x = _read(x, schema)
     values = x.values if isinstance(x, Dataset) else x if isinstance(x, FileRows) else np.asarray(x)
     if values.dtype.kind not in "buif":
         raise InputError(f"expected an array of numbers, got type {values.dtype}; convert it to numbers")
     return values
+
+
+def _read(x: Values, schema: Schema) -> Any:
+    return load(x, schema=schema) if hasattr(x, "__arrow_c_stream__") else x
 
 
 def fingerprint(hashes: np.ndarray) -> str:

@@ -7,17 +7,21 @@ A table is stored as float64 (N, C) over the columns that are modelled, NaN wher
     binary, categorical, ordinal      the index 0 … L − 1 of the cell's text among the column's levels
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from backstory.errors import InputError
 
 Kind = Literal["continuous", "count", "binary", "categorical", "ordinal", "date"]
-Cells = Literal["number", "bool", "text", "date"]
+Cells = Literal["number", "whole", "bool", "text", "date"]
 Reason = Literal["constant", "empty", "identifier", "ignored"]
 
 KINDS: tuple[Kind, ...] = ("continuous", "count", "binary", "categorical", "ordinal", "date")
 LEVELLED = ("binary", "categorical", "ordinal")
+IGNORE = "ignore"
 
 
 class Column(BaseModel):
@@ -33,9 +37,11 @@ class Column(BaseModel):
             too many to count.
         low, high: the smallest and the largest stored value that was seen; None if none was.
         missing: fraction of the cells that were empty.
-        cells: what stands in the file's cells, of levels too: numbers, True and False, texts, or dates.
+        cells: what stands in the file's cells, of levels too: numbers, whole numbers (written without a
+            point), True and False, texts, or dates.
         format: of dates that are written as texts, as strftime has it; None where the file holds dates.
-        dtype: pandas name of the type in a frame or a Parquet file; None for text tables.
+        dtype: pandas name of the type in a frame or a Parquet file, such as `category` or `float32`; None
+            for text tables, and where `cells` says all.
         note: what was noticed when the column's kind was found out, for people.
     """
 
@@ -87,3 +93,68 @@ class LeftOut(BaseModel):
     place: int
     text: str | None = None
     cells: Cells = "text"
+
+
+class Asked(BaseModel):
+    """What somebody says of a column; None leaves it to the data.
+
+    Attributes:
+        kind: as in `Column`, or `ignore` to leave the column out.
+        levels, format, decimals: as in `Column`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["continuous", "count", "binary", "categorical", "ordinal", "date", "ignore"]
+    levels: tuple[str, ...] | None = None
+    format: str | None = None
+    decimals: int | None = None
+
+
+def asked(columns: Mapping[str, Any]) -> dict[str, Asked]:
+    """What is said of columns by name: a kind, the fields of `Asked`, or one such record.
+
+    A kind may say more after a colon: `date:%d/%m/%Y` the format, `ordinal:low,middle,high` the levels in
+    order; likewise for binary and categorical columns.
+
+    Raises:
+        InputError: no such kind, or something that the kind has not.
+
+    >>> asked({"size": "ordinal:S,M,L"})["size"].levels
+    ('S', 'M', 'L')
+    """
+    return {name: _asked(name, said) for name, said in columns.items()}
+
+
+def _asked(name: str, said: Any) -> Asked:
+    if isinstance(said, Asked):
+        return said
+    if isinstance(said, str):
+        kind, _, more = said.partition(":")
+        said = {"kind": kind.strip()}
+        if more and kind in LEVELLED:
+            said["levels"] = [level.strip() for level in more.split(",")]
+        elif more:
+            said["format"] = more
+    try:
+        found = Asked.model_validate(said)
+    except ValidationError as error:
+        got = said.get("kind") if isinstance(said, dict) else said
+        first = error.errors()[0]
+        wrong = f"got {got!r}" if "kind" in first["loc"] else f"{first['msg'].lower()}: {first['loc']}"
+        raise InputError(
+            f"expected one of {', '.join(KINDS)} or {IGNORE} for column {name!r}, {wrong}; "
+            "choose one of these"
+        ) from None
+    levels = found.levels or ()
+    if found.format is not None and found.kind != "date":
+        raise InputError(
+            f"expected a format for dates alone, got {found.format!r} for column {name!r}, which is "
+            f"{found.kind}; leave it out"
+        )
+    if found.levels is not None and (found.kind not in LEVELLED or len(set(levels)) < max(2, len(levels))):
+        raise InputError(
+            f"expected two or more levels that differ, for a binary, categorical or ordinal column, got "
+            f"{levels} for column {name!r}, which is {found.kind}; correct them"
+        )
+    return found

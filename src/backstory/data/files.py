@@ -25,6 +25,26 @@ from backstory.data.dataset import Dataset
 from backstory.data.rows import FileRows, Rows, Spool, joined
 from backstory.errors import InputError
 
+# cells of a text table that mean that nothing is known: those that pandas takes for it, and ?
+EMPTY_CELLS = (
+    *(
+        "",
+        "NA",
+        "N/A",
+        "n/a",
+        "#N/A",
+        "#NA",
+        "#N/A N/A",
+        "<NA>",
+        "NaN",
+        "nan",
+        "-NaN",
+        "-nan",
+        "NULL",
+        "null",
+    ),
+    *("None", "1.#IND", "1.#QNAN", "-1.#IND", "-1.#QNAN", "?"),
+)
 SEPARATORS = {"csv": ",", "tsv": "\t"}
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 

@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -28,7 +28,17 @@ from backstory.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | torch.Tensor | pd.DataFrame"
+    from backstory.data.schema import Schema
+    from backstory.data.tables import Columns
+
+
+class ArrowStream(Protocol):
+    """A table of a library that speaks the Arrow interchange protocol."""
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any: ...
+
+
+Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | torch.Tensor | pd.DataFrame | ArrowStream"
 
 _LIMITS = {None: LIMIT, True: 0, False: math.inf}  # bytes in memory
 _DIGITS_TEST_ROWS = 360
@@ -37,21 +47,33 @@ _ACCEPTED = (
 )
 
 
-def load(source: Source, resize: int | tuple[int, int] | None = None, stream: bool | None = None) -> Dataset:
+def load(
+    source: Source,
+    resize: int | tuple[int, int] | None = None,
+    stream: bool | None = None,
+    columns: "Columns | None" = None,
+    schema: "Schema | None" = None,
+) -> Dataset:
     """Data of any kind as one record.
 
     Args:
         source: the name of an embedded data set (`"digits"`); the path of a `.npy`, `.npz`, `.csv`, `.tsv`,
             `.parquet` or IDX file (each also `.gz`), of an image, of a folder of images or of MNIST-style IDX
-            files; a NumPy array or torch tensor with observations along the first axis; or a pandas frame.
+            files; a NumPy array or torch tensor with observations along the first axis; a pandas frame, or
+            a table of another library with the Arrow interchange protocol (Polars, pyarrow, …).
         resize: (height, width), or one number for both, that image files are brought to.
         stream: whether the values stay in a file, from which they are read where they are needed: by default
             if they would take more than 1 GiB in memory. An uncompressed `.npy` or IDX file is read where it
             lies, others are decoded into a temporary file first, in the folder that TMPDIR names. Embedded
             sets and what is in memory already stay in memory.
+        columns: of tables, what some columns hold, by name: `continuous`, `count`, `binary`, `categorical`,
+            `ordinal:low,middle,high`, `date:%d/%m/%Y` or `ignore`; the other columns are found out.
+        schema: of tables, read this one as one with that schema, such as a trained model's: with its columns
+            in its order, its kinds and its levels. A level that it does not know becomes its level of rare
+            ones, the nearest one where levels are numbers in order, or else an empty cell, with a warning.
 
     Raises:
-        InputError: the data cannot be read or is not numeric, with what was expected, what came, what to do.
+        InputError: the data cannot be read, with what was expected, what came, what to do.
 
     >>> data = load("digits")
     >>> len(data), data.schema.shape, data.schema.levels, len(data.test_rows)
@@ -66,7 +88,21 @@ def load(source: Source, resize: int | tuple[int, int] | None = None, stream: bo
             "expected a folder of images or an image for --resize, got data of another kind; "
             "leave --resize out"
         )
-    return _load_memory(source) if path is None else _load_file(path, _LIMITS[stream])
+    known = schema if schema is not None and schema.kinds else None
+    if path is None:
+        return _load_memory(source, columns, known)
+    form = format_of(path)
+    if form in (*SEPARATORS, "parquet") and not path.is_dir():
+        return _load_table(path, form, _LIMITS[stream], columns, known)
+    _check_table(columns)
+    return _load_file(path, form, _LIMITS[stream])
+
+
+def _check_table(columns: "Columns | None") -> None:
+    if columns:
+        raise InputError(
+            "expected a table where something is said of columns, got data of another kind; leave it out"
+        )
 
 
 def _size(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -97,26 +133,29 @@ def _holds_images(path: Path) -> bool:
     return not idx_parts(path) if path.is_dir() else format_of(path) in SUFFIXES
 
 
-def _load_file(path: Path, limit: float) -> Dataset:
-    form = format_of(path)
+def _load_file(path: Path, form: str, limit: float) -> Dataset:
     if path.is_dir():
         return load_idx_folder(path, limit)
     if form in ("npy", "npz"):
         return load_numpy(path, limit)
     if form == "idx":
         return load_idx(path, limit)
-    if form in (*SEPARATORS, "parquet"):
-        return _load_table(path, form, limit)
     raise InputError(f"expected {_ACCEPTED}, got {str(path)!r}; convert it to one of these")
 
 
-def _load_table(path: Path, form: str, limit: float) -> Dataset:
+def _load_table(
+    path: Path, form: str, limit: float, columns: "Columns | None", schema: "Schema | None"
+) -> Dataset:
     from backstory.data.tables import load_csv, load_parquet  # with pandas, which is slow to import
 
-    return load_parquet(path, limit) if form == "parquet" else load_csv(path, SEPARATORS[form], limit)
+    if form == "parquet":
+        return load_parquet(path, limit, columns, schema)
+    return load_csv(path, SEPARATORS[form], limit, columns, schema)
 
 
-def _load_memory(source: Source) -> Dataset:
+def _load_memory(source: Any, columns: "Columns | None", schema: "Schema | None") -> Dataset:
+    if isinstance(source, np.ndarray | torch.Tensor | str):
+        _check_table(columns)
     if isinstance(source, torch.Tensor):
         tensor = source.detach().cpu()
         return from_array((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(), "tensor")
@@ -126,10 +165,12 @@ def _load_memory(source: Source) -> Dataset:
         return EMBEDDED[source]()
     import pandas as pd
 
-    from backstory.data.tables import from_frame
+    from backstory.data.tables import from_arrow, from_frame
 
     if isinstance(source, pd.DataFrame):
-        return from_frame(source)
+        return from_frame(source, columns=columns, schema=schema)
+    if hasattr(source, "__arrow_c_stream__"):
+        return from_arrow(source, columns, schema)
     raise InputError(
         "expected the name of an embedded data set, a path, an array, a tensor or a data frame, "
         f"got {type(source).__name__}; convert it with numpy.asarray"

@@ -13,6 +13,7 @@ The presentation says what the model's x is, given the stored value v with top l
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -76,6 +77,12 @@ class Schema(BaseModel):
     def model_levels(self) -> int | None:
         """Levels of the model's x: 2 where the data is binarised."""
         return 2 if self.presentation == "binarised" else self.levels
+
+    def reordered(self, order: Sequence[int]) -> "Schema":
+        """The schema of the same table with its columns in another order, given by their numbers."""
+        kinds = tuple(self.kinds[j] for j in order) if self.kinds else ()
+        columns = None if self.columns is None else tuple(self.columns[j] for j in order)
+        return self.model_copy(update={"columns": columns, "kinds": kinds})
 
     def check(self, values: Rows | Tensor) -> None:
         """Raise InputError unless `values` holds observations of this shape and range."""

@@ -1,7 +1,8 @@
-"""Tables of numbers: CSV, TSV, Parquet and pandas frames to a Dataset, and columns back to files.
+"""Tables: CSV, TSV, Parquet and frames to a Dataset, and columns back to files.
 
-A table is stored as float64, so that an empty cell can be NaN; the schema remembers which columns hold whole
-numbers and whether the file names its columns, so that what is written looks like what was read.
+A table is stored as float64 over its modelled columns, so that an empty cell can be NaN. It is read twice
+where it is large: first to find out what its columns hold (`kinds`), then to store them (`encoding`). The
+schema remembers both, so that what is written looks like what was read.
 """
 
 import csv
@@ -9,9 +10,10 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,10 +21,12 @@ import numpy as np
 import pandas as pd
 
 from backstory import console
-from backstory.data.arrays import only
-from backstory.data.checks import extremes, listed, observed_mask, place
+from backstory.data.checks import listed, observed_mask
+from backstory.data.columns import LEVELLED, Asked, Column, LeftOut, asked
 from backstory.data.dataset import Dataset
-from backstory.data.files import SEPARATORS, open_binary, reading
+from backstory.data.encoding import Unseen, decoded, encoded, typed
+from backstory.data.files import EMPTY_CELLS, SEPARATORS, format_of, open_binary, reading
+from backstory.data.kinds import Seen, judge
 from backstory.data.rows import Spool
 from backstory.data.schema import Schema
 from backstory.errors import InputError
@@ -31,28 +35,41 @@ _CELLS_AT_ONCE = 1 << 21
 
 _NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
-_MISSING = {"", "na", "n/a", "nan", "null", "none"}
+
+Columns = Mapping[str, str | Mapping[str, Any] | Asked]
 
 
-def load_csv(path: Path, separator: str = ",", limit: float = math.inf) -> Dataset:
+def load_csv(
+    path: Path,
+    separator: str = ",",
+    limit: float = math.inf,
+    columns: Columns | None = None,
+    schema: Schema | None = None,
+) -> Dataset:
     """The Dataset of a text table, plain or `.gz`, in UTF-8.
 
     The first row names the columns, unless all of it is numbers (other than 0, 1, 2, … in order): then it is
-    data, and the columns are called column_1, column_2, …. An empty cell (or NA, NaN, null) is missing. More
-    than `limit` bytes of numbers are kept in a temporary file.
+    data, and the columns are called column_1, column_2, …. An empty cell (or NA, NaN, null, ?) is missing.
+    More than `limit` bytes of numbers are kept in a temporary file.
+
+    Args:
+        columns: what columns are, by name, see `columns.asked`; the others are found out.
+        schema: read the table as one with this schema.
 
     Raises:
-        InputError: a cell that is no number (says where), no rows, another separator or encoding, columns
-            that share a name or have none, or rows that are too long.
+        InputError: a cell that its column cannot hold (says where), no rows, another separator or encoding,
+            columns that share a name or have none, or rows that are too long.
     """
     with reading(path, "a table"), open_binary(path, limit) as handle:
         first = _first_row(handle, path, separator)
         header = not _is_data(first)
         names = [c.strip() for c in first] if header else [f"column_{j + 1}" for j in range(len(first))]
-        _check_names(names, str(path))
-        handle.seek(0)
-        with closing(_read_csv(handle, path, separator, names, header)) as frames:
-            return _from_frames(frames, names, str(path), header, limit)
+
+        def parts(texts: Collection[str]) -> Generator[pd.DataFrame, None, None]:
+            handle.seek(0)
+            return _read_csv(handle, path, separator, names, header, texts)
+
+        return _Table(parts, names, str(path), header, limit, True).dataset(columns, schema)
 
 
 def _first_row(handle: BinaryIO, path: Path, separator: str) -> list[str]:
@@ -75,12 +92,12 @@ def _first_row(handle: BinaryIO, path: Path, separator: str) -> list[str]:
 def _is_data(row: Sequence[str]) -> bool:
     if len(row) > 1 and [cell.strip() for cell in row] == [str(j) for j in range(len(row))]:
         return False  # the names that pandas gives to columns without any
-    cells = [cell.strip() for cell in row if cell.strip().lower() not in _MISSING]
+    cells = [cell.strip() for cell in row if cell.strip() not in EMPTY_CELLS]
     return bool(cells) and all(_NUMBER.fullmatch(cell) for cell in cells)
 
 
 def _read_csv(
-    handle: BinaryIO, path: Path, separator: str, names: list[str], header: bool
+    handle: BinaryIO, path: Path, separator: str, names: list[str], header: bool, texts: Collection[str]
 ) -> Generator[pd.DataFrame, None, None]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -90,6 +107,9 @@ def _read_csv(
                 sep=separator,
                 header=0 if header else None,
                 names=names,
+                dtype=dict.fromkeys(texts, str),
+                na_values=EMPTY_CELLS,
+                keep_default_na=False,
                 index_col=False,
                 encoding="utf-8-sig",
                 skipinitialspace=True,
@@ -106,7 +126,9 @@ def _read_csv(
             ) from error
 
 
-def load_parquet(path: Path, limit: float = math.inf) -> Dataset:
+def load_parquet(
+    path: Path, limit: float = math.inf, columns: Columns | None = None, schema: Schema | None = None
+) -> Dataset:
     """The Dataset of a Parquet file; its index is not part of the data.
 
     It is read by parts of its row groups; more than `limit` bytes of numbers are kept in a temporary file.
@@ -119,16 +141,28 @@ def load_parquet(path: Path, limit: float = math.inf) -> Dataset:
 
         file = ParquetFile(handle, pre_buffer=False)  # otherwise all that was read stays in memory
         names = _names_of(file.schema_arrow.empty_table().to_pandas())
-        _check_names(names, str(path))
-        with console.progress(f"read {path.name}", file.metadata.num_rows) as bar:
-            frames = _read_parquet(file, len(names), bar)
-            return _from_frames(frames, names, str(path), True, limit, file.metadata.num_rows)
+
+        def parts(_: Collection[str]) -> Generator[pd.DataFrame, None, None]:
+            with console.progress(f"read {path.name}", file.metadata.num_rows) as bar:
+                for batch in file.iter_batches(_rows_at_once(len(names))):
+                    yield batch.to_pandas()
+                    bar.advance(batch.num_rows)
+
+        table = _Table(parts, names, str(path), True, limit, expected=file.metadata.num_rows)
+        return table.dataset(columns, schema)
 
 
-def _read_parquet(file: Any, columns: int, bar: console.Bar) -> Iterator[pd.DataFrame]:
-    for batch in file.iter_batches(_rows_at_once(columns)):
-        yield batch.to_pandas()
-        bar.advance(batch.num_rows)
+def from_arrow(source: Any, columns: Columns | None = None, schema: Schema | None = None) -> Dataset:
+    """The Dataset of a table of any library that speaks the Arrow interchange protocol, such as Polars.
+
+    Raises:
+        InputError: pyarrow is not installed, or the same as for a frame.
+    """
+    with parquet_engine():
+        import pyarrow
+
+    name = f"{type(source).__module__.partition('.')[0]} {type(source).__name__}"
+    return from_frame(pyarrow.table(source).to_pandas(), name, columns=columns, schema=schema)
 
 
 def _rows_at_once(columns: int) -> int:
@@ -147,15 +181,24 @@ def parquet_engine() -> Iterator[None]:
         ) from error
 
 
-def from_frame(frame: pd.DataFrame, source: str = "data frame", header: bool = True) -> Dataset:
-    """The Dataset of a frame of numeric or boolean columns; its index is not part of the data.
+def from_frame(
+    frame: pd.DataFrame,
+    source: str = "data frame",
+    header: bool = True,
+    columns: Columns | None = None,
+    schema: Schema | None = None,
+) -> Dataset:
+    """The Dataset of a frame of numbers, texts, booleans, categories and dates; its index is not part of it.
 
     >>> from_frame(pd.DataFrame({"age": [30, 41], "height": [1.7, 1.8]})).schema.integer_columns
     ('age',)
     """
-    names = _names_of(frame)
-    _check_names(names, source)
-    return _from_frames([frame], names, source, header, math.inf)
+    table = _Table(lambda _: _of_one(frame), _names_of(frame), source, header)
+    return table.dataset(columns, schema)
+
+
+def _of_one(frame: pd.DataFrame) -> Generator[pd.DataFrame, None, None]:
+    yield frame
 
 
 def _names_of(frame: pd.DataFrame) -> list[str]:
@@ -163,65 +206,199 @@ def _names_of(frame: pd.DataFrame) -> list[str]:
 
 
 @dataclass
-class _Column:
-    """What the parts of a column have shown so far."""
+class _Table:
+    """A table that is read in parts, as often as it is asked for.
 
-    integer: bool = True  # its type in every part
-    whole: bool = True  # its values
-    some: bool = False
-    missing: bool = False
+    Attributes:
+        parts: reads the table; some columns of a text table as texts, whatever they look like.
+        names: of all columns.
+        source: where it comes from, for messages.
+        header: whether it names its columns.
+        limit: bytes of numbers that are kept in memory.
+        texts: whether it is text, so that types have to be guessed.
+        expected: rows, if that is known.
+    """
 
-    def look(self, array: np.ndarray, integer: bool) -> None:
-        there = array[~np.isnan(array)]
-        self.integer &= integer
-        self.some |= len(there) > 0
-        self.missing |= len(there) < len(array)
-        self.whole = self.whole and bool((there == np.rint(there)).all() and np.isfinite(there).all())
+    parts: Callable[[Collection[str]], Generator[pd.DataFrame, None, None]]
+    names: Sequence[str]
+    source: str
+    header: bool
+    limit: float = math.inf
+    texts: bool = False
+    expected: int = 0
+    _only: pd.DataFrame | None = None  # its one part, which need not be read again
 
-    @property
-    def holds_integers(self) -> bool:
-        # pandas makes floats of whole numbers where cells are empty
-        return self.integer or (self.whole and self.some and self.missing)
+    def dataset(self, columns: Columns | None, schema: Schema | None) -> Dataset:
+        """The values of the columns that are modelled, with what they are."""
+        _check_names(self.names, self.source)
+        if schema is not None and schema.columns is not None:
+            places = matched(schema, self.names, self.header, self.source)
+            kinds = schema.kinds or [_of_earlier(schema, name) for name in schema.columns]
+            return self._stored(kinds, schema.left_out, places, schema)
+        said = asked(columns or {} if schema is None else dict.fromkeys(self.names, "continuous"))
+        for name in said:
+            if name not in self.names:
+                near = get_close_matches(name, self.names, n=1, cutoff=0.0)
+                raise InputError(
+                    f"expected a column of {self.source}, got {name!r}; "
+                    f"{f'did you mean {near[0]!r}?' if near else 'it has none'}"
+                )
+        kinds, left_out = self._judged(said)
+        return self._stored(kinds, left_out, [self.names.index(column.name) for column in kinds])
+
+    def _judged(self, said: Mapping[str, Asked]) -> tuple[list[Column], list[LeftOut]]:
+        as_texts = [name for name, what in said.items() if what.kind in (*LEVELLED, "date")]
+        seen = self._survey(said, as_texts)
+        torn = [s.name for s in seen if s.parsed and s.words]  # texts came after parts that were only numbers
+        if self.texts and torn:
+            seen = self._survey(said, [*as_texts, *torn])
+        if not (self.names and seen[0].rows):
+            raise InputError(
+                f"expected rows of cells in {self.source}, got {len(self.names)} columns and "
+                f"{seen[0].rows if seen else 0} rows; give it some rows"
+            )
+        judged = [judge(s, j, said.get(s.name), self.texts) for j, s in enumerate(seen)]
+        kinds = [column for column in judged if isinstance(column, Column)]
+        left_out = [column for column in judged if isinstance(column, LeftOut)]
+        if not kinds:
+            got = ", ".join(f"{column.name!r} ({column.reason})" for column in left_out[:5])
+            raise InputError(
+                f"expected a column that varies in {self.source}, got {got}; give it columns to learn from"
+            )
+        return kinds, left_out
+
+    def _survey(self, said: Mapping[str, Asked], texts: Collection[str]) -> list[Seen]:
+        seen = [
+            Seen(name, self.source, count_numbers=name in said and said[name].kind in LEVELLED)
+            for name in self.names
+        ]
+        for _, frame in self._frames(texts):
+            for j, column in enumerate(seen):
+                column.look(frame.iloc[:, j])
+        return seen
+
+    def _frames(self, texts: Collection[str]) -> Iterator[tuple[int, pd.DataFrame]]:
+        """The parts, each with the number of its first row."""
+        if self._only is not None:
+            yield 0, self._only
+            return
+        first, count, frame = 0, 0, None
+        with closing(self.parts(texts)) as frames:
+            for frame in frames:
+                yield first, frame
+                first, count = first + len(frame), count + 1
+        self._only = frame if count == 1 else None
+
+    def _stored(
+        self,
+        kinds: Sequence[Column],
+        left_out: Sequence[LeftOut],
+        places: Sequence[int],
+        schema: Schema | None = None,
+    ) -> Dataset:
+        """The Dataset of the columns at these places of the file; with the schema if that is given."""
+        spool = Spool(self.limit, expected=8 * self.expected * len(kinds))
+        unseen, count = Unseen(self.source), 0
+        low, high = np.full(len(kinds), np.nan), np.full(len(kinds), np.nan)
+        missing, whole = np.zeros(len(kinds)), np.ones(len(kinds), bool)
+        as_texts = [self.names[j] for j, column in zip(places, kinds, strict=True) if column.cells == "text"]
+        for first, frame in self._frames(as_texts):
+            values = np.empty((len(frame), len(kinds)), np.float64)
+            for k, (j, column) in enumerate(zip(places, kinds, strict=True)):
+                values[:, k] = encoded(frame.iloc[:, j], column, unseen, first)
+            if len(values):
+                low, high = (np.fmin(low, np.fmin.reduce(values)), np.fmax(high, np.fmax.reduce(values)))
+                missing += np.isnan(values).sum(axis=0)
+                whole &= (np.isnan(values) | (values == np.rint(values))).all(axis=0)
+            spool.write(values)
+            count += len(frame)
+        if not count:
+            raise InputError(
+                f"expected rows of cells in {self.source}, got {len(self.names)} columns and 0 rows; "
+                "give it some rows"
+            )
+        unseen.warn([column for column in kinds if schema is not None or not column.rare])
+        table = spool.array((count, len(kinds)), "float64")
+        observed = observed_mask(table, self.source, [column.name for column in kinds])
+        if schema is None:
+            schema = _schema_of(kinds, left_out, low, high, missing / count, whole)
+        else:
+            schema = schema.model_copy(update={"kinds": tuple(kinds)})
+        schema = schema.model_copy(update={"header": self.header})
+        return Dataset(table, schema, observed, source=self.source, places=tuple(places))
 
 
-def _from_frames(
-    frames: Iterable[pd.DataFrame],
-    names: Sequence[str],
-    source: str,
-    header: bool,
-    limit: float,
-    expected: int = 0,
-) -> Dataset:
-    """The Dataset of a table that comes in parts, of `expected` rows if that is known."""
-    spool = Spool(limit, expected=8 * expected * len(names))
-    columns, count = [_Column() for _ in names], 0
-    for frame in frames:
-        values = np.empty(frame.shape, np.float64)
-        for j, name in enumerate(names if len(frame) else ()):
-            values[:, j], integer = _numbers(frame.iloc[:, j], name, source, count)
-            columns[j].look(values[:, j], integer)
-        spool.write(values)
-        count += len(frame)
-    if not (names and count):
-        raise InputError(
-            f"expected rows of numbers in {source}, got {len(names)} columns and {count} rows; "
-            "give it some rows"
+def _schema_of(
+    kinds: Sequence[Column],
+    left_out: Sequence[LeftOut],
+    low: np.ndarray,
+    high: np.ndarray,
+    missing: np.ndarray,
+    whole: np.ndarray,
+) -> Schema:
+    """The schema of a table for what its columns hold, and the numbers that were stored, each (C,)."""
+    columns = [
+        column.model_copy(
+            update={
+                "low": None if np.isnan(low[j]) else float(low[j]),
+                "high": None if np.isnan(high[j]) else float(high[j]),
+                "missing": float(missing[j]),
+                "decimals": 0 if column.kind == "date" and whole[j] else column.decimals,
+            }
         )
-    table = spool.array((count, len(names)), "float64")
-    observed = observed_mask(table, source, names)
-    low, high = extremes(table)
-    binary = low >= 0 and high <= 1 and only(table, 0, 1)
-    schema = Schema(
+        for j, column in enumerate(kinds)
+    ]
+    binary = bool(whole.all() and np.fmin.reduce(low) >= 0 and np.fmax.reduce(high) <= 1)
+    return Schema(
         kind="table",
-        shape=(len(names),),
+        shape=(len(columns),),
         dtype="float64",
         levels=2 if binary else None,
         maximum=1 if binary else None,
-        columns=tuple(names),
-        header=header,
-        integer_columns=tuple(n for n, column in zip(names, columns, strict=True) if column.holds_integers),
+        columns=tuple(column.name for column in columns),
+        integer_columns=tuple(column.name for column in columns if column.cells in ("whole", "bool")),
+        kinds=tuple(columns),
+        left_out=tuple(left_out),
     )
-    return Dataset(table, schema, observed, source=source)
+
+
+def _of_earlier(schema: Schema, name: str) -> Column:
+    """A column of numbers of a run that does not tell its kinds."""
+    return Column(name=name, kind="continuous", cells="whole" if name in schema.integer_columns else "number")
+
+
+def matched(schema: Schema, names: Sequence[str], header: bool, source: str) -> list[int]:
+    """The number, among those of a file, of each column of a schema.
+
+    Columns without names are taken in their order, with or without those that the model leaves out.
+
+    Raises:
+        InputError: a column is missing, or one is there that the schema does not know.
+    """
+    mine = list(schema.columns or ())
+    left_out = {column.name: column.place for column in schema.left_out}
+    if not (header and schema.header):
+        if len(names) == len(mine):
+            return list(range(len(mine)))
+        if len(names) == len(mine) + len(left_out):
+            return [j for j in range(len(names)) if j not in left_out.values()]
+        raise InputError(
+            f"expected {len(mine)} columns in {source}, as the model was trained on, got {len(names)}; "
+            "give the same columns"
+        )
+    absent = [name for name in mine if name not in names]
+    if absent:
+        raise InputError(
+            f"expected the columns that the model was trained on in {source}, got none called "
+            f"{listed(absent)}; add what is missing, and leave cells empty where nothing is known"
+        )
+    unknown = [name for name in names if name not in mine and name not in left_out]
+    if unknown:
+        raise InputError(
+            f"expected only the columns that the model was trained on in {source}, got "
+            f"{listed(unknown)} as well; leave them out"
+        )
+    return [list(names).index(name) for name in mine]
 
 
 def _check_names(names: Sequence[str], source: str) -> None:
@@ -239,35 +416,6 @@ def _check_names(names: Sequence[str], source: str) -> None:
         )
 
 
-def _numbers(column: pd.Series, name: str, source: str, first: int) -> tuple[np.ndarray, bool]:
-    """A part of a column, from row `first` on, as float64 with NaN where it is empty; whether of integers."""
-    types = pd.api.types
-    if types.is_object_dtype(column) or types.is_string_dtype(column):
-        column = _parsed(column, name, source, first)
-    if not types.is_numeric_dtype(column) or types.is_complex_dtype(column):
-        raise InputError(
-            f"expected numbers in column {name!r} of {source}, got type {column.dtype}; "
-            "convert or drop the column"
-        )
-    array = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    return array, types.is_integer_dtype(column) or types.is_bool_dtype(column)
-
-
-def _parsed(column: pd.Series, name: str, source: str, first: int) -> pd.Series:
-    texts = column.astype(object)
-    parsed = pd.to_numeric(texts, errors="coerce")
-    bad = np.flatnonzero((parsed.isna() & texts.notna()).to_numpy())
-    if len(bad):
-        text = str(texts.iloc[bad[0]])
-        shown = text if len(text) <= 40 else text[:40] + "…"
-        where = place((first + int(bad[0]), 0), columns=(name,))
-        raise InputError(
-            f"expected numbers in {source}, got {shown!r} in {where}; "
-            "write it as a number, leave the cell empty, or drop the column"
-        )
-    return parsed
-
-
 def write_frame(handle: BinaryIO, frame: pd.DataFrame, form: str, header: bool = True) -> None:
     """Writes a frame as `csv`, `tsv` or `parquet`; numbers read back are the same."""
     if form == "parquet":
@@ -279,13 +427,76 @@ def write_frame(handle: BinaryIO, frame: pd.DataFrame, form: str, header: bool =
         frame.to_csv(handle, sep=SEPARATORS[form], header=header, index=False, lineterminator="\n")
 
 
+def completed(
+    path: Path, index: np.ndarray, values: np.ndarray, fill: np.ndarray, empty: np.ndarray, data: Dataset
+) -> pd.DataFrame:
+    """Rows of a table's file with some cells filled; all other cells and columns are the file's own.
+
+    Args:
+        path: where `data` came from.
+        index: (N,), the numbers of the rows.
+        values: (N, C), stored numbers.
+        fill, empty: (N, C) of bool, see `cells.refilled`.
+        data: what was read from the file.
+    """
+    frame = _whole_frame(path, data).iloc[index].reset_index(drop=True)
+    for j, (place, column) in enumerate(zip(data.places or (), data.schema.kinds, strict=True)):
+        cells = frame.iloc[:, place]
+        chosen = fill[:, j] & (~empty[:, j] | cells.isna().to_numpy())
+        if chosen.any():
+            new = decoded(values[:, j].astype(np.float64), column)
+            mixed = cells.astype(object).where(~chosen, new.astype(object))
+            frame[frame.columns[place]] = typed(mixed, str(new.dtype))
+    return frame
+
+
+def _whole_frame(path: Path, data: Dataset) -> pd.DataFrame:
+    form = format_of(path)
+    with reading(path, "a table"), open_binary(path) as handle:
+        if form == "parquet":
+            with parquet_engine():
+                return pd.read_parquet(handle).reset_index(drop=True)
+        first = _first_row(handle, path, SEPARATORS[form])
+        names = [c.strip() for c in first] if data.schema.header else [str(j) for j in range(len(first))]
+        places = zip(data.places or (), data.schema.kinds, strict=True)
+        texts = [names[place] for place, column in places if column.cells == "text"]
+        handle.seek(0)
+        return pd.concat(list(_read_csv(handle, path, SEPARATORS[form], names, data.schema.header, texts)))
+
+
 def to_frame(values: np.ndarray, schema: Schema) -> pd.DataFrame:
-    """Stored values (N, …) as a frame: a table's own columns, or pixel_0, … or x_0, … of flattened rows."""
+    """Stored values (N, …) as a frame: a table's own columns, or pixel_0, … or x_0, … of flattened rows.
+
+    Levels are texts again, dates are dates, and columns that are constant stand where they stood.
+    """
     flat = values.reshape(len(values), -1)
     if schema.columns is None:
         stem = "pixel" if schema.kind == "images" else "x"
         return pd.DataFrame(flat, columns=[f"{stem}_{j}" for j in range(flat.shape[1])])
+    if schema.kinds:
+        cells = {c.name: decoded(flat[:, j].astype(np.float64), c) for j, c in enumerate(schema.kinds)}
+        frame = pd.DataFrame(cells)
+        for column in sorted(schema.left_out, key=lambda c: c.place):
+            if column.reason == "constant":
+                at = min(column.place, frame.shape[1])
+                frame.insert(at, column.name, pd.Series(constant(column), frame.index))
+        return frame
     frame = pd.DataFrame(flat, columns=list(schema.columns))
     # A standard deviation of whole numbers is not whole, so look; Int64 has room for empty cells.
     whole = [n for n in schema.integer_columns if (frame[n].isna() | (frame[n] == frame[n].round())).all()]
     return frame.astype(dict.fromkeys(whole, "Int64"))
+
+
+def constant(column: LeftOut) -> Any:
+    """What stands in each cell of a constant column."""
+    text = column.text or ""
+    match column.cells:
+        case "whole":
+            return int(text)
+        case "number":
+            return float(text)
+        case "bool":
+            return text == "True"
+        case "date":
+            return pd.Timestamp(text)
+    return text

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -76,13 +76,16 @@ def write(
     return _write_file(path, force, writers[form])
 
 
-def write_table(path: str | os.PathLike[str], columns: Mapping[str, np.ndarray], force: bool = False) -> Path:
+def write_table(
+    path: str | os.PathLike[str], columns: Mapping[str, Any], force: bool = False, header: bool = True
+) -> Path:
     """Writes results by column to `.csv`, `.tsv`, `.parquet`, `.npy` (side by side) or `.npz` (by name).
 
     Args:
         path: where to.
-        columns: arrays (N,) by name, such as z_0, z_1, ….
+        columns: arrays or series (N,) by name, such as z_0, z_1, ….
         force: replace what is there.
+        header: whether a text table names the columns.
 
     Raises:
         InputError: the path exists, the format is another, or it cannot be written to.
@@ -96,7 +99,9 @@ def write_table(path: str | os.PathLike[str], columns: Mapping[str, np.ndarray],
 
         from backstory.data.tables import write_frame
 
-        return _write_file(path, force, lambda handle: write_frame(handle, pd.DataFrame(dict(columns)), form))
+        return _write_file(
+            path, force, lambda handle: write_frame(handle, pd.DataFrame(dict(columns)), form, header)
+        )
     if form == "npy":
         return _write_file(
             path, force, lambda handle: _write_npy(handle, np.column_stack([*arrays.values()]))
