@@ -690,3 +690,26 @@ def test_interrupted_training_keeps_its_best_weights(home, tmp_path, capfd, monk
     assert err.splitlines()[-1] == "interrupted"
     assert "Traceback" not in err
     assert backstory.open(tmp_path / "run").summary["stopped"] == "interrupted"
+
+
+# -- columns of tables ----------------------------------------------------------------------------------
+
+
+def test_what_is_said_of_columns_reaches_the_run(home, tmp_path, capfd):
+    (tmp_path / "kinds.toml").write_text(
+        '[columns.width]\nkind = "ignore"\n[columns.height]\nkind = "ignore"\n'
+    )
+    options = ["--schema", tmp_path / "kinds.toml", "--column", "height=continuous"]
+    assert run("fit", home / "table.csv", "-o", tmp_path / "run", *TINY, *options) == 0
+    schema = backstory.open(tmp_path / "run").schema
+    assert "width" in [column.name for column in schema.left_out]
+    assert "height" in schema.columns
+    err = capfd.readouterr().err
+    assert "ignored" in err
+
+
+@pytest.mark.parametrize("option", ["--column=age", "--column=width=number", "--column=wide=count"])
+def test_what_cannot_be_said_of_columns(home, tmp_path, refuse, option):
+    says = {"--column=age": "NAME=KIND", "--column=wide=count": "did you mean 'width'"}
+    run_folder = tmp_path / "run"
+    refuse("fit", home / "table.csv", "-o", run_folder, option, says=says.get(option, "expected one of"))

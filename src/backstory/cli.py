@@ -29,7 +29,7 @@ app = typer.Typer(
 
 
 # parameters of the command `fit` that are no options of `backstory.fit`
-NOT_OPTIONS = ("data", "run", "resize", "stream", "as_json")
+NOT_OPTIONS = ("data", "run", "resize", "stream", "column", "schema", "as_json")
 
 
 @app.callback(invoke_without_command=True)
@@ -80,6 +80,8 @@ def fit(
     strategy: o.Strategy = "ddp",
     resize: o.Resize = None,
     stream: o.Stream = None,
+    column: o.Column = None,
+    schema: o.SchemaFile = None,
     checkpoint_every: o.CheckpointEvery = 60.0,
     tensorboard: o.TensorBoard = False,
     resume: o.GoOn = False,
@@ -100,7 +102,8 @@ def fit(
     if objective_args is not None:
         options["objective_args"] = io.named_values(objective_args, "objective-args")
     with text.advice_to_resume(data, run):
-        model = backstory.fit(lambda: io.read(data, resize, stream), run, **options)
+        said = io.said_of_columns(column, schema)
+        model = backstory.fit(lambda: io.read_to_fit(data, resize, stream, said), run, **options)
     if console.hushed():  # one of many processes; the first goes on alone
         return
     io.write_training_picture(run, model.summary["best_epoch"])

@@ -1,7 +1,9 @@
 """Between the command line and the API: rows out of DATA, results into files."""
 
+import json
 import math
 import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +13,11 @@ import torch
 
 from backstory import checkpoint, console
 from backstory.build import one_of
-from backstory.cli_text import say
+from backstory.cli_text import print_columns, say
 from backstory.data.checks import listed, missing, place
+from backstory.data.columns import asked
 from backstory.data.dataset import Dataset
-from backstory.data.files import format_of
+from backstory.data.files import format_of, reading
 from backstory.data.images import contact_sheet, pixels
 from backstory.data.load import load
 from backstory.data.rows import Rows, mapped, subset
@@ -44,6 +47,37 @@ def read(
     if match is None:
         raise InputError(f"expected a size such as 32 or 32x24 for --resize, got {resize!r}")
     return load(source, (int(match[1]), int(match[2] or match[1])), stream, columns, schema)
+
+
+def read_to_fit(source: str, resize: str | None, stream: bool | None, columns: dict[str, Any]) -> Dataset:
+    """DATA, and a printed table of what its columns hold."""
+    data = read(source, resize, stream, columns)
+    if not console.hushed():
+        print_columns(data.schema)
+    return data
+
+
+def said_of_columns(options: list[str] | None, file: Path | None) -> dict[str, Any]:
+    """What is said of columns by a schema file, and by --column NAME=KIND, which comes first."""
+    said = {} if file is None else read_schema(file)
+    for option in options or ():
+        name, _, kind = option.partition("=")
+        if not (name.strip() and kind.strip()):
+            raise InputError(f"--column takes NAME=KIND, such as age=count, got {option!r}")
+        said[name.strip()] = kind.strip()
+    asked(said)  # before anything is read
+    return said
+
+
+def read_schema(path: Path) -> dict[str, Any]:
+    """The columns of a schema file, `.json` or `.toml`."""
+    with reading(path, "a schema file"):
+        text = path.read_text(encoding="utf-8")
+        record = tomllib.loads(text) if format_of(path) == "toml" else json.loads(text)
+    columns = record.get("columns") if isinstance(record, dict) else None
+    if not isinstance(columns, dict):
+        raise InputError(f'expected {{"columns": {{name: {{"kind": …}}}}}} in {path}; write it so')
+    return columns
 
 
 def rows(

@@ -48,6 +48,18 @@ Split = A[
 ]
 Limit = A[int | None, Option(metavar="N", help="Take the first N rows only.")]
 Resize = A[str | None, Option(metavar="HxW", help="Bring images to one size, such as 32 or 32x24.")]
+Column = A[
+    list[str] | None,
+    Option(
+        metavar="NAME=KIND",
+        help="What a column of a table holds: continuous, count, binary, categorical, ordinal:low,mid,high, "
+        "date:%d/%m/%Y or ignore. May be repeated; other columns are found out.",
+    ),
+]
+SchemaFile = A[
+    Path | None,
+    Option(metavar="FILE", help="What columns hold, .json or .toml: {name: {kind: …}} under columns."),
+]
 Stream = A[
     bool | None,
     Option(

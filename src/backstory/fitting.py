@@ -1,6 +1,6 @@
 """From data to a trained model: `fit`, which begins a run or goes on with one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ def fit(
     checkpoint_every: float = 60.0,
     tensorboard: bool = False,
     progress: bool = True,
+    columns: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Model:
     """Train a model on data.
@@ -64,6 +65,7 @@ def fit(
             of an epoch where it costs less than a hundredth of the time since the last.
         tensorboard: also write the metrics to RUN/tensorboard; needs `pip install 'backstory[tensorboard]'`.
         progress: show a progress bar and what was chosen, on standard error.
+        columns: what some columns of a table hold, by name, see `load`.
         options: any field of `ModelOptions` (what the model is made of) and `TrainOptions` (how it learns).
 
     Raises:
@@ -86,7 +88,7 @@ def fit(
         given = {"validation": validation, "seed": seed, **options}
         asked = _asked({name: value for name, value in given.items() if value is not None})
         source = data() if callable(data) else data
-        dataset = source if isinstance(source, Dataset) else load(source)
+        dataset = source if isinstance(source, Dataset) else load(source, columns=columns)
         earlier = group.first(lambda: checkpoint.load_checkpoint(folder)) if resume and folder else None
         if earlier is not None:
             _check_options(earlier, asked)
