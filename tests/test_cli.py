@@ -645,6 +645,7 @@ def test_a_training_that_cannot_go_on_is_a_failure_of_ours(home, tmp_path, capfd
         ("activation", ACTIVATIONS),
         ("prior", PRIORS),
         ("posterior", build.POSTERIORS),
+        ("missingness", build.MISSINGNESS),
         ("objective", OBJECTIVES),
         ("method", evidence.METHODS),
         ("start", STARTS),

@@ -19,6 +19,7 @@ LAYERS = [
     "memory",
     "run_folder",
     "distributions",
+    "missingness",
     "networks",
     "priors",
     "vae",

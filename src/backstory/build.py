@@ -20,6 +20,7 @@ from backstory.distributions import (
     StudentTHead,
 )
 from backstory.errors import InputError
+from backstory.missingness import SIGNS, SelfMasking
 from backstory.networks.conv import ConvDecoder, ConvEncoder
 from backstory.networks.mlp import ACTIVATIONS, MLP
 from backstory.priors import PRIORS, Mixture, StandardNormal
@@ -37,6 +38,7 @@ LIKELIHOODS = {
 }
 NETWORKS = ("mlp", "residual", "plain", "conv", "linear")
 POSTERIORS = ("gaussian", "delta")
+MISSINGNESS = ("random", *SIGNS)
 BOUNDED_PRIORS = ("uniform", "beta", "truncated-normal")  # asked for at times, and impossible here
 
 
@@ -58,6 +60,8 @@ class ModelOptions(BaseModel):
             sigmoid, which fits grey images better than an affine output; None where it can be.
         incomplete: whether entries may be missing, and the encoder is told which are there; by default,
             whether some are missing in the data that the model is trained on.
+        missingness: `random`, if what is missing does not depend on its own value; `self`, if it does, see
+            `backstory.missingness`; `self-high` or `self-low`, if high or low values are known to vanish.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,6 +77,7 @@ class ModelOptions(BaseModel):
     sigma: float | None = None
     bounded: bool | None = None
     incomplete: bool | None = None
+    missingness: str = "random"
 
 
 Statistics = tuple[Tensor, Tensor]  # location and scale of x
@@ -126,6 +131,7 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
             f"so KL(q(z|x) ‖ p(z)) is infinite; use prior {' or '.join(PRIORS)}"
         )
     one_of("prior", options.prior, list(PRIORS))
+    one_of("missingness", options.missingness, MISSINGNESS)
     one_of("activation", options.activation, list(ACTIVATIONS))
     for name in ("latent", "components"):
         value = getattr(options, name)
@@ -134,6 +140,8 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
     if options.hidden is not None and min(options.hidden, default=1) < 1:
         raise InputError(f"hidden widths have to be at least 1, got {options.hidden}")
     likelihood = options.likelihood if options.likelihood != "auto" else _auto_likelihood(schema)
+    incomplete = incomplete if options.incomplete is None else options.incomplete
+    _check_missingness(options.missingness, likelihood, incomplete)
     network = options.network if options.network != "auto" else _auto_network(schema)
     hidden = options.hidden if options.hidden is not None else _auto_hidden(schema, network)
     if network == "conv" and schema.kind != "images":
@@ -148,7 +156,7 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
             "latent": options.latent or _auto_latent(schema),
             "sigma": _sigma(likelihood, options.sigma),
             "bounded": _bounded(schema, likelihood, network == "conv" or hidden != (), options.bounded),
-            "incomplete": incomplete if options.incomplete is None else options.incomplete,
+            "incomplete": incomplete,
         }
     )
     return schema.model_copy(update={"presentation": _presentation(schema, likelihood)}), resolved
@@ -186,6 +194,20 @@ def default_schedule(options: ModelOptions) -> tuple[float, int]:
     An affine model takes large steps, and many: it is there to reach its one optimum and cannot overfit much.
     """
     return (1e-2, 2000) if options.network == "linear" else (3e-3, 200)
+
+
+def _check_missingness(missingness: str, likelihood: str, incomplete: bool) -> None:
+    if missingness == "random":
+        return
+    if not likelihood.startswith("gaussian"):
+        raise InputError(
+            f"missingness {missingness} needs a gaussian likelihood, got {likelihood}; "
+            "take gaussian-per-entry, or missingness random"
+        )
+    if not incomplete:
+        raise InputError(
+            f"missingness {missingness} is learned from missing entries, got data without any; leave it out"
+        )
 
 
 def _sigma(likelihood: str, sigma: float | None) -> float | None:
@@ -244,6 +266,8 @@ def build(schema: Schema, options: ModelOptions, seed: int = 0, statistics: Stat
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = _head(schema, options, shift, scale)
+        if options.missingness != "random":
+            head = SelfMasking(head, SIGNS[options.missingness], shift, scale)
         encoder, decoder = _networks(schema, options, head.features_shape)
         prior = (
             Mixture(options.latent, options.components)

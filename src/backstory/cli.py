@@ -56,6 +56,7 @@ def fit(
     posterior: o.Posterior = None,
     sigma: o.Sigma = None,
     bounded: o.Bounded = None,
+    missingness: o.Missingness = None,
     objective: o.Objective = None,
     objective_args: o.ObjectiveArgs = None,
     samples: o.Draws = None,

@@ -10,11 +10,12 @@ from typer import Argument, Option
 
 CHOICES = {
     "likelihood": "auto, bernoulli, categorical, logistic, gaussian, gaussian-fixed, gaussian-per-entry, "
-    "gaussian-predicted",
+    "gaussian-predicted, student",
     "network": "auto, mlp, residual, plain, conv, linear",
     "activation": "relu, tanh, silu, gelu",
     "prior": "normal, mixture",
     "posterior": "gaussian, delta",
+    "missingness": "random, self, self-high, self-low",
     "objective": "elbo, elbo-sampled, free-bits, capacity, stl, score, iwae, miwae, dreg, renyi, tcvae, mmd",
     "split": "train, validation, test, all",
     "method": "is, ais, exact",
@@ -197,6 +198,13 @@ Sigma = A[
     float | None,
     Option(
         help="Of gaussian-fixed: a fraction of the range of images, of the deviation of a column.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Missingness = A[
+    str | None,
+    Option(
+        help=f"{CHOICES['missingness']}: whether an entry is missing by its own value; with high, high ones.",
         rich_help_panel=_MODEL,
     ),
 ]

@@ -245,6 +245,11 @@ class Model:
         Arguments are those of `damage` and `restore`. An observation's damage, and the draws for it, depend
         on the seed and on what stands before it. InputError if nothing is hidden and nothing else happens.
         """
+        if self.options.missingness != "random":
+            raise InputError(
+                "entries hidden at random say nothing about a model that takes them as missing by their own "
+                f"value (missingness {self.options.missingness}); compare with the truth where it is known"
+            )
         values, done = _values(x, self.schema), operator or stored.NOTHING
         y = self.damage(x, done, missing, seed)
         masks = all(isinstance(part, Mask) for part in done.parts)

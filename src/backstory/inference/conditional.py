@@ -8,7 +8,8 @@ With m and S the mean and the diagonal covariance of p(x|z), and y = A x + σ ε
 and a draw of it is x' + S Aᵀ C⁻¹ (y − A x' − σ ε') for a draw x' of p(x|z) (Matheron's rule; Hoffman & Ribak
 1991). That is exact where p(x|z) is Gaussian. Two cases are exact for other data too:
 
-    a mask without noise    p(y|z) is the model's own likelihood of the entries that were seen, which x keeps
+    a mask without noise    p(y|z) is the model's own likelihood of the entries that were seen, which x keeps,
+                            and of the mask, if that depends on x (`backstory.missingness`)
     noise on levels         p(y_i|z) = Σ_l P(x_i = l|z) N(y_i; l, σ²), each level weighed for each entry
 
 Elsewhere (a map of x that is not Gaussian; noise on heads without levels) p(x|z) is replaced by the Gaussian
@@ -37,6 +38,7 @@ from backstory.distributions import (
 )
 from backstory.inference.maps import Dense
 from backstory.inference.operators import Damaged
+from backstory.missingness import SelfMasked, Vanished
 
 
 class Conditional(Protocol):
@@ -97,15 +99,20 @@ class Kept:
         return self.p.log_prob(self.seen.y, self.seen.seen)
 
     @property
+    def _missing(self) -> DataDistribution | Vanished:
+        """Of the entries that were not seen."""
+        return self.p.missing if isinstance(self.p, SelfMasked) else self.p
+
+    @property
     def mean(self) -> Tensor:
-        return torch.where(self.seen.seen, self.seen.y, self.p.mean)
+        return torch.where(self.seen.seen, self.seen.y, self._missing.mean)
 
     @property
     def variance(self) -> Tensor:
-        return torch.where(self.seen.seen, 0.0, self.p.variance)
+        return torch.where(self.seen.seen, 0.0, self._missing.variance)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        return torch.where(self.seen.seen, self.seen.y, self.p.sample(generator))
+        return torch.where(self.seen.seen, self.seen.y, self._missing.sample(generator))
 
 
 def level_count(p: DataDistribution) -> int:

@@ -35,6 +35,7 @@ from backstory.inference.hmc import RowNoise
 from backstory.inference.likelihood import LogMean, check_density, entries_at_once
 from backstory.inference.operators import Damaged
 from backstory.inference.pareto import pareto_k, tail_size, threshold
+from backstory.missingness import SelfMasked
 from backstory.vae import VAE
 
 METHODS = ("encoder", "importance", "variational", "hmc")
@@ -153,7 +154,7 @@ def restore(
     work = _Work(vae, seen, prepared, draws, seed, how, pairs)
     plan = [method] if method != "auto" else _affordable(how, budget, len(vae.prior().mean))
     size = max(1, pairs // how.chains)
-    kind = _kinds(seen)
+    kind = _kinds(seen, isinstance(probe, SelfMasked))
     for name in ("observed", "prior", "inferred"):
         rows = torch.tensor([i for i, k in enumerate(kind) if k == name], dtype=torch.long)
         for some in rows.split(size) if len(rows) else ():
@@ -166,11 +167,14 @@ def _affordable(how: Effort, budget: int, units: int) -> list[str]:
     return [method for method in METHODS[1:] if how.cost(method, units) <= budget] or ["encoder"]
 
 
-def _kinds(seen: Damaged) -> list[str]:
-    """`observed` where an observation is there as it was, `prior` where nothing is, else `inferred`."""
+def _kinds(seen: Damaged, telling: bool) -> list[str]:
+    """`observed` where an observation is there as it was, `prior` where nothing is, else `inferred`.
+
+    Also `inferred` where nothing is there, if that is `telling`: what is missing depends on what it is.
+    """
     mask = seen.seen.flatten(1)
     whole = mask.all(1) if seen.exact else torch.zeros_like(mask[:, 0])
-    pairs = zip(whole.tolist(), mask.any(1).tolist(), strict=True)
+    pairs = zip(whole.tolist(), (mask.any(1) | telling).tolist(), strict=True)
     return ["observed" if full else "inferred" if some else "prior" for full, some in pairs]
 
 
