@@ -9,6 +9,7 @@ import torch
 from test_model import CASES, SMALL, digits, equal, fitted, numbers
 
 import backstory
+from pathlib import Path
 from backstory import InputError, checkpoint
 
 METRICS = {"metrics.jsonl", "metrics.csv"}
@@ -132,7 +133,7 @@ def test_a_run_that_did_not_end_is_not_a_run(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_tensors", fail)
+        patch.setattr(Path, "write_bytes", fail)
         with pytest.raises(InputError, match="No space left on device"):
             model.save(tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()

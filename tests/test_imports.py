@@ -38,6 +38,7 @@ LAYERS = [
     "inference",
     "model",
     "fitting",
+    "estimators",
     "info",
     "plots",
     "sheets",

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from backstory.data.schema import Schema as Schema
     from backstory.errors import InputError as InputError
     from backstory.errors import TrainingFailed as TrainingFailed
+    from backstory.estimators import VAEDensity as VAEDensity
+    from backstory.estimators import VAEImputer as VAEImputer
+    from backstory.estimators import VAEOutlierDetector as VAEOutlierDetector
+    from backstory.estimators import VAETransformer as VAETransformer
     from backstory.fitting import fit as fit
     from backstory.inference.operators import Blur as Blur
     from backstory.inference.operators import Downscale as Downscale
@@ -45,6 +49,10 @@ _HOME = {
     "Terms": "vae",
     "TrainingFailed": "errors",
     "VAE": "vae",
+    "VAEDensity": "estimators",
+    "VAEImputer": "estimators",
+    "VAEOutlierDetector": "estimators",
+    "VAETransformer": "estimators",
     "coverage": "inference.restore",
     "fit": "fitting",
     "keep_memory": "memory",

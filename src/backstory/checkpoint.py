@@ -77,13 +77,20 @@ def prepare_folder(run: Path, force: bool) -> None:
         raise InputError(f"cannot write to {run}: {error.strerror or error}; choose another folder") from None
 
 
-def save(run: Path, config: Config, weights: dict[str, Tensor], splits: dict[str, Tensor]) -> None:
-    """Write a run; the config comes last, so that a folder with one is complete."""
-    for name, tensors in ((WEIGHTS, weights), (SPLITS, splits)):
+def pack(config: Config, weights: dict[str, Tensor], splits: dict[str, Tensor]) -> dict[str, bytes]:
+    """The files of a run by name; the config comes last, so that a folder with one is complete."""
+    return {
+        WEIGHTS: save_tensors(_on_cpu(weights)),
+        SPLITS: save_tensors(_on_cpu(splits)),
+        CONFIG: (config.model_dump_json(indent=2) + "\n").encode(),
+    }
+
+
+def save(run: Path, files: dict[str, bytes]) -> None:
+    """Write the files of a run in their order."""
+    for name, content in files.items():
         with atomic_path(run / name, force=True) as path:
-            path.write_bytes(save_tensors(_on_cpu(tensors)))
-    with atomic_path(run / CONFIG, force=True) as path:
-        path.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            path.write_bytes(content)
 
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -181,6 +188,11 @@ def load(run: Path) -> tuple[Config, dict[str, Tensor], dict[str, Tensor]]:
     """Config, weights and splits of a run; InputError where something is missing or damaged."""
     check_folder(run)
     return load_config(run), _tensors(run / WEIGHTS), _tensors(run / SPLITS)
+
+
+def unpack(files: dict[str, bytes]) -> tuple[Config, dict[str, Tensor], dict[str, Tensor]]:
+    """What `pack` packed."""
+    return Config(**json.loads(files[CONFIG])), load_tensors(files[WEIGHTS]), load_tensors(files[SPLITS])
 
 
 def load_config(run: Path) -> Config:

@@ -476,10 +476,14 @@ class Model:
 
     def write(self, run: Path) -> Path:
         """Write a run into a folder that was prepared for it."""
+        checkpoint.save(run, self.pack())
+        return run
+
+    def pack(self) -> dict[str, bytes]:
+        """The files of the run by name, JSON and safetensors, without a folder; see `unpack`."""
         tensors = {name: torch.from_numpy(index) for name, index in self._parts().items()}
         tensors["train_row_hashes"] = torch.from_numpy(self.row_ids.view(np.int64))
-        checkpoint.save(run, self.config, self.vae.state_dict(), tensors)
-        return run
+        return checkpoint.pack(self.config, self.vae.state_dict(), tensors)
 
     # -- inside ---------------------------------------------------------------------------------------
 
@@ -540,8 +544,21 @@ def fingerprint(hashes: np.ndarray) -> str:
 
 def open(run: str | Path, device: str = "auto") -> Model:
     """Open a run folder. InputError, one sentence, where it is missing, damaged or not a run."""
-    folder = Path(run)
-    config, weights, tensors = checkpoint.load(folder)
+    return _assemble(*checkpoint.load(Path(run)), Path(run), device)
+
+
+def unpack(files: dict[str, bytes], device: str = "auto") -> Model:
+    """The model of `Model.pack`."""
+    return _assemble(*checkpoint.unpack(files), Path("packed"), device)
+
+
+def _assemble(
+    config: checkpoint.Config,
+    weights: dict[str, Tensor],
+    tensors: dict[str, Tensor],
+    folder: Path,
+    device: str,
+) -> Model:
     vae = build.build(*build.resolve(config.data, config.model))
     checkpoint.load_weights(vae, weights, folder)
     try:

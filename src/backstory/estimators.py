@@ -1,0 +1,258 @@
+"""scikit-learn estimators: a VAE that imputes, gives densities, finds outliers or makes features.
+
+Rows are arrays or frames of numbers, (n_samples, n_features); every column is taken as continuous, and NaN is
+a missing cell, in training too. What an estimator holds is pickled as the files of a run, JSON and
+safetensors, never as a module of PyTorch. After training they compute in double precision, so that what is
+said of a row does not depend on the rows beside it.
+"""
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    DensityMixin,
+    OneToOneFeatureMixin,
+    OutlierMixin,
+    TransformerMixin,
+)
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from backstory.data.dataset import Dataset
+from backstory.data.schema import Schema
+from backstory.errors import InputError
+from backstory.fitting import fit
+from backstory.inference.scoring import log_evidence
+from backstory.model import Model, unpack
+from backstory.run_folder import CONFIG, WEIGHTS
+
+
+class _Estimator(BaseEstimator):
+    """Trains a `Model` on the rows of X.
+
+    Args:
+        latent: units of z; None for half as many as there are columns, at most 16.
+        likelihood: of the columns, see `backstory.fit`.
+        epochs: passes over the rows; None for as many as suit their number.
+        options: any other option of `backstory.fit`, by name.
+        random_state: seed of the split, the initial weights and every draw.
+
+    Attributes:
+        model_: the trained `Model`.
+        n_features_in_, feature_names_in_: of the training rows.
+    """
+
+    def __init__(
+        self,
+        latent: int | None = None,
+        likelihood: str = "auto",
+        epochs: int | None = None,
+        options: dict[str, Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ):
+        self.latent = latent
+        self.likelihood = likelihood
+        self.epochs = epochs
+        self.options = options
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train on the rows of X; y is not used."""
+        self.model_ = self._train(self._rows(X, reset=True), self._seed())
+        return self
+
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _train(self, x: np.ndarray, seed: int, **defaults: Any) -> Model:
+        given = {"latent": self.latent, "likelihood": self.likelihood, "epochs": self.epochs}
+        model = fit(
+            _dataset(x),
+            seed=seed,
+            progress=False,
+            **{**defaults, **{k: v for k, v in given.items() if v is not None}, **(self.options or {})},
+        )
+        return _in_double(model)
+
+    def _rows(self, X: Any, reset: bool = False) -> np.ndarray:
+        """X as an array of doubles, checked against the training rows; at least two to train on."""
+        if not reset:
+            check_is_fitted(self)
+        least = 2 if reset else 1
+        x: np.ndarray = validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=np.float64,
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=least,
+        )
+        return x
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {name: _packed(value) for name, value in state.items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({name: _unpacked(value) for name, value in state.items()})
+
+
+class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
+    """Fills missing cells with their conditional means, E[x_missing | x_observed].
+
+    Parameters and attributes are those of every estimator here, see `VAEDensity`.
+
+    >>> x = np.random.default_rng(0).normal(size=(200, 1)) * [1.0, 2.0, -1.0]
+    >>> x[0, 1] = np.nan
+    >>> bool(np.isfinite(VAEImputer(latent=1, epochs=5, random_state=0).fit_transform(x)).all())
+    True
+    """
+
+    def transform(self, X: Any) -> np.ndarray:
+        """X with its missing cells filled, (n_samples, n_features) of doubles."""
+        x = self._rows(X)
+        some = np.isnan(x).any(1)
+        if some.any():
+            means = self.model_.restore(x[some], draws=1, seed=self.model_.training.seed).mean
+            x[some] = np.where(np.isnan(x[some]), means, x[some])
+        return x
+
+
+class VAEDensity(DensityMixin, _Estimator):
+    """The log-density of rows, and new rows, as of sklearn.mixture.GaussianMixture.
+
+    There is no `bic`: it counts parameters, and most of those of a network are not free ones.
+    """
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """log p(x) of each row in nats, (n_samples,), with 100 draws of z; of its observed cells."""
+        x = self._rows(X)
+        return _score(self.model_, x)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean of `score_samples`, by which a grid search chooses."""
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
+        """New rows, (n_samples, n_features); anew at each call without a random_state."""
+        check_is_fitted(self)
+        seed = None if random_state is None else int(check_random_state(random_state).randint(2**31 - 1))
+        return self.model_.sample(n_samples, seed=seed)
+
+
+class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Estimator):
+    """Codes as features: the means of q(z|x)."""
+
+    def transform(self, X: Any) -> np.ndarray:
+        """E[z|x], (n_samples, latent)."""
+        x = self._rows(X)
+        return self.model_.encode(x).mean.cpu().numpy()
+
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """E[x|z] at codes z, (n_samples, n_features)."""
+        check_is_fitted(self)
+        z = torch.as_tensor(np.asarray(X, dtype=np.float64))
+        with torch.no_grad():
+            mean: np.ndarray = self.model_.vae.decode(z).mean.cpu().numpy()
+        return mean
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.model_.options.latent or 1)
+
+
+class VAEOutlierDetector(OutlierMixin, _Estimator):
+    """Rows with a low density are outliers: several models are trained, and their log-densities averaged.
+
+    Args:
+        contamination: the share of outliers among the training rows, above 0 and at most 0.5, from which
+            `offset_` comes.
+        ensemble: how many models are trained.
+        latent, likelihood, epochs, options, random_state: see `VAEDensity`.
+
+    Attributes:
+        models_: the trained models.
+        offset_: the score below which a row is an outlier.
+        n_features_in_, feature_names_in_: of the training rows.
+    """
+
+    def __init__(
+        self,
+        contamination: float = 0.1,
+        ensemble: int = 3,
+        latent: int | None = None,
+        likelihood: str = "auto",
+        epochs: int | None = None,
+        options: dict[str, Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ):
+        super().__init__(latent, likelihood, epochs, options, random_state)
+        self.contamination = contamination
+        self.ensemble = ensemble
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train on the rows of X, with or without outliers among them; y is not used."""
+        if not 0 < self.contamination <= 0.5:
+            raise InputError(f"contamination is above 0 and at most 0.5, got {self.contamination}")
+        if self.ensemble < 1:
+            raise InputError(f"ensemble has to be at least 1, got {self.ensemble}")
+        x, seed = self._rows(X, reset=True), self._seed()
+        self.models_ = [self._train(x, seed + member) for member in range(self.ensemble)]
+        self.offset_ = float(np.percentile(self._scores(x), 100 * self.contamination))
+        return self
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """The mean of the models' log p(x), (n_samples,) in nats; lower is stranger."""
+        return self._scores(self._rows(X))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """`score_samples` above `offset_`: negative for outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """1 for inliers, -1 for outliers, (n_samples,)."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def _scores(self, x: np.ndarray) -> np.ndarray:
+        scores: np.ndarray = np.mean([_score(model, x) for model in self.models_], axis=0)
+        return scores
+
+
+def _dataset(x: np.ndarray) -> Dataset:
+    """Columns of numbers, whatever the numbers are: no levels are guessed from them."""
+    schema = Schema(kind="array", shape=x.shape[1:], dtype="float64")
+    observed = ~np.isnan(x)
+    return Dataset(x, schema, None if observed.all() else observed)
+
+
+def _in_double(model: Model) -> Model:
+    model.vae.double()
+    return model
+
+
+def _score(model: Model, x: np.ndarray) -> np.ndarray:
+    return log_evidence(model.vae, model.schema.prepare(torch.tensor(x))).cpu().numpy()
+
+
+def _packed(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_packed(item) for item in value]
+    return value.pack() if isinstance(value, Model) else value
+
+
+def _unpacked(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unpacked(item) for item in value]
+    return _in_double(unpack(value, "cpu")) if _is_packed(value) else value
+
+
+def _is_packed(value: Any) -> bool:
+    return isinstance(value, dict) and CONFIG in value and WEIGHTS in value

@@ -1,0 +1,119 @@
+"""The estimators follow scikit-learn's conventions, and what they compute is what the model says."""
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from backstory import VAEDensity, VAEImputer, VAEOutlierDetector, VAETransformer
+
+SMALL = {"latent": 1, "epochs": 3, "options": {"hidden": (8,), "compile": False}}
+EXCEPTIONS: dict[str, str] = {}
+
+
+@parametrize_with_checks(
+    [
+        VAEImputer(**SMALL),
+        VAEDensity(**SMALL),
+        VAETransformer(**SMALL),
+        VAEOutlierDetector(ensemble=1, **SMALL),
+    ],
+    expected_failed_checks=lambda estimator: EXCEPTIONS,
+)
+def test_the_conventions(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    """Three columns, two of which say nearly the same."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=400)
+    return np.stack([z, 2 * z + 0.1 * rng.normal(size=400), 5 + rng.normal(size=400)], 1)
+
+
+TRAINED = {
+    "latent": 1,
+    "epochs": 300,
+    "random_state": 0,
+    "options": {"network": "linear", "validation": 0.0, "warmup": 0, "compile": False},
+}
+
+
+def test_what_is_missing_is_filled_from_what_is_there(rows):
+    holes = rows.copy()
+    holes[::4, 1] = np.nan
+    filled = VAEImputer(**TRAINED).fit_transform(holes)
+    assert np.array_equal(filled[~np.isnan(holes)], holes[~np.isnan(holes)])
+    error = filled[::4, 1] - rows[::4, 1]
+    assert np.sqrt(np.mean(error**2)) < 0.2  # the noise alone is 0.1, the column's deviation 2
+
+
+def test_the_density_is_that_of_the_rows(rows):
+    density = VAEDensity(**TRAINED).fit(rows)
+    truth = -0.5 * np.log(2 * np.pi * np.e) * 3 - np.log(0.1)  # of a Gaussian: its entropy
+    assert density.score(rows) == pytest.approx(truth, abs=0.15)
+    sample = density.sample(20_000, random_state=0)
+    np.testing.assert_allclose(np.corrcoef(sample.T), np.corrcoef(rows.T), atol=0.05)
+    np.testing.assert_allclose(sample.mean(0), rows.mean(0), atol=0.15)
+    assert np.array_equal(density.sample(3, 0), density.sample(3, 0))
+
+
+def test_the_density_of_what_was_observed(rows):
+    holes = rows.copy()
+    holes[::2, 0] = np.nan
+    density = VAEDensity(**TRAINED).fit(holes)
+    truth = -np.log(2 * np.pi) - np.log(2)  # of the second column's mean and the third's
+    assert density.score_samples([[np.nan, 0.0, 5.0]])[0] == pytest.approx(truth, abs=0.2)
+
+
+def test_codes_hold_the_row(rows):
+    transformer = VAETransformer(**TRAINED).fit(rows)
+    z = transformer.transform(rows)
+    assert z.shape == (400, 1)
+    assert abs(np.corrcoef(z[:, 0], rows[:, 0])[0, 1]) > 0.99
+    assert list(transformer.get_feature_names_out()) == ["vaetransformer0"]
+    back = transformer.inverse_transform(z)
+    assert np.sqrt(np.mean((back - rows)[:, 1] ** 2)) < 0.3
+
+
+def test_outliers_have_a_low_density(rows):
+    detector = VAEOutlierDetector(contamination=0.05, ensemble=2, **TRAINED).fit(rows)
+    assert np.sum(detector.predict(rows) == -1) == 20
+    strange = np.array([[1.0, -2.0, 5.0]])  # each column is common, the pair is not
+    assert detector.predict(strange)[0] == -1
+    assert detector.score_samples(strange)[0] < detector.score_samples(rows).min()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"contamination": 0.7}, "0.7"), ({"ensemble": 0}, "at least 1")]
+)
+def test_what_cannot_be_is_said(rows, options, words):
+    with pytest.raises(ValueError, match=words):
+        VAEOutlierDetector(**options).fit(rows)
+
+
+@pytest.mark.parametrize("kind", [VAEDensity, VAEOutlierDetector])
+def test_a_pickle_holds_files_of_a_run_and_no_module(rows, kind):
+    estimator = kind(**SMALL, random_state=0).fit(rows)
+    text = pickle.dumps(estimator)
+    loaded = pickle.loads(text)
+    assert np.array_equal(loaded.score_samples(rows), estimator.score_samples(rows))
+
+    class NoTorch(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> type:
+            assert not module.startswith("torch")
+            return super().find_class(module, name)
+
+    NoTorch(io.BytesIO(text)).load()
+
+
+def test_a_pipeline_and_a_grid_search(rows):
+    pipeline = make_pipeline(StandardScaler(), VAEDensity(random_state=0, **SMALL))
+    search = GridSearchCV(pipeline, {"vaedensity__epochs": [1, 20]}, cv=2).fit(rows)
+    assert search.best_params_ == {"vaedensity__epochs": 20}
