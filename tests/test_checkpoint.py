@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,6 @@ import torch
 from test_model import CASES, SMALL, digits, equal, fitted, numbers
 
 import backstory
-from pathlib import Path
 from backstory import InputError, checkpoint
 
 METRICS = {"metrics.jsonl", "metrics.csv"}
