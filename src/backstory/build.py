@@ -20,10 +20,12 @@ from backstory.distributions import (
     StudentTHead,
 )
 from backstory.errors import InputError
+from backstory.joint import ColumnInputs, JointHead, Marginals
 from backstory.missingness import SIGNS, SelfMasking
 from backstory.networks.conv import ConvDecoder, ConvEncoder
 from backstory.networks.mlp import ACTIVATIONS, MLP
 from backstory.priors import PRIORS, Mixture, StandardNormal
+from backstory.tabular import quantities
 from backstory.vae import VAE
 
 LIKELIHOODS = {
@@ -34,6 +36,7 @@ LIKELIHOODS = {
     "gaussian-fixed": "σ given by --sigma",
     "gaussian-per-entry": "a learned σ for each pixel or column",
     "gaussian-predicted": "σ(z) predicted by the decoder",
+    "joint": "of a table: for each column what its kind calls for",
     "student": "Student's t, whose σ(z) and degrees of freedom are predicted: for data with outliers",
 }
 NETWORKS = ("mlp", "residual", "plain", "conv", "linear")
@@ -140,10 +143,12 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
     if options.hidden is not None and min(options.hidden, default=1) < 1:
         raise InputError(f"hidden widths have to be at least 1, got {options.hidden}")
     likelihood = options.likelihood if options.likelihood != "auto" else _auto_likelihood(schema)
-    incomplete = incomplete if options.incomplete is None else options.incomplete
+    incomplete = _incomplete(likelihood, incomplete, options.incomplete)
     _check_missingness(options.missingness, likelihood, incomplete)
     network = options.network if options.network != "auto" else _auto_network(schema)
     hidden = options.hidden if options.hidden is not None else _auto_hidden(schema, network)
+    if likelihood == "joint" and not schema.kinds:
+        raise InputError(f"likelihood joint is for tables, got data of kind {schema.kind}; leave it out")
     if network == "conv" and schema.kind != "images":
         raise InputError("network conv needs images; use mlp for tables and arrays")
     if network == "conv" and min(schema.shape[:2]) < 4:
@@ -163,6 +168,8 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
 
 
 def _auto_likelihood(schema: Schema) -> str:
+    if schema.levels is None and any(column.kind not in ("continuous", "date") for column in schema.kinds):
+        return "joint"
     if schema.levels is None:
         return "gaussian" if schema.kind == "images" else "gaussian-per-entry"
     if schema.levels == 2:
@@ -234,6 +241,11 @@ def _bounded(schema: Schema, likelihood: str, layered: bool, bounded: bool | Non
     return possible and layered if bounded is None else bounded
 
 
+def _incomplete(likelihood: str, data: bool, asked: bool | None) -> bool:
+    """Tables of mixed columns always may have empty cells."""
+    return likelihood == "joint" or (data if asked is None else asked)
+
+
 def _presentation(schema: Schema, likelihood: str) -> Presentation:
     if likelihood == "bernoulli":
         if schema.levels == 2:
@@ -254,21 +266,36 @@ def _presentation(schema: Schema, likelihood: str) -> Presentation:
     return "exact" if schema.levels is None else "dequantised"
 
 
-def build(schema: Schema, options: ModelOptions, seed: int = 0, statistics: Statistics | None = None) -> VAE:
+def build(
+    schema: Schema,
+    options: ModelOptions,
+    seed: int = 0,
+    statistics: Statistics | None = None,
+    marginals: Marginals | None = None,
+) -> VAE:
     """The model for resolved options; initial weights depend on `seed` alone, not on the global state.
 
     Args:
         schema, options: from `resolve`.
         statistics: the training data's location and scale, from `data_statistics`; loading sets them later.
+        marginals: of likelihood joint, from `tabular.data_marginals`; likewise.
     """
     shift, scale = statistics or _blank_statistics(schema)
     assert options.latent is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = _head(schema, options, shift, scale)
-        if options.missingness != "random":
-            head = SelfMasking(head, SIGNS[options.missingness], shift, scale)
-        encoder, decoder = _networks(schema, options, head.features_shape)
+        if options.likelihood == "joint":
+            known = marginals or Marginals.blank(schema.numel)
+            head: Any = JointHead(quantities(schema), known)
+            inputs = ColumnInputs(quantities(schema), known, shift, scale)
+            encoder, decoder = _networks((inputs.outputs,), options, head.features_shape)
+            encoder = nn.Sequential(inputs, encoder)
+        else:
+            head = _head(schema, options, shift, scale)
+            if options.missingness != "random":
+                head = SelfMasking(head, SIGNS[options.missingness], shift, scale)
+            seen = _with_mask(schema.shape) if options.incomplete else schema.shape
+            encoder, decoder = _networks(seen, options, head.features_shape)
         prior = (
             Mixture(options.latent, options.components)
             if options.prior == "mixture"
@@ -300,10 +327,9 @@ def _full_range(schema: Schema) -> float:
 
 
 def _networks(
-    schema: Schema, options: ModelOptions, features: tuple[int, ...]
+    inputs: tuple[int, ...], options: ModelOptions, features: tuple[int, ...]
 ) -> tuple[nn.Module, nn.Module]:
     latent, hidden = options.latent or 1, options.hidden or ()
-    inputs = _with_mask(schema.shape) if options.incomplete else schema.shape
     if options.network == "conv":
         return ConvEncoder(inputs, (2, latent)), ConvDecoder((latent,), features)
     block = "gated" if options.network == "mlp" else options.network
@@ -323,7 +349,7 @@ def data_statistics(values: Rows, schema: Schema) -> Statistics:
     """Location and scale of the model's x over the training rows: one of each for images, else per entry.
 
     The scale is the population standard deviation; a constant entry has scale 1. Missing entries are left
-    out.
+    out. Columns of levels have location 0 and scale 1.
     """
     axis = None if schema.kind == "images" else 0
     mean, variance = _moments(values, axis)
@@ -337,6 +363,9 @@ def data_statistics(values: Rows, schema: Schema) -> Statistics:
         variance = variance + 1 / 12  # of the uniform noise
     std = np.sqrt(variance)
     std = np.where(std > 1e-6 * np.maximum(np.abs(mean), 1e-30), std, 1.0)
+    if schema.levels is None and schema.kinds:
+        numbers = np.array([column.levels is None for column in schema.kinds])
+        mean, std = np.where(numbers, mean, 0.0), np.where(numbers, std, 1.0)
     return torch.as_tensor(mean, dtype=torch.float32), torch.as_tensor(std, dtype=torch.float32)
 
 

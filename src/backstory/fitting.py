@@ -20,6 +20,7 @@ from backstory.model import Model, check_components, fingerprint, open
 from backstory.schedule import TrainOptions
 from backstory.state import Autosave, History, Metrics, State
 from backstory.step import decide
+from backstory.tabular import as_numbers, data_marginals
 from backstory.train import Trainer
 from backstory.vae import VAE
 
@@ -93,6 +94,8 @@ def fit(
         if earlier is not None:
             _check_options(earlier, asked)
             asked = earlier.asked
+        if asked.get("likelihood", "auto") not in ("auto", "joint"):
+            dataset = as_numbers(dataset)
         model, train = _untrained(dataset, asked, group, earlier)
         written = folder if group.rank == 0 else None
         trainer = Trainer(
@@ -208,8 +211,11 @@ def _untrained(
         _check_data(earlier, dataset, name)
         schema, options, training = earlier.config.data, earlier.config.model, earlier.config.training
     train = subset(dataset.values, splits.train)
-    statistics = build.data_statistics(train, schema) if earlier is None else None  # the checkpoint has them
-    vae = build.build(schema, options, seed, statistics).to(group.device)
+    statistics, marginals = None, None  # the checkpoint has them
+    if earlier is None:
+        statistics = build.data_statistics(train, schema)
+        marginals = data_marginals(train, schema) if options.likelihood == "joint" else None
+    vae = build.build(schema, options, seed, statistics, marginals).to(group.device)
     ids, summary = hashes[splits.train], {"fingerprint": name}
     model = Model(vae, schema, options, training, splits, ids, validation, dataset.source, summary)
     return model, train

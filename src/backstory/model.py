@@ -155,15 +155,53 @@ class Model:
     # -- use ------------------------------------------------------------------------------------------
 
     def sample(
-        self, n: int, mean: bool = False, temperature: float = 1.0, seed: int | None = None
+        self,
+        n: int,
+        mean: bool = False,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        where: np.ndarray | None = None,
     ) -> np.ndarray:
         """Draw n observations, z ~ p(z) then x ~ p(x|z), in the data's type; or E[x|z] with `mean`.
 
-        Without a seed each call draws anew. InputError for a plain autoencoder (see `fit_prior`).
+        Without a seed each call draws anew. With `where`, one observation of stored values, (*shape), in
+        which all is NaN but what is given, they are draws of p(x | what is given), by `restore`. InputError
+        for a plain autoencoder (see `fit_prior`).
         """
+        if where is not None:
+            return self._sample_where(n, np.asarray(where), mean, temperature, seed)
         generator = self._generator(seed)
         x = generate.sample(self.vae, n, mean, temperature, generator)
         return self.schema.means(x) if mean else self.schema.restore(x)
+
+    def _sample_where(
+        self, n: int, where: np.ndarray, mean: bool, temperature: float, seed: int | None
+    ) -> np.ndarray:
+        if mean or temperature != 1:
+            raise InputError(
+                "draws given some entries are of p(x|y) as it is; leave mean and temperature out"
+            )
+        seed = torch.Generator().seed() % 2**31 if seed is None else seed
+        return self.restore(where[None], draws=n, seed=seed).draws[:, 0]
+
+    def log_conditional(
+        self, x: Values, given: np.ndarray | Tensor, seed: int = 0, **options: Any
+    ) -> np.ndarray:
+        """log p(other entries | given entries) of each observation, (N,) nats: a difference of log-evidences.
+
+        Args:
+            x: (N, *shape), of a model for incomplete data.
+            given: of bool, (*shape) or (N, *shape): the entries that are given.
+            options: of `log_evidence`.
+        """
+        whole = np.array(_values(x)[:], np.float64)
+        if not self.vae.incomplete:
+            raise InputError(
+                "conditional probabilities need a model for incomplete data; train it with incomplete=True"
+            )
+        part = np.where(np.broadcast_to(np.asarray(given), whole.shape), whole, np.nan)
+        both = [self.log_evidence(values, seed=seed, **options).log_evidence for values in (whole, part)]
+        return np.asarray((both[0] - both[1]).cpu())
 
     def reconstruct(self, x: Values, mean: bool = True, seed: int = 0) -> Rows:
         """E[x|z] at z = E[z|x], float32; or with `mean=False` a draw of z ~ q(z|x), x ~ p(x|z).

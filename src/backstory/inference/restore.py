@@ -8,6 +8,9 @@ Codes z_k with weights w_k stand for p(z|y) (`inference.codes`), and p(x|z, y) i
     E[x|y]   = Σ_k w_k E[x|z_k, y]
     Var[x|y] = Σ_k w_k (Var[x|z_k, y] + E[x|z_k, y]²) − E[x|y]²
 
+Of a column with levels, where there is no mean, the mean is the most probable level, and the deviation the
+probability of all others.
+
 Draws of x come from codes resampled by their weights, so all count alike. The mean of many draws is E[x|y];
 it has the least squared error, and lies between the modes where there are several.
 
@@ -35,6 +38,7 @@ from backstory.inference.hmc import RowNoise
 from backstory.inference.likelihood import LogMean, check_density, entries_at_once
 from backstory.inference.operators import Damaged
 from backstory.inference.pareto import pareto_k, tail_size, threshold
+from backstory.joint import Joint
 from backstory.missingness import SelfMasked
 from backstory.vae import VAE
 
@@ -55,8 +59,8 @@ class Restoration(Generic[T]):
     """What p(x|y) says of each of N observations.
 
     Attributes:
-        mean: E[x|y], (N, *shape).
-        std: standard deviation of each entry, (N, *shape).
+        mean: E[x|y], (N, *shape); of a table's columns with levels the most probable level.
+        std: standard deviation of each entry, (N, *shape); of columns with levels the probability of others.
         draws: of p(x|y), (M, N, *shape), each with the same weight.
         codes: the z of each draw, (M, N, D).
         methods: how the codes of each observation were found; `prior` where nothing was seen, and `observed`
@@ -268,9 +272,11 @@ def _moments(vae: VAE, seen: Damaged, codes: Codes, at_once: int) -> _Moments:
     total = torch.zeros_like(top)
     origin = condition(vae.decode(codes.z[:1]), seen).mean[0]  # near the mean: its square cancels little
     first, second = torch.zeros_like(origin), torch.zeros_like(origin)
+    levels: tuple[Tensor, ...] = ()  # of each group of columns the weighted probabilities, (B, L, C)
     for start in range(0, len(codes.z), at_once):
         some = slice(start, start + at_once)
-        given = condition(vae.decode(codes.z[some]), seen)
+        p = vae.decode(codes.z[some])
+        given = condition(p, seen)
         log_weights.append(_log_weight(codes, some, given))
         new_top = torch.maximum(top, log_weights[-1].amax(0))
         weight, shrink = torch.exp(log_weights[-1] - new_top), torch.exp(top - new_top)
@@ -278,9 +284,22 @@ def _moments(vae: VAE, seen: Damaged, codes: Codes, at_once: int) -> _Moments:
         top, total = new_top, shrink * total + weight.sum(0)
         first = _scaled(shrink, first) + _weighted(weight, distance)
         second = _scaled(shrink, second) + _weighted(weight, distance.square() + given.variance)
+        if isinstance(p, Joint) and seen.exact:
+            more = tuple(_weighted(weight, probs) for _, probs in p.level_probs)
+            levels = tuple(_scaled(shrink, old) + new for old, new in zip(levels, more, strict=True)) or more
     shift = _scaled(1 / total, first)
     variance = (_scaled(1 / total, second) - shift.square()).clamp(min=0)
-    return _Moments(origin + shift, variance.sqrt(), torch.cat(log_weights))
+    found = _Moments(origin + shift, variance.sqrt(), torch.cat(log_weights))
+    for (columns, _), probs in zip(p.level_probs if isinstance(p, Joint) else (), levels, strict=False):
+        _guess_levels(found, columns, _scaled(1 / total, probs), seen.seen[:, columns])
+    return found
+
+
+def _guess_levels(found: _Moments, columns: Tensor, probs: Tensor, kept: Tensor) -> None:
+    """The most probable levels in place of means, and the probability of others in place of deviations."""
+    best = probs.max(-2)
+    found.mean[:, columns] = torch.where(kept, found.mean[:, columns], best.indices.to(found.mean))
+    found.std[:, columns] = torch.where(kept, 0.0, (1 - best.values).clamp(min=0).to(found.std))
 
 
 def _log_weight(codes: Codes, some: slice, given: Conditional) -> Tensor:
