@@ -10,7 +10,7 @@ from typer import Argument, Option
 
 CHOICES = {
     "likelihood": "auto, bernoulli, categorical, logistic, gaussian, gaussian-fixed, gaussian-per-entry, "
-    "gaussian-predicted, student",
+    "gaussian-predicted, joint, student",
     "network": "auto, mlp, residual, plain, conv, linear",
     "activation": "relu, tanh, silu, gelu",
     "prior": "normal, mixture",

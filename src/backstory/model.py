@@ -194,7 +194,7 @@ class Model:
             given: of bool, (*shape) or (N, *shape): the entries that are given.
             options: of `log_evidence`.
         """
-        whole = np.array(_values(x)[:], np.float64)
+        whole = np.array(_values(x, self.schema)[:], np.float64)
         if not self.vae.incomplete:
             raise InputError(
                 "conditional probabilities need a model for incomplete data; train it with incomplete=True"

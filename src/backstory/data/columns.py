@@ -61,18 +61,19 @@ class Column(BaseModel):
     note: str = ""
 
     def settled(self, values: np.ndarray) -> np.ndarray:
-        """Stored values rounded and clipped to what the column can hold, of the same shape.
+        """Stored values rounded and clipped to what the column can hold and was seen to, of the same shape.
 
         >>> Column(name="size", kind="ordinal", levels=("S", "M", "L")).settled(np.array([-0.7, 1.4, 9]))
         array([0., 1., 2.])
         """
         if self.levels is not None:
             return np.clip(np.rint(values), 0, len(self.levels) - 1)
+        seen = np.clip(values, self.low, self.high) if self.low is not None else values
         if self.kind == "count":
-            return np.maximum(np.rint(values), 0)
+            return np.maximum(np.rint(seen), 0)
         if self.decimals is not None:
-            return np.round(values, self.decimals) + 0.0  # no -0.0
-        return values
+            return np.round(seen, self.decimals) + 0.0  # no -0.0
+        return seen
 
 
 class LeftOut(BaseModel):

@@ -272,7 +272,7 @@ def _moments(vae: VAE, seen: Damaged, codes: Codes, at_once: int) -> _Moments:
     total = torch.zeros_like(top)
     origin = condition(vae.decode(codes.z[:1]), seen).mean[0]  # near the mean: its square cancels little
     first, second = torch.zeros_like(origin), torch.zeros_like(origin)
-    levels: tuple[Tensor, ...] = ()  # of each group of columns the weighted probabilities, (B, L, C)
+    levels: list[Tensor] = []  # of each group of columns the weighted probabilities, (B, L, C)
     for start in range(0, len(codes.z), at_once):
         some = slice(start, start + at_once)
         p = vae.decode(codes.z[some])
@@ -285,8 +285,8 @@ def _moments(vae: VAE, seen: Damaged, codes: Codes, at_once: int) -> _Moments:
         first = _scaled(shrink, first) + _weighted(weight, distance)
         second = _scaled(shrink, second) + _weighted(weight, distance.square() + given.variance)
         if isinstance(p, Joint) and seen.exact:
-            more = tuple(_weighted(weight, probs) for _, probs in p.level_probs)
-            levels = tuple(_scaled(shrink, old) + new for old, new in zip(levels, more, strict=True)) or more
+            more = [_weighted(weight, probs) for _, probs in p.level_probs]
+            levels = [_scaled(shrink, old) + new for old, new in zip(levels or more, more, strict=True)]
     shift = _scaled(1 / total, first)
     variance = (_scaled(1 / total, second) - shift.square()).clamp(min=0)
     found = _Moments(origin + shift, variance.sqrt(), torch.cat(log_weights))
