@@ -470,7 +470,7 @@ def test_values_that_do_not_fit_the_model(values, message):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["table", "float images"])
+@pytest.mark.parametrize("name", ["mixture prior", "float images"])
 def test_values_that_are_not_finite(name, bad):
     data, model = fitted(name)
     values = data.values.copy()

@@ -104,7 +104,7 @@ def fit(
         options["objective_args"] = io.named_values(objective_args, "objective-args")
     with text.advice_to_resume(data, run):
         said = io.said_of_columns(column, schema)
-        model = backstory.fit(lambda: io.read_to_fit(data, resize, stream, said), run, **options)
+        model = backstory.fit(lambda: io.read(data, resize, stream, said), run, **options)
     if console.hushed():  # one of many processes; the first goes on alone
         return
     io.write_training_picture(run, model.summary["best_epoch"])

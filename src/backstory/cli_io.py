@@ -13,7 +13,7 @@ import torch
 
 from backstory import checkpoint, console
 from backstory.build import one_of
-from backstory.cli_text import print_columns, say
+from backstory.cli_text import say
 from backstory.data.checks import listed, missing, place
 from backstory.data.columns import asked
 from backstory.data.dataset import Dataset
@@ -47,14 +47,6 @@ def read(
     if match is None:
         raise InputError(f"expected a size such as 32 or 32x24 for --resize, got {resize!r}")
     return load(source, (int(match[1]), int(match[2] or match[1])), stream, columns, schema)
-
-
-def read_to_fit(source: str, resize: str | None, stream: bool | None, columns: dict[str, Any]) -> Dataset:
-    """DATA, and a printed table of what its columns hold."""
-    data = read(source, resize, stream, columns)
-    if not console.hushed():
-        print_columns(data.schema)
-    return data
 
 
 def said_of_columns(options: list[str] | None, file: Path | None) -> dict[str, Any]:

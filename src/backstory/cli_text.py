@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -113,42 +112,6 @@ def print_filled(columns: dict[str, int], rows: int) -> None:
     print_table(shown, notes)
     if len(lines) > len(shown):
         print(f"and {len(lines) - len(shown)} more columns")
-
-
-def print_columns(schema: Any) -> None:
-    """What the columns of a table hold, on standard error, in the order of the schema."""
-    if not schema.kinds:
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("column", "kind", "values", "empty", "note"):
-        table.add_column(title, justify="right" if title == "empty" else "left", overflow="fold")
-    for column in schema.kinds[: 2 * COLUMNS_SHOWN]:
-        table.add_row(
-            column.name,
-            column.kind,
-            _values_of(column),
-            f"{100 * column.missing:.1f} %" if column.missing else "",
-            column.note,
-        )
-    for column in schema.left_out[:COLUMNS_SHOWN]:
-        table.add_row(column.name, "left out", column.text or "", "", column.reason)
-    console = Console(stderr=True, highlight=False, markup=False)
-    console.print(table)
-    more = max(0, len(schema.kinds) - 2 * COLUMNS_SHOWN) + max(0, len(schema.left_out) - COLUMNS_SHOWN)
-    if more:
-        console.print(f"and {more} more columns")
-
-
-def _values_of(column: Any) -> str:
-    if column.levels is not None:
-        shown = ", ".join(column.levels[:4])
-        return f"{len(column.levels)}: {shown}" + (", …" if len(column.levels) > 4 else "")
-    if column.low is None:
-        return ""
-    if column.kind == "date":
-        days = (datetime(1970, 1, 1) + timedelta(days=value) for value in (column.low, column.high))
-        return " to ".join(f"{day:%Y-%m-%d}" for day in days)
-    return f"{column.low:.6g} to {column.high:.6g}"
 
 
 def print_run(record: dict[str, Any]) -> None:

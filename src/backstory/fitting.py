@@ -111,6 +111,7 @@ def fit(
             trainer.load(earlier.state)
         if written is not None:
             _prepare(written, earlier, force, resume)
+        console.say_columns(model.schema, progress)
         for line in build.describe(model.schema, model.options):
             console.say(line, progress)
         if trainer.step.graph is not None:

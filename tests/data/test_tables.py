@@ -190,7 +190,7 @@ def test_whole_columns_are_restored_as_whole(tmp_path) -> None:
     x = x + 0.3
     restored = dataset.schema.restore(x)
     np.testing.assert_array_equal(restored[:, [0, 2]], VALUES[:, [0, 2]])
-    assert restored[0, 1] == pytest.approx(2.05)
+    assert np.nanmax(restored[:, 1]) == np.nanmax(VALUES[:, 1])  # none lies beyond those that were seen
     doubles = x.double()
     before = doubles.clone()
     dataset.schema.restore(doubles)

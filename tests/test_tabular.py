@@ -1,0 +1,164 @@
+"""Columns as the model takes them, and tables of mixed kinds from fit to use."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from mixed import mixed_table
+
+import backstory
+from backstory.data.tables import to_frame
+from backstory.errors import InputError
+from backstory.joint import Joint, Quantity
+from backstory.tabular import as_numbers, data_marginals, quantities
+
+
+@pytest.fixture(scope="module")
+def customers():
+    return backstory.load(mixed_table(1200, 0))
+
+
+@pytest.fixture(scope="module")
+def model(customers):
+    return backstory.fit(customers, epochs=40, hidden=(64,), latent=6, progress=False, device="cpu")
+
+
+def of(customers, name):
+    return customers.schema.columns.index(name)
+
+
+def test_marginals_of_columns(customers):
+    known = data_marginals(customers.values, customers.schema)
+    what = dict(zip(customers.schema.columns, quantities(customers.schema), strict=True))
+    assert what["plan"] == Quantity("categorical", 3)
+    assert what["visits"] == Quantity("count")
+    curved = dict(zip(customers.schema.columns, known.curved.tolist(), strict=True))
+    assert curved["income"]
+    assert curved["balance"]
+    assert not curved["phase"]
+    atoms = {n: a for n, a in zip(customers.schema.columns, known.atom.tolist(), strict=True) if a == a}
+    assert atoms == {"spent": 0.0}
+    assert (known.location[of(customers, "plan")], known.scale[of(customers, "plan")]) == (0, 1)
+    column = customers.values[:, of(customers, "phase")]
+    assert float(known.scale[of(customers, "phase")]) == pytest.approx(np.nanstd(column), rel=1e-5)
+
+
+def test_whole_numbers_that_are_too_large_to_count_are_continuous():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"few": rng.poisson(20, 500), "many": rng.integers(0, 10**6, 500)})
+    schema = backstory.load(frame, columns={"few": "count", "many": "count"}).schema
+    assert [q.kind for q in quantities(schema)] == ["count", "continuous"]
+
+
+def test_numbers_of_a_table_as_numbers(customers):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"stars": rng.integers(3, 7, 200), "side": rng.choice([-1, 1], 200), "x": rng.random(200)}
+    )
+    frame.loc[5, "stars"] = np.nan
+    data = backstory.load(frame)
+    assert [column.kind for column in data.schema.kinds] == ["ordinal", "binary", "continuous"]
+    plain = as_numbers(data)
+    np.testing.assert_array_equal(plain.values, frame.to_numpy())
+    assert {column.kind for column in plain.schema.kinds} == {"continuous"}
+    with pytest.raises(InputError, match=r"numbers alone, got categorical column 'country'"):
+        as_numbers(customers)
+    with pytest.raises(InputError, match=r"'country'"):
+        backstory.fit(customers, likelihood="gaussian", progress=False)
+
+
+def test_a_mixed_table_is_joint_by_default(model, customers):
+    assert model.options.likelihood == "joint"
+    assert model.vae.incomplete
+    p = model.decode(torch.zeros(5, 6))
+    assert isinstance(p, Joint)
+    x = model.schema.prepare(customers.values[:5])
+    there = ~torch.isnan(x)
+    torch.testing.assert_close(p.log_prob(x, there), p.entries(x, there).sum(-1))
+
+
+def test_the_log_density_is_on_the_scale_of_the_data():
+    """In cents instead of euros: log 100 less for each continuous cell, exactly."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=400)
+    euros = pd.DataFrame(
+        {"price": np.exp(z), "size": z + rng.normal(size=400), "kind": np.where(z > 0, "a", "b")}
+    )
+    cents = euros.assign(price=100 * euros["price"])
+    options = {"epochs": 5, "hidden": (8,), "latent": 1, "progress": False, "device": "cpu"}
+    found = [
+        backstory.fit(frame, **options).evaluate(frame, samples=50).log_evidence for frame in (euros, cents)
+    ]
+    assert found[0] - found[1] == pytest.approx(math.log(100), abs=1e-3)
+
+
+def test_missing_cells_are_guessed_better_than_from_their_column_alone(model, customers):
+    fresh = backstory.load(mixed_table(300, 1), schema=customers.schema).values
+    hidden = (np.random.default_rng(0).random(fresh.shape) < 0.3) & ~np.isnan(fresh)
+    found = model.restore(np.where(hidden, np.nan, fresh), draws=5, method="importance")
+    kept = ~hidden & ~np.isnan(fresh)
+    np.testing.assert_allclose(found.mean[kept], fresh[kept], rtol=1e-6)
+    assert (found.std[kept] == 0).all()
+    for name in ("age", "visits", "joined", "current"):
+        j, column = of(customers, name), customers.values[:, of(customers, name)]
+        truth, guess = (values[hidden[:, j], j] for values in (fresh, found.mean))
+        assert np.mean((truth - guess) ** 2) < 0.5 * np.mean((truth - np.nanmean(column)) ** 2), name
+    for name in ("school", "member", "newsletter", "plan"):
+        j, column = of(customers, name), customers.values[:, of(customers, name)]
+        truth, guess = (values[hidden[:, j], j] for values in (fresh, found.mean))
+        most = np.bincount(column[~np.isnan(column)].astype(int)).argmax()
+        assert np.mean(truth == guess) > 1.15 * np.mean(truth == most), name
+        share = found.std[hidden[:, j], j]  # the probability of being wrong
+        assert share.mean() == pytest.approx(np.mean(truth != guess), abs=0.12)
+
+
+def test_new_rows_are_of_the_same_kinds(model, customers):
+    new = to_frame(model.sample(2000, seed=0), model.schema)
+    old = mixed_table(1200, 0)
+    assert list(new.columns) == list(old.columns.drop("customer_id"))
+    for name in ("country", "school", "member", "plan"):
+        shares = [frame[name].value_counts(normalize=True) for frame in (old, new)]
+        assert set(shares[1].index) <= {*shares[0].index, "other"}
+        for level, share in shares[0].items():
+            if share > 0.02:
+                assert shares[1].get(level, 0) == pytest.approx(share, abs=0.12), (name, level)
+    for name in ("age", "income", "visits", "spent", "temperature"):
+        assert new[name].min() >= old[name].min()
+        assert new[name].max() <= old[name].max()
+        assert new[name].median() == pytest.approx(old[name].median(), abs=0.35 * old[name].std())
+    assert ((new["spent"] * 100).round(6) % 1 == 0).all()
+    assert (new["spent"] == 0).mean() == pytest.approx((old["spent"] == 0).mean(), abs=0.12)
+
+
+def test_draws_given_some_columns(model, customers):
+    row = np.full(customers.schema.shape, np.nan)
+    row[of(customers, "age")] = 75
+    drawn = model.sample(400, seed=0, where=row)
+    assert drawn.shape == (400, *customers.schema.shape)
+    assert (drawn[:, of(customers, "age")] == 75).all()
+    members = drawn[:, of(customers, "member")].mean()  # P(yes | 75) = 0.977
+    assert members > 0.85
+    assert model.sample(400, seed=0)[:, of(customers, "member")].mean() < 0.75
+    with pytest.raises(InputError, match="leave mean"):
+        model.sample(3, mean=True, where=row)
+
+
+def test_conditional_probabilities(model, customers):
+    """log p(member | rest) of both levels, as probabilities, add up to one."""
+    member = of(customers, "member")
+    rows = customers.values[:20].copy()
+    given = np.arange(rows.shape[1]) != member
+    total = np.zeros(20)
+    for level in (0, 1):
+        rows[:, member] = level
+        total += np.exp(model.log_conditional(rows, given, samples=3000))
+    np.testing.assert_allclose(total, 1, atol=0.15)
+
+
+def test_it_is_the_same_after_opening(model, customers, tmp_path):
+    model.save(tmp_path / "run")
+    again = backstory.open(tmp_path / "run", device="cpu")
+    np.testing.assert_array_equal(again.sample(20, seed=3), model.sample(20, seed=3))
+    assert again.evaluate(customers.values[:50]) == model.evaluate(customers.values[:50])
