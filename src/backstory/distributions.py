@@ -87,7 +87,7 @@ class Posterior(CodeDistribution, Protocol):
 
     def transport(self, noise: Tensor) -> Tensor: ...
 
-    def select(self, rows: slice) -> "Posterior": ...
+    def select(self, rows: slice | Tensor) -> "Posterior": ...
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class DiagonalGaussian:
         """Standard normal noise carried to this distribution."""
         return self.mean + self.std * noise
 
-    def select(self, rows: slice) -> "DiagonalGaussian":
+    def select(self, rows: slice | Tensor) -> "DiagonalGaussian":
         """The distributions of some rows."""
         return DiagonalGaussian(self.mean[rows], self.log_std[rows])
 
@@ -147,7 +147,7 @@ class Delta:
     def transport(self, noise: Tensor) -> Tensor:
         return self.mean.expand(noise.shape)
 
-    def select(self, rows: slice) -> "Delta":
+    def select(self, rows: slice | Tensor) -> "Delta":
         return Delta(self.mean[rows])
 
 

@@ -30,6 +30,7 @@ normal, and the step sizes adapt a while before they stay.
 The noise of a row depends on the seed and the number of the row alone.
 """
 
+import copy
 import itertools
 import math
 from collections.abc import Sequence
@@ -137,6 +138,10 @@ class Correlated:
     mean: Tensor
     factor: Tensor
 
+    def select(self, rows: Tensor) -> "Correlated":
+        """The distributions of some rows."""
+        return Correlated(self.mean[rows], self.factor[rows])
+
     def transport(self, noise: Tensor) -> Tensor:
         """Standard normal noise, (K, B, D), carried to this distribution."""
         upper = self.factor.mT
@@ -167,11 +172,22 @@ class Finder:
     def __init__(
         self, vae: VAE, seen: Damaged, prepared: Damaged, rows: Sequence[int], effort: Effort, seed: int
     ):
-        self.vae, self.raw, self.seen, self.rows = vae, seen, prepared, rows
+        self.vae, self.raw, self.seen, self.rows = vae, seen, prepared, list(rows)
         self.effort, self.seed = effort, seed
+        self._found: tuple[DiagonalGaussian, Correlated] | None = None
         with torch.no_grad():
             self.prior = vae.prior()
             self.q = self._encode()
+
+    def take(self, rows: Tensor) -> "Finder":
+        """The same for some of the observations, with the Gaussians that were found for them."""
+        some = copy.copy(self)
+        some.raw, some.seen = self.raw.rows(rows), self.seen.rows(rows)
+        some.rows, some.q = [self.rows[row] for row in rows.tolist()], self.q.select(rows)
+        if self._found is not None:
+            best, correlated = self._found
+            some._found = best.select(rows), correlated.select(rows)
+        return some
 
     def find(self, method: str) -> Codes:
         """Codes by `prior`, `encoder`, `importance`, `variational` or `hmc`."""
@@ -183,8 +199,10 @@ class Finder:
         if method == "importance":
             q = DiagonalGaussian(self.q.mean, self.q.std.log())
             return self._propose(q, DiagonalGaussian(q.mean, q.log_std + math.log(WIDER)))
-        best = self._optimise()
-        correlated = self._correlated(best)
+        if self._found is None:
+            best = self._optimise()
+            self._found = best, self._correlated(best)
+        best, correlated = self._found
         return self._propose(correlated, best) if method == "variational" else self._chains(best, correlated)
 
     def _noise(self, stream: int, draws: int) -> RowNoise:

@@ -213,17 +213,20 @@ class _Work:
         if plan == ["observed"]:
             self.mean[rows], self.draws[:, rows] = self.seen.y[rows], self.seen.y[rows]
             return
+        finder = Finder(
+            self.vae, self.seen.rows(rows), self.prepared.rows(rows), rows.tolist(), self.how, self.seed
+        )
         for method in plan:
-            self._restore(rows, method)
-            poor = self.numbers["ess"][rows] < ENOUGH
-            rows = rows[poor | (self.numbers["pareto_k"][rows] > threshold(self.how.proposals))]
-            if len(rows) == 0:
+            self._restore(finder, rows, method)
+            few = self.numbers["ess"][rows] < ENOUGH
+            heavy = self.numbers["pareto_k"][rows] > threshold(self.how.proposals)
+            poor = (few | heavy).nonzero().squeeze(1)
+            if len(poor) == 0:
                 return
+            rows, finder = rows[poor], finder.take(poor)
 
-    def _restore(self, rows: Tensor, method: str) -> None:
-        numbers, prepared = rows.tolist(), self.prepared.rows(rows)
-        finder = Finder(self.vae, self.seen.rows(rows), prepared, numbers, self.how, self.seed)
-        found = finder.find(method)
+    def _restore(self, finder: Finder, rows: Tensor, method: str) -> None:
+        numbers, prepared, found = finder.rows, finder.seen, finder.find(method)
         with torch.no_grad():
             moments = _moments(self.vae, prepared, found, max(1, self.pairs // len(rows)))
             self.mean[rows], self.std[rows] = moments.mean, moments.std
