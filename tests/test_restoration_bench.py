@@ -93,7 +93,7 @@ def test_a_comparison_from_training_to_page(digits, tmp_path, monkeypatch, capsy
 
     images = load(np.rint(255 * digits).astype(np.uint8))
     monkeypatch.setattr(restoration, "parts", lambda name, source: (images, images))
-    small = {"hidden": (16,), "latent": 2, "epochs": 1}
+    small = {"sigma": 0.1, "hidden": (16,), "latent": 2, "epochs": 1}
     monkeypatch.setattr(restoration, "MODELS", dict.fromkeys(("mnist", "frey"), small))
     ways = {"encoder": [{"proposals": 20}], "MAP": [{"steps": 2}]}
     monkeypatch.setattr(restoration, "WAYS", ways)
