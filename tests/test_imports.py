@@ -27,6 +27,7 @@ LAYERS = [
     "objectives",
     "data",
     "tabular",
+    "column_table",
     "build",
     "diagnostics",
     "schedule",

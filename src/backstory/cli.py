@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -29,7 +30,7 @@ app = typer.Typer(
 
 
 # parameters of the command `fit` that are no options of `backstory.fit`
-NOT_OPTIONS = ("data", "run", "resize", "stream", "column", "schema", "as_json")
+NOT_OPTIONS = ("data", "run", "resize", "column", "schema", "as_json")
 
 
 @app.callback(invoke_without_command=True)
@@ -102,9 +103,9 @@ def fit(
         options["hidden"] = hidden.split(",")
     if objective_args is not None:
         options["objective_args"] = io.named_values(objective_args, "objective-args")
+    options |= {"resize": io.size(resize), "columns": io.said_of_columns(column, schema)}
     with text.advice_to_resume(data, run):
-        said = io.said_of_columns(column, schema)
-        model = backstory.fit(lambda: io.read(data, resize, stream, said), run, **options)
+        model = backstory.fit(data, run, **options)
     if console.hushed():  # one of many processes; the first goes on alone
         return
     io.write_training_picture(run, model.summary["best_epoch"])
@@ -400,18 +401,56 @@ def evaluate(
 
 
 @app.command()
-def info(run: o.AnyRun = None, as_json: o.Json = False) -> None:
-    """Describe a run; without RUN, the versions, devices and embedded data sets."""
-    from backstory import cli_text as text
-    from backstory.info import environment, run_info
+def info(
+    about: o.RunOrData = None,
+    column: o.Column = None,
+    schema: o.NewSchemaFile = None,
+    force: o.Force = False,
+    as_json: o.Json = False,
+) -> None:
+    """Describe a run, or data and what the columns of a table hold; without either, the installation.
 
-    record = environment() if run is None else run_info(run)
+    --schema writes what the columns hold to a file, to be corrected and given to fit --schema.
+    """
+    from backstory import cli_text as text
+    from backstory.info import environment, is_data, run_info
+
+    if about is not None and is_data(about):
+        _describe_data(about, column, schema, force, as_json)
+        return
+    if column or schema:
+        raise InputError("--column and --schema of info are about the columns of a table; give a table")
+    record = environment() if about is None else run_info(about)
     if as_json:
         text.print_json(record)
-    elif run is None:
+    elif about is None:
         text.print_table(record)
     else:
         text.print_run(record)
+
+
+def _describe_data(
+    source: str, column: list[str] | None, schema: Path | None, force: bool, as_json: bool
+) -> None:
+    from backstory import cli_io as io
+    from backstory import cli_text as text
+    from backstory import column_table
+
+    io.refuse_existing([schema] if schema else [], force)
+    data = io.read(source, None, None, io.said_of_columns(column, None))
+    if schema is not None:
+        if not data.schema.kinds:
+            raise InputError(
+                f"expected a table for --schema, got {source}, which has no columns; leave it out"
+            )
+        io.write_schema(schema, column_table.said(data.schema), force)
+    if as_json:
+        text.print_json(io.record_of_data(data))
+    else:
+        text.print_data(io.record_of_data(data))
+        column_table.show(data.schema, stderr=False)
+    if schema is not None:
+        text.say(f"what the columns hold, written to {schema}: correct it, and give it to fit --schema")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,7 +22,7 @@ from backstory.data.images import contact_sheet, pixels
 from backstory.data.load import load
 from backstory.data.rows import Rows, mapped, subset
 from backstory.data.schema import Schema
-from backstory.data.write import atomic_path, write, write_table
+from backstory.data.write import atomic_path, write, write_table, write_text
 from backstory.distributions import CodeDistribution
 from backstory.errors import InputError
 from backstory.model import Model
@@ -41,12 +41,28 @@ def read(
     schema: Schema | None = None,
 ) -> Dataset:
     """DATA, with --resize as 32 or 32x24; a table as one with this schema."""
+    return load(source, size(resize), stream, columns, schema)
+
+
+def size(resize: str | None) -> tuple[int, int] | None:
+    """Height and width of 32 or 32x24."""
     if resize is None:
-        return load(source, None, stream, columns, schema)
+        return None
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", resize.lower())
     if match is None:
         raise InputError(f"expected a size such as 32 or 32x24 for --resize, got {resize!r}")
-    return load(source, (int(match[1]), int(match[2] or match[1])), stream, columns, schema)
+    return int(match[1]), int(match[2] or match[1])
+
+
+def record_of_data(data: Dataset) -> dict[str, Any]:
+    """What data is, and what the columns of a table hold, as one object."""
+    schema = data.schema
+    record = {"source": data.source, "rows": len(data)}
+    record |= schema.model_dump(mode="json", include={"kind", "shape", "dtype", "levels"})
+    if schema.kinds:
+        record["columns"] = [column.model_dump(mode="json") for column in schema.kinds]
+        record["left_out"] = [column.model_dump(mode="json") for column in schema.left_out]
+    return record
 
 
 def said_of_columns(options: list[str] | None, file: Path | None) -> dict[str, Any]:
@@ -70,6 +86,26 @@ def read_schema(path: Path) -> dict[str, Any]:
     if not isinstance(columns, dict):
         raise InputError(f'expected {{"columns": {{name: {{"kind": …}}}}}} in {path}; write it so')
     return columns
+
+
+def write_schema(path: Path, columns: dict[str, dict[str, Any]], force: bool) -> None:
+    """A schema file, `.json` or `.toml`, that `read_schema` reads."""
+    if format_of(path) not in ("json", "toml"):
+        raise InputError(f"expected a schema file that ends in .json or .toml, got {path}; name it so")
+    text = json.dumps({"columns": columns}, indent=2, ensure_ascii=False) + "\n"
+    write_text(path, _toml(columns) if format_of(path) == "toml" else text, force)
+
+
+def _toml(columns: dict[str, dict[str, Any]]) -> str:
+    """Texts, numbers, truth values and lists of texts look in TOML as they do in JSON."""
+
+    def word(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+    return "\n".join(
+        f"[columns.{word(name)}]\n" + "".join(f"{key} = {word(value)}\n" for key, value in record.items())
+        for name, record in columns.items()
+    )
 
 
 def rows(

@@ -39,7 +39,7 @@ _DEVICES = "Several devices"
 # positions, and what most commands share
 Data = A[str, Argument(metavar="DATA", help=_DATA)]
 Run = A[Path, Argument(metavar="RUN", help="A run folder, made by backstory fit.")]
-AnyRun = A[Path | None, Argument(metavar="RUN", help="A run folder, made by backstory fit.")]
+RunOrData = A[str | None, Argument(metavar="RUN|DATA", help=f"A run folder, or data. {_DATA}")]
 NewRun = A[Path, Option("-o", "--output", metavar="RUN", help="The run folder to write.")]
 Output = A[Path, Option("-o", "--output", metavar="FILE", help=_OUTPUT)]
 TableOutput = A[Path, Option("-o", "--output", metavar="FILE", help=_TABLE)]
@@ -60,6 +60,10 @@ Column = A[
 SchemaFile = A[
     Path | None,
     Option(metavar="FILE", help="What columns hold, .json or .toml: {name: {kind: …}} under columns."),
+]
+NewSchemaFile = A[
+    Path | None,
+    Option(metavar="FILE", help="Write what the columns of a table hold, .json or .toml."),
 ]
 Stream = A[
     bool | None,

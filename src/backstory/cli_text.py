@@ -114,16 +114,26 @@ def print_filled(columns: dict[str, int], rows: int) -> None:
         print(f"and {len(lines) - len(shown)} more columns")
 
 
+def print_data(record: dict[str, Any]) -> None:
+    """The table of a data set, without its columns."""
+    print_table({"data": f"{record['source']}: {_kind(record)}", "rows": record["rows"]})
+
+
+def _kind(data: dict[str, Any]) -> str:
+    """What one observation is."""
+    shape = " × ".join(map(str, data["shape"]))
+    levels = f", {data['levels']} levels" if data["levels"] else ""
+    return f"{data['kind']}, {shape}, {data['dtype']}{levels}"
+
+
 def print_run(record: dict[str, Any]) -> None:
     """The table of a run."""
     data, model, summary = record["data"], record["model"], record["summary"]
-    shape = " × ".join(map(str, data["shape"]))
-    levels = f", {data['levels']} levels" if data["levels"] else ""
     hidden = " " + "-".join(map(str, model["hidden"])) if model["hidden"] else ""
     names = ("elbo", "reconstruction", "kl")
     lines = {
         "run": f"{record['run']} (backstory {record['backstory']}, torch {record['torch']})",
-        "data": f"{record['source']}: {data['kind']}, {shape}, {data['dtype']}{levels}",
+        "data": f"{record['source']}: {_kind(data)}",
         "rows": ", ".join(f"{count} {part}" for part, count in record["rows"].items()),
         "likelihood": f"{model['likelihood']}, data presented as {data['presentation']}",
         "network": f"{model['network']}{hidden}, {record['parameters']:,} parameters",

@@ -7,12 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 logger = logging.getLogger("backstory")
 _REFRESHES = 4  # of a progress bar, each second
-_COLUMNS_SHOWN = 40
 
 
 class Bar(Protocol):
@@ -84,45 +82,6 @@ def say(text: str, show: bool = True) -> None:
         from rich.console import Console
 
         Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
-
-
-def say_columns(schema: Any, show: bool = True) -> None:
-    """A table for people of what the columns of a table hold, from its schema."""
-    if not schema.kinds or not show or hushed():
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("column", "kind", "values", "empty", "note"):
-        table.add_column(title, justify="right" if title == "empty" else "left", overflow="fold")
-    for column in schema.kinds[:_COLUMNS_SHOWN]:
-        table.add_row(
-            column.name,
-            column.kind,
-            _values_of_column(column),
-            f"{100 * column.missing:.1f} %" if column.missing else "",
-            column.note,
-        )
-    for column in schema.left_out[:_COLUMNS_SHOWN]:
-        table.add_row(column.name, "left out", column.text or "", "", column.reason)
-    console = Console(stderr=True, highlight=False, markup=False)
-    console.print(table)
-    more = max(0, len(schema.kinds) - _COLUMNS_SHOWN) + max(0, len(schema.left_out) - _COLUMNS_SHOWN)
-    if more:
-        console.print(f"and {more} more columns")
-
-
-def _values_of_column(column: Any) -> str:
-    if column.levels is not None:
-        shown = ", ".join(column.levels[:4])
-        return f"{len(column.levels)}: {shown}" + (", …" if len(column.levels) > 4 else "")
-    if column.low is None:
-        return ""
-    if column.kind == "date":
-        days = (datetime(1970, 1, 1) + timedelta(days=value) for value in (column.low, column.high))
-        return " to ".join(f"{day:%Y-%m-%d}" for day in days)
-    return f"{column.low:.6g} to {column.high:.6g}"
 
 
 def warn(text: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from backstory import build, checkpoint, console, distributed, schedule
+from backstory import build, checkpoint, column_table, console, distributed, schedule
 from backstory.build import ModelOptions, options_from
 from backstory.checkpoint import Checkpoint
 from backstory.data.dataset import Dataset
@@ -43,6 +43,8 @@ def fit(
     tensorboard: bool = False,
     progress: bool = True,
     columns: Mapping[str, Any] | None = None,
+    resize: int | tuple[int, int] | None = None,
+    stream: bool | None = None,
     **options: Any,
 ) -> Model:
     """Train a model on data.
@@ -66,7 +68,9 @@ def fit(
             of an epoch where it costs less than a hundredth of the time since the last.
         tensorboard: also write the metrics to RUN/tensorboard; needs `pip install 'backstory[tensorboard]'`.
         progress: show a progress bar and what was chosen, on standard error.
-        columns: what some columns of a table hold, by name, see `load`.
+        columns: what some columns of a table hold, by name, see `load`. The others are found out, and what
+            all hold is shown. A run that goes on knows them.
+        resize, stream: see `load`.
         options: any field of `ModelOptions` (what the model is made of) and `TrainOptions` (how it learns).
 
     Raises:
@@ -88,9 +92,13 @@ def fit(
             return open(folder, str(group.device))
         given = {"validation": validation, "seed": seed, **options}
         asked = _asked({name: value for name, value in given.items() if value is not None})
-        source = data() if callable(data) else data
-        dataset = source if isinstance(source, Dataset) else load(source, columns=columns)
         earlier = group.first(lambda: checkpoint.load_checkpoint(folder)) if resume and folder else None
+        source = data() if callable(data) else data
+        if isinstance(source, Dataset):
+            dataset = source
+        else:
+            known = None if earlier is None or columns else earlier.config.data
+            dataset = load(source, resize, stream, columns, known)
         if earlier is not None:
             _check_options(earlier, asked)
             asked = earlier.asked
@@ -111,7 +119,8 @@ def fit(
             trainer.load(earlier.state)
         if written is not None:
             _prepare(written, earlier, force, resume)
-        console.say_columns(model.schema, progress)
+        if progress:
+            column_table.show(model.schema)
         for line in build.describe(model.schema, model.options):
             console.say(line, progress)
         if trainer.step.graph is not None:
@@ -231,6 +240,12 @@ def _check_data(earlier: Checkpoint, dataset: Dataset, name: str) -> None:
             f"the run was begun with other data, {config.source} with {sum(config.rows.values())} rows, "
             f"got {dataset.source} with {len(dataset)}; go on with the same data, or begin another run"
         )
+    for mine, now in zip(config.data.kinds, dataset.schema.kinds, strict=False):
+        if (mine.kind, mine.levels) != (now.kind, now.levels):
+            raise InputError(
+                f"the run was begun with column {mine.name!r} as {mine.kind}, got {now.kind} or other "
+                "levels; say nothing of columns to go on with the run, or begin another"
+            )
     if config.torch != torch.__version__:
         console.warn(f"the run was begun with torch {config.torch}; its last digits may now differ")
 

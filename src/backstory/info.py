@@ -124,7 +124,13 @@ def _torch_has_cuda() -> bool:
     return runpy.run_path(str(Path(spec.origin).with_name("version.py"))).get("cuda") is not None
 
 
-# -- a run ------------------------------------------------------------------------------------------------
+# -- data or a run ----------------------------------------------------------------------------------------
+
+
+def is_data(name: str) -> bool:
+    """Whether this is a data set: an embedded one or a file; a folder is taken for a run."""
+    path = Path(name).expanduser()
+    return path.is_file() or (name in EMBEDDED and not path.exists())
 
 
 def run_info(run: str | Path) -> dict[str, Any]:

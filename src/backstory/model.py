@@ -6,6 +6,7 @@
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 # Rows held at once in the model's units. Part of the definition of a seeded result, not a setting.
 BATCH = 500
 
-Values: TypeAlias = "Rows | Tensor | Dataset | pd.DataFrame | ArrowStream"
+Values: TypeAlias = "Rows | Tensor | Dataset | str | os.PathLike[str] | pd.DataFrame | ArrowStream"
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ class Model:
     """A trained model: sample, encode, reconstruct, restore, log_evidence, evaluate, save.
 
     Made by `fit` or `open`. Observations x are given as stored values, (N, *shape), in NumPy arrays,
-    tensors, a frame, a `Dataset` or its values; results that are draws of x have the data's own type, means
-    are float32. Observations that stay in a file are read as they are needed.
+    tensors, a frame, a `Dataset` or its values, or by the path of a file; results that are draws of x have
+    the data's own type, means are float32. Observations that stay in a file are read as they are needed.
     """
 
     def __init__(
@@ -561,7 +562,7 @@ def _number(value: Tensor) -> float | None:
 
 
 def _values(x: Values, schema: Schema) -> Rows | Tensor:
-    """Stored values of observations; a frame is read as a table with the model's columns."""
+    """Stored values of observations; a frame or a file is read as a table with the model's columns."""
     if isinstance(x, Tensor):
         return x
     x = _read(x, schema)
@@ -572,7 +573,8 @@ def _values(x: Values, schema: Schema) -> Rows | Tensor:
 
 
 def _read(x: Values, schema: Schema) -> Any:
-    return load(x, schema=schema) if hasattr(x, "__arrow_c_stream__") else x
+    named = isinstance(x, str | os.PathLike) or hasattr(x, "__arrow_c_stream__")
+    return load(x, schema=schema) if named else x  # type: ignore[arg-type]
 
 
 def fingerprint(hashes: np.ndarray) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from backstory.data.columns import Column
+from backstory.data.columns import Column, is_number
 from backstory.data.dataset import Dataset
 from backstory.data.rows import Rows, mapped
 from backstory.data.schema import Schema
@@ -39,7 +39,7 @@ def as_numbers(dataset: Dataset) -> Dataset:
     """
     levelled = {j: column for j, column in enumerate(dataset.schema.kinds) if column.levels is not None}
     for column in levelled.values():
-        if not all(map(_is_number, column.levels or ())):
+        if not all(map(is_number, column.levels or ())):
             raise InputError(
                 f"this likelihood is of numbers alone, got {column.kind} column {column.name!r} of "
                 f"{dataset.source}; use likelihood joint, or leave the column out"
@@ -64,13 +64,6 @@ def as_numbers(dataset: Dataset) -> Dataset:
         return block
 
     return replace(dataset, schema=schema, values=mapped(numbers, dataset.values))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return np.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def data_marginals(values: Rows, schema: Schema) -> Marginals:

@@ -7,6 +7,7 @@ A table is stored as float64 (N, C) over the columns that are modelled, NaN wher
     binary, categorical, ordinal      the index 0 … L − 1 of the cell's text among the column's levels
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -101,15 +102,19 @@ class Asked(BaseModel):
 
     Attributes:
         kind: as in `Column`, or `ignore` to leave the column out.
-        levels, format, decimals: as in `Column`.
+        levels, rare, format, decimals: as in `Column`.
+        cells: as in `Column`, of columns with levels: `text` keeps 007 apart from 7, `number` and `whole` do
+            not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["continuous", "count", "binary", "categorical", "ordinal", "date", "ignore"]
     levels: tuple[str, ...] | None = None
+    rare: bool = False
     format: str | None = None
     decimals: int | None = None
+    cells: Cells | None = None
 
 
 def asked(columns: Mapping[str, Any]) -> dict[str, Asked]:
@@ -158,4 +163,17 @@ def _asked(name: str, said: Any) -> Asked:
             f"expected two or more levels that differ, for a binary, categorical or ordinal column, got "
             f"{levels} for column {name!r}, which is {found.kind}; correct them"
         )
+    if found.cells in ("number", "whole") and not all(map(is_number, levels)):
+        raise InputError(
+            f"expected numbers as levels of column {name!r}, whose cells are said to be {found.cells}, got "
+            f"{levels}; say that they are text"
+        )
     return found
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

@@ -447,8 +447,10 @@ def _as_said(column: Column, seen: Seen, said: Asked, text_table: bool) -> Colum
         return column.model_copy(update=changes | _date_as_said(seen, said))
     if text_table:  # 007 and 7 are two texts
         column = column.model_copy(update={"cells": "text"})
+    if said.cells is not None:
+        column = column.model_copy(update={"cells": said.cells})
     if said.levels is not None:
-        return column.model_copy(update=changes | {"levels": said.levels})
+        return column.model_copy(update=changes | {"levels": said.levels, "rare": said.rare})
     if seen.words and said.kind == "ordinal" and seen.ordered is None:
         raise InputError(
             f"expected the order of the levels of column {seen.name!r}, which holds texts, got none; "

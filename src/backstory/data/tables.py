@@ -247,7 +247,11 @@ class _Table:
         return self._stored(kinds, left_out, [self.names.index(column.name) for column in kinds])
 
     def _judged(self, said: Mapping[str, Asked]) -> tuple[list[Column], list[LeftOut]]:
-        as_texts = [name for name, what in said.items() if what.kind in (*LEVELLED, "date")]
+        as_texts = [
+            name
+            for name, what in said.items()
+            if what.kind in (*LEVELLED, "date") and what.cells in (None, "text")
+        ]
         seen = self._survey(said, as_texts)
         torn = [s.name for s in seen if s.parsed and s.words]  # texts came after parts that were only numbers
         if self.texts and torn:
