@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from killed import OPTIONS, STAGES, data, train
+from mixed import mixed_table
 
 import backstory
 from backstory import InputError, checkpoint
@@ -233,3 +235,32 @@ def test_the_checkpoint_is_safetensors_and_json(cut):
     assert json.loads(header["__metadata__"]["asked"])["hidden"] == [16]
     assert json.loads(header["__metadata__"]["values"])["position"]["step"] == 2
     assert {"generator", "order", "sums"} < set(header)
+
+
+# -- tables -----------------------------------------------------------------------------------------------
+
+
+def test_a_run_knows_its_columns_when_it_goes_on(tmp_path, monkeypatch):
+    frame = mixed_table(300, 0)[["country", "age", "stars", "joined", "income"]]
+    file = tmp_path / "table.csv"
+    frame.to_csv(file, index=False)
+    options = {"hidden": (8,), "latent": 2, "batch_size": 64, "epochs": 3, "device": "cpu", "progress": False}
+    said = {"stars": "categorical", "age": "continuous", "joined": "ignore"}
+    backstory.fit(file, tmp_path / "whole", columns=said, **options)
+    with monkeypatch.context() as patch:
+        Interrupted(patch, 7)
+        backstory.fit(file, tmp_path / "run", columns=said, checkpoint_every=1e6, **options)
+    for wrong in ({**said, "stars": "ordinal"}, {"age": "continuous"}):
+        with pytest.raises(InputError, match="the run was begun with"):
+            backstory.fit(file, tmp_path / "run", columns=wrong, resume=True, progress=False)
+    model = backstory.fit(file, tmp_path / "run", resume=True, progress=False)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    assert [column.kind for column in model.schema.kinds] == [
+        "categorical",
+        "continuous",
+        "categorical",
+        "continuous",
+    ]
+    # a path stands for the table that it names
+    assert torch.equal(model.encode(file).mean, model.encode(frame).mean)
+    assert np.array_equal(model.restore(str(file), draws=2).mean, model.restore(frame, draws=2).mean)
