@@ -123,7 +123,12 @@ Chunk = A[int | None, Option(help="Decodings held at once: changes memory, not t
 Restoring = A[
     str, Option("--method", help=f"{CHOICES['restoration']}; auto is the cheapest that will do for a row.")
 ]
-Budget = A[int | None, Option(metavar="CODES", help="Of auto: codes decoded for each row (40000).")]
+Budget = A[
+    int | None,
+    Option(
+        metavar="CODES", help="Of auto: codes decoded for each row (40000; less for more than 2500 rows)."
+    ),
+]
 RestoredDraws = A[
     int | None,
     Option(metavar="M", help="Also write M draws of p(x|y), .draws before the ending; in a picture, lines."),

@@ -32,7 +32,7 @@ from backstory.inference.likelihood import Evidence, tail_warning
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.operators import Mask, Operator, Product
 from backstory.inference.recovery import Recovery, Tally
-from backstory.inference.restore import Restoration
+from backstory.inference.restore import Restoration, usual_budget
 from backstory.priors import Mixture
 from backstory.schedule import TrainOptions
 from backstory.vae import VAE, Terms
@@ -293,6 +293,7 @@ class Model:
         y = self.damage(x, done, missing, seed)
         masks = all(isinstance(part, Mask) for part in done.parts)
         rest = Product(tuple(part for part in done.parts if not isinstance(part, Mask)))  # now they are NaN
+        options = {"budget": usual_budget(len(values)), **options}
         tally = Tally(stored.stored_unit(self.vae, self.schema), self.schema.kind == "images")
         with console.progress("restore", len(values), progress) as bar:
             for start in range(0, len(y), BATCH):

@@ -319,6 +319,9 @@ def test_auto_spends_no_more_than_it_has_to(linear_gaussian):
         assert not any(e < 100 for e, m in zip(found.ess, found.methods, strict=True) if m != "hmc")
         assert set(restore(exact.vae, seen, effort=QUICK, budget=1000).methods) == {"importance"}
         assert set(restore(exact.vae, seen, effort=QUICK, budget=10).methods) == {"encoder"}
+        few = restore(exact.vae, seen, effort=QUICK, budget=300)
+        assert set(few.methods) == {"importance"}
+        assert (few.ess <= 300).all()
 
 
 def test_costs_rise():

@@ -20,7 +20,7 @@ from backstory.inference.codes import Effort
 from backstory.inference.likelihood import HEAVY_SHARE
 from backstory.inference.operators import Damaged, Operator, Product, damage, observe
 from backstory.inference.pareto import threshold
-from backstory.inference.restore import BUDGET, Restoration, restore
+from backstory.inference.restore import Restoration, restore
 from backstory.vae import VAE
 
 NOTHING = Product(())  # the operator that leaves x as it is
@@ -35,7 +35,7 @@ def restore_stored(
     draws: int = 10,
     method: str = "auto",
     seed: int = 0,
-    budget: int = BUDGET,
+    budget: int | None = None,
     chunk: int | None = None,
     advance: Callable[[int], None] = lambda rows: None,
     **effort: Any,
