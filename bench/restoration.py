@@ -103,7 +103,7 @@ WAYS: dict[str, list[dict[str, Any]]] = {
     "encoder": [{"proposals": k} for k in (50, 500)],
     "importance": [{"proposals": k} for k in (100, 1000, 5000)],
     "variational": [{"steps": n} for n in (25, 150, 450)],
-    "hmc": [{"temperatures": t, "transitions": n} for t, n in ((15, 10), (60, 100), (120, 250))],
+    "hmc": [{"temperatures": t, "transitions": n} for t, n in ((15, 10), (30, 40), (60, 100))],
     "MAP": [{"steps": n} for n in (50, 300)],
 }
 COLOURS = {
@@ -336,13 +336,14 @@ def maximum_a_posteriori(
 
 
 def render(a: argparse.Namespace) -> None:
-    for name in ("mnist", "frey"):
-        result = json.loads((a.results / f"restoration_{name}.json").read_text(encoding="utf-8"))
-        place(a.page, name, comparison(result))
-    ways = json.loads((a.results / "restoration_methods.json").read_text(encoding="utf-8"))
-    place(a.page, "ways", ways_table(ways))
-    others = json.loads((a.results / "restoration_mnist.json").read_text(encoding="utf-8"))["tasks"]
-    plots.save(cost_figure(ways, others), a.figure)
+    """The tables for which there is a result and a place on the page, and the plot."""
+    results = {path.stem.removeprefix("restoration_"): path for path in a.results.glob("restoration_*.json")}
+    read = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in results.items()}
+    for name in DATA.keys() & read.keys():
+        place(a.page, name, comparison(read[name]))
+    if "methods" in read:
+        place(a.page, "ways", ways_table(read["methods"]))
+        plots.save(cost_figure(read["methods"], read["mnist"]["tasks"]), a.figure)
 
 
 def comparison(result: dict[str, Any]) -> list[str]:
