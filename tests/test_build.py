@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from backstory import build
+from backstory import build, schedule
 from backstory.build import ModelOptions, options_from, resolve
 from backstory.data.schema import Schema
 from backstory.errors import InputError
@@ -289,3 +289,24 @@ def test_small_columns_far_from_zero_keep_their_scale():
 def test_a_prior_of_bounded_support_is_refused_with_the_reason():
     with pytest.raises(InputError, match=r"KL.* is infinite; use prior normal or mixture"):
         build.resolve(GREY, ModelOptions(prior="uniform"))
+
+
+@pytest.mark.parametrize(
+    ("schema", "options", "gaps", "objective"),
+    [
+        (table(11), {}, False, "elbo"),
+        (table(11), {}, True, "iwae"),
+        (table(11), {"incomplete": True}, False, "elbo"),
+        (table(11), {"posterior": "delta"}, True, "elbo"),
+        (array(11), {"likelihood": "student"}, True, "iwae"),
+        (FLOATS, {}, True, "elbo"),
+    ],
+)
+def test_tables_with_gaps_are_trained_by_the_bound_with_many_draws(schema, options, gaps, objective):
+    defaults = build.default_schedule(*resolve(schema, ModelOptions(**options), gaps), gaps)
+    training = schedule.resolve(TrainOptions(), 100, **defaults)
+    expected = (objective, 20, 0.995) if objective == "iwae" else (objective, 1, None)
+    assert (training.objective, training.samples, training.ema) == expected
+    asked = schedule.resolve(TrainOptions(objective="elbo", ema=0.9), 100, **defaults)
+    assert (asked.objective, asked.samples, asked.ema) == ("elbo", 1, 0.9)
+    assert schedule.resolve(TrainOptions(samples=5), 100, **defaults).samples == 5

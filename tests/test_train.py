@@ -520,7 +520,7 @@ def test_zero_is_a_choice_and_not_a_gap():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"objective": "elob"}, r"objective is one of elbo, .*, got 'elob'; did you mean 'elbo'"),
+        ({"objective": "elob"}, r"objective is one of auto, elbo, .*, got 'elob'; did you mean 'elbo'"),
         ({"objective_args": {"alpha": 1}}, r"objective elbo takes no arguments, got 'alpha'"),
         (
             {"objective": "renyi", "samples": 2, "objective_args": {"alhpa": 1}},

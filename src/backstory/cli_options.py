@@ -226,12 +226,25 @@ Bounded = A[
 ]
 
 # training
-Objective = A[str | None, Option(help=f"{CHOICES['objective']}.", rich_help_panel=_TRAINING)]
+Objective = A[
+    str | None,
+    Option(
+        help=f"{CHOICES['objective']}; by default elbo, or iwae for tables with gaps.",
+        rich_help_panel=_TRAINING,
+    ),
+]
 ObjectiveArgs = A[
     str | None,
     Option(metavar="NAME=X,…", help="Of the objective, such as alpha=0.5.", rich_help_panel=_TRAINING),
 ]
-Draws = A[int | None, Option("--samples", help="Draws of z per row and step (1).", rich_help_panel=_TRAINING)]
+Draws = A[
+    int | None,
+    Option(
+        "--samples",
+        help="Draws of z per row and step (1; 20 for tables with gaps).",
+        rich_help_panel=_TRAINING,
+    ),
+]
 Beta = A[float | None, Option(help="Factor of the KL term; 1 is the ELBO (1).", rich_help_panel=_TRAINING)]
 Warmup = A[
     int | None, Option(metavar="EPOCHS", help="Epochs in which β rises from 0.", rich_help_panel=_TRAINING)
@@ -245,7 +258,11 @@ BatchSize = A[int | None, Option(help="Rows of a step.", rich_help_panel=_TRAINI
 LearningRate = A[float | None, Option("--lr", help="Highest learning rate.", rich_help_panel=_TRAINING)]
 Ema = A[
     float | None,
-    Option(metavar="DECAY", help="Keep an average of the weights and use it.", rich_help_panel=_TRAINING),
+    Option(
+        metavar="DECAY",
+        help="Keep an average of the weights and use it (0.995 for tables with gaps).",
+        rich_help_panel=_TRAINING,
+    ),
 ]
 Clip = A[float | None, Option(metavar="NORM", help="Scale larger gradients down.", rich_help_panel=_TRAINING)]
 SkipSpikes = A[

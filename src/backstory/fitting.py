@@ -213,7 +213,8 @@ def _untrained(
         check_for_training(dataset, splits.train)
         options, training = _sort_options({k: v for k, v in asked.items() if k != "validation"})
         schema, options = build.resolve(dataset.schema, options, dataset.observed is not None)
-        training = schedule.resolve(training, len(splits.train), *build.default_schedule(options))
+        defaults = build.default_schedule(schema, options, dataset.observed is not None)
+        training = schedule.resolve(training, len(splits.train), **defaults)
         training = decide(training, len(splits.train), group.device, group.world)
         if options.posterior == "delta" and options.prior == "mixture":
             check_components(options.components, len(splits.train))

@@ -22,7 +22,7 @@ class TrainOptions(BaseModel):
     """How a model is trained; None leaves the choice to the size of the data.
 
     Attributes:
-        objective: one of `OBJECTIVES`.
+        objective: one of `OBJECTIVES`; `auto` is the ELBO, or MIWAE's bound for tables with gaps.
         objective_args: arguments of the objective by name, such as `alpha` of `renyi`; see its function.
         samples: draws of z for each observation and step, L (ELBO), K (importance-weighted), M · K (miwae).
         beta: final factor of the KL term; 1 is the ELBO.
@@ -44,9 +44,9 @@ class TrainOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    objective: str = "elbo"
+    objective: str = "auto"
     objective_args: dict[str, float] = Field(default_factory=dict)
-    samples: int = 1
+    samples: int | None = None
     beta: float = 1.0
     warmup: int | None = None
     warmup_cycles: int = 1
@@ -63,16 +63,29 @@ class TrainOptions(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63)
 
 
-def resolve(options: TrainOptions, rows: int, lr: float, longest: int = 200) -> TrainOptions:
+def resolve(
+    options: TrainOptions,
+    rows: int,
+    lr: float,
+    longest: int = 200,
+    objective: str = "elbo",
+    samples: int = 1,
+    ema: float | None = None,
+) -> TrainOptions:
     """Check the options and decide what was left open, from the number of training rows.
 
     Args:
         options: as they were given.
         rows: training rows.
-        lr, longest: the highest learning rate and the most epochs (more if they make few steps) where
-            none were given; see `build.default_schedule`.
+        lr, longest, objective, samples, ema: what is taken where nothing was given, see
+            `build.default_schedule`: the highest learning rate, the most epochs (more if they make few
+            steps), the objective and its draws, the decay of averaged weights.
     """
-    one_of("objective", options.objective, list(OBJECTIVES))
+    one_of("objective", options.objective, ["auto", *OBJECTIVES])
+    if options.objective != "auto":
+        objective, samples = options.objective, 1
+    update = {"objective": objective, "samples": samples if options.samples is None else options.samples}
+    options = options.model_copy(update=update)
     one_of("precision", options.precision, PRECISIONS)
     _check_arguments(options)
     for name, lowest in {
@@ -115,6 +128,7 @@ def resolve(options: TrainOptions, rows: int, lr: float, longest: int = 200) -> 
             "epochs": epochs,
             "warmup": warmup,
             "lr": options.lr or lr,
+            "ema": options.ema or ema,
             "patience": options.patience or max(10, epochs // 5),
         }
     )

@@ -76,7 +76,7 @@ class Bound(nn.Module):
         """
         presentation = self.schema.noise(values, rows, generator)
         noise = torch.randn(
-            self.options.samples, rows, self.latent, generator=generator, device=values.device
+            self.options.samples or 1, rows, self.latent, generator=generator, device=values.device
         )
         if world > 1:
             part = slice(rank, None, world)
@@ -99,7 +99,7 @@ class Bound(nn.Module):
             generator: for objectives that draw.
         """
         with self._precision(batch.x.device.type):
-            terms = self.vae.terms(batch.x, samples=self.options.samples, noise=batch.noise)
+            terms = self.vae.terms(batch.x, samples=self.options.samples or 1, noise=batch.noise)
         beta = warmup * self.options.beta
         known = {"beta": beta, "warmup": warmup, "rows": rows, "generator": generator}
         supplied = {name: value for name, value in known.items() if name in self.supplied}
