@@ -162,3 +162,46 @@ def test_it_is_the_same_after_opening(model, customers, tmp_path):
     again = backstory.open(tmp_path / "run", device="cpu")
     np.testing.assert_array_equal(again.sample(20, seed=3), model.sample(20, seed=3))
     assert again.evaluate(customers.values[:50]) == model.evaluate(customers.values[:50])
+
+
+# -- origins ----------------------------------------------------------------------------------------------
+
+
+def test_dates_and_large_numbers_keep_their_digits(tmp_path):
+    rng = np.random.default_rng(0)
+    seconds = pd.to_timedelta(rng.integers(0, 10**6, 300), "s")
+    frame = pd.DataFrame(
+        {
+            "call": (pd.Timestamp("2024-03-01") + seconds).strftime("%Y-%m-%d %H:%M:%S"),
+            "number": 4_900_000_000 + rng.integers(0, 10**5, 300),
+            "ratio": 1000 + rng.random(300).round(5),
+            "price": rng.random(300).round(2),
+        }
+    )
+    data = backstory.load(frame)
+    assert [column.origin for column in data.schema.kinds[1:]] == [4_900_000_000, 1000, 0]
+    back = data.schema.restore(data.schema.prepare(data.values))
+    pd.testing.assert_frame_equal(to_frame(back, data.schema), frame, check_dtype=False)
+    mean = data.schema.means(data.schema.prepare(data.values))
+    np.testing.assert_allclose(mean, data.values, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(data.schema.stored(mean), data.values, rtol=0, atol=1e-5)  # a second
+
+
+def test_a_shift_changes_nothing_but_the_numbers():
+    rng = np.random.default_rng(0)
+    few = rng.integers(0, 1000, 400)
+    frame = pd.DataFrame({"number": few, "half": (few / 2 + rng.normal(0, 20, 400)).round(1)})
+    apart, far = np.array([10**9, 0]), frame.assign(number=few + 10**9)
+    options = {"epochs": 3, "hidden": (16,), "latent": 2, "progress": False, "device": "cpu"}
+    near, shifted = (backstory.fit(f, likelihood="joint", **options) for f in (frame, far))
+    a, b = near.log_evidence(frame), shifted.log_evidence(far)
+    np.testing.assert_array_equal(a.log_evidence.numpy(), b.log_evidence.numpy())
+    np.testing.assert_array_equal(near.sample(50, seed=0) + apart, shifted.sample(50, seed=0))
+    holes = frame.astype(float).iloc[:20].copy()
+    holes.iloc[:10, 0], holes.iloc[10:, 1] = np.nan, np.nan
+    for operator in (None, backstory.Noise(0.1)):
+        one = near.restore(holes, operator, draws=3)
+        other = shifted.restore(holes + apart, operator, draws=3)
+        np.testing.assert_allclose(other.mean - apart, one.mean, rtol=0, atol=1e-4)
+        np.testing.assert_array_equal(one.std, other.std)
+        np.testing.assert_array_equal(one.draws + apart, other.draws)

@@ -371,6 +371,8 @@ def data_statistics(values: Rows, schema: Schema) -> Statistics:
         mean, variance = mean * factor, variance * factor**2
     if schema.presentation == "dequantised":
         variance = variance + 1 / 12  # of the uniform noise
+    if schema.origins is not None:
+        mean = mean - schema.origins
     std = np.sqrt(variance)
     std = np.where(std > 1e-6 * np.maximum(np.abs(mean), 1e-30), std, 1.0)
     if schema.levels is None and schema.kinds:

@@ -161,8 +161,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Estimat
         check_is_fitted(self)
         z = torch.as_tensor(np.asarray(X, dtype=np.float64))
         with torch.no_grad():
-            mean: np.ndarray = self.model_.vae.decode(z).mean.cpu().numpy()
-        return mean
+            return self.model_.schema.means(self.model_.vae.decode(z).mean)
 
     @property
     def _n_features_out(self) -> int:

@@ -69,7 +69,7 @@ def as_numbers(dataset: Dataset) -> Dataset:
 def data_marginals(values: Rows, schema: Schema) -> Marginals:
     """What the training rows, or evenly spaced ones of them, tell of each column."""
     rows = np.linspace(0, len(values) - 1, min(len(values), MOST_ROWS)).astype(int)
-    some = np.asarray(values[rows], np.float32).astype(np.float64)
+    some = schema.prepare(np.asarray(values[rows])).double().numpy()
     found = [_marginal(q, x[~np.isnan(x)]) for q, x in zip(quantities(schema), some.T, strict=True)]
     location, scale, curved, atom = map(torch.tensor, zip(*found, strict=True))
     return Marginals(location.float(), scale.float(), curved, atom.float())

@@ -37,6 +37,8 @@ class Column(BaseModel):
         decimals: the most decimals of a continuous column's numbers, 0 if all are whole; None if they have
             too many to count.
         low, high: the smallest and the largest stored value that was seen; None if none was.
+        origin: the stored value that is zero to the model: near `low` where single precision would otherwise
+            lose digits, as of dates and of numbers that are large beside their range.
         missing: fraction of the cells that were empty.
         cells: what stands in the file's cells, of levels too: numbers, whole numbers (written without a
             point), True and False, texts, or dates.
@@ -55,6 +57,7 @@ class Column(BaseModel):
     decimals: int | None = None
     low: float | None = None
     high: float | None = None
+    origin: float = 0.0
     missing: float = 0.0
     cells: Cells = "number"
     format: str | None = None

@@ -10,6 +10,9 @@ The presentation says what the model's x is, given the stored value v with top l
     binarised     x ~ Bernoulli(v / m), drawn anew at each use (Burda et al. 2016, dynamic binarisation)
     dequantised   x = v + u − ½ in levels, u ~ U(0, 1): a density of x then bounds the probability of v,
                   E_u[log p(v + u − ½)] ≤ log P(v) (Theis et al. 2016, eq. 4)
+
+A table's columns are shifted, x = v − `origin`, where v has more digits than single precision; a shift
+changes no density.
 """
 
 import math
@@ -78,6 +81,12 @@ class Schema(BaseModel):
         """Levels of the model's x: 2 where the data is binarised."""
         return 2 if self.presentation == "binarised" else self.levels
 
+    @property
+    def origins(self) -> np.ndarray | None:
+        """Stored values that are zero to the model, (C,) of float64; None where all are zero."""
+        origins = np.array([column.origin for column in self.kinds])
+        return origins if origins.any() else None
+
     def reordered(self, order: Sequence[int]) -> "Schema":
         """The schema of the same table with its columns in another order, given by their numbers."""
         kinds = tuple(self.kinds[j] for j in order) if self.kinds else ()
@@ -134,13 +143,22 @@ class Schema(BaseModel):
                 return torch.lt(noise, levels, out=torch.empty_like(levels, dtype=torch.float32))
             drawn = (noise * (self.maximum or 1.0) < v).float()
             return torch.where(torch.isnan(v), torch.nan, drawn) if v.is_floating_point() else drawn
-        x = v.float()
+        origins = self.origins
+        x = v.float() if origins is None else (v.double() - torch.as_tensor(origins, device=v.device)).float()
         if self.levels is not None and self.maximum is not None and self.maximum != self.levels - 1:
             x = x * ((self.levels - 1) / self.maximum)
         return x if noise is None else x + noise - 0.5
 
     def means(self, x: Tensor) -> np.ndarray:
-        """The model's x in stored units, float32 and not rounded: for means, which need not be levels."""
+        """The model's x in stored units, not rounded: for means, which need not be levels.
+
+        float32, or float64 where columns are shifted.
+        """
+        means, origins = self.deviations(x), self.origins
+        return means if origins is None else means + origins
+
+    def deviations(self, x: Tensor) -> np.ndarray:
+        """Differences of the model's x, such as standard deviations, in stored units, float32."""
         top = None if self.model_levels is None else self.model_levels - 1
         factor = 1.0 if top is None or self.maximum is None else self.maximum / top
         return (x.detach().cpu().float() * factor).numpy()
@@ -165,6 +183,8 @@ class Schema(BaseModel):
             array = array * (maximum / top)
         elif self.kind == "images" and self.maximum is not None:
             array = np.clip(array, 0, self.maximum)
+        if (origins := self.origins) is not None:
+            array = array + origins
         if self.columns is not None and self.integer_columns:
             whole = [self.columns.index(name) for name in self.integer_columns]
             array = array.copy()  # the values may still be the tensor's own memory
@@ -185,7 +205,8 @@ class Schema(BaseModel):
         """
         dtype = np.dtype(self.dtype)
         if dtype.kind == "f":
-            return significant(values.astype(np.float64), SINGLE_DIGITS).astype(dtype)
+            origins = np.zeros(()) if self.origins is None else self.origins
+            return (significant(values - origins, SINGLE_DIGITS) + origins).astype(dtype)
         whole = np.rint(values)
         if dtype.kind in "iu":
             limits = np.iinfo(dtype)

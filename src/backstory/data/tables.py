@@ -32,6 +32,7 @@ from backstory.data.schema import Schema
 from backstory.errors import InputError
 
 _CELLS_AT_ONCE = 1 << 21
+FAR = 10  # ranges of a column from zero, from which single precision would lose too many digits
 
 _NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
@@ -346,6 +347,7 @@ def _schema_of(
             update={
                 "low": None if np.isnan(low[j]) else float(low[j]),
                 "high": None if np.isnan(high[j]) else float(high[j]),
+                "origin": _origin(column, float(low[j]), float(high[j])),
                 "missing": float(missing[j]),
                 "decimals": 0 if column.kind == "date" and whole[j] else column.decimals,
             }
@@ -364,6 +366,16 @@ def _schema_of(
         kinds=tuple(columns),
         left_out=tuple(left_out),
     )
+
+
+def _origin(column: Column, low: float, high: float) -> float:
+    """A round number below all values, from which they are counted; 0 where they are not far from it."""
+    spread = high - low
+    far = column.kind == "date" or max(abs(low), abs(high)) > FAR * spread
+    if column.levels is not None or column.kind == "count" or not far or not math.isfinite(spread):
+        return 0.0
+    step = 10.0 ** math.floor(math.log10(spread)) if spread else 1.0
+    return math.floor(low / step) * step
 
 
 def _of_earlier(schema: Schema, name: str) -> Column:

@@ -18,7 +18,7 @@ from backstory.data.schema import Schema
 from backstory.errors import InputError
 from backstory.inference.codes import Effort
 from backstory.inference.likelihood import HEAVY_SHARE
-from backstory.inference.operators import Damaged, Operator, Product, damage, observe
+from backstory.inference.operators import Damaged, Mask, Noise, Operator, Product, damage, observe
 from backstory.inference.pareto import threshold
 from backstory.inference.restore import Restoration, restore
 from backstory.vae import VAE
@@ -54,7 +54,7 @@ def restore_stored(
         mean[kept], drawn[:, kept] = known[kept], known[kept]
     return Restoration(
         mean,
-        schema.means(found.std),
+        schema.deviations(found.std),
         drawn,
         **{f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("mean", "std", "draws")},
     )
@@ -107,7 +107,7 @@ def _observe(vae: VAE, schema: Schema, values: Tensor, operator: Operator, seed:
     """y in the model's units, with what was seen of it."""
     if values.dtype == torch.bool or values.is_complex():
         values = values.float()
-    scaled = (values.double() * _factor(schema)).to(vae.shift)
+    scaled = (values.double() * _factor(schema) - _image_of_origins(schema, operator)).to(vae.shift)
     seen = observe(operator, scaled, schema.shape, unit_of(vae, schema))
     if not seen.exact:
         return seen
@@ -115,6 +115,14 @@ def _observe(vae: VAE, schema: Schema, values: Tensor, operator: Operator, seed:
     schema.check(filled)
     generator = torch.Generator(seen.y.device).manual_seed(seed)
     return replace(seen, y=torch.where(seen.seen, schema.prepare(filled, generator).to(seen.y), 0.0))
+
+
+def _image_of_origins(schema: Schema, operator: Operator) -> Tensor:
+    """What the operator makes of an x of zeros, in stored units: y is counted from there."""
+    if schema.origins is None:
+        return torch.zeros(())
+    maps = tuple(part for part in operator.parts if not isinstance(part, Noise | Mask))
+    return damage(Product(maps), torch.from_numpy(schema.origins)[None])
 
 
 def warnings(found: Restoration[Any], proposals: int = Effort.proposals) -> list[str]:
