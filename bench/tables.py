@@ -1,0 +1,124 @@
+"""What mixed tables cost: rows per second of reading, training, scoring, sampling and imputing, and memory.
+
+    python bench/tables.py                     10,000, 100,000 and 1,000,000 rows, and the picture
+    python bench/tables.py --rows 10000        others; the rest of the results stays
+
+The table is that of tests/mixed.py, 18 columns of all kinds, as CSV. Each size has a process of its own, whose
+peak resident memory is measured after reading and after training. Training is for a given time; its rows per
+second are those of its epochs. Scoring (100 draws), sampling, and imputing (a fifth of the cells hidden) are
+timed on the first rows alone, since their cost for each row does not depend on how many there are.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import backstory
+from record import environment, timed, write
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+SCORED, IMPUTED, SAMPLED = 5_000, 300, 50_000
+WORK = ("read", "fit", "score", "sample", "impute")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--minutes", type=float, default=1.0, help="of training at each size")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=ROOT / "bench" / "results" / "tables.json")
+    parser.add_argument("--picture", type=Path, default=ROOT / "docs" / "images" / "tables.png")
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)  # the work of one process
+    a = parser.parse_args()
+    torch.set_num_threads(a.threads)
+    if a.one:
+        print(json.dumps(measured(a.one, a.minutes)))
+        return
+    result = json.loads(a.output.read_text(encoding="utf-8")) if a.output.exists() else {"sizes": {}}
+    for rows in a.rows:
+        result["sizes"][str(rows)] = {**environment(), **apart(rows, a)}
+        write(a.output, result)
+    draw(result["sizes"], a.picture)
+
+
+def apart(rows: int, a: argparse.Namespace) -> dict[str, Any]:
+    """The measurements of one size, in a process of its own."""
+    from mixed import mixed_table
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        mixed_table(rows, 0).to_csv(path, index=False)
+        how = ["--one", str(path), "--minutes", str(a.minutes), "--threads", str(a.threads)]
+        done = subprocess.run([sys.executable, __file__, *how], stdout=subprocess.PIPE, text=True, check=True)
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        found["file_mib"] = round(path.stat().st_size / 2**20, 1)
+    print(f"{rows:>9,} rows", found, flush=True)
+    return found
+
+
+def measured(path: Path, minutes: float) -> dict[str, Any]:
+    data, reading = timed(lambda: backstory.load(path))
+    after_reading = peak()
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        model = backstory.fit(data, run, minutes=minutes, progress=False, validation=0.01)
+        lines = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+        epochs = [line["seconds"] for line in lines]
+    training = peak()
+    rows = np.asarray(data.values[:SCORED])
+    holes = np.where(np.random.default_rng(0).random(rows.shape) < 0.2, np.nan, rows)[:IMPUTED]
+    use: dict[str, tuple[int, Callable[[], Any]]] = {
+        "score": (len(rows), lambda: model.log_evidence(rows, samples=100)),
+        "sample": (SAMPLED, lambda: model.sample(SAMPLED, seed=0)),
+        "impute": (len(holes), lambda: model.restore(holes, draws=1)),
+    }
+    # the first epoch may be compiled; where the time is up within it, it is all there is
+    rates = {
+        "read": len(data) / reading,
+        "fit": len(model.splits.train) / float(np.median(epochs[1:] or epochs)),
+    }
+    rates |= {name: count / timed(call)[1] for name, (count, call) in use.items()}
+    return {
+        "rows_per_second": {name: round(rates[name], 1) for name in WORK},
+        "peak_mib": {"read": after_reading, "fit": training},
+        "epochs": len(epochs),
+    }
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def draw(sizes: dict[str, Any], path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    rows = sorted(map(int, sizes))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for name in WORK:
+        left.plot(rows, [sizes[str(n)]["rows_per_second"][name] for n in rows], "o-", label=name)
+    left.set(xscale="log", yscale="log", xlabel="rows of the table", ylabel="rows per second")
+    left.legend(frameon=False, ncols=2)
+    for name in ("read", "fit"):
+        right.plot(rows, [sizes[str(n)]["peak_mib"][name] for n in rows], "o-", label=f"after {name}")
+    right.set(xscale="log", xlabel="rows of the table", ylabel="peak memory, MiB", ylim=(0, None))
+    right.legend(frameon=False)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
