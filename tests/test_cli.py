@@ -798,3 +798,51 @@ def test_info_refuses_bad_options(home, tmp_path, refuse, monkeypatch, arguments
     monkeypatch.chdir(home)
     words = [str(tmp_path / word) if word.startswith("x.") else word for word in arguments]
     refuse("info", *["table.csv" if word == "TABLE" else word for word in words], says=says)
+
+
+@pytest.fixture(scope="module")
+def customers_run(customers, tmp_path_factory) -> Path:
+    """A model of that table."""
+    folder = tmp_path_factory.mktemp("runs") / "customers"
+    options = {"epochs": 30, "hidden": (32,), "latent": 4, "device": "cpu", "progress": False}
+    backstory.fit(customers, folder, **options)
+    return folder
+
+
+def test_rows_are_drawn_given_some_cells(customers, customers_run, tmp_path, capfd):
+    given = ["--where", "member=yes", "--where", "age = 60", "--where", "joined=2018-03-05"]
+    given += ["--where", "newsletter=true", "--where", "country=Island 99"]
+    output = tmp_path / "rows.csv"
+    assert run("sample", customers_run, "-n", 50, *given, "-o", output, "--seed", 1) == 0
+    assert "given member=yes, age = 60" in capfd.readouterr().err
+    rows = pd.read_csv(output)
+    assert len(rows) == 50
+    assert (rows["member"] == "yes").all()
+    assert (rows["age"] == 60).all()
+    assert (rows["joined"] == "2018-03-05").all()
+    assert rows["newsletter"].all()
+    assert (rows["country"] == "other").all()  # a level that the model does not know is one of the rare ones
+    assert rows["income"].nunique() > 40
+    assert list(rows.columns) == [name for name in pd.read_csv(customers).columns if name != "customer_id"]
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        (["wide=1"], "no column 'wide'"),
+        (["memberr=yes"], "did you mean 'member'"),
+        (["member=maybe"], "levels no, yes of column 'member'"),
+        (["age=old"], "column 'age'"),
+        (["joined=5.3.2018"], "column 'joined'"),
+        (["visits=-1"], "counts"),
+        (["member"], "NAME=VALUE"),
+        (["age=4", "age=5"], "twice"),
+    ],
+)
+def test_cells_that_cannot_be_given(customers_run, tmp_path, refuse, where, says):
+    options = [word for option in where for word in ("--where", option)]
+    refuse("sample", customers_run, *options, "-o", tmp_path / "rows.csv", says=says)
+
+
+def test_only_rows_of_tables_are_drawn_given_cells(home, tmp_path, refuse):
+    refuse("sample", home / "bars", "--where", "a=1", "-o", tmp_path / "x.npy", says="a model of a table")

@@ -126,6 +126,7 @@ def sample(
     number: o.Number = 64,
     mean: o.Mean = False,
     temperature: o.Temperature = 1.0,
+    where: o.Where = None,
     seed: o.FreeSeed = None,
     prior: o.LaterPrior = None,
     components: o.Components = None,
@@ -133,7 +134,7 @@ def sample(
     device: o.Device = "auto",
     force: o.Force = False,
 ) -> None:
-    """Draw new observations: z ~ p(z), then x ~ p(x|z)."""
+    """Draw new observations: z ~ p(z), then x ~ p(x|z); with --where from p(x | what is given)."""
     import backstory
     from backstory import cli_io as io
     from backstory import cli_text as text
@@ -144,9 +145,11 @@ def sample(
         io.fit_prior(model, prior, components, data, seed or 0)
     elif components is not None or data is not None:
         raise InputError("--components and --data belong to --prior mixture; add it, or leave them out")
-    x = model.sample(number, mean=mean, temperature=temperature, seed=seed)
+    given = None if where is None else io.given_cells(model.schema, where)
+    x = model.sample(number, mean=mean, temperature=temperature, seed=seed, where=given)
     io.write_observations(output, x, model.schema, None, force)
     what = "means E[x|z], which are no draws of x" if mean else "draws of x"
+    what += f" given {', '.join(where)}" if where else ""
     text.say(f"{number} {what}, written to {output}")
 
 

@@ -5,6 +5,7 @@ import math
 import re
 import tomllib
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,27 @@ def read_schema(path: Path) -> dict[str, Any]:
     if not isinstance(columns, dict):
         raise InputError(f'expected {{"columns": {{name: {{"kind": …}}}}}} in {path}; write it so')
     return columns
+
+
+def given_cells(schema: Schema, options: list[str]) -> np.ndarray:
+    """One row of stored values, (C,), with the cells of --where NAME=VALUE and NaN in all others."""
+    from backstory.data.encoding import encoded_cell  # with pandas, which is slow to import
+
+    row = np.full(schema.shape, math.nan)
+    if not schema.kinds:
+        raise InputError("expected a model of a table for --where, got one of other data; leave it out")
+    kinds = {column.name: j for j, column in enumerate(schema.kinds)}
+    for option in options:
+        name, equals, text = (part.strip() for part in option.partition("="))
+        if not (name and equals and text):
+            raise InputError(f"--where takes NAME=VALUE, such as age=40, got {option!r}")
+        if name not in kinds:
+            near = get_close_matches(name, kinds, n=1, cutoff=0.0)
+            raise InputError(f"the model has no column {name!r}; did you mean {near[0]!r}?")
+        if not math.isnan(row[kinds[name]]):
+            raise InputError(f"--where gives column {name!r} twice; give it once")
+        row[kinds[name]] = encoded_cell(text, schema.kinds[kinds[name]])
+    return row
 
 
 def write_schema(path: Path, columns: dict[str, dict[str, Any]], force: bool) -> None:

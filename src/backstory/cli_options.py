@@ -98,6 +98,13 @@ Version = A[bool, Option("--version", help="Print the version.")]
 Number = A[int, Option("-n", "--number", metavar="N", help="How many.")]
 Mean = A[bool, Option("--mean", help="Write means E\\[x|z], which are no draws of x.")]
 Temperature = A[float, Option(help="Factor of the prior's standard deviation.")]
+Where = A[
+    list[str] | None,
+    Option(
+        metavar="NAME=VALUE",
+        help="Draw rows of a table given this cell, as it would stand in the file. May be repeated.",
+    ),
+]
 LaterPrior = A[
     str | None, Option(help="mixture: draw z from a Gaussian mixture fitted to the codes of training rows.")
 ]

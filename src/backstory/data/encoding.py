@@ -93,6 +93,28 @@ def encoded(cells: pd.Series, column: Column, unseen: Unseen, first: int = 0) ->
     return values
 
 
+def encoded_cell(text: str, column: Column) -> float:
+    """The stored number of one cell as people write it: a level's text, a number, a date.
+
+    Raises:
+        InputError: a level that the column has not, no number or no date.
+
+    >>> encoded_cell("M", Column(name="size", kind="ordinal", levels=("S", "M", "L"), cells="text"))
+    1.0
+    """
+    if column.cells == "bool":
+        text = {"0": "False", "1": "True"}.get(text, text.capitalize())
+    if column.levels is not None and not column.rare and text not in column.levels:
+        known = ", ".join(column.levels[:10]) + (", …" if len(column.levels) > 10 else "")
+        raise InputError(
+            f"expected one of the levels {known} of column {column.name!r}, got {shown(text)}; choose one"
+        )
+    if column.levels is not None:
+        rare = len(column.levels) - 1
+        return float(column.levels.index(text) if text in column.levels else rare)
+    return float(encoded(pd.Series([text], dtype=object), column, Unseen("what is given"))[0])
+
+
 def _indices(cells: pd.Series, column: Column, unseen: Unseen, first: int) -> np.ndarray:
     assert column.levels is not None
     if column.cells == "text":
