@@ -299,12 +299,15 @@ def test_a_prior_of_bounded_support_is_refused_with_the_reason():
         (table(11), {"incomplete": True}, False, "elbo"),
         (table(11), {"posterior": "delta"}, True, "elbo"),
         (array(11), {"likelihood": "student"}, True, "iwae"),
+        (table(11), {"network": "linear"}, True, "iwae"),
         (FLOATS, {}, True, "elbo"),
     ],
 )
 def test_tables_with_gaps_are_trained_by_the_bound_with_many_draws(schema, options, gaps, objective):
     defaults = build.default_schedule(*resolve(schema, ModelOptions(**options), gaps), gaps)
     training = schedule.resolve(TrainOptions(), 100, **defaults)
+    linear = options.get("network") == "linear"
+    assert training.epochs == (2000 if linear else 150 if objective == "iwae" else 750)
     expected = (objective, 20, 0.995) if objective == "iwae" else (objective, 1, None)
     assert (training.objective, training.samples, training.ema) == expected
     asked = schedule.resolve(TrainOptions(objective="elbo", ema=0.9), 100, **defaults)

@@ -200,7 +200,8 @@ def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) 
 
     An affine model takes large steps, and many: it is there to reach its one optimum and cannot overfit much.
     Where entries are missing, p(z|x) is less like the Gaussian q, and the bound with many draws can do
-    without that (Mattei & Frellsen 2019). Averaged weights generalise better, which shows in small tables.
+    without that (Mattei & Frellsen 2019). Averaged weights generalise better, which shows in small tables;
+    so does a short run down to a learning rate of zero, beside a long one that is stopped early.
 
     Args:
         schema, options: from `resolve`.
@@ -210,6 +211,8 @@ def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) 
     defaults: dict[str, Any] = {"lr": lr, "longest": longest}
     if gaps and schema.kind != "images" and options.posterior != "delta":
         defaults |= {"objective": "iwae", "samples": 20, "ema": 0.995}
+        if options.network != "linear":
+            defaults |= {"longest": 150, "least_steps": 1}
     return defaults
 
 

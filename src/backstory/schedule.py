@@ -68,6 +68,7 @@ def resolve(
     rows: int,
     lr: float,
     longest: int = 200,
+    least_steps: int = LEAST_STEPS,
     objective: str = "elbo",
     samples: int = 1,
     ema: float | None = None,
@@ -77,9 +78,9 @@ def resolve(
     Args:
         options: as they were given.
         rows: training rows.
-        lr, longest, objective, samples, ema: what is taken where nothing was given, see
-            `build.default_schedule`: the highest learning rate, the most epochs (more if they make few
-            steps), the objective and its draws, the decay of averaged weights.
+        lr, longest, least_steps, objective, samples, ema: what is taken where nothing was given, see
+            `build.default_schedule`: the highest learning rate, the most epochs (more if they make fewer
+            steps than the least), the objective and its draws, the decay of averaged weights.
     """
     one_of("objective", options.objective, ["auto", *OBJECTIVES])
     if options.objective != "auto":
@@ -111,7 +112,7 @@ def resolve(
     batch_size = options.batch_size or (128 if rows >= 5000 else 64 if rows >= 500 else 32)
     batch_size = min(batch_size, rows)
     steps = math.ceil(rows / batch_size)
-    most = max(longest, min(1000, LEAST_STEPS // steps))
+    most = max(longest, min(1000, least_steps // steps))
     epochs = options.epochs or min(most, max(10, round(TARGET_STEPS / steps)))
     cycles = options.warmup_cycles
     slowest = 50 if cycles == 1 else epochs
