@@ -212,7 +212,7 @@ def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) 
     if gaps and schema.kind != "images" and options.posterior != "delta":
         defaults |= {"objective": "iwae", "samples": 20, "ema": 0.995}
         if options.network != "linear":
-            defaults |= {"longest": 150, "least_steps": 1}
+            defaults |= {"longest": 150, "least_steps": 1, "patience": 150}
     return defaults
 
 

@@ -72,14 +72,15 @@ def resolve(
     objective: str = "elbo",
     samples: int = 1,
     ema: float | None = None,
+    patience: int | None = None,
 ) -> TrainOptions:
     """Check the options and decide what was left open, from the number of training rows.
 
     Args:
         options: as they were given.
         rows: training rows.
-        lr, longest, least_steps, objective, samples, ema: what is taken where nothing was given, see
-            `build.default_schedule`: the highest learning rate, the most epochs (more if they make fewer
+        lr, longest, least_steps, objective, samples, ema, patience: what is taken where nothing was given,
+            see `build.default_schedule`: the highest learning rate, the most epochs (more if they make fewer
             steps than the least), the objective and its draws, the decay of averaged weights.
     """
     one_of("objective", options.objective, ["auto", *OBJECTIVES])
@@ -130,7 +131,7 @@ def resolve(
             "warmup": warmup,
             "lr": options.lr or lr,
             "ema": options.ema or ema,
-            "patience": options.patience or max(10, epochs // 5),
+            "patience": options.patience or patience or max(10, epochs // 5),
         }
     )
 
