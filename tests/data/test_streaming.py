@@ -295,7 +295,7 @@ def test_the_same_statistics_of_what_is_there(name: str, tmp_path) -> None:
     here, there = both(GOOD[name], tmp_path)
     values = np.asarray(here.values[:], np.float64)
     mean, std = data_statistics(there.values, there.schema)
-    some = ~np.isnan(values).all(0)
+    some = ~np.isnan(values).all(0) & np.array([c.levels is None for c in here.schema.kinds] or True)
     expected = [np.nanmean(values[:, some], 0), np.nanstd(values[:, some], 0)]
     np.testing.assert_allclose(mean.numpy()[some], expected[0], rtol=1e-6)
     np.testing.assert_allclose(std.numpy()[some], np.where(expected[1] > 0, expected[1], 1), rtol=1e-6)
