@@ -4,9 +4,10 @@
     python bench/tables.py --rows 10000        others; the rest of the results stays
 
 The table is that of tests/mixed.py, 18 columns of all kinds, as CSV. Each size has a process of its own,
-whose peak resident memory is measured after reading and after training. Training is for a given time; its
-rows per second are those of its epochs. Scoring (100 draws), sampling, and imputing (a fifth of the cells hidden)
-are timed on the first rows alone, since their cost for each row does not depend on how many there are.
+whose peak resident memory is measured after reading and after training. Training is for a given time;
+its rows per second are those of its epochs. Scoring (100 draws), sampling, and imputing (a fifth of the
+cells hidden) are timed on the first rows alone, since their cost for each row does not depend on how
+many there are.
 """
 
 import argparse
