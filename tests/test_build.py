@@ -57,7 +57,7 @@ def test_what_auto_chooses(schema, likelihood, network, latent, presentation):
     assert (options.likelihood, options.network, options.latent) == (likelihood, network, latent)
     assert presented.presentation == presentation
     assert presented.model_copy(update={"presentation": "exact"}) == schema
-    assert all(v is not None for k, v in options.model_dump().items() if k != "sigma")
+    assert all(v is not None for k, v in options.model_dump().items() if k not in ("sigma", "sigma_floor"))
     # The choice stands when it is given back
     assert resolve(schema, options) == (presented, options)
     vae = build.build(presented, options)
@@ -126,6 +126,8 @@ REFUSED = [
         r"sigma belongs to likelihood gaussian-fixed, got likelihood gaussian-per-entry",
     ),
     (table(3), {"likelihood": "gaussian-fixed"}, r"gaussian-fixed needs sigma"),
+    (table(3), {"likelihood": "student", "sigma_floor": 0.1}, r"sigma_floor belongs to gaussian likelihoods"),
+    (table(3), {"sigma_floor": 0.0}, r"sigma_floor has to be positive, got 0"),
     (table(3), {"likelihood": "gaussian-fixed", "sigma": 0.0}, r"sigma has to be positive, got 0"),
     (table(3), {"likelihood": "gaussian-fixed", "sigma": -1.0}, r"sigma has to be positive, got -1"),
     (table(3), {"likelihood": "gaussian-fixed", "sigma": math.nan}, r"sigma has to be positive, got nan"),

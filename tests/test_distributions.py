@@ -523,3 +523,14 @@ def test_mixture_samples_match_its_density(generator):
         return sum(parts)
 
     assert stats.kstest(z, cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("sigma", ["learned", "per-entry", "predicted"])
+def test_the_floor_adds_its_variance(sigma):
+    plain = GaussianHead((3,), sigma, scale=2.0).double()
+    floored = GaussianHead((3,), sigma, scale=2.0, floor=0.3).double()
+    floored.load_state_dict(plain.state_dict())
+    features = torch.linspace(-9, 4, 4 * plain.features_shape[0] * 3).double()
+    features = features.view(4, *plain.features_shape)
+    expected = plain(features).variance + (0.3 * 2.0) ** 2
+    torch.testing.assert_close(floored(features).variance, expected)

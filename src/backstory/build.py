@@ -59,6 +59,8 @@ class ModelOptions(BaseModel):
         components: of a mixture prior.
         sigma: of `gaussian-fixed`: a fraction of the full range for images, of a column's standard
             deviation for tables and arrays.
+        sigma_floor: a width that a learned or predicted σ cannot fall below, a fraction of the data's
+            standard deviation; for densities that do not follow single rows.
         bounded: whether the mean of a Gaussian likelihood lies within the full range of the images, by a
             sigmoid, which fits grey images better than an affine output; None where it can be.
         incomplete: whether entries may be missing, and the encoder is told which are there; by default,
@@ -78,6 +80,7 @@ class ModelOptions(BaseModel):
     prior: str = "normal"
     components: int = 10
     sigma: float | None = None
+    sigma_floor: float | None = None
     bounded: bool | None = None
     incomplete: bool | None = None
     missingness: str = "random"
@@ -160,6 +163,7 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
             "hidden": hidden,
             "latent": options.latent or _auto_latent(schema),
             "sigma": _sigma(likelihood, options.sigma),
+            "sigma_floor": _sigma_floor(likelihood, options.sigma_floor),
             "bounded": _bounded(schema, likelihood, network == "conv" or hidden != (), options.bounded),
             "incomplete": incomplete,
         }
@@ -237,9 +241,23 @@ def _sigma(likelihood: str, sigma: float | None) -> float | None:
         return None
     if sigma is None:
         raise InputError("likelihood gaussian-fixed needs sigma, a fraction of the data's range or deviation")
-    if not (sigma > 0 and math.isfinite(sigma)):
-        raise InputError(f"sigma has to be positive, got {sigma:g}")
+    _check_positive("sigma", sigma)
     return sigma
+
+
+def _sigma_floor(likelihood: str, floor: float | None) -> float | None:
+    if floor is not None:
+        if likelihood not in ("gaussian", "gaussian-per-entry", "gaussian-predicted"):
+            raise InputError(
+                f"sigma_floor belongs to gaussian likelihoods that learn σ, got likelihood {likelihood}"
+            )
+        _check_positive("sigma_floor", floor)
+    return floor
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise InputError(f"{name} has to be positive, got {value:g}")
 
 
 def _bounded(schema: Schema, likelihood: str, layered: bool, bounded: bool | None) -> bool:
@@ -332,7 +350,8 @@ def _head(schema: Schema, options: ModelOptions, shift: Tensor, scale: Tensor) -
     sigma = options.likelihood.partition("-")[2] or "learned"
     unit = scale if schema.kind != "images" else torch.tensor(_full_range(schema))
     full = _full_range(schema) if options.bounded else None
-    return GaussianHead(schema.shape, sigma, shift, scale, (options.sigma or 1.0) * unit, full)
+    value = (options.sigma or 1.0) * unit
+    return GaussianHead(schema.shape, sigma, shift, scale, value, full, options.sigma_floor)
 
 
 def _full_range(schema: Schema) -> float:

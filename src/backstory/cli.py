@@ -56,6 +56,7 @@ def fit(
     components: o.Components = None,
     posterior: o.Posterior = None,
     sigma: o.Sigma = None,
+    sigma_floor: o.SigmaFloor = None,
     bounded: o.Bounded = None,
     missingness: o.Missingness = None,
     objective: o.Objective = None,

@@ -224,6 +224,10 @@ Missingness = A[
         rich_help_panel=_MODEL,
     ),
 ]
+SigmaFloor = A[
+    float | None,
+    Option(help="Least learned or predicted σ, a fraction of the deviation.", rich_help_panel=_MODEL),
+]
 Bounded = A[
     bool | None,
     Option(

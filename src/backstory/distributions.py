@@ -462,6 +462,8 @@ class GaussianHead(nn.Module):
         shift, scale: in the data's units, broadcast against `shape`; the data's mean and deviation.
         value: the fixed σ, in the data's units, broadcast against `shape`.
         full: the mean lies within (0, full), by a sigmoid; anywhere without it.
+        floor: makes a learned or predicted σ √(σ² + (floor · scale)²), so that nothing is denser than a
+            Gaussian of that width; None for none.
     """
 
     LOW, HIGH = -7.0, 4.0
@@ -478,9 +480,10 @@ class GaussianHead(nn.Module):
         scale: Tensor | float = 1.0,
         value: Tensor | float = 1.0,
         full: float | None = None,
+        floor: float | None = None,
     ):
         super().__init__()
-        self.shape, self.sigma, self.full = shape, sigma, full
+        self.shape, self.sigma, self.full, self.floor = shape, sigma, full, floor
         self.features_shape = (2 if sigma == "predicted" else 1, *shape)
         self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))
         self.register_buffer("log_scale", torch.as_tensor(scale, dtype=torch.float32).log())
@@ -501,7 +504,10 @@ class GaussianHead(nn.Module):
         if self.sigma == "fixed":
             return self.log_value
         raw = _parameter(features, 1, self.shape) if self.sigma == "predicted" else self.log_sigma
-        return self.log_scale + soft_clamp(raw, self.LOW, self.HIGH)
+        log_std = soft_clamp(raw, self.LOW, self.HIGH)
+        if self.floor is not None:
+            log_std = 0.5 * torch.logaddexp(2 * log_std, torch.full_like(log_std, 2 * math.log(self.floor)))
+        return self.log_scale + log_std
 
 
 class StudentTHead(nn.Module):

@@ -6,6 +6,7 @@ safetensors, never as a module of PyTorch. After training they compute in double
 said of a row does not depend on the rows beside it.
 """
 
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -29,6 +30,17 @@ from backstory.inference.scoring import log_evidence
 from backstory.model import Model, unpack
 from backstory.run_folder import CONFIG, WEIGHTS
 
+BATCH, STEPS = 128, 300  # of a model of the outlier detector
+_DETECTOR: dict[str, Any] = {
+    "likelihood": "gaussian-predicted",
+    "hidden": (64, 64),
+    "objective": "iwae",
+    "samples": 2,
+    "batch_size": BATCH,
+    "validation": 0.0,
+    "compile": False,
+}
+
 
 class _Estimator(BaseEstimator):
     """Trains a `Model` on the rows of X.
@@ -42,6 +54,7 @@ class _Estimator(BaseEstimator):
 
     Attributes:
         model_: the trained `Model`.
+        constant_: the values of columns that do not vary, which no model sees; NaN for the others.
         n_features_in_, feature_names_in_: of the training rows.
     """
 
@@ -61,14 +74,34 @@ class _Estimator(BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train on the rows of X; y is not used."""
-        self.model_ = self._train(self._rows(X, reset=True), self._seed())
+        self.model_ = self._train(self._first_rows(X), self._seed())
         return self
+
+    def _first_rows(self, X: Any) -> np.ndarray:
+        """The training rows, in the columns that vary among them."""
+        x = self._rows(X, reset=True)
+        nothing = np.isnan(x).all(0)
+        if nothing.any():
+            raise InputError(
+                f"expected a value in each column, got none in column {nothing.argmax()}; drop it"
+            )
+        self.constant_ = np.where(np.nanmin(x, 0) == np.nanmax(x, 0), np.nanmin(x, 0), np.nan)
+        return self._varying(x)
+
+    def _varying(self, x: np.ndarray) -> np.ndarray:
+        return x[:, np.isnan(self.constant_)]
+
+    def _whole(self, x: np.ndarray) -> np.ndarray:
+        """Rows with the constant columns put back."""
+        rows = np.tile(self.constant_, (len(x), 1))
+        rows[:, np.isnan(self.constant_)] = x
+        return rows
 
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _train(self, x: np.ndarray, seed: int, **defaults: Any) -> Model:
-        given = {"latent": self.latent, "likelihood": self.likelihood, "epochs": self.epochs}
+        given = {name: getattr(self, name, None) for name in ("latent", "likelihood", "epochs")}
         model = fit(
             _dataset(x),
             seed=seed,
@@ -121,7 +154,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
         x = self._rows(X)
         some = np.isnan(x).any(1)
         if some.any():
-            means = self.model_.restore(x[some], draws=1, seed=self.model_.training.seed).mean
+            seen = self._varying(x[some])
+            means = self._whole(self.model_.restore(seen, draws=1, seed=self.model_.training.seed).mean)
             x[some] = np.where(np.isnan(x[some]), means, x[some])
         return x
 
@@ -135,7 +169,7 @@ class VAEDensity(DensityMixin, _Estimator):
     def score_samples(self, X: Any) -> np.ndarray:
         """log p(x) of each row in nats, (n_samples,), with 100 draws of z; of its observed cells."""
         x = self._rows(X)
-        return _score(self.model_, x)
+        return _score(self.model_, self._varying(x))
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of `score_samples`, by which a grid search chooses."""
@@ -145,7 +179,7 @@ class VAEDensity(DensityMixin, _Estimator):
         """New rows, (n_samples, n_features); anew at each call without a random_state."""
         check_is_fitted(self)
         seed = None if random_state is None else int(check_random_state(random_state).randint(2**31 - 1))
-        return self.model_.sample(n_samples, seed=seed)
+        return self._whole(self.model_.sample(n_samples, seed=seed))
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Estimator):
@@ -154,14 +188,15 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Estimat
     def transform(self, X: Any) -> np.ndarray:
         """E[z|x], (n_samples, latent)."""
         x = self._rows(X)
-        return self.model_.encode(x).mean.cpu().numpy()
+        return self.model_.encode(self._varying(x)).mean.cpu().numpy()
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """E[x|z] at codes z, (n_samples, n_features)."""
         check_is_fitted(self)
         z = torch.as_tensor(np.asarray(X, dtype=np.float64))
         with torch.no_grad():
-            return self.model_.schema.means(self.model_.vae.decode(z).mean)
+            mean = self.model_.schema.means(self.model_.vae.decode(z).mean)
+        return self._whole(mean)
 
     @property
     def _n_features_out(self) -> int:
@@ -169,33 +204,52 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Estimat
 
 
 class VAEOutlierDetector(OutlierMixin, _Estimator):
-    """Rows with a low density are outliers: several models are trained, and their log-densities averaged.
+    """Rows with a low density are outliers: the log-densities of several models are averaged.
+
+    Half of the models see the columns as they are and give a coarse density, σ² + σ_c² in place of σ², by
+    which a row stands out that lies far out. The others see arcsinh((x − median) / spread), in which long
+    tails are short, and give a finer one, by which a row stands out whose columns do not go together.
+    Training is short, without validation, and σ has a floor: a density that follows single rows holds the
+    outliers among them for common. `bench/anomalies.py` measures it.
 
     Args:
         contamination: the share of outliers among the training rows, above 0 and at most 0.5, from which
             `offset_` comes.
         ensemble: how many models are trained.
-        latent, likelihood, epochs, options, random_state: see `VAEDensity`.
+        sigma_floor: floor of σ in training, a fraction of a column's deviation.
+        coarse: the floor of σ that takes its place in the coarse densities, σ_c.
+        latent: units of z; None for half as many as there are columns, at most 16.
+        epochs: passes over the rows; None for those that make 300 steps.
+        options: any other option of `backstory.fit`, by name.
+        random_state: seed of the initial weights and every draw.
 
     Attributes:
         models_: the trained models.
+        location_, spread_: of the columns, median and interquartile range as a deviation (÷ 1.349).
         offset_: the score below which a row is an outlier.
+        constant_: the values of columns that do not vary, which no model sees; NaN for the others.
         n_features_in_, feature_names_in_: of the training rows.
     """
 
     def __init__(
         self,
         contamination: float = 0.1,
-        ensemble: int = 3,
+        ensemble: int = 4,
+        sigma_floor: float = 0.2,
+        coarse: float = 1.0,
         latent: int | None = None,
-        likelihood: str = "auto",
         epochs: int | None = None,
         options: dict[str, Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
     ):
-        super().__init__(latent, likelihood, epochs, options, random_state)
         self.contamination = contamination
         self.ensemble = ensemble
+        self.sigma_floor = sigma_floor
+        self.coarse = coarse
+        self.latent = latent
+        self.epochs = epochs
+        self.options = options
+        self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train on the rows of X, with or without outliers among them; y is not used."""
@@ -203,14 +257,21 @@ class VAEOutlierDetector(OutlierMixin, _Estimator):
             raise InputError(f"contamination is above 0 and at most 0.5, got {self.contamination}")
         if self.ensemble < 1:
             raise InputError(f"ensemble has to be at least 1, got {self.ensemble}")
-        x, seed = self._rows(X, reset=True), self._seed()
-        self.models_ = [self._train(x, seed + member) for member in range(self.ensemble)]
+        x, seed = self._first_rows(X), self._seed()
+        self.location_, self.spread_ = _robust_scale(x)
+        self.models_ = [self._member(self._seen(x, number), number, seed) for number in range(self.ensemble)]
         self.offset_ = float(np.percentile(self._scores(x), 100 * self.contamination))
         return self
 
+    def _member(self, x: np.ndarray, number: int, seed: int) -> Model:
+        epochs = math.ceil(STEPS / math.ceil(len(x) / BATCH))
+        model = self._train(x, seed + number, epochs=epochs, sigma_floor=self.sigma_floor, **_DETECTOR)
+        return model if number % 2 else _with_floor(model, self.coarse)
+
     def score_samples(self, X: Any) -> np.ndarray:
-        """The mean of the models' log p(x), (n_samples,) in nats; lower is stranger."""
-        return self._scores(self._rows(X))
+        """The mean over the models of log p of what they see, (n_samples,) in nats; lower is stranger."""
+        x = self._rows(X)
+        return self._scores(self._varying(x))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """`score_samples` above `offset_`: negative for outliers."""
@@ -221,8 +282,23 @@ class VAEOutlierDetector(OutlierMixin, _Estimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def _scores(self, x: np.ndarray) -> np.ndarray:
-        scores: np.ndarray = np.mean([_score(model, x) for model in self.models_], axis=0)
+        scores: np.ndarray = np.mean(
+            [_score(model, self._seen(x, member)) for member, model in enumerate(self.models_)], axis=0
+        )
         return scores
+
+    def _seen(self, x: np.ndarray, member: int) -> np.ndarray:
+        """What one of the models sees of x."""
+        seen: np.ndarray = np.arcsinh((x - self.location_) / self.spread_) if member % 2 else x
+        return seen
+
+
+def _robust_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median and interquartile range of each column; the deviation where half of the values are equal."""
+    low, middle, high = np.nanpercentile(x, [25, 50, 75], axis=0)
+    deviation = np.nanstd(x, axis=0)
+    spread = np.where(high > low, (high - low) / 1.349, np.where(deviation > 0, deviation, 1.0))
+    return middle, spread
 
 
 def _dataset(x: np.ndarray) -> Dataset:
@@ -235,6 +311,12 @@ def _dataset(x: np.ndarray) -> Dataset:
 def _in_double(model: Model) -> Model:
     model.vae.double()
     return model
+
+
+def _with_floor(model: Model, floor: float) -> Model:
+    """The model with another floor of σ: its density with noise of that width added to x."""
+    model.options = model.options.model_copy(update={"sigma_floor": floor})
+    return _in_double(unpack(model.pack(), "cpu"))
 
 
 def _score(model: Model, x: np.ndarray) -> np.ndarray:
