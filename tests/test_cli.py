@@ -225,6 +225,30 @@ def test_a_plain_autoencoder_samples_from_a_mixture_fitted_afterwards(home, tmp_
     assert np.load(path).shape == (5, 6, 5)
 
 
+def test_score_writes_a_row_for_each_observation(home, tmp_path):
+    frame = table()
+    frame.iloc[3, 1] = 1e6
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    assert run("score", home / "prices", tmp_path / "new.csv", "-o", tmp_path / "scores.csv") == 0
+    scores = pd.read_csv(tmp_path / "scores.csv")
+    assert list(scores) == ["log_evidence", "p_value", "strange"]
+    assert scores["p_value"][3] == scores["p_value"].min()
+    assert len(backstory.open(home / "prices").splits.validation) < 19  # none of so few is one in twenty
+    assert scores["strange"].isna().all()
+    assert scores["log_evidence"].idxmin() == 3
+    options = ("-o", tmp_path / "s.csv", "--reference", tmp_path / "many.csv")
+    table(400).to_csv(tmp_path / "many.csv", index=False)
+    assert run("score", home / "prices", tmp_path / "new.csv", *options) == 0
+    assert pd.read_csv(tmp_path / "s.csv")["strange"][3].startswith("height")
+
+
+def test_score_of_images_needs_rows_to_compare_with(home, tmp_path, refuse):
+    files = (home / "images.npy", "-o", tmp_path / "s.csv")
+    refuse("score", home / "bars", *files, says="reference")
+    assert run("score", home / "bars", *files, "--reference", home / "images.npy") == 0
+    assert list(pd.read_csv(tmp_path / "s.csv")) == ["log_evidence", "p_value"]
+
+
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".npy", ".npz", ".csv.gz"])
 def test_encode_writes_means_deviations_and_draws(home, tmp_path, ending):
     path = tmp_path / f"z{ending}"
@@ -665,7 +689,7 @@ def test_the_help_lists_the_choices_there_are(name, choices):
     assert cli_options.CHOICES[name].split(", ") == list(choices)
 
 
-@pytest.mark.parametrize("command", ["fit", "sample", "encode", "reconstruct", "evaluate", "info"])
+@pytest.mark.parametrize("command", ["fit", "sample", "encode", "reconstruct", "score", "evaluate", "info"])
 def test_every_command_has_help(command, capfd):
     assert run(command, "--help") == 0
     assert "--help" in capfd.readouterr().out

@@ -332,6 +332,39 @@ def impute(
 
 
 @app.command()
+def score(
+    run: o.Run,
+    data: o.Data,
+    output: o.TableOutput,
+    reference: o.Reference = None,
+    split: o.Split = "auto",
+    limit: o.Limit = None,
+    seed: o.Seed = 0,
+    resize: o.Resize = None,
+    stream: o.Stream = None,
+    device: o.Device = "auto",
+    force: o.Force = False,
+) -> None:
+    """Write how strange each row of DATA is: log p(x), its p-value, and the columns that make it strange.
+
+    The p-value is the share of held-out training rows with a log p(x) no higher. Columns are named where a
+    value as surprising is that of at most one held-out row in twenty, up to three, the most surprising first.
+    """
+    import backstory
+    from backstory import cli_io as io
+    from backstory import cli_text as text
+
+    io.refuse_existing([output], force)
+    model = backstory.open(run, device)
+    rows = io.rows(model, data, resize, stream, split, limit)
+    held_out = None if reference is None else io.rows(model, reference, resize, stream, "auto").values
+    scores = model.score(rows.values, held_out, seed)
+    io.write_scores(output, scores, model.schema, force)
+    text.say(f"scores of {len(scores.p_value)} observations, written to {output}")
+    io.report_seen(model, rows.values, split)
+
+
+@app.command()
 def evaluate(
     run: o.Run,
     data: o.Data,

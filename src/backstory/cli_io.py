@@ -26,6 +26,7 @@ from backstory.data.schema import Schema
 from backstory.data.write import atomic_path, write, write_table, write_text
 from backstory.distributions import CodeDistribution
 from backstory.errors import InputError
+from backstory.inference.scoring import Scores
 from backstory.model import Model
 
 if TYPE_CHECKING:
@@ -267,6 +268,16 @@ def write_codes(path: Path, codes: torch.Tensor, force: bool) -> None:
 
 def _columns(codes: np.ndarray) -> dict[str, np.ndarray]:
     return {f"z_{j}": codes[:, j] for j in range(codes.shape[1])}
+
+
+def write_scores(path: Path, scores: Scores, schema: Schema, force: bool) -> None:
+    """A row for each observation: its log-evidence, its p-value and the columns that make it strange."""
+    columns: dict[str, Any] = {"log_evidence": scores.log_evidence, "p_value": scores.p_value}
+    if scores.surprise.size:
+        names = schema.columns or [f"column {j + 1}" for j in range(schema.numel)]
+        strange = ["; ".join(names[j] for j in row) for row in scores.strange()]
+        columns["strange"] = np.array(strange, dtype=object)
+    write_table(path, columns, force)
 
 
 def write_code_draws(path: Path, q: CodeDistribution, draws: int, seed: int, force: bool) -> None:

@@ -43,6 +43,13 @@ RunOrData = A[str | None, Argument(metavar="RUN|DATA", help=f"A run folder, or d
 NewRun = A[Path, Option("-o", "--output", metavar="RUN", help="The run folder to write.")]
 Output = A[Path, Option("-o", "--output", metavar="FILE", help=_OUTPUT)]
 TableOutput = A[Path, Option("-o", "--output", metavar="FILE", help=_TABLE)]
+Reference = A[
+    str | None,
+    Option(
+        metavar="DATA",
+        help="Rows held out of training; by default those that fit kept, of tables and arrays.",
+    ),
+]
 Split = A[
     str,
     Option(help=f"Rows: {CHOICES['split']}. auto: test where the data has a test part of its own, else all."),

@@ -16,6 +16,7 @@ from backstory.data.splits import check_for_training, row_hashes, split
 from backstory.devices import Alone
 from backstory.diagnostics import collapse_warning
 from backstory.errors import InputError
+from backstory.inference import scoring
 from backstory.model import Model, check_components, fingerprint, open
 from backstory.schedule import TrainOptions
 from backstory.state import Autosave, History, Metrics, State
@@ -136,6 +137,8 @@ def fit(
         model.summary = {**_summary(history), **model.summary}
         if model.vae.is_autoencoder and model.options.prior == "mixture":
             model.fit_prior(train, model.options.components, model.training.seed)
+        if model.schema.kind != "images" and not model.vae.is_autoencoder and len(model.splits.validation):
+            model.keep_reference(subset(dataset.values, model.splits.validation[: scoring.MOST_ROWS]))
         if written is not None:
             model.write(written)
             if history.stopped != "interrupted":

@@ -27,7 +27,7 @@ from backstory.devices import pick_device
 from backstory.diagnostics import bits_per_dim, code_use
 from backstory.distributions import CodeDistribution, DataDistribution, Delta, DiagonalGaussian
 from backstory.errors import InputError
-from backstory.inference import evidence, gap, generate, stored
+from backstory.inference import evidence, gap, generate, scoring, stored
 from backstory.inference.likelihood import Evidence, tail_warning
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.operators import Mask, Operator, Product
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 # Rows held at once in the model's units. Part of the definition of a seeded result, not a setting.
 BATCH = 500
+REFERENCE = ("reference_log_evidence", "reference_surprise")  # their names in a run
 
 Values: TypeAlias = "Rows | Tensor | Dataset | str | os.PathLike[str] | pd.DataFrame | ArrowStream"
 
@@ -106,6 +107,7 @@ class Model:
         self.vae, self.schema, self.options, self.training = vae, schema, options, training
         self.splits, self.row_ids, self.validation, self.source = splits, row_ids, validation, source
         self.summary = summary
+        self.reference: scoring.Reference | None = None  # of rows held out, see `score`
 
     @property
     def device(self) -> torch.device:
@@ -358,6 +360,31 @@ class Model:
                 **annealing,
             )
 
+    def score(self, x: Values, reference: "Values | None" = None, seed: int = 0) -> scoring.Scores:
+        """How strange observations are: log p(x), a p-value, and the surprise of each entry.
+
+        Args:
+            x: (N, *shape).
+            reference: observations to compare with, from where the training data is and held out of training;
+                by default validation rows, of which `fit` keeps what is needed of tables and arrays.
+            seed: matters where x is presented at random.
+        """
+        against = self.reference if reference is None else self._look(reference, seed)
+        if against is None:
+            raise InputError(
+                "expected rows to compare with, and this run kept none: it is of images, was trained without "
+                "validation rows, or by an earlier version; give some with reference"
+            )
+        return scoring.compare(self._look(x, seed), against)
+
+    def keep_reference(self, x: Values) -> None:
+        """Keep in the run what `score` compares with, of rows that were held out of training."""
+        self.reference = self._look(x, 0)
+
+    def _look(self, x: Values, seed: int) -> scoring.Reference:
+        parts = [scoring.look(self.vae, batch) for batch in self._batches(x, self._generator(seed))]
+        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
     def exact(self) -> LinearGaussian:
         """The closed-form evidence and posterior of a linear-Gaussian model, for x in the model's units.
 
@@ -523,6 +550,8 @@ class Model:
         """The files of the run by name, JSON and safetensors, without a folder; see `unpack`."""
         tensors = {name: torch.from_numpy(index) for name, index in self._parts().items()}
         tensors["train_row_hashes"] = torch.from_numpy(self.row_ids.view(np.int64))
+        if self.reference is not None:
+            tensors |= dict(zip(REFERENCE, self.reference, strict=True))
         return checkpoint.pack(self.config, self.vae.state_dict(), tensors)
 
     # -- inside ---------------------------------------------------------------------------------------
@@ -607,7 +636,7 @@ def _assemble(
         row_ids = tensors["train_row_hashes"].numpy().view(np.uint64)
     except KeyError as error:
         raise InputError(f"{folder / checkpoint.SPLITS} is damaged: {error.args[0]} is missing") from None
-    return Model(
+    model = Model(
         vae.to(pick_device(device)).eval(),
         config.data,
         config.model,
@@ -618,6 +647,9 @@ def _assemble(
         config.source,
         config.summary,
     )
+    if REFERENCE[0] in tensors:
+        model.reference = tensors[REFERENCE[0]], tensors[REFERENCE[1]]
+    return model
 
 
 def check_components(components: int, observations: int) -> None:

@@ -2,14 +2,104 @@
 
     log p(x) ≈ log (1/K) Σ_k p(x|z_k) p(z_k) / q(z_k|x),   z_k = μ(x) + σ(x)·ε_k    (`inference.likelihood`)
 
-With ε fixed this is a smooth function of x, and the same whichever rows it is computed with.
+With ε fixed this is a smooth function of x, and the same whichever rows it is computed with. Beside rows r
+that were held out of training, a row and each of its entries x_j have
+
+    p-value  (1 + #{r: log p(r) ≤ log p(x)}) / (1 + n)              uniform, if x is from where the n rows are
+    surprise E_q(z|x)[−log p(x_j|z)], and the share of rows with as much of it, counted likewise
+
+The p-value is that of a conformal test (Bates et al. 2023, eq. 3).
 """
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from backstory.inference.likelihood import LogMean, check_density, entries_at_once
 from backstory.vae import VAE
+
+MOST_ENTRIES = 500  # of a row whose entries are looked at one by one
+MOST_ROWS = 1000  # that are kept to compare with
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How strange rows are.
+
+    Attributes:
+        log_evidence: log p(x), (N,) in nats.
+        surprise: E_q[−log p(x_j|z)], (N, d) in nats; NaN where an entry is missing; (N, 0) for rows that are
+            images or have more than 500 entries.
+        p_value: (N,), between 1 / (1 + n) and 1.
+        entry_p_value: the same of each entry's surprise, (N, d).
+        excess: surprise less its median over the rows compared with, (N, d).
+    """
+
+    log_evidence: np.ndarray
+    surprise: np.ndarray
+    p_value: np.ndarray
+    entry_p_value: np.ndarray
+    excess: np.ndarray
+
+    def strange(self, most: int = 3, level: float = 0.05) -> list[list[int]]:
+        """For each row the entries with an entry_p_value up to `level`, those with most excess first."""
+        rows = zip(self.entry_p_value, self.excess, strict=True)
+        return [[int(j) for j in np.argsort(-e) if p[j] <= level][:most] for p, e in rows]
+
+
+Reference = tuple[Tensor, Tensor]  # log p(r), (n,), and surprise, (n, d), of the rows compared with
+
+
+def compare(found: Reference, reference: Reference) -> Scores:
+    """Rows beside rows that were held out."""
+    value, surprise = (part.double().cpu().numpy() for part in found)
+    kept, usual = (part.double().cpu().numpy() for part in reference)
+    entries = [_shares(-s, -u) for s, u in zip(surprise.T, usual.T, strict=True)]
+    with np.errstate(all="ignore"):
+        middle = np.nanmedian(usual, axis=0) if usual.size else usual.sum(0)
+    return Scores(
+        value,
+        surprise,
+        _shares(value, kept),
+        np.stack(entries, 1) if entries else surprise,
+        surprise - middle,
+    )
+
+
+def _shares(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """(1 + #{r ≤ v}) / (1 + n) for each value, among those that are there; NaN for NaN."""
+    known = np.sort(reference[~np.isnan(reference)])
+    shares = (1 + np.searchsorted(known, values, side="right")) / (1 + len(known))
+    return np.where(np.isnan(values), np.nan, shares)
+
+
+def look(vae: VAE, x: Tensor) -> Reference:
+    """What is compared, of rows in the model's units."""
+    entries = x.shape[1] if x.dim() == 2 and x.shape[1] <= MOST_ENTRIES else 0
+    return log_evidence(vae, x), surprise(vae, x) if entries else x.new_zeros(len(x), 0)
+
+
+@torch.no_grad()
+def surprise(vae: VAE, x: Tensor, samples: int = 20, seed: int = 0) -> Tensor:
+    """E_q[−log p(x_j|z)] of each entry, (N, d) in nats; arguments are those of `log_evidence`."""
+    generator = torch.Generator(x.device).manual_seed(seed)
+    noise = torch.randn(samples, 1, vae.prior().mean.shape[-1], generator=generator, device=x.device)
+    return torch.cat([_surprise(vae, part, noise) for part in x.split(_rows_at_once(vae, x, samples))])
+
+
+def _surprise(vae: VAE, x: Tensor, noise: Tensor) -> Tensor:
+    there = ~torch.isnan(x)
+    z = vae.encode(x).transport(noise.expand(-1, len(x), -1))
+    likelihood = vae.decode(z)
+    each = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+    values = torch.stack([-likelihood.log_prob(x, there & one).mean(0) for one in each], 1)
+    return torch.where(there, values, torch.nan)
+
+
+def _rows_at_once(vae: VAE, x: Tensor, samples: int) -> int:
+    return max(1, entries_at_once(x.device) // (samples * vae.features_shape[0] * x[0].numel()))
 
 
 @torch.no_grad()
@@ -26,9 +116,8 @@ def log_evidence(vae: VAE, x: Tensor, samples: int = 100, seed: int = 0) -> Tens
     latent = vae.prior().mean.shape[-1]
     generator = torch.Generator(x.device).manual_seed(seed)
     noise = torch.randn(samples, 1, latent, generator=generator, device=x.device)
-    rows = max(1, entries_at_once(x.device) // (samples * vae.features_shape[0] * x[0].numel()))
     parts = [
         LogMean.of(vae.terms(part, noise=noise.expand(-1, len(part), -1)).log_weight).value
-        for part in x.split(rows)
+        for part in x.split(_rows_at_once(vae, x, samples))
     ]
     return torch.cat(parts)
