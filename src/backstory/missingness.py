@@ -30,6 +30,9 @@ from torch import Tensor, nn
 
 from backstory.distributions import Gaussian, fill_unobserved, randn, sum_observed
 
+# Of w and c where the sign of w is known: a sharp edge has a large w, to which small steps would take longer
+# than training. Where it is not known, small ones leave the data more time to decide.
+SPEED = 5.0
 SIGNS = {"self": 0, "self-high": 1, "self-low": -1}  # of w
 
 
@@ -139,5 +142,7 @@ class SelfMasking(nn.Module):
         self.intercept = nn.Parameter(torch.zeros(self.shape))
 
     def forward(self, features: Tensor) -> SelfMasked:
-        slope = (self.sign * F.softplus(self.slope) if self.sign else self.slope) / self.scale
-        return SelfMasked(self.head(features), slope, self.intercept - slope * self.shift)
+        speed = SPEED if self.sign else 1.0
+        slope, intercept = speed * self.slope, speed * self.intercept
+        slope = (self.sign * F.softplus(slope) if self.sign else slope) / self.scale
+        return SelfMasked(self.head(features), slope, intercept - slope * self.shift)
