@@ -167,7 +167,8 @@ def render(source: Path, docs: Path) -> None:
     result = json.loads(source.read_text(encoding="utf-8"))
     s = result["settings"]
     rows = "all rows" if s["rows"] is None else f"at most {s['rows']:,} rows of a set"
-    lines = [f"AUROC, means of {s['seeds']} splits, {rows}; {result['machine']}, torch {result['torch']}."]
+    splits = "one split" if s["seeds"] == 1 else f"means of {s['seeds']} splits"
+    lines = [f"AUROC, {splits}, {rows}; {result['machine']}, torch {result['torch']}."]
     lines += [f"`{result['command']}`"]
     for protocol in PROTOCOLS:
         lines += ["", f"Protocol *{protocol}*:", "", f"| set | rows × columns | {' | '.join(s['methods'])} |"]
