@@ -123,6 +123,8 @@ def test_long_runs_are_compiled_where_that_pays(monkeypatch):
     )
     assert decide(long, 1000, CPU).compile is True
     assert decide(short, 1000, CPU).compile is False
+    for minutes, choice in ((1.0, False), (10.0, True)):
+        assert decide(long.model_copy(update={"minutes": minutes}), 1000, CPU).compile is choice
     for choice, options in itertools.product((True, False), (long, short)):
         asked = options.model_copy(update={"compile": choice})
         assert decide(asked, 1000, CPU).compile is choice

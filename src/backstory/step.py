@@ -26,7 +26,7 @@ from backstory.schedule import TrainOptions
 from backstory.vae import VAE
 
 # Compilation takes 10 to 20 seconds, and saves a millisecond or more of each step
-LEAST_STEPS = 8_000
+LEAST_STEPS, LEAST_MINUTES = 8_000, 3.0
 
 
 class Batch(NamedTuple):
@@ -248,7 +248,8 @@ def decide(options: TrainOptions, rows: int, device: torch.device, world: int = 
     steps = (options.epochs or 1) * (rows // (options.batch_size or 1))  # full ones
     if options.compile is not None:
         return options
-    choice = possible and steps >= LEAST_STEPS and _has_compiler(device)
+    long = steps >= LEAST_STEPS and (options.minutes is None or options.minutes >= LEAST_MINUTES)
+    choice = possible and long and _has_compiler(device)
     return options.model_copy(update={"compile": choice})
 
 
