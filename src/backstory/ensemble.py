@@ -276,8 +276,8 @@ def mixture_evidence(parts: list[Evidence]) -> Evidence:
     """log (1/N) Σ_n p_n(x) from estimates of each log p_n(x), with draws that are independent.
 
     With r_n, the share of a member in the sum, the error is √Σ (r_n s_n)² (delta method), and all draws
-    together have an effective sample size of 1 / Σ (r_n² / ess_n). The ELBO and its two terms are averages: by
-    Jensen's inequality the average ELBO bounds the mixture, too. Pareto k̂ is averaged with the shares.
+    together have an effective sample size of 1 / Σ (r_n² / ess_n). The ELBO and its two terms are averages;
+    by Jensen's inequality the average ELBO bounds the mixture, too. Pareto k̂ is averaged with the shares.
     """
     log_evidence = torch.stack([part.log_evidence for part in parts])
     share = torch.softmax(log_evidence, 0)
