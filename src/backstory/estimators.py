@@ -24,10 +24,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
+from backstory.ensemble import log_mean_exp, unpack
 from backstory.errors import InputError
 from backstory.fitting import fit
 from backstory.inference.scoring import log_evidence
-from backstory.model import Model, unpack
+from backstory.model import Model
 from backstory.run_folder import CONFIG, WEIGHTS
 
 BATCH, STEPS = 128, 600  # of a model of the outlier detector
@@ -138,10 +139,36 @@ class _Estimator(BaseEstimator):
         super().__setstate__({name: _unpacked(value) for name, value in state.items()})
 
 
-class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
+class _Averaged(_Estimator):
+    """Trains `ensemble` models, whose answers are averaged; see `backstory.Ensemble`.
+
+    Args:
+        ensemble: how many.
+        latent, likelihood, epochs, options, random_state: of every estimator here.
+    """
+
+    def __init__(
+        self,
+        latent: int | None = None,
+        likelihood: str = "auto",
+        epochs: int | None = None,
+        options: dict[str, Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        ensemble: int = 1,
+    ):
+        super().__init__(latent, likelihood, epochs, options, random_state)
+        self.ensemble = ensemble
+
+    def _train(self, x: np.ndarray, seed: int, **defaults: Any) -> Model:
+        return super()._train(x, seed, **{"ensemble": self.ensemble, **defaults})
+
+
+class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Averaged):
     """Fills missing cells with their conditional means, E[x_missing | x_observed].
 
-    Parameters and attributes are those of every estimator here, see `VAEDensity`.
+    Args:
+        ensemble: how many models are trained and averaged.
+        latent, likelihood, epochs, options, random_state: as of every estimator here, see `VAETransformer`.
 
     >>> x = np.random.default_rng(0).normal(size=(200, 1)) * [1.0, 2.0, -1.0]
     >>> x[0, 1] = np.nan
@@ -149,9 +176,20 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
     True
     """
 
+    def __init__(
+        self,
+        latent: int | None = None,
+        likelihood: str = "auto",
+        epochs: int | None = None,
+        options: dict[str, Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        ensemble: int = 3,
+    ):
+        super().__init__(latent, likelihood, epochs, options, random_state, ensemble)
+
     def transform(self, X: Any) -> np.ndarray:
         """X with its missing cells filled, (n_samples, n_features) of doubles."""
-        x = self._rows(X)
+        x = self._rows(X).copy()
         some = np.isnan(x).any(1)
         if some.any():
             seen = self._varying(x[some])
@@ -160,7 +198,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
         return x
 
 
-class VAEDensity(DensityMixin, _Estimator):
+class VAEDensity(DensityMixin, _Averaged):
     """The log-density of rows, and new rows, as of sklearn.mixture.GaussianMixture.
 
     There is no `bic`: it counts parameters, and most of those of a network are not free ones.
@@ -309,7 +347,8 @@ def _dataset(x: np.ndarray) -> Dataset:
 
 
 def _in_double(model: Model) -> Model:
-    model.vae.double()
+    for member in model.members:
+        member.vae.double()
     return model
 
 
@@ -320,7 +359,9 @@ def _with_floor(model: Model, floor: float) -> Model:
 
 
 def _score(model: Model, x: np.ndarray) -> np.ndarray:
-    return log_evidence(model.vae, model.schema.prepare(torch.tensor(x))).cpu().numpy()
+    rows = model.schema.prepare(torch.tensor(x))
+    each = torch.stack([log_evidence(member.vae, rows) for member in model.members])
+    return log_mean_exp(each).cpu().numpy()
 
 
 def _packed(value: Any) -> Any:
@@ -336,4 +377,4 @@ def _unpacked(value: Any) -> Any:
 
 
 def _is_packed(value: Any) -> bool:
-    return isinstance(value, dict) and CONFIG in value and WEIGHTS in value
+    return isinstance(value, dict) and CONFIG in value and any(WEIGHTS in name for name in value)
