@@ -52,6 +52,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "epochs": 24,
         "ema": 0.999,
         "validation": 0.02,
+        "ensemble": 2,
     },
     "frey": {
         "likelihood": "gaussian-fixed",
@@ -189,7 +190,7 @@ def compare(a: argparse.Namespace) -> None:
         "draws": a.draws,
         "method": a.method,
         "effort": {name: getattr(a, name) for name in EFFORT},
-        "model": {**model.options.model_dump(), "epochs": a.epochs, "training_rows": len(train)},
+        "model": {**told(model), "training_rows": len(train)},
         "tasks": {},
     }
     for name in a.tasks or TASKS:
@@ -220,6 +221,15 @@ def prepared(a: argparse.Namespace) -> tuple[backstory.Model, np.ndarray, np.nda
             options = {k: v for k, v in options.items() if k not in ("sigma", "sigma_floor")}
         model = backstory.fit(train, a.run, **{**options, "likelihood": a.likelihood})
     return model, np.asarray(train.values), np.asarray(test.values)
+
+
+def told(model: backstory.Model) -> dict[str, Any]:
+    """What a model is, for the record."""
+    return {
+        **model.options.model_dump(),
+        "epochs": model.summary["epochs"],
+        "ensemble": len(model.members),
+    }
 
 
 def parts(name: str, source: str) -> tuple[Dataset, Dataset]:
@@ -296,14 +306,14 @@ def compare_ways(a: argparse.Namespace) -> None:
     result: dict[str, Any] = {**environment(), "rows": len(x), "runs": {}}
     for run in a.runs:
         model = backstory.open(run)
-        told = {**model.options.model_dump(), "epochs": model.summary["epochs"], "tasks": {}}
-        result["runs"][run.name] = told
+        record: dict[str, Any] = {**told(model), "tasks": {}}
+        result["runs"][run.name] = record
         for name in a.tasks or COSTLY:
-            task, told["tasks"][name] = TASKS[name], {}
+            task, record["tasks"][name] = TASKS[name], {}
             y = task.damage(model, x, a.seed)
             for way in a.ways:
                 found = [one_way(model, task, x, y, way, options, a.seed) for options in WAYS[way]]
-                told["tasks"][name][way] = found
+                record["tasks"][name][way] = found
                 scores = ", ".join(f"{f['psnr']:.2f} in {f['seconds_per_image']:.3f} s" for f in found)
                 print(f"{run.name}, {name}, {way}: {scores}", flush=True)
             write(a.output, result)

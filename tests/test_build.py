@@ -318,3 +318,24 @@ def test_tables_with_gaps_are_trained_by_the_bound_with_many_draws(schema, optio
     asked = schedule.resolve(TrainOptions(objective="elbo", ema=0.9), 100, **defaults)
     assert (asked.objective, asked.samples, asked.ema) == ("elbo", 1, 0.9)
     assert schedule.resolve(TrainOptions(samples=5), 100, **defaults).samples == 5
+
+
+@pytest.mark.parametrize(
+    ("schema", "options", "gaps", "likelihood", "floor", "keep"),
+    [
+        (table(11), {}, True, "gaussian-predicted", 0.2, "last"),
+        (table(11), {"sigma_floor": 0.5}, True, "gaussian-predicted", 0.5, "last"),
+        (table(11), {"missingness": "self"}, True, "gaussian-predicted", 0.2, "last"),
+        (table(11), {"likelihood": "gaussian-predicted"}, True, "gaussian-predicted", None, "best"),
+        (table(11), {"network": "linear"}, True, "gaussian-per-entry", None, "best"),
+        (table(11), {}, False, "gaussian-per-entry", None, "best"),
+    ],
+)
+def test_numbers_with_gaps_have_a_width_with_a_floor(schema, options, gaps, likelihood, floor, keep):
+    resolved = resolve(schema, ModelOptions(**options), gaps)
+    assert (resolved[1].likelihood, resolved[1].sigma_floor) == (likelihood, floor)
+    defaults = build.default_schedule(*resolved, gaps)
+    assert schedule.resolve(TrainOptions(), 100, **defaults).keep == keep
+    assert schedule.resolve(TrainOptions(patience=3), 100, **defaults).keep == "best"
+    with pytest.raises(InputError, match=r"patience waits for a better epoch, got 3 with keep last"):
+        schedule.resolve(TrainOptions(patience=3, keep="last"), 100, **defaults)

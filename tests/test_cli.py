@@ -113,14 +113,14 @@ def test_fit_passes_its_options_on(home, tmp_path):
     options = ["--beta", "0.5", "--warmup", "1", "--lr", "0.01", "--samples", "3", "--objective", "iwae"]
     options += ["--network", "plain", "--activation", "silu", "--prior", "mixture", "--components", "4"]
     options += ["--likelihood", "gaussian-fixed", "--sigma", "0.25", "--no-bounded"]
-    options += ["--patience", "7", "--minutes", "3"]
+    options += ["--patience", "7", "--minutes", "3", "--keep", "best"]
     options += ["--validation", "0.2", "--seed", "5", "--ema", "0.9", "--clip", "2", *TINY]
     options += ["--skip-spikes", "9", "--checkpoint-every", "1"]
     assert run("fit", home / "images.npy", "-o", tmp_path / "run", *options) == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     expected = {"beta": 0.5, "warmup": 1, "lr": 0.01, "samples": 3, "objective": "iwae", "patience": 7}
     expected |= {"minutes": 3, "seed": 5, "epochs": 2, "batch_size": 32}
-    expected |= {"ema": 0.9, "clip": 2, "skip_spikes": 9}
+    expected |= {"ema": 0.9, "clip": 2, "skip_spikes": 9, "keep": "best"}
     expected |= {"network": "plain", "activation": "silu", "prior": "mixture", "components": 4}
     expected |= {"likelihood": "gaussian-fixed", "sigma": 0.25, "bounded": False}
     expected |= {"latent": 2, "hidden": [8]}

@@ -217,6 +217,21 @@ def test_without_validation_the_last_weights_are_kept():
     assert len(history.epochs[0]["kl_per_unit"]) == 2
 
 
+def test_the_last_weights_are_kept_on_request():
+    run, live = restless(patience=None, keep="last"), []
+    history = run.run(on_epoch=lambda metrics: live.append(weights(run)))
+    values = [line["validation_objective"] for line in history.epochs]
+    assert history.best_epoch == len(values) > values.index(max(values)) + 1
+    assert same(weights(run), live[-1])
+
+
+def test_the_last_weights_are_kept_that_are_finite(monkeypatch):
+    run = restless(patience=None, keep="last", epochs=4)
+    values = iter([1.0, 2.0, math.nan, -math.inf])
+    monkeypatch.setattr(run, "_evaluate", lambda: {"validation_objective": next(values)})
+    assert run.run().best_epoch == 2
+
+
 @pytest.mark.parametrize(("warmup", "epochs"), [(0, 4), (5, 8)])
 def test_early_stopping_waits_for_patience_after_the_warm_up(warmup, epochs):
     run = trainer(validation=table(7, 1), lr=1e-30, patience=3, epochs=50, warmup=warmup)

@@ -42,6 +42,7 @@ LIKELIHOODS = {
 NETWORKS = ("mlp", "residual", "plain", "conv", "linear")
 POSTERIORS = ("gaussian", "delta")
 MISSINGNESS = ("random", *SIGNS)
+GAPS_FLOOR = 0.2  # of σ(z), by default, for numbers with gaps
 BOUNDED_PRIORS = ("uniform", "beta", "truncated-normal")  # asked for at times, and impossible here
 
 
@@ -145,7 +146,11 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
             raise InputError(f"{name} has to be at least 1, got {value}")
     if options.hidden is not None and min(options.hidden, default=1) < 1:
         raise InputError(f"hidden widths have to be at least 1, got {options.hidden}")
-    likelihood = options.likelihood if options.likelihood != "auto" else _auto_likelihood(schema)
+    likelihood, floor = options.likelihood, options.sigma_floor
+    if likelihood == "auto":
+        likelihood = _auto_likelihood(schema, options, incomplete)
+        if likelihood == "gaussian-predicted":
+            floor = GAPS_FLOOR if floor is None else floor
     incomplete = _incomplete(likelihood, incomplete, options.incomplete)
     _check_missingness(options.missingness, likelihood, incomplete)
     network = options.network if options.network != "auto" else _auto_network(schema)
@@ -163,7 +168,7 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
             "hidden": hidden,
             "latent": options.latent or _auto_latent(schema),
             "sigma": _sigma(likelihood, options.sigma),
-            "sigma_floor": _sigma_floor(likelihood, options.sigma_floor),
+            "sigma_floor": _sigma_floor(likelihood, floor),
             "bounded": _bounded(schema, likelihood, network == "conv" or hidden != (), options.bounded),
             "incomplete": incomplete,
         }
@@ -171,11 +176,18 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
     return schema.model_copy(update={"presentation": _presentation(schema, likelihood)}), resolved
 
 
-def _auto_likelihood(schema: Schema) -> str:
+def _auto_likelihood(schema: Schema, options: ModelOptions, gaps: bool) -> str:
+    """Numbers with gaps have a σ(z) with a floor, which fills them better (see bench/imputation.py).
+
+    An affine decoder keeps one σ for each column: its p(x) has a closed form then.
+    """
     if schema.levels is None and any(column.kind not in ("continuous", "date") for column in schema.kinds):
         return "joint"
     if schema.levels is None:
-        return "gaussian" if schema.kind == "images" else "gaussian-per-entry"
+        if schema.kind == "images":
+            return "gaussian"
+        affine = options.network == "linear" or options.posterior == "delta"
+        return "gaussian-predicted" if gaps and not affine else "gaussian-per-entry"
     if schema.levels == 2:
         return "bernoulli"
     return "logistic"
@@ -205,7 +217,9 @@ def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) 
     An affine model takes large steps, and many: it is there to reach its one optimum and cannot overfit much.
     Where entries are missing, p(z|x) is less like the Gaussian q, and the bound with many draws can do
     without that (Mattei & Frellsen 2019). Averaged weights generalise better, which shows in small tables;
-    so does a short run down to a learning rate of zero, beside a long one that is stopped early.
+    so does a short run down to a learning rate of zero, beside a long one that is stopped early. Where σ has
+    a floor, the last weights are kept: the bound of held-out rows is best long before their means are, and
+    the floor keeps it from falling far.
 
     Args:
         schema, options: from `resolve`.
@@ -217,6 +231,8 @@ def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) 
         defaults |= {"objective": "iwae", "samples": 20, "ema": 0.995}
         if options.network != "linear":
             defaults |= {"longest": 150, "least_steps": 1, "patience": 150}
+        if options.sigma_floor is not None:
+            defaults |= {"keep": "last"}
     return defaults
 
 

@@ -73,6 +73,7 @@ def fit(
     clip: o.Clip = None,
     skip_spikes: o.SkipSpikes = None,
     patience: o.Patience = None,
+    keep: o.Keep = None,
     compile: o.Compile = None,
     ensemble: o.EnsembleSize = None,
     precision: o.Precision = None,

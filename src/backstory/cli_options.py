@@ -299,6 +299,14 @@ Patience = A[
     int | None,
     Option(metavar="EPOCHS", help="Stop after so many without an improvement.", rich_help_panel=_TRAINING),
 ]
+Keep = A[
+    str | None,
+    Option(
+        metavar="best|last",
+        help="The weights of which epoch: best by the validation rows (last: numbers with gaps).",
+        rich_help_panel=_TRAINING,
+    ),
+]
 Validation = A[
     float | None,
     Option(help="Fraction of the rows kept for choosing; 0 for none (0.1).", rich_help_panel=_TRAINING),

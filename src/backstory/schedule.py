@@ -13,6 +13,7 @@ from backstory.build import one_of
 from backstory.errors import InputError
 from backstory.objectives import MANY_DRAWS, OBJECTIVES, SUPPLIED, arguments
 
+KEPT = ("best", "last")
 PRECISIONS = ("float32", "bf16")
 TARGET_STEPS = 10_000
 LEAST_STEPS = 3_000
@@ -36,6 +37,7 @@ class TrainOptions(BaseModel):
         clip: the largest norm of a gradient; a larger one is scaled down to it.
         skip_spikes: a step whose gradient norm exceeds this many medians of the last 100 is left out.
         patience: epochs without a better validation value before training stops.
+        keep: the weights of which epoch: the `best` by the objective of the validation rows, or the `last`.
         compile: whether the step is compiled; None leaves it to the length of the run, see `step.decide`.
         precision: of the networks: `float32`, or `bf16`, in which matrix products are computed in bfloat16;
             weights, likelihoods and KL stay in single precision.
@@ -58,6 +60,7 @@ class TrainOptions(BaseModel):
     clip: float | None = None
     skip_spikes: float | None = None
     patience: int | None = None
+    keep: str | None = None
     compile: bool | None = None
     precision: str = "float32"
     seed: int = Field(0, ge=0, lt=2**63)
@@ -73,15 +76,16 @@ def resolve(
     samples: int = 1,
     ema: float | None = None,
     patience: int | None = None,
+    keep: str = "best",
 ) -> TrainOptions:
     """Check the options and decide what was left open, from the number of training rows.
 
     Args:
         options: as they were given.
         rows: training rows.
-        lr, longest, least_steps, objective, samples, ema, patience: what is taken where nothing was given,
-            see `build.default_schedule`: the highest learning rate, the most epochs (more if they make fewer
-            steps than the least), the objective and its draws, the decay of averaged weights.
+        lr, longest, least_steps, objective, samples, ema, patience, keep: what is taken where nothing was
+            given, see `build.default_schedule`: the highest learning rate, the most epochs (more if they make
+            fewer steps than the least), the objective and its draws, the decay of averaged weights.
     """
     one_of("objective", options.objective, ["auto", *OBJECTIVES])
     if options.objective != "auto":
@@ -89,6 +93,12 @@ def resolve(
     update = {"objective": objective, "samples": samples if options.samples is None else options.samples}
     options = options.model_copy(update=update)
     one_of("precision", options.precision, PRECISIONS)
+    keep = options.keep or ("best" if options.patience is not None else keep)
+    one_of("keep", keep, KEPT)
+    if keep == "last" and options.patience is not None:
+        raise InputError(
+            f"patience waits for a better epoch, got {options.patience} with keep last; leave one out"
+        )
     _check_arguments(options)
     for name, lowest in {
         "samples": 1,
@@ -132,6 +142,7 @@ def resolve(
             "lr": options.lr or lr,
             "ema": options.ema or ema,
             "patience": options.patience or patience or max(10, epochs // 5),
+            "keep": keep,
         }
     )
 

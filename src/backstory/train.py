@@ -238,6 +238,8 @@ class Trainer:
 
     def _keep_if_best(self, epoch: int, metrics: Metrics) -> None:
         value = metrics.get("validation_objective", math.inf)
+        if self.options.keep == "last" and math.isfinite(value):
+            value = math.inf
         # Epochs of the warm-up compete too: their weights are judged at the final β like all others.
         if value > self.best_value or value == math.inf:
             self.best_value, self.history.best_epoch = value, epoch
