@@ -4,6 +4,7 @@ Given z the columns are independent, so p(x|z) is a product, and its log a sum i
 by hand. Each column has the distribution that its kind calls for, with parameters that the decoder predicts:
 
     continuous, date   a mixture of Gaussians, of x or of asinh((x − m)/s), and a value with a mass of its own
+    grid               categorical over the numbers that the column has
     count              negative binomial
     binary             Bernoulli
     ordinal            discretised logistic
@@ -46,15 +47,17 @@ LOG_STD_LOW, LOG_STD_HIGH = -4.0, 0.7  # of a component, in scales
 
 
 class Quantity(NamedTuple):
-    """What a column holds: its kind, and how many levels, 0 for numbers."""
+    """What a column holds: its kind, how many levels, 0 for numbers, and which numbers a grid has."""
 
     kind: str
     levels: int = 0
+    values: tuple[float, ...] = ()
 
     @property
     def family(self) -> "Quantity":
         """Columns with the same are computed together."""
-        return Quantity("continuous") if self.kind == "date" else self
+        kind = "continuous" if self.kind == "date" else self.kind
+        return Quantity(kind) if kind in ("continuous", "grid") else self
 
 
 class Marginals(NamedTuple):
@@ -185,6 +188,50 @@ class NegativeBinomial:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Numbers of which each column has few: P(x = v_l) = softmax(logits)_l, of any x by the nearest v_l.
+
+    Attributes:
+        logits: (*batch, L, C).
+        values: v, ascending, (L, C); columns with fewer than L repeat the last one, with logits −1e30.
+    """
+
+    logits: Tensor
+    values: Tensor
+    event_dims: int = 1
+
+    def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        log_probs = self._log_probs
+        index = nearest(self.values, fill_unobserved(x, observed))
+        index = index.expand(*log_probs.shape[:-2], -1).unsqueeze(-2)
+        return sum_observed(log_probs.gather(-2, index).squeeze(-2), observed, self.event_dims)
+
+    @property
+    def _log_probs(self) -> Tensor:
+        return torch.log_softmax(self.logits, -2)
+
+    @property
+    def mean(self) -> Tensor:
+        return (self._log_probs.exp() * self.values).sum(-2)
+
+    @property
+    def variance(self) -> Tensor:
+        distance = self.values - self.mean.unsqueeze(-2)
+        return (self._log_probs.exp() * distance.square()).sum(-2)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        index = Categorical(self.logits, 1).sample(generator).long()
+        return self.values[index, torch.arange(index.shape[-1], device=index.device)]
+
+
+def nearest(values: Tensor, x: Tensor) -> Tensor:
+    """The index of the nearest of the values (L, C) of each column, for x (*batch, C)."""
+    below, above = values[:-1], values[1:]
+    middles = torch.where(above > below, (below + above) / 2, math.inf)  # none above the last
+    return (x.unsqueeze(-2) > middles).sum(-2)
+
+
+@dataclass(frozen=True)
 class Joint:
     """Independent columns, in groups.
 
@@ -291,6 +338,35 @@ class CurvedMixtureHead(nn.Module):
         )
 
 
+class GridHead(nn.Module):
+    """Columns of few numbers; the decoder's output is the logits of each column's numbers in a line."""
+
+    values: Tensor
+    places: Tensor
+
+    def __init__(self, grids: Sequence[tuple[float, ...]]):
+        super().__init__()
+        sizes = [len(grid) for grid in grids]
+        self.features_shape = (sum(sizes),)
+        self.register_buffer("values", padded(grids), persistent=False)
+        # of each logit among the features; what is behind them all stands for numbers that are not there
+        level, first = (
+            torch.arange(max(sizes)).unsqueeze(-1),
+            torch.tensor(sizes).cumsum(0) - torch.tensor(sizes),
+        )
+        places = torch.where(level < torch.tensor(sizes), first + level, sum(sizes))
+        self.register_buffer("places", places, persistent=False)
+
+    def forward(self, features: Tensor) -> Grid:
+        return Grid(F.pad(features, (0, 1), value=-1e30)[..., self.places], self.values)
+
+
+def padded(grids: Sequence[tuple[float, ...]]) -> Tensor:
+    """Numbers of columns that have more or fewer of them, (L, C): the last ones are repeated."""
+    most = max(map(len, grids))
+    return torch.tensor([(*grid, *[grid[-1]] * (most - len(grid))) for grid in grids]).T.contiguous()
+
+
 class NegativeBinomialHead(nn.Module):
     """Counts; the decoder's output is log μ, in deviations of log(1 + x) from its mean, and log r."""
 
@@ -321,7 +397,10 @@ class JointHead(nn.Module):
     def __init__(self, quantities: Sequence[Quantity], marginals: Marginals, components: int = COMPONENTS):
         super().__init__()
         groups = _groups(quantities)
-        self.heads = nn.ModuleList(_head(g, marginals.of(c), components) for g, c in groups.items())
+        self.heads = nn.ModuleList(
+            _head(g, marginals.of(c), components, [quantities[j].values for j in c.tolist()])
+            for g, c in groups.items()
+        )
         self.columns = list(groups.values())
         for index, columns in enumerate(self.columns):
             self.register_buffer(f"columns_{index}", columns, persistent=False)
@@ -349,11 +428,15 @@ def _groups(quantities: Sequence[Quantity]) -> dict[Quantity, Tensor]:
     return {family: torch.tensor(columns) for family, columns in groups.items()}
 
 
-def _head(family: Quantity, marginals: Marginals, components: int) -> nn.Module:
+def _head(
+    family: Quantity, marginals: Marginals, components: int, grids: Sequence[tuple[float, ...]]
+) -> nn.Module:
     shape = (len(marginals.location),)
     match family.kind:
         case "continuous":
             return CurvedMixtureHead(marginals, components)
+        case "grid":
+            return GridHead(grids)
         case "count":
             return NegativeBinomialHead(marginals)
         case "binary":
@@ -373,7 +456,8 @@ class ColumnInputs(nn.Module):
     """What the encoder sees of a row, (B, F), from (x − shift) / scale and where x was observed, (B, C, 2).
 
     Continuous columns come as y, counts as log(1 + x) in units of its deviation, levels as one-hot vectors,
-    ordinal ones as a number between −1 and 1; all of them zero where nothing was observed. The mask follows.
+    grids as both y and a one-hot vector, ordinal ones as a number between −1 and 1; all of them zero where
+    nothing was observed. The mask follows.
     """
 
     shift: Tensor
@@ -381,6 +465,9 @@ class ColumnInputs(nn.Module):
     location: Tensor
     scale: Tensor
     curved: Tensor
+    grid: Tensor
+    level: Tensor
+    kept: Tensor
 
     def __init__(self, quantities: Sequence[Quantity], marginals: Marginals, shift: Tensor, scale: Tensor):
         super().__init__()
@@ -391,7 +478,14 @@ class ColumnInputs(nn.Module):
             self.register_buffer(f"columns_{index}", columns, persistent=False)
         for name in ("location", "scale", "curved"):
             self.register_buffer(name, getattr(marginals, name).clone())
-        widths = [max(1, q.levels) if q.kind == "categorical" else 1 for q in quantities]
+        grids = [q.values for q in quantities if q.kind == "grid"]
+        self.register_buffer("grid", padded(grids) if grids else torch.zeros(0, 0), persistent=False)
+        self.register_buffer("level", torch.arange(len(self.grid)).unsqueeze(-1), persistent=False)
+        kept = (
+            torch.stack([self.level.squeeze(-1) < len(grid) for grid in grids]) if grids else torch.zeros(0)
+        )
+        self.register_buffer("kept", kept.flatten().nonzero().squeeze(-1), persistent=False)
+        widths = [q.levels if q.kind == "categorical" else 1 + len(q.values) for q in quantities]
         self.outputs = sum(widths) + len(quantities)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -411,4 +505,8 @@ class ColumnInputs(nn.Module):
             return (2 * x / max(1, family.levels - 1) - 1) * there
         raw = torch.log1p(x) if family.kind == "count" else x
         u = (raw - self.location[columns]) / self.scale[columns]
-        return torch.where(self.curved[columns], torch.asinh(u), u) * there
+        y = torch.where(self.curved[columns], torch.asinh(u), u) * there
+        if family.kind != "grid":
+            return y
+        one_hot = (nearest(self.grid, x).unsqueeze(-2) == self.level) * there.unsqueeze(-2)
+        return torch.cat((y, one_hot.transpose(1, 2).flatten(1)[:, self.kept]), -1)
