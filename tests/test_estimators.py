@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -90,8 +91,55 @@ def test_outliers_have_a_low_density(rows):
     assert detector.score_samples(strange)[0] < detector.score_samples(rows).min()
 
 
+def test_outliers_near_each_other_are_found_by_their_columns():
+    """A tenth of the training rows, twice as many as a row of the others has near it, far in each column."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 8))
+    x[:30] = 2.5 + 0.1 * rng.normal(size=(30, 8))
+    detector = VAEOutlierDetector(**SMALL, random_state=0).fit(x)
+    areas = {
+        member.kind: roc_auc_score(np.arange(300) < 30, -value)
+        for member, value in zip(detector.members_, detector._values(x), strict=True)
+        if not member.arcsinh
+    }
+    assert areas["separate"] > 0.95 > areas["joint"]  # neighbours make them common, columns do not
+    assert roc_auc_score(np.arange(300) < 30, -detector.score_samples(x)) > areas["joint"]
+
+
+def test_a_lone_row_between_groups_is_an_outlier():
+    """Each of its values is common, and so are their pairs' correlations; there are few rows."""
+    rng = np.random.default_rng(0)
+    corners = np.array([[1.0, 1.0, 1.0], [1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]])
+    x = corners[np.arange(40) % 4] + 0.1 * rng.normal(size=(40, 3))
+    detector = VAEOutlierDetector(**SMALL, random_state=0).fit(x)
+    strange = np.array([[-1.0, -1.0, -1.0], [1.0, 1.0, -1.0]])
+    joint = [m.kind == "joint" for m in detector.members_].index(True)
+    assert detector._values(strange)[joint].max() < detector._values(x)[joint].min() - 5
+
+
+@pytest.mark.parametrize("networks", [1, 3])
+def test_each_kind_has_the_same_say(rows, networks):
+    detector = VAEOutlierDetector(ensemble=networks, **SMALL, random_state=0).fit(rows)
+    kinds = {}
+    for member in detector.members_:
+        kinds[member.kind] = kinds.get(member.kind, 0) + member.weight
+    assert len(detector.models_) == 2 * networks + 4
+    assert list(kinds.values()) == pytest.approx([2, 2, 2])
+
+
+def test_few_rows_few_values_and_missing_cells(rows):
+    assert np.isfinite(VAEOutlierDetector(**SMALL).fit([[0.0, 1.0], [1.0, 1.0]]).offset_)
+    levels = np.round(rows)
+    levels[:, 2] = levels[:, 2] > 5
+    holes = levels.copy()
+    holes[::3, 1] = np.nan
+    detector = VAEOutlierDetector(**SMALL, random_state=0).fit(holes)
+    assert np.isfinite(detector.score_samples(np.concatenate([holes, levels, 1e6 + levels]))).all()
+
+
 @pytest.mark.parametrize(
-    ("options", "words"), [({"contamination": 0.7}, "0.7"), ({"ensemble": 0}, "at least 1")]
+    ("options", "words"),
+    [({"contamination": 0.7}, "0.7"), ({"ensemble": 0}, "at least 1"), ({"sigma_floor": 0.0}, "positive")],
 )
 def test_what_cannot_be_is_said(rows, options, words):
     with pytest.raises(ValueError, match=words):

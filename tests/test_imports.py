@@ -40,6 +40,7 @@ LAYERS = [
     "checkpoint",
     "inference",
     "model",
+    "ensemble",
     "fitting",
     "estimators",
     "info",

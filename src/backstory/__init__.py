@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from backstory.data.dataset import Dataset as Dataset
     from backstory.data.load import load as load
     from backstory.data.schema import Schema as Schema
+    from backstory.ensemble import Ensemble as Ensemble
+    from backstory.ensemble import open as open
     from backstory.errors import InputError as InputError
     from backstory.errors import TrainingFailed as TrainingFailed
     from backstory.estimators import VAEDensity as VAEDensity
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from backstory.inference.restore import coverage as coverage
     from backstory.memory import keep_memory as keep_memory
     from backstory.model import Model as Model
-    from backstory.model import open as open
     from backstory.vae import VAE as VAE
     from backstory.vae import Terms as Terms
 
@@ -40,6 +41,7 @@ _HOME = {
     "Blur": "inference.operators",
     "Dataset": "data.dataset",
     "Downscale": "inference.operators",
+    "Ensemble": "ensemble",
     "InputError": "errors",
     "Linear": "inference.operators",
     "Mask": "inference.operators",
@@ -57,7 +59,7 @@ _HOME = {
     "fit": "fitting",
     "keep_memory": "memory",
     "load": "data.load",
-    "open": "model",
+    "open": "ensemble",
 }
 __all__ = sorted(_HOME)
 

@@ -7,6 +7,8 @@ file's metadata the config and everything else. One file, renamed when it is com
 import csv
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,13 +29,17 @@ from backstory.run_folder import (
     BOARD,
     CHECKPOINT,
     CONFIG,
+    ENSEMBLE,
     FILES,
+    MEMBERS,
     METRICS,
+    PICTURE,
     SPLITS,
     TABLE,
     WEIGHTS,
     check_folder,
     damaged,
+    members_of,
     missing,
     not_understood,
     read_config,
@@ -60,19 +66,44 @@ class Config(BaseModel):
 
 
 def prepare_folder(run: Path, force: bool) -> None:
-    """Make the run folder; InputError if it holds something already and `force` is not given."""
+    """Make the folder of one run; InputError if it holds something already and `force` is not given."""
+    clear_folder(run, force)
+    with _writing_to(run):
+        (run / METRICS).touch()
+
+
+def clear_folder(run: Path, force: bool) -> None:
+    """Make a folder without a run; InputError if it holds something already and `force` is not given."""
     if run.exists() and not run.is_dir():
         raise InputError(f"{run} is a file; give a folder for the run")
     if run.is_dir() and any(run.iterdir()):
         if not force:
             raise InputError(f"{run} is not empty; choose another folder, or overwrite the run with --force")
-        for name in FILES:
+        for name in (*FILES, ENSEMBLE):
             (run / name).unlink(missing_ok=True)
+        _remove_members(run / MEMBERS)
         for events in (run / BOARD).glob("events.out.tfevents.*"):
             events.unlink()
-    try:
+    with _writing_to(run):
         run.mkdir(parents=True, exist_ok=True)
-        (run / METRICS).touch()
+
+
+def _remove_members(folder: Path) -> None:
+    """The runs of an ensemble, and nothing else that may be there."""
+    for member in folder.glob("[0-9]*"):
+        clear_folder(member, force=True)
+        (member / PICTURE).unlink(missing_ok=True)
+        for part in (member / BOARD, member):
+            if part.is_dir() and not any(part.iterdir()):
+                part.rmdir()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+@contextmanager
+def _writing_to(run: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise InputError(f"cannot write to {run}: {error.strerror or error}; choose another folder") from None
 
@@ -89,8 +120,13 @@ def pack(config: Config, weights: dict[str, Tensor], splits: dict[str, Tensor]) 
 def save(run: Path, files: dict[str, bytes]) -> None:
     """Write the files of a run in their order."""
     for name, content in files.items():
-        with atomic_path(run / name, force=True) as path:
-            path.write_bytes(content)
+        write_file(run / name, content)
+
+
+def write_file(whole: Path, content: bytes) -> None:
+    """Write a file of a run beside and rename it."""
+    with atomic_path(whole, force=True) as path:
+        path.write_bytes(content)
 
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -156,12 +192,17 @@ def has_begun(run: Path) -> bool:
 
 def _leftovers(run: Path) -> list[Path]:
     """What a kill left half written."""
-    return [path for name in FILES for path in run.glob(f".{'[0-9a-f]' * 8}-{name}")]
+    return [path for name in (*FILES, ENSEMBLE) for path in run.glob(f".{'[0-9a-f]' * 8}-{name}")]
 
 
 def is_finished(run: Path) -> bool:
     """Whether a run came to its end; an interrupted one did not."""
-    return (run / CONFIG).exists() and load_config(run).summary.get("stopped") != "interrupted"
+    if not (run / CONFIG).exists():
+        return False
+    config = read_config(run)
+    if members_of(run, config) is not None:  # which is written when all of them are finished
+        return True
+    return load_config(run).summary.get("stopped") != "interrupted"
 
 
 def remove_checkpoint(run: Path) -> None:

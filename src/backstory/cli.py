@@ -74,6 +74,7 @@ def fit(
     skip_spikes: o.SkipSpikes = None,
     patience: o.Patience = None,
     compile: o.Compile = None,
+    ensemble: o.EnsembleSize = None,
     precision: o.Precision = None,
     validation: o.Validation = None,
     seed: o.FitSeed = None,
@@ -109,12 +110,12 @@ def fit(
         model = backstory.fit(data, run, **options)
     if console.hushed():  # one of many processes; the first goes on alone
         return
-    io.write_training_picture(run, model.summary["best_epoch"])
+    io.write_training_pictures(run, model)
     if as_json:
         text.print_json(run_info(run))
     else:
         text.print_run(run_info(run))
-        text.say(f"run written to {run}, its picture to {run / 'training.png'}")
+        text.say(f"run written to {run}, its picture to {io.picture_of(run, model)}")
     if model.summary["stopped"] == "interrupted":
         with text.advice_to_resume(data, run):
             raise KeyboardInterrupt

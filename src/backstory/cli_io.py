@@ -28,6 +28,7 @@ from backstory.distributions import CodeDistribution
 from backstory.errors import InputError
 from backstory.inference.scoring import Scores
 from backstory.model import Model
+from backstory.run_folder import PICTURE, member_folder
 
 if TYPE_CHECKING:
     from backstory.data.tables import Columns
@@ -322,9 +323,17 @@ def write_pairs(path: Path, originals: Rows, x: Rows, schema: Schema, force: boo
         contact_sheet(np.concatenate(lines), columns).save(temporary, format="PNG")
 
 
-def write_training_picture(run: Path, best_epoch: int) -> None:
-    """RUN/training.png."""
+def picture_of(run: Path, model: Model) -> Path:
+    """Where the picture of the training is, of an ensemble that of the first member."""
+    return (run if len(model.members) == 1 else run / member_folder(0)) / PICTURE
+
+
+def write_training_pictures(run: Path, model: Model) -> None:
+    """RUN/training.png, of an ensemble one for each member."""
     from backstory import plots  # matplotlib takes half a second to import, and only fit needs it
 
-    if metrics := checkpoint.read_metrics(run):
-        plots.save(plots.training_figure(metrics, best_epoch), run / "training.png")
+    count = len(model.members)
+    folders = [run] if count == 1 else [run / member_folder(number) for number in range(count)]
+    for folder, member in zip(folders, model.members, strict=True):
+        if metrics := checkpoint.read_metrics(folder):
+            plots.save(plots.training_figure(metrics, member.summary["best_epoch"]), folder / PICTURE)

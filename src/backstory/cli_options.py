@@ -304,6 +304,15 @@ Validation = A[
     Option(help="Fraction of the rows kept for choosing; 0 for none (0.1).", rich_help_panel=_TRAINING),
 ]
 FitSeed = A[int | None, Option(help="Of the split, the first weights and every draw (0).")]
+EnsembleSize = A[
+    int | None,
+    Option(
+        "--ensemble",
+        metavar="N",
+        help="Train N models one after the other and average what they say (1).",
+        rich_help_panel=_TRAINING,
+    ),
+]
 GoOn = A[
     bool,
     Option("--resume", help="Go on where the run was cut off, or begin it; its options may be left out."),

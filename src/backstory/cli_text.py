@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from backstory.run_folder import CHECKPOINT
+from backstory.run_folder import CHECKPOINT, ENSEMBLE
 
 
 def say(line: str) -> None:
@@ -26,7 +26,8 @@ def advice_to_resume(data: str, run: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        if (run / CHECKPOINT).exists() and not getattr(interrupt, "told", False):
+        begun = (run / CHECKPOINT).exists() or (run / ENSEMBLE).exists()
+        if begun and not getattr(interrupt, "told", False):
             say(f"go on with: backstory fit {shlex.quote(data)} -o {shlex.quote(str(run))} --resume")
         raise
 
@@ -131,7 +132,11 @@ def print_run(record: dict[str, Any]) -> None:
     data, model, summary = record["data"], record["model"], record["summary"]
     hidden = " " + "-".join(map(str, model["hidden"])) if model["hidden"] else ""
     names = ("elbo", "reconstruction", "kl")
+    several = (
+        {"ensemble": f"{record['ensemble']} models, of which the first:"} if "ensemble" in record else {}
+    )
     lines = {
+        **several,
         "run": f"{record['run']} (backstory {record['backstory']}, torch {record['torch']})",
         "data": f"{record['source']}: {_kind(data)}",
         "rows": ", ".join(f"{count} {part}" for part, count in record["rows"].items()),

@@ -60,6 +60,12 @@ def start(device: str, devices: int | None, nodes: int | None, strategy: str) ->
     return Group(_fabric(accelerator, devices, nodes, strategy, launcher), sharded=strategy == "fsdp")
 
 
+def processes(devices: int | None, nodes: int | None) -> int:
+    """How many processes there will be, of all machines."""
+    devices, nodes = _counts(devices, nodes, _launcher(os.environ), os.environ)
+    return devices * nodes
+
+
 # -- what was asked for -----------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ said of a row does not depend on the rows beside it.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -24,13 +25,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
+from backstory.ensemble import log_mean_exp, unpack
 from backstory.errors import InputError
 from backstory.fitting import fit
+from backstory.inference.exemplar import Exemplars, Tail
 from backstory.inference.scoring import log_evidence
-from backstory.model import Model, unpack
+from backstory.model import Model
 from backstory.run_folder import CONFIG, WEIGHTS
 
-BATCH, STEPS = 128, 600  # of a model of the outlier detector
+BATCH, STEPS = 128, 600  # of a network of the outlier detector
 _DETECTOR: dict[str, Any] = {
     "likelihood": "gaussian-predicted",
     "hidden": (64, 64),
@@ -138,10 +141,36 @@ class _Estimator(BaseEstimator):
         super().__setstate__({name: _unpacked(value) for name, value in state.items()})
 
 
-class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
+class _Averaged(_Estimator):
+    """Trains `ensemble` models, whose answers are averaged; see `backstory.Ensemble`.
+
+    Args:
+        ensemble: how many.
+        latent, likelihood, epochs, options, random_state: of every estimator here.
+    """
+
+    def __init__(
+        self,
+        latent: int | None = None,
+        likelihood: str = "auto",
+        epochs: int | None = None,
+        options: dict[str, Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        ensemble: int = 1,
+    ):
+        super().__init__(latent, likelihood, epochs, options, random_state)
+        self.ensemble = ensemble
+
+    def _train(self, x: np.ndarray, seed: int, **defaults: Any) -> Model:
+        return super()._train(x, seed, **{"ensemble": self.ensemble, **defaults})
+
+
+class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Averaged):
     """Fills missing cells with their conditional means, E[x_missing | x_observed].
 
-    Parameters and attributes are those of every estimator here, see `VAEDensity`.
+    Args:
+        ensemble: how many models are trained and averaged.
+        latent, likelihood, epochs, options, random_state: as of every estimator here, see `VAETransformer`.
 
     >>> x = np.random.default_rng(0).normal(size=(200, 1)) * [1.0, 2.0, -1.0]
     >>> x[0, 1] = np.nan
@@ -149,9 +178,20 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
     True
     """
 
+    def __init__(
+        self,
+        latent: int | None = None,
+        likelihood: str = "auto",
+        epochs: int | None = None,
+        options: dict[str, Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        ensemble: int = 3,
+    ):
+        super().__init__(latent, likelihood, epochs, options, random_state, ensemble)
+
     def transform(self, X: Any) -> np.ndarray:
         """X with its missing cells filled, (n_samples, n_features) of doubles."""
-        x = self._rows(X)
+        x = self._rows(X).copy()
         some = np.isnan(x).any(1)
         if some.any():
             seen = self._varying(x[some])
@@ -160,7 +200,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
         return x
 
 
-class VAEDensity(DensityMixin, _Estimator):
+class VAEDensity(DensityMixin, _Averaged):
     """The log-density of rows, and new rows, as of sklearn.mixture.GaussianMixture.
 
     There is no `bic`: it counts parameters, and most of those of a network are not free ones.
@@ -203,28 +243,57 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Estimat
         return int(self.model_.options.latent or 1)
 
 
-class VAEOutlierDetector(OutlierMixin, _Estimator):
-    """Rows with a low density are outliers: the log-densities of several models are averaged.
+@dataclass(frozen=True)
+class _Member:
+    """What one of the outlier detector's densities is.
 
-    The models are of three kinds, in turn: a coarse density of the columns as they are, with σ² + σ_c² in
-    place of σ², by which a row stands out that lies far out; a fine one of arcsinh((x − median) / spread), in
-    which long tails are short, and a fine one of the columns as they are, by which a row stands out whose
-    columns do not go together. Training is short, without validation, and σ has a floor: a density that
-    follows single rows holds the outliers among them for common. `bench/anomalies.py` measures it.
+    Attributes:
+        kind: `network`, a VAE; `joint` or `separate`, exemplars of whole rows or of each column.
+        arcsinh: whether it sees arcsinh((x − median) / spread) in place of x.
+        number: among the networks of a view.
+        weight: in the mean, such that each kind has the same.
+    """
+
+    kind: str
+    arcsinh: bool
+    number: int = 0
+    weight: float = 1.0
+
+
+def _members(networks: int) -> list[_Member]:
+    """Three kinds in two views, with so many networks in each."""
+    members = []
+    for arcsinh in (False, True):
+        members += [_Member("network", arcsinh, number, 1 / networks) for number in range(networks)]
+        members += [_Member("joint", arcsinh), _Member("separate", arcsinh)]
+    return members
+
+
+class VAEOutlierDetector(OutlierMixin, _Estimator):
+    """Rows with a low density are outliers, in the mean over densities of three kinds.
+
+    `network` is a VAE, by which a row stands out whose columns do not go together, in any shape that many
+    rows share. `joint` is a linear VAE with the training rows' codes as its prior, by which a row stands out
+    that has none near it; it does with few rows. `separate` is the same with a unit and a prior for each
+    column: a row stands out with many rare values, also where outliers are many and near each other. Each
+    kind sees the columns as they are and arcsinh((x − median) / spread), in which long tails are short.
+
+    A log-density counts by how rare it is among those of the training rows (`inference.exemplar.Tail`), since
+    their spreads differ. The networks' training is short, without validation, and σ has a floor: a density
+    that follows single rows holds the outliers among them for common. `bench/anomalies.py` measures it.
 
     Args:
         contamination: the share of outliers among the training rows, above 0 and at most 0.5, from which
             `offset_` comes.
-        ensemble: how many models are trained.
-        sigma_floor: floor of σ in training, a fraction of a column's deviation.
-        coarse: the floor of σ that takes its place in the coarse densities, σ_c.
-        latent: units of z; None for half as many as there are columns, at most 16.
+        ensemble: how many networks are trained in each view.
+        sigma_floor: floor of a network's σ and the σ of the linear VAEs, a fraction of a column's deviation.
+        latent: units of a network's z; None for half as many as there are columns, at most 16.
         epochs: passes over the rows; None for those that make 600 steps.
         options: any other option of `backstory.fit`, by name.
         random_state: seed of the initial weights and every draw.
 
     Attributes:
-        models_: the trained models.
+        members_, models_, tails_: what each density is, itself, and its values among the training rows.
         location_, spread_: of the columns, median and interquartile range as a deviation (÷ 1.349).
         offset_: the score below which a row is an outlier.
         constant_: the values of columns that do not vary, which no model sees; NaN for the others.
@@ -234,9 +303,8 @@ class VAEOutlierDetector(OutlierMixin, _Estimator):
     def __init__(
         self,
         contamination: float = 0.1,
-        ensemble: int = 3,
+        ensemble: int = 1,
         sigma_floor: float = 0.2,
-        coarse: float = 1.0,
         latent: int | None = None,
         epochs: int | None = None,
         options: dict[str, Any] | None = None,
@@ -245,7 +313,6 @@ class VAEOutlierDetector(OutlierMixin, _Estimator):
         self.contamination = contamination
         self.ensemble = ensemble
         self.sigma_floor = sigma_floor
-        self.coarse = coarse
         self.latent = latent
         self.epochs = epochs
         self.options = options
@@ -257,21 +324,32 @@ class VAEOutlierDetector(OutlierMixin, _Estimator):
             raise InputError(f"contamination is above 0 and at most 0.5, got {self.contamination}")
         if self.ensemble < 1:
             raise InputError(f"ensemble has to be at least 1, got {self.ensemble}")
+        if not (self.sigma_floor > 0 and math.isfinite(self.sigma_floor)):
+            raise InputError(f"sigma_floor has to be positive, got {self.sigma_floor}")
         x, seed = self._first_rows(X), self._seed()
         self.location_, self.spread_ = _robust_scale(x)
-        self.models_ = [self._member(self._seen(x, number), number, seed) for number in range(self.ensemble)]
-        self.offset_ = float(np.percentile(self._scores(x), 100 * self.contamination))
+        self.members_ = _members(self.ensemble)
+        self.models_ = [self._density(member, x, seed) for member in self.members_]
+        values = self._values(x)
+        self.tails_ = [Tail.of(value) for value in values]
+        self.offset_ = float(np.percentile(self._scores(values), 100 * self.contamination))
         return self
 
-    def _member(self, x: np.ndarray, number: int, seed: int) -> Model:
+    def _density(self, member: _Member, x: np.ndarray, seed: int) -> Model | Exemplars:
+        seen = self._seen(x, member)
+        if member.kind != "network":
+            return Exemplars.of(seen, self.sigma_floor, separate=member.kind == "separate")
         epochs = math.ceil(STEPS / math.ceil(len(x) / BATCH))
-        model = self._train(x, seed + number, epochs=epochs, sigma_floor=self.sigma_floor, **_DETECTOR)
-        return _with_floor(model, self.coarse) if number % 3 == 0 else model
+        number = 2 * member.number + member.arcsinh
+        return self._train(seen, seed + number, epochs=epochs, sigma_floor=self.sigma_floor, **_DETECTOR)
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """The mean over the models of log p of what they see, (n_samples,) in nats; lower is stranger."""
+        """How rare a row's densities are, (n_samples,): a mean of log shares; lower is stranger.
+
+        A row among the training rows is compared with the others, as it is in `fit`.
+        """
         x = self._rows(X)
-        return self._scores(self._varying(x))
+        return self._scores(self._values(self._varying(x)))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """`score_samples` above `offset_`: negative for outliers."""
@@ -281,16 +359,23 @@ class VAEOutlierDetector(OutlierMixin, _Estimator):
         """1 for inliers, -1 for outliers, (n_samples,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def _scores(self, x: np.ndarray) -> np.ndarray:
-        scores: np.ndarray = np.mean(
-            [_score(model, self._seen(x, member)) for member, model in enumerate(self.models_)], axis=0
-        )
+    def _values(self, x: np.ndarray) -> list[np.ndarray]:
+        """log p of what each member sees of x, (n_samples,) in nats."""
+        pairs = zip(self.members_, self.models_, strict=True)
+        return [_log_density(model, self._seen(x, member)) for member, model in pairs]
+
+    def _scores(self, values: list[np.ndarray]) -> np.ndarray:
+        shares = [tail.log_share(value) for tail, value in zip(self.tails_, values, strict=True)]
+        scores: np.ndarray = np.average(shares, axis=0, weights=[member.weight for member in self.members_])
         return scores
 
-    def _seen(self, x: np.ndarray, member: int) -> np.ndarray:
-        """What one of the models sees of x."""
-        seen: np.ndarray = np.arcsinh((x - self.location_) / self.spread_) if member % 3 == 1 else x
-        return seen
+    def _seen(self, x: np.ndarray, member: _Member) -> np.ndarray:
+        """What a member sees of x."""
+        return np.arcsinh((x - self.location_) / self.spread_) if member.arcsinh else x
+
+
+def _log_density(model: Model | Exemplars, x: np.ndarray) -> np.ndarray:
+    return model.log_evidence(x) if isinstance(model, Exemplars) else _score(model, x)
 
 
 def _robust_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -309,18 +394,15 @@ def _dataset(x: np.ndarray) -> Dataset:
 
 
 def _in_double(model: Model) -> Model:
-    model.vae.double()
+    for member in model.members:
+        member.vae.double()
     return model
 
 
-def _with_floor(model: Model, floor: float) -> Model:
-    """The model with another floor of σ: its density with noise of that width added to x."""
-    model.options = model.options.model_copy(update={"sigma_floor": floor})
-    return _in_double(unpack(model.pack(), "cpu"))
-
-
 def _score(model: Model, x: np.ndarray) -> np.ndarray:
-    return log_evidence(model.vae, model.schema.prepare(torch.tensor(x))).cpu().numpy()
+    rows = model.schema.prepare(torch.tensor(x))
+    each = torch.stack([log_evidence(member.vae, rows) for member in model.members])
+    return log_mean_exp(each).cpu().numpy()
 
 
 def _packed(value: Any) -> Any:
@@ -336,4 +418,4 @@ def _unpacked(value: Any) -> Any:
 
 
 def _is_packed(value: Any) -> bool:
-    return isinstance(value, dict) and CONFIG in value and WEIGHTS in value
+    return isinstance(value, dict) and CONFIG in value and any(WEIGHTS in name for name in value)

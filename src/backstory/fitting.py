@@ -1,6 +1,8 @@
 """From data to a trained model: `fit`, which begins a run or goes on with one."""
 
+import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,17 @@ from backstory.checkpoint import Checkpoint
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
 from backstory.data.rows import Rows, subset
+from backstory.data.schema import Schema
 from backstory.data.splits import check_for_training, row_hashes, split
 from backstory.devices import Alone
 from backstory.diagnostics import collapse_warning
+from backstory.ensemble import Ensemble, config_of
+from backstory.ensemble import open as open_any
 from backstory.errors import InputError
 from backstory.inference import scoring
+from backstory.inference.likelihood import check_density
 from backstory.model import Model, check_components, fingerprint, open
+from backstory.run_folder import CONFIG, ENSEMBLE, member_folder, read_config, read_text
 from backstory.schedule import TrainOptions
 from backstory.state import Autosave, History, Metrics, State
 from backstory.step import decide
@@ -26,12 +33,15 @@ from backstory.train import Trainer
 from backstory.vae import VAE
 
 VALIDATION, SEED = 0.1, 0  # by default
+OURS = ("split_seed", "validation")  # options that are neither of the model nor of its training
 
 
 def fit(
     data: Any,
     run: str | Path | None = None,
     *,
+    ensemble: int | None = None,
+    split_seed: int | None = None,
     validation: float | None = None,
     seed: int | None = None,
     device: str = "auto",
@@ -54,6 +64,9 @@ def fit(
         data: a `Dataset`, anything that `load` takes, or a function that returns one of these, which is
             called when all processes run.
         run: folder to write the run to, as it goes; None keeps the model in memory.
+        ensemble: how many models are trained one after the other, with seed, seed + 1, …, on the same rows;
+            an `Ensemble` averages what they say. By default one. `minutes` are for all of them together.
+        split_seed: of the split alone, by default the seed.
         validation: fraction of the rows kept for choosing, by default 0.1; 0 for none.
         seed: of the split, the initial weights and every draw, by default 0.
         device: `auto`, `cpu`, `cuda`, …
@@ -81,9 +94,26 @@ def fit(
     """
     if not checkpoint_every > 0:
         raise InputError(f"checkpoint_every has to be positive, got {checkpoint_every:g}")
+    folder = None if run is None else Path(run)
+    if ensemble not in (None, 1) or (resume and folder is not None and _is_ensemble(folder)):
+        if distributed.processes(devices, nodes) > 1:
+            raise InputError(
+                "an ensemble trains in one process; leave devices and nodes out, or train its members apart"
+            )
+        begun = _Begun.of(folder, ensemble, resume, force)
+        if begun is not None and begun.finished:
+            assert folder is not None
+            console.say(f"{folder} is finished: there is nothing to go on with", progress)
+            return open_any(folder, device)
+        said = {"validation": validation, "seed": seed, **options}
+        asked = _asked({name: value for name, value in said.items() if value is not None})
+        how = {"checkpoint_every": checkpoint_every, "tensorboard": tensorboard, "progress": progress}
+        known = None if begun is None or columns else begun.schema
+        source = data() if callable(data) else data
+        dataset = source if isinstance(source, Dataset) else load(source, resize, stream, columns, known)
+        return _fit_ensemble(dataset, folder, ensemble, asked, begun, force, device, how)
     group = distributed.start(device, devices, nodes, strategy)
     with group.together():
-        folder = None if run is None else Path(run)
         board = _board_writer(folder) if tensorboard else None
         if resume and group.first(lambda: _finished(folder, force)):
             assert folder is not None
@@ -91,7 +121,7 @@ def fit(
                 checkpoint.remove_checkpoint(folder)  # a kill may have come just before
             console.say(f"{folder} is finished: there is nothing to go on with", progress)
             return open(folder, str(group.device))
-        given = {"validation": validation, "seed": seed, **options}
+        given = {"split_seed": split_seed, "validation": validation, "seed": seed, **options}
         asked = _asked({name: value for name, value in given.items() if value is not None})
         earlier = group.first(lambda: checkpoint.load_checkpoint(folder)) if resume and folder else None
         source = data() if callable(data) else data
@@ -161,9 +191,9 @@ def _in_one_piece(model: Model, group: Alone) -> VAE:
 
 def _asked(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, checked and as JSON has them."""
-    validation = options.pop("validation", None)
+    ours = {name: options.pop(name) for name in OURS if name in options}
     parts = [record.model_dump(mode="json", exclude_unset=True) for record in _sort_options(options)]
-    return {**parts[0], **parts[1], **({} if validation is None else {"validation": validation})}
+    return {**parts[0], **parts[1], **ours}
 
 
 def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
@@ -192,6 +222,7 @@ def _check_options(earlier: Checkpoint, asked: dict[str, Any]) -> None:
     config = earlier.config
     decided = {**config.model.model_dump(mode="json"), **config.training.model_dump(mode="json")}
     decided["validation"] = config.validation
+    decided["split_seed"] = earlier.asked.get("split_seed", config.training.seed)
     for name, value in asked.items():
         if value not in (decided[name], earlier.asked.get(name)):
             raise InputError(
@@ -205,7 +236,7 @@ def _untrained(
 ) -> tuple[Model, Rows]:
     """A model with all options decided, before its first step, and its training rows."""
     validation, seed = asked.get("validation", VALIDATION), asked.get("seed", SEED)
-    splits = split(dataset, validation, seed)
+    splits = split(dataset, validation, asked.get("split_seed", seed))
     hashes = row_hashes(dataset.values)
     name = fingerprint(hashes)
     if name != group.first(lambda: name):
@@ -215,7 +246,7 @@ def _untrained(
         )
     if earlier is None:
         check_for_training(dataset, splits.train)
-        options, training = _sort_options({k: v for k, v in asked.items() if k != "validation"})
+        options, training = _sort_options({k: v for k, v in asked.items() if k not in OURS})
         schema, options = build.resolve(dataset.schema, options, dataset.observed is not None)
         defaults = build.default_schedule(schema, options, dataset.observed is not None)
         training = schedule.resolve(training, len(splits.train), **defaults)
@@ -266,6 +297,118 @@ def _prepare(folder: Path, earlier: Checkpoint | None, force: bool, resume: bool
 def _writer(folder: Path, model: Model, asked: dict[str, Any]) -> Callable[[State], None]:
     config = model.config
     return lambda state: checkpoint.save_checkpoint(folder, Checkpoint(config, asked, state))
+
+
+# -- several runs -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """An ensemble that the folder holds already.
+
+    Attributes:
+        count: of its members.
+        asked: the options that were given.
+        schema: of its data, where the first member was begun.
+        finished: whether all members are there.
+    """
+
+    count: int
+    asked: dict[str, Any]
+    schema: Schema | None
+    finished: bool
+
+    @classmethod
+    def of(cls, folder: Path | None, count: int | None, resume: bool, force: bool) -> "_Begun | None":
+        """InputError if what the folder holds cannot be gone on with."""
+        if not resume:
+            return None
+        finished = _finished(folder, force)
+        assert folder is not None
+        begun = checkpoint.has_begun(folder)
+        if begun and not _is_ensemble(folder):
+            raise InputError(f"{folder} was begun as a single model; go on with it without ensemble")
+        if not begun:
+            return None
+        record = json.loads(read_text(folder / ENSEMBLE)) if not finished else read_config(folder)
+        found = cls(record["ensemble"], record.get("asked", {}), _schema_of_first(folder), finished)
+        if count not in (None, found.count):
+            raise InputError(
+                f"the run was begun with ensemble {found.count}, got {count}; leave it out to go on with the "
+                "run, or begin another"
+            )
+        return found
+
+
+def _is_ensemble(folder: Path) -> bool:
+    if (folder / ENSEMBLE).exists():
+        return True
+    return (folder / CONFIG).exists() and "ensemble" in read_config(folder)
+
+
+def _schema_of_first(folder: Path) -> Schema | None:
+    first = folder / member_folder(0)
+    earlier = checkpoint.load_checkpoint(first)
+    if earlier is not None:
+        return earlier.config.data
+    return checkpoint.load_config(first).data if (first / CONFIG).exists() else None
+
+
+def _fit_ensemble(
+    dataset: Dataset,
+    folder: Path | None,
+    count: int | None,
+    asked: dict[str, Any],
+    begun: _Begun | None,
+    force: bool,
+    device: str,
+    how: dict[str, Any],
+) -> Ensemble:
+    """Members one after the other, each an ordinary run; those of `begun` that are finished are opened."""
+    if begun is not None:
+        _check_same(begun.asked, asked)
+        count, asked = begun.count, begun.asked
+    if count is None or count < 1:
+        raise InputError(f"ensemble has to be at least 1, got {count}")
+    _check_members(dataset, asked, device)
+    if folder is not None and begun is None:
+        checkpoint.clear_folder(folder, force)
+        record = json.dumps({"ensemble": count, "asked": asked}, indent=2) + "\n"
+        checkpoint.write_file(folder / ENSEMBLE, record.encode())
+    members = []
+    for number in range(count):
+        console.say(f"member      {number + 1} of {count}", how["progress"])
+        own = None if folder is None else folder / member_folder(number)
+        if own is not None and checkpoint.is_finished(own):
+            members.append(open(own, device))
+            continue
+        options = asked | {"seed": asked.get("seed", SEED) + number, "split_seed": asked.get("seed", SEED)}
+        if "minutes" in asked:
+            options["minutes"] = asked["minutes"] / count
+        member = fit(dataset, own, resume=own is not None, device=device, **how, **options)
+        if member.summary["stopped"] == "interrupted":
+            raise KeyboardInterrupt
+        members.append(member)
+    if folder is not None:
+        checkpoint.write_file(folder / CONFIG, config_of(members[0], count))
+        (folder / ENSEMBLE).unlink(missing_ok=True)
+    return Ensemble(members)
+
+
+def _check_same(begun: dict[str, Any], asked: dict[str, Any]) -> None:
+    for name, value in asked.items():
+        if begun.get(name) != value:
+            raise InputError(
+                f"the run was begun with {name} {begun.get(name, 'left to its default')}, got {value}; "
+                "leave it out to go on with the run, or begin another"
+            )
+
+
+def _check_members(dataset: Dataset, asked: dict[str, Any], device: str) -> None:
+    """InputError for options or data that cannot be, before anything is written."""
+    if asked.get("likelihood", "auto") not in ("auto", "joint"):
+        dataset = as_numbers(dataset)
+    check_density(_untrained(dataset, asked, distributed.start(device, None, None, "ddp"), None)[0].vae)
 
 
 # -- the run ----------------------------------------------------------------------------------------------

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from backstory import __version__
-from backstory.run_folder import WEIGHTS, check_folder, not_understood, read_config, tensor_shapes
+from backstory.run_folder import (
+    WEIGHTS,
+    check_folder,
+    member_folder,
+    members_of,
+    not_understood,
+    read_config,
+    tensor_shapes,
+)
 
 LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn")
 EMBEDDED = ("digits",)  # as `data.load` has them, which is slow to import; a test compares the two
@@ -136,15 +144,19 @@ def is_data(name: str) -> bool:
 def run_info(run: str | Path) -> dict[str, Any]:
     """What a run is: its data, model, training and files; `summary` has the values of the kept epoch.
 
+    Of an ensemble: that of its first member, with files and parameters of all; `ensemble` is their number.
+
     Raises:
         InputError: there is no run, or it is damaged.
     """
     folder = Path(run)
     check_folder(folder)
     config = read_config(folder)
+    count = members_of(folder, config)
+    if count is not None:
+        return _ensemble_info(folder, count)
     if wrong := _wrong(config, SHOWN):
         raise not_understood(folder, wrong)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         "run": str(folder),
         "source": config["source"],
@@ -156,8 +168,21 @@ def run_info(run: str | Path) -> dict[str, Any]:
         "training": config["training"],
         "backstory": config["backstory"],
         "torch": config["torch"],
-        "files": {path.relative_to(folder).as_posix(): path.stat().st_size for path in files},
+        "files": _files(folder),
     }
+
+
+def _ensemble_info(folder: Path, count: int) -> dict[str, Any]:
+    members = [run_info(folder / member_folder(number)) for number in range(count)]
+    parameters = sum(member["parameters"] for member in members)
+    several = {"ensemble": count, "parameters": parameters, "files": _files(folder)}
+    return members[0] | {"run": str(folder)} | several
+
+
+def _files(folder: Path) -> dict[str, int]:
+    """Sizes in bytes by path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 
 
 def _wrong(record: dict[str, Any], expected: dict[str, Any]) -> str | None:

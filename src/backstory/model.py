@@ -7,7 +7,7 @@
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -108,6 +108,11 @@ class Model:
         self.splits, self.row_ids, self.validation, self.source = splits, row_ids, validation, source
         self.summary = summary
         self.reference: scoring.Reference | None = None  # of rows held out, see `score`
+
+    @property
+    def members(self) -> "tuple[Model, ...]":
+        """The models whose answers are averaged: of a single one itself."""
+        return (self,)
 
     @property
     def device(self) -> torch.device:
@@ -248,12 +253,25 @@ class Model:
         values = _values(y, self.schema)
         values = values[:] if isinstance(values, FileRows) else values  # the results are held in any case
         with console.progress("restore", len(values), progress) as bar:
-            found = stored.restore_stored(
-                self.vae, self.schema, values, operator, draws, method, seed, advance=bar.advance, **options
-            )
+            found = self._restored(values, operator, draws, method, seed, bar.advance, **options)
         for warning in stored.warnings(found, options.get("proposals", stored.Effort.proposals)):
             console.warn(warning)
         return found
+
+    def _restored(
+        self,
+        y: Any,
+        operator: Operator | None,
+        draws: int,
+        method: str,
+        seed: int,
+        advance: Callable[[float], None],
+        **options: Any,
+    ) -> Restoration[np.ndarray]:
+        """`restore` of stored values, without a word."""
+        return stored.restore_stored(
+            self.vae, self.schema, y, operator, draws, method, seed, advance=advance, **options
+        )
 
     def damage(
         self, x: Values, operator: Operator | None = None, missing: float = 0.0, seed: int = 0
@@ -302,17 +320,7 @@ class Model:
                 some = slice(start, start + BATCH)
                 truth = np.asarray(values[some])
                 where = ~np.isnan(truth) & (np.isnan(y[some]) if masks else True)
-                found = stored.restore_stored(
-                    self.vae,
-                    self.schema,
-                    y[some],
-                    rest,
-                    draws,
-                    method,
-                    seed + start,
-                    advance=bar.advance,
-                    **options,
-                )
+                found = self._restored(y[some], rest, draws, method, seed + start, bar.advance, **options)
                 likelihood = np.full(len(truth), math.nan)
                 if masks and self.schema.presentation == "exact" and not np.isnan(truth).any():
                     likelihood = self._log_hidden(truth, found, seed + start)
@@ -348,17 +356,31 @@ class Model:
         """
         values = _values(x, self.schema)
         with console.progress("evidence", len(values), progress) as bar:
-            return evidence.log_evidence(
-                self.vae,
-                lambda: self._batches(values, self._generator(seed)),
-                method,
-                samples,
-                seed,
-                chunk,
-                resume,
-                bar.advance,
-                **annealing,
-            )
+            return self._evidence(values, method, samples, seed, chunk, resume, bar.advance, **annealing)
+
+    def _evidence(
+        self,
+        values: Rows | Tensor,
+        method: str,
+        samples: int | None,
+        seed: int,
+        chunk: int | None,
+        resume: str | Path | None,
+        advance: Callable[[float], None],
+        **annealing: Any,
+    ) -> Evidence:
+        """`log_evidence` without a progress bar."""
+        return evidence.log_evidence(
+            self.vae,
+            lambda: self._batches(values, self._generator(seed)),
+            method,
+            samples,
+            seed,
+            chunk,
+            resume,
+            advance,
+            **annealing,
+        )
 
     def score(self, x: Values, reference: "Values | None" = None, seed: int = 0) -> scoring.Scores:
         """How strange observations are: log p(x), a p-value, and the surprise of each entry.

@@ -9,6 +9,9 @@ from backstory.errors import InputError
 CONFIG, WEIGHTS, SPLITS, METRICS = "config.json", "model.safetensors", "splits.safetensors", "metrics.jsonl"
 CHECKPOINT, TABLE = "checkpoint.safetensors", "metrics.csv"
 BOARD = "tensorboard"  # a folder with the files of events that TensorBoard reads
+PICTURE = "training.png"
+MEMBERS = "members"  # the folder of the runs of an ensemble
+ENSEMBLE = "ensemble.json"  # how an ensemble was begun that has not ended
 FILES = (CONFIG, CHECKPOINT, WEIGHTS, SPLITS, METRICS, TABLE)
 
 
@@ -21,7 +24,7 @@ def check_folder(run: Path) -> None:
 def read_config(run: Path) -> dict[str, Any]:
     """config.json of a run that has ended, as it is; InputError where it is missing or no JSON object."""
     path = run / CONFIG
-    if not path.exists() and (run / CHECKPOINT).exists():
+    if not path.exists() and ((run / CHECKPOINT).exists() or (run / ENSEMBLE).exists()):
         raise InputError(f"{run} is a run that has not ended; go on with it by fit with --resume")
     try:
         config = json.loads(read_text(path))
@@ -37,6 +40,25 @@ def not_understood(run: Path, where: str) -> InputError:
     return InputError(
         f"{run / CONFIG} is not a config of this version of Backstory: {where} is missing or not understood"
     )
+
+
+def member_folder(number: int) -> str:
+    """Of the runs of an ensemble, with a slash at the end.
+
+    >>> member_folder(2)
+    'members/2/'
+    """
+    return f"{MEMBERS}/{number}/"
+
+
+def members_of(run: Path, config: dict[str, Any]) -> int | None:
+    """How many runs an ensemble's config says that there are; None of a single run."""
+    if "ensemble" not in config:
+        return None
+    count = config["ensemble"]
+    if not (isinstance(count, int) and count > 0):
+        raise not_understood(run, "ensemble")
+    return count
 
 
 def read_text(path: Path) -> str:

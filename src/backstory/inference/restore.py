@@ -73,6 +73,8 @@ class Restoration(Generic[T]):
         ess: effective sample size, (N,), of the weights or of the chains; NaN for independent draws.
         pareto_k: shape of the tail of the weights, (N,), see `inference.pareto`; NaN without weights.
         r_hat, acceptance: of the chains, (N,); NaN without.
+        level_probs: of each group of columns with levels its columns, (C,), and the probabilities of their
+            levels given y, (N, L, C); zeros where they were seen.
     """
 
     mean: T
@@ -85,6 +87,7 @@ class Restoration(Generic[T]):
     pareto_k: Tensor
     r_hat: Tensor
     acceptance: Tensor
+    level_probs: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 def coverage(
@@ -219,9 +222,18 @@ class _Work:
         self.methods = ["observed"] * n
         names = ("log_evidence", "ess", "pareto_k", "r_hat", "acceptance")
         self.numbers = {name: torch.full((n,), math.nan, dtype=torch.float64) for name in names}
+        self.level_probs: list[tuple[Tensor, Tensor]] = []  # made when the groups of columns are known
 
     def result(self) -> Restoration[Tensor]:
-        return Restoration(self.mean, self.std, self.draws, self.codes, tuple(self.methods), **self.numbers)
+        return Restoration(
+            self.mean,
+            self.std,
+            self.draws,
+            self.codes,
+            tuple(self.methods),
+            **self.numbers,
+            level_probs=tuple((columns.cpu(), probs.cpu()) for columns, probs in self.level_probs),
+        )
 
     def run(self, rows: Tensor, plan: list[str]) -> None:
         """Restore some rows by the first method of the plan that will do for each, or by the last."""
@@ -245,6 +257,7 @@ class _Work:
         with torch.no_grad():
             moments = _moments(self.vae, prepared, found, max(1, self.pairs // len(rows)))
             self.mean[rows], self.std[rows] = moments.mean, moments.std
+            self._keep_levels(rows, moments.level_probs)
             self._draw(numbers, prepared, found.z, moments.log_weight)
         for row in numbers:
             self.methods[row] = method
@@ -254,6 +267,13 @@ class _Work:
             self._note(rows, log_evidence=weights.value, ess=weights.ess, pareto_k=pareto_k(largest))
         else:
             self._note(rows, ess=found.ess, r_hat=found.r_hat, acceptance=found.acceptance)
+
+    def _keep_levels(self, rows: Tensor, groups: list[tuple[Tensor, Tensor]]) -> None:
+        if not self.level_probs:
+            n = len(self.methods)
+            self.level_probs = [(c, probs.new_zeros(n, *probs.shape[1:])) for c, probs in groups]
+        for (_, kept), (_, probs) in zip(self.level_probs, groups, strict=True):
+            kept[rows] = probs
 
     def _note(self, rows: Tensor, **numbers: Tensor) -> None:
         for name in self.numbers:
@@ -276,11 +296,15 @@ class _Work:
 
 @dataclass(frozen=True)
 class _Moments:
-    """Weighted mean and deviation of x, (B, *shape), and the log-weights of the codes, (K, B) of float64."""
+    """Weighted mean and deviation of x, (B, *shape), and the log-weights of the codes, (K, B) of float64.
+
+    `level_probs` as in `Restoration`, of these rows.
+    """
 
     mean: Tensor
     std: Tensor
     log_weight: Tensor
+    level_probs: list[tuple[Tensor, Tensor]]
 
 
 def _moments(vae: VAE, seen: Damaged, codes: Codes, at_once: int) -> _Moments:
@@ -307,9 +331,15 @@ def _moments(vae: VAE, seen: Damaged, codes: Codes, at_once: int) -> _Moments:
             levels = [_scaled(shrink, old) + new for old, new in zip(levels or more, more, strict=True)]
     shift = _scaled(1 / total, first)
     variance = (_scaled(1 / total, second) - shift.square()).clamp(min=0)
-    found = _Moments(origin + shift, variance.sqrt(), torch.cat(log_weights))
-    for (columns, _), probs in zip(p.level_probs if isinstance(p, Joint) else (), levels, strict=False):
-        _guess_levels(found, columns, _scaled(1 / total, probs), seen.seen[:, columns])
+    groups = zip(p.level_probs if isinstance(p, Joint) else (), levels, strict=False)
+    kept = seen.seen.unsqueeze(-2)
+    level_probs = [
+        (columns, _scaled(1 / total, probs).masked_fill(kept[..., columns], 0))
+        for (columns, _), probs in groups
+    ]
+    found = _Moments(origin + shift, variance.sqrt(), torch.cat(log_weights), level_probs)
+    for columns, probs in level_probs:
+        _guess_levels(found, columns, probs, seen.seen[:, columns])
     return found
 
 

@@ -38,13 +38,17 @@ def restore_stored(
     budget: int | None = None,
     chunk: int | None = None,
     advance: Callable[[int], None] = lambda rows: None,
+    presented: int | None = None,
     **effort: Any,
 ) -> Restoration[np.ndarray]:
-    """`restore.restore` for stored values; the arguments are those of `Model.restore`."""
+    """`restore.restore` for stored values; the arguments are those of `Model.restore`.
+
+    `presented` is the seed of how y is presented where that is at random, by default that of the draws.
+    """
     for name in effort:
         check_option("restore", name, [field.name for field in fields(Effort)])
     how, values = Effort(**effort), torch.tensor(np.asarray(y))
-    seen = _observe(vae, schema, values, operator or NOTHING, seed)
+    seen = _observe(vae, schema, values, operator or NOTHING, seed if presented is None else presented)
     found = restore(vae, seen, draws, method, seed, how, budget, chunk, advance)
     mean, drawn = schema.means(found.mean), schema.restore(found.draws)
     if schema.maximum is not None:
