@@ -8,9 +8,9 @@ all figures compare as many synthetic rows with the other three. Columns are tho
 TVAE is told the same kinds: columns with levels and grids are discrete, all others continuous, and what it
 draws is rounded and clipped as Backstory's draws are. Empty cells: TVAE sees a median and a discrete column
 that says so, and draws both; Backstory draws whole rows, in which the cells are emptied that are empty in
-training rows chosen at random. Both train on one thread of the processor, for as many epochs as take so many seconds of it
-(Backstory until it no longer improves). `training rows` are real rows in the place of synthetic ones: the
-best there can be.
+training rows chosen at random. Both train on one thread of the processor, for as many epochs as take so many
+seconds of it (Backstory until it no longer improves). `training rows` are real rows in the place of synthetic
+ones: the best there can be.
 
     shapes, pairs   SDMetrics' quality report: Kolmogorov-Smirnov and total variation complement of columns;
                     correlation and contingency similarity of pairs of columns, 1 is best

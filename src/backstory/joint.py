@@ -187,41 +187,80 @@ class NegativeBinomial:
         return torch.poisson(gamma * torch.exp(self.log_mean - self.log_size), generator=generator)
 
 
+class Places(NamedTuple):
+    """Where the numbers of grids with L_1, …, L_C of them stand in a line.
+
+    Attributes:
+        sizes: L_c.
+        column: c of each number, (L_1 + … + L_C,).
+        first: where the numbers of a column begin, (C,).
+    """
+
+    sizes: tuple[int, ...]
+    column: Tensor
+    first: Tensor
+
+    @classmethod
+    def of(cls, grids: Sequence[tuple[float, ...]]) -> "Places":
+        sizes = torch.tensor([len(grid) for grid in grids], dtype=torch.long)
+        column = torch.repeat_interleave(torch.arange(len(grids)), sizes)
+        return cls(tuple(sizes.tolist()), column, sizes.cumsum(0) - sizes)
+
+
 @dataclass(frozen=True)
 class Grid:
     """Numbers of which each column has few: P(x = v_l) = softmax(logits)_l, of any x by the nearest v_l.
 
     Attributes:
-        logits: (*batch, L, C).
-        values: v, ascending, (L, C); columns with fewer than L repeat the last one, with logits −1e30.
+        logits: of the numbers of all columns in a line, (*batch, L_1 + … + L_C).
+        values: v, ascending, (max L, C); columns with fewer repeat the last one.
+        places: of the columns in the line.
     """
 
     logits: Tensor
     values: Tensor
+    places: Places
     event_dims: int = 1
 
     def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
-        log_probs = self._log_probs
-        index = nearest(self.values, fill_unobserved(x, observed))
-        index = index.expand(*log_probs.shape[:-2], -1).unsqueeze(-2)
-        return sum_observed(log_probs.gather(-2, index).squeeze(-2), observed, self.event_dims)
+        index = self.places.first + nearest(self.values, fill_unobserved(x, observed))
+        chosen = self.logits.gather(-1, index.expand(*self.logits.shape[:-1], -1))
+        return sum_observed(chosen - self._log_total, observed, self.event_dims)
 
     @property
-    def _log_probs(self) -> Tensor:
-        return torch.log_softmax(self.logits, -2)
+    def _log_total(self) -> Tensor:
+        """The log of what normalises each column, (*batch, C)."""
+        return torch.stack([part.logsumexp(-1) for part in self.logits.split(self.places.sizes, -1)], -1)
+
+    @property
+    def _probs(self) -> Tensor:
+        return torch.exp(self.logits - self._log_total[..., self.places.column])
+
+    @property
+    def _line(self) -> Tensor:
+        """v in a line."""
+        level = torch.arange(len(self.places.column), device=self.places.column.device)
+        return self.values[level - self.places.first[self.places.column], self.places.column]
+
+    def _sums(self, each: Tensor) -> Tensor:
+        """Of each column, (*batch, C)."""
+        return torch.stack([part.sum(-1) for part in each.split(self.places.sizes, -1)], -1)
 
     @property
     def mean(self) -> Tensor:
-        return (self._log_probs.exp() * self.values).sum(-2)
+        return self._sums(self._probs * self._line)
 
     @property
     def variance(self) -> Tensor:
-        distance = self.values - self.mean.unsqueeze(-2)
-        return (self._log_probs.exp() * distance.square()).sum(-2)
+        distance = self._line - self.mean[..., self.places.column]
+        return self._sums(self._probs * distance.square())
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        index = Categorical(self.logits, 1).sample(generator).long()
-        return self.values[index, torch.arange(index.shape[-1], device=index.device)]
+        # argmax of logits + Gumbel noise, as of Categorical
+        u = torch.rand(self.logits.shape, generator=generator, device=self.logits.device)
+        noisy = self.logits - torch.log(-torch.log(u.clamp(1e-20, 1 - 1e-7)))
+        index = torch.stack([part.argmax(-1) for part in noisy.split(self.places.sizes, -1)], -1)
+        return self._line[self.places.first + index]
 
 
 def nearest(values: Tensor, x: Tensor) -> Tensor:
@@ -342,23 +381,19 @@ class GridHead(nn.Module):
     """Columns of few numbers; the decoder's output is the logits of each column's numbers in a line."""
 
     values: Tensor
-    places: Tensor
+    column: Tensor
+    first: Tensor
 
     def __init__(self, grids: Sequence[tuple[float, ...]]):
         super().__init__()
-        sizes = [len(grid) for grid in grids]
-        self.features_shape = (sum(sizes),)
+        places = Places.of(grids)
+        self.sizes, self.features_shape = places.sizes, (sum(places.sizes),)
         self.register_buffer("values", padded(grids), persistent=False)
-        # of each logit among the features; what is behind them all stands for numbers that are not there
-        level, first = (
-            torch.arange(max(sizes)).unsqueeze(-1),
-            torch.tensor(sizes).cumsum(0) - torch.tensor(sizes),
-        )
-        places = torch.where(level < torch.tensor(sizes), first + level, sum(sizes))
-        self.register_buffer("places", places, persistent=False)
+        self.register_buffer("column", places.column, persistent=False)
+        self.register_buffer("first", places.first, persistent=False)
 
     def forward(self, features: Tensor) -> Grid:
-        return Grid(F.pad(features, (0, 1), value=-1e30)[..., self.places], self.values)
+        return Grid(features, self.values, Places(self.sizes, self.column, self.first))
 
 
 def padded(grids: Sequence[tuple[float, ...]]) -> Tensor:
@@ -466,8 +501,7 @@ class ColumnInputs(nn.Module):
     scale: Tensor
     curved: Tensor
     grid: Tensor
-    level: Tensor
-    kept: Tensor
+    first: Tensor
 
     def __init__(self, quantities: Sequence[Quantity], marginals: Marginals, shift: Tensor, scale: Tensor):
         super().__init__()
@@ -480,11 +514,8 @@ class ColumnInputs(nn.Module):
             self.register_buffer(name, getattr(marginals, name).clone())
         grids = [q.values for q in quantities if q.kind == "grid"]
         self.register_buffer("grid", padded(grids) if grids else torch.zeros(0, 0), persistent=False)
-        self.register_buffer("level", torch.arange(len(self.grid)).unsqueeze(-1), persistent=False)
-        kept = (
-            torch.stack([self.level.squeeze(-1) < len(grid) for grid in grids]) if grids else torch.zeros(0)
-        )
-        self.register_buffer("kept", kept.flatten().nonzero().squeeze(-1), persistent=False)
+        self.register_buffer("first", Places.of(grids).first, persistent=False)
+        self.numbers = sum(map(len, grids))
         widths = [q.levels if q.kind == "categorical" else 1 + len(q.values) for q in quantities]
         self.outputs = sum(widths) + len(quantities)
 
@@ -508,5 +539,5 @@ class ColumnInputs(nn.Module):
         y = torch.where(self.curved[columns], torch.asinh(u), u) * there
         if family.kind != "grid":
             return y
-        one_hot = (nearest(self.grid, x).unsqueeze(-2) == self.level) * there.unsqueeze(-2)
-        return torch.cat((y, one_hot.transpose(1, 2).flatten(1)[:, self.kept]), -1)
+        one_hot = there.new_zeros(len(x), self.numbers)
+        return torch.cat((y, one_hot.scatter(1, self.first + nearest(self.grid, x), there)), -1)
