@@ -121,28 +121,25 @@ class CurvedMixture:
 
     @property
     def mean(self) -> Tensor:
-        m, s, _, _ = self.marginals
-        return m + s * self._moment(1)
+        return self.moments[0]
 
     @property
     def variance(self) -> Tensor:
-        _, s, _, _ = self.marginals
-        return (s.square() * (self._moment(2) - self._moment(1).square())).clamp(min=0)
+        return self.moments[1]
 
-    def _moment(self, order: int) -> Tensor:
-        """E[uʳ] for r = 1 and 2; E[sinh y] = e^(σ²/2) sinh μ, and E[sinh² y] = (e^(2σ²) cosh 2μ − 1)/2."""
+    @property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance: E[sinh y] = e^(σ²/2) sinh μ, and E[sinh² y] = (e^(2σ²) cosh 2μ − 1)/2."""
         m, s, curved, atom = self.marginals
-        variance = torch.exp(2 * self.log_stds)
-        if order == 1:
-            bent, straight = torch.exp(variance / 2) * torch.sinh(self.means), self.means
-        else:
-            bent = (torch.exp(2 * variance) * torch.cosh(2 * self.means) - 1) / 2
-            straight = variance + self.means.square()
-        weights = self.log_weights.exp()
-        at_atom = torch.where(atom.isnan(), 0.0, (atom - m) / s) ** order
-        return (weights[..., 1:, :] * torch.where(curved, bent, straight)).sum(-2) + weights[
-            ..., 0, :
-        ] * at_atom
+        variance, weights = torch.exp(2 * self.log_stds), self.log_weights.exp()
+        bent = torch.exp(variance / 2) * torch.sinh(self.means)
+        first = torch.where(curved, bent, self.means)
+        bent = (torch.exp(2 * variance) * torch.cosh(2 * self.means) - 1) / 2
+        second = torch.where(curved, bent, variance + self.means.square())
+        u = torch.where(atom.isnan(), 0.0, (atom - m) / s)
+        first = (weights[..., 1:, :] * first).sum(-2) + weights[..., 0, :] * u
+        second = (weights[..., 1:, :] * second).sum(-2) + weights[..., 0, :] * u.square()
+        return m + s * first, (s.square() * (second - first.square())).clamp(min=0)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         m, s, curved, atom = self.marginals
@@ -307,6 +304,12 @@ class Joint:
     def variance(self) -> Tensor:
         return torch.cat([part.variance for part in self.parts], -1)[..., self.order]
 
+    @property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the columns of numbers, (*batch, C) each; zero for columns with levels."""
+        mean, variance = zip(*map(_moments, self.parts), strict=True)
+        return torch.cat(mean, -1)[..., self.order], torch.cat(variance, -1)[..., self.order]
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         return torch.cat([part.sample(generator) for part in self.parts], -1)[..., self.order]
 
@@ -324,16 +327,28 @@ def _entries(p: Any, x: Tensor, observed: Tensor | None) -> Tensor:
     if not isinstance(p, Categorical):
         entries: Tensor = replace(p, event_dims=0).log_prob(x, observed)
         return entries
-    log_probs = torch.log_softmax(p.logits, -2)
+    log_probs = p.logits - torch.logsumexp(p.logits, -2, keepdim=True)
     index = fill_unobserved(x, observed).long().expand(*log_probs.shape[:-2], -1).unsqueeze(-2)
     return sum_observed(log_probs.gather(-2, index).squeeze(-2), observed, 0)
+
+
+def _moments(p: Any) -> tuple[Tensor, Tensor]:
+    if isinstance(p, CurvedMixture):
+        return p.moments
+    if isinstance(p, Categorical):
+        nothing = torch.zeros_like(p.logits[..., 0, :])
+        return nothing, nothing
+    if isinstance(p, Bernoulli | DiscretisedLogistic):
+        nothing = torch.zeros_like(p.logits if isinstance(p, Bernoulli) else p.location)
+        return nothing, nothing
+    return p.mean, p.variance
 
 
 def _level_probs(p: DataDistribution) -> Tensor | None:
     if isinstance(p, Bernoulli):
         return torch.stack((1 - p.mean, p.mean), -2)
     if isinstance(p, Categorical):
-        return torch.softmax(p.logits, -2)
+        return torch.exp(p.logits - torch.logsumexp(p.logits, -2, keepdim=True))
     if isinstance(p, DiscretisedLogistic):
         levels = torch.arange(p.levels, device=p.location.device, dtype=p.location.dtype)
         each = [replace(p, event_dims=0).log_prob(level.expand(p.location.shape[-1:])) for level in levels]
@@ -370,7 +385,7 @@ class CurvedMixtureHead(nn.Module):
         weights = torch.where(first & self.atom.isnan(), -1e30, weights)
         marginals = Marginals(self.location, self.scale, self.curved, self.atom)
         return CurvedMixture(
-            torch.log_softmax(weights, -2),
+            weights - torch.logsumexp(weights, -2, keepdim=True),
             (means + self.start).clamp(-MOST, MOST),
             soft_clamp(log_stds, LOG_STD_LOW, LOG_STD_HIGH),
             marginals,
