@@ -166,6 +166,8 @@ def number_text(value: float) -> str:
 
 def texts(cells: pd.Series) -> pd.Series:
     """Cells as texts without blanks around them, NaN where they are empty; whole numbers without a point."""
+    if isinstance(cells.dtype, pd.StringDtype):
+        return cells.str.strip().astype(object)
     objects = cells.astype(object)
     if pd.api.types.is_float_dtype(cells):
         return objects.map(number_text, na_action="ignore").astype(object)

@@ -196,7 +196,7 @@ class Seen:
         if not known.all():
             self.words += int(weights[~known].sum())
             if self.word is None:
-                row = int(np.flatnonzero(cells.isin(unique[~known].tolist()).to_numpy())[0])
+                row = _first_of(cells, unique[~known])
                 self.word = self.rows + row, str(cells.iloc[row])
         words = texts(unique)
         self._count(words, weights)
@@ -217,7 +217,8 @@ class Seen:
 
     def _counted(self, cells: pd.Series, there: pd.Series) -> pd.Series:
         """How often each different cell is there."""
-        strange = [not isinstance(cell, _CELLS) for cell in there]
+        known = isinstance(there.dtype, pd.StringDtype)
+        strange = [] if known else [not isinstance(cell, _CELLS) for cell in there]
         if any(strange):
             row = int(np.flatnonzero(cells.notna().to_numpy())[strange.index(True)])
             raise InputError(
@@ -239,7 +240,7 @@ class Seen:
             good = pd.to_datetime(words, format=form, errors="coerce", utc=True).notna().to_numpy()
             self.dates[form] += int(weights[good].sum())
             if not good.all() and form not in self.bad_dates:
-                row = int(np.flatnonzero(texts(cells).isin(words[~good].tolist()).to_numpy())[0])
+                row = _first_of(texts(cells), words[~good])
                 self.bad_dates[form] = self.rows + row, str(cells.iloc[row])
 
     # -- as a whole -------------------------------------------------------------------------------------
@@ -263,6 +264,12 @@ class Seen:
             return []
         every = [form for form, count in self.dates.items() if count == self.present]
         return every or [form for form, count in self.dates.items() if count >= MOSTLY * self.present]
+
+
+def _first_of(cells: pd.Series, searched: pd.Series) -> int:
+    """The row of the first cell that is one of those that are searched."""
+    some = set(searched)
+    return next(row for row, cell in enumerate(cells) if cell in some)
 
 
 def names_rows(name: str) -> bool:
