@@ -296,8 +296,8 @@ def _dates(values: np.ndarray, column: Column) -> pd.Series:
     return typed(dates, column.dtype)
 
 
-def typed(cells: pd.Series, dtype: str | None) -> pd.Series:
-    """Cells in the type of the frame that they came from, where it can hold them."""
+def typed(cells: pd.Series, dtype: Any) -> pd.Series:
+    """Cells in the type of the frame that they came from, or its name, where it can hold them."""
     if dtype is None or dtype == str(cells.dtype):
         return cells
     try:
