@@ -5,12 +5,12 @@
 
 Needs the packages ctgan and sdmetrics, in an environment of their own. Seven rows of ten are for training;
 all figures compare as many synthetic rows with the other three. Columns are those that Backstory models, and
-TVAE is told the same kinds: columns with levels are discrete, all others continuous, and what it draws is
-rounded and clipped as Backstory's draws are. Empty cells: TVAE sees a median and a discrete column that says
-so, and draws both; Backstory draws whole rows, in which the cells are emptied that are empty in training rows
-chosen at random. Both train on one thread of the processor, for as many epochs as take so many seconds of it
-(Backstory until it no longer improves). `training rows` are real rows in the place of synthetic ones: the
-best there can be.
+TVAE is told the same kinds: columns with levels and grids are discrete, all others continuous, and what it
+draws is rounded and clipped as Backstory's draws are. Empty cells: TVAE sees a median and a discrete column
+that says so, and draws both; Backstory draws whole rows, in which the cells are emptied that are empty in
+training rows chosen at random. Both train on one thread of the processor, for as many epochs as take so many
+seconds of it (Backstory until it no longer improves). `training rows` are real rows in the place of synthetic
+ones: the best there can be.
 
     shapes, pairs   SDMetrics' quality report: Kolmogorov-Smirnov and total variation complement of columns;
                     correlation and contingency similarity of pairs of columns, 1 is best
@@ -39,6 +39,7 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 
 import backstory
+from backstory.data.columns import Column
 from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
 from record import environment, place, write
@@ -142,7 +143,7 @@ def tvae(split: Split, seconds: float) -> Drawn:
     drawn = model.sample(len(split.test))
     values = np.empty((len(drawn), len(split.schema.kinds)))
     for j, column in enumerate(split.schema.kinds):
-        if column.levels is not None:
+        if _has_levels(column):
             values[:, j] = drawn[f"x{j}"].replace("empty", np.nan).astype(float)
         else:
             values[:, j] = column.settled(drawn[f"x{j}"].to_numpy(float))
@@ -156,14 +157,19 @@ def _for_tvae(split: Split) -> tuple[pd.DataFrame, list[str]]:
     columns: dict[str, Any] = {}
     for j, column in enumerate(split.schema.kinds):
         x = pd.Series(split.train[:, j])
-        if column.levels is not None:
-            columns[f"x{j}"] = x.map(lambda v: "empty" if np.isnan(v) else str(int(v)))
+        if _has_levels(column):
+            columns[f"x{j}"] = x.map(lambda v: "empty" if np.isnan(v) else repr(float(v)))
             continue
         columns[f"x{j}"] = x.fillna(x.median())
         if x.isna().any():
             columns[f"empty{j}"] = np.where(x.isna(), "yes", "no")
     frame = pd.DataFrame(columns)
     return frame, [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
+
+
+def _has_levels(column: Column) -> bool:
+    """Whether it is one of few values, as texts or as numbers."""
+    return column.levels is not None or column.values is not None
 
 
 MODELS = {"backstory": ours, "tvae": tvae}
@@ -262,29 +268,33 @@ def _nearest(split: Split, x: np.ndarray) -> float:
 
 
 def run(names: list[str], seconds: float) -> None:
-    results: dict[str, Any] = {}
+    results: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
     for name in names:
         split, target = split_of(name), SETS[name][1]
         rows = np.random.default_rng(2).choice(len(split.train), len(split.test), replace=False)
         record: dict[str, Any] = {"rows": len(split.train), "columns": len(split.schema.kinds)}
+        record |= {"environment": environment(), "seconds": seconds}
         record["training rows"] = judged(split, split.train[rows], target)
         for model, drawn_by in MODELS.items():
             x, spent = drawn_by(split, seconds)
             record[model] = judged(split, x, target) | spent
             print(name, model, {k: v for k, v in record[model].items() if k != "columns"}, flush=True)
         results[name] = record
-        write(RESULT, {"environment": environment(), "seconds": seconds, "sets": results})
+        write(RESULT, results)
 
 
 def render() -> None:
     found = json.loads(RESULT.read_text(encoding="utf-8"))
+    told = {
+        f"`{one['environment']['command']}`, {one['seconds']:g} s of training each" for one in found.values()
+    }
     lines = [
-        f"`{found['environment']['command']}`, {found['seconds']:g} s of training each:",
+        "; ".join(sorted(told)) + ":",
         "",
         "| table | rows | shapes | pairs | two-sample | transfer | nearest | s of processor, epochs |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name, record in found["sets"].items():
+    for name, record in found.items():
         for rows in ("backstory", "tvae", "training rows"):
             one = record[rows]
             figures = " | ".join(

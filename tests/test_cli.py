@@ -51,12 +51,14 @@ def home(tmp_path_factory) -> Path:
     home = tmp_path_factory.mktemp("home")
     np.save(home / "images.npy", images())
     table().to_csv(home / "table.csv", index=False)
+    mixed_table(60, 1).to_csv(home / "mixed.csv", index=False)
     (home / "folder").mkdir()
     for i, image in enumerate(images(12)):
         Image.fromarray(image * 63).save(home / "folder" / f"bar{i:02d}.png")
     for source, name, options in [
         ("images.npy", "bars", {"likelihood": "categorical"}),
         ("table.csv", "prices", {}),
+        ("mixed.csv", "mixed", {}),
         ("folder", "pictures", {}),
         ("images.npy", "plain", {"posterior": "delta"}),
     ]:
@@ -240,6 +242,44 @@ def test_score_writes_a_row_for_each_observation(home, tmp_path):
     table(400).to_csv(tmp_path / "many.csv", index=False)
     assert run("score", home / "prices", tmp_path / "new.csv", *options) == 0
     assert pd.read_csv(tmp_path / "s.csv")["strange"][3].startswith("height")
+
+
+SPOILT = {
+    "twice": (lambda t: t.rename(columns={"school": "age"}), {}, "'age' more than once"),
+    "missing": (lambda t: t.drop(columns="age"), {}, "none called 'age'"),
+    "extra": (lambda t: t.assign(more=1), {}, "'more' as well"),
+    "types": (lambda t: t.assign(visits=["many", *range(59)]), {}, "'many' in row 1, column 'visits'"),
+    "count": (lambda t: t.assign(visits=-1), {}, "-1 in row 1, column 'visits'"),
+    "infinite": (lambda t: t.assign(spent=np.inf), {}, "inf in row 1, column 'spent'"),
+    "range": (lambda t: t.assign(joined=["3020-01-01", *t["joined"][1:]]), {}, "row 1, column 'joined'"),
+    "day": (lambda t: t.assign(joined=["2020-13-45", *t["joined"][1:]]), {}, "row 1, column 'joined'"),
+    "separator": (lambda t: t, {"sep": ";"}, "semicolons"),
+    "encoding": (lambda t: t.assign(country="Österreich"), {"encoding": "latin-1"}, "in line 2"),
+    "rows": (lambda t: t[:0], {}, "0 rows"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_spoilt_table_is_refused_in_one_sentence(home, tmp_path, refuse, name):
+    spoil, how, says = SPOILT[name]
+    path = tmp_path / "spoilt.csv"
+    spoil(mixed_table(60, 1)).to_csv(path, index=False, **how)
+    assert str(path) in refuse("score", home / "mixed", path, "-o", tmp_path / "scores.csv", says=says)
+    if name not in ("missing", "extra", "count"):  # which only a trained model tells
+        refuse("fit", path, "-o", tmp_path / "run", *TINY, says=says)
+
+
+def test_new_levels_and_empty_columns_are_scored(home, tmp_path, capfd):
+    path = tmp_path / "other.csv"
+    other = mixed_table(60, 1).assign(income=np.nan)
+    other.loc[7, "plan"] = "platinum"
+    other.to_csv(path, index=False)
+    assert run("score", home / "mixed", path, "-o", tmp_path / "scores.csv") == 0
+    told = [line for line in capfd.readouterr().err.splitlines() if "column" in line]
+    assert len(told) == 1
+    assert told[0].startswith("warning: ")
+    assert "column 'plan'" in told[0]
+    assert "'platinum' in row 8" in told[0]
 
 
 def test_score_of_images_needs_rows_to_compare_with(home, tmp_path, refuse):

@@ -4,7 +4,9 @@ import io
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
+from mixed import mixed_table
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -178,3 +180,91 @@ def test_a_column_that_does_not_vary_is_put_back(rows):
     assert VAEOutlierDetector(ensemble=2, **SMALL).fit(constant).score_samples(constant).shape == (400,)
     with pytest.raises(ValueError, match="got none in column 1"):
         VAEDensity(**SMALL).fit(np.insert(rows, 1, np.nan, axis=1))
+
+
+# -- mixed frames -------------------------------------------------------------------------------------------
+
+MIXED = {**SMALL, "random_state": 0, "epochs": 5}
+
+
+@pytest.fixture(scope="module")
+def customers() -> pd.DataFrame:
+    """Texts, yes or no, counts, dates, a constant and numbers of rows; empty cells; an index of its own."""
+    frame = mixed_table(120, 0).assign(plan=lambda f: f["plan"].astype("category"))
+    frame.loc[[3, 4], "version"] = None
+    frame.loc[5, "plan"] = None
+    return frame.set_index(np.arange(1000, 1120))
+
+
+def test_a_mixed_frame_comes_back_as_a_frame_without_gaps(customers):
+    imputer = VAEImputer(**MIXED, ensemble=2)
+    full = imputer.fit_transform(customers)
+    assert list(full) == list(customers) == list(imputer.get_feature_names_out())
+    assert full.index.equals(customers.index)
+    assert not full.isna().any(axis=None)
+    there = customers.notna()
+    same = full.astype(object).where(there) == customers.astype(object).where(there)
+    assert (same | ~there).all(axis=None)
+    for name in ("country", "member", "plan"):
+        assert set(full[name]) <= set(customers[name].dropna())
+    assert full["plan"].dtype == customers["plan"].dtype
+    assert set(full["version"]) == {"v2"}
+    assert pd.to_datetime(full["joined"], format="%Y-%m-%d").notna().all()
+    # other rows, with columns that happen to have no gaps, or nothing but gaps
+    other = customers.iloc[:7].assign(income=np.nan, country="Chad")
+    assert not imputer.transform(other).isna().any(axis=None)
+
+
+def test_densities_codes_and_outliers_of_a_mixed_frame(customers):
+    density = VAEDensity(**MIXED).fit(customers)
+    scores = density.score_samples(customers)
+    assert scores.shape == (120,)
+    assert np.isfinite(scores).all()
+    strange = customers.iloc[:1].assign(spent=1e7)
+    assert density.score_samples(strange)[0] < scores[0]
+    drawn = density.sample(30, random_state=0)
+    assert list(drawn) == [name for name in customers if name != "customer_id"]
+    assert set(drawn["member"]) <= {"yes", "no"}
+    transformer = VAETransformer(**MIXED).fit(customers)
+    z = transformer.transform(customers)
+    assert z.shape == (120, 1)
+    assert list(transformer.inverse_transform(z)) == list(drawn)
+    detector = VAEOutlierDetector(ensemble=2, **MIXED).fit(customers)
+    assert {member.kind for member in detector.members_} == {"network"}
+    assert detector.predict(customers).tolist().count(-1) == 12
+    assert detector.score_samples(strange)[0] < detector.offset_
+
+
+def test_mixed_frames_in_pipelines_searches_and_pickles(customers):
+    kinds = {"visits": "continuous"}
+    settings = {**MIXED, "options": {**SMALL["options"], "columns": kinds}}
+    search = GridSearchCV(VAEDensity(**settings), {"epochs": [1, 30]}, cv=2).fit(customers)
+    assert search.best_params_ == {"epochs": 30}
+    found = {column.name: column.kind for column in search.best_estimator_.model_.schema.kinds}
+    assert found["visits"] == "continuous"
+    loaded = pickle.loads(pickle.dumps(search.best_estimator_))
+    assert np.array_equal(loaded.score_samples(customers), search.best_estimator_.score_samples(customers))
+    pipeline = make_pipeline(VAEImputer(**MIXED, ensemble=1), VAETransformer(**MIXED))
+    assert pipeline.fit_transform(customers).shape == (120, 1)
+
+
+def test_what_is_wrong_with_a_mixed_frame_is_said(customers):
+    density = VAEDensity(**MIXED).fit(customers)
+    with pytest.raises(ValueError, match=r"expected a pandas frame .* got ndarray"):
+        density.score_samples(customers.to_numpy())
+    with pytest.raises(ValueError, match=r"(?s)feature names.*age"):
+        density.score_samples(customers.drop(columns="age"))
+    with pytest.raises(ValueError, match="got 'many' in row 3, column 'visits'"):
+        density.score_samples(customers.assign(visits=["1", "2", "many"] + ["4"] * 117))
+    with pytest.raises(ValueError, match="got none in column 'income'"):
+        VAEImputer(**MIXED).fit(customers.assign(income=None))
+
+
+def test_numbers_with_gaps_are_all_trained_on():
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    x[::3, 1] = np.nan
+    model = VAEImputer(latent=1, epochs=1, ensemble=1).fit(x).model_
+    assert len(model.splits.train) == 40
+    assert model.training.keep == "last"
+    held_out = VAEImputer(latent=1, epochs=1, ensemble=1, options={"validation": 0.25}).fit(x).model_
+    assert len(held_out.splits.train) == 30

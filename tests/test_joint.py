@@ -26,6 +26,8 @@ ROW = (
     Quantity("ordinal", 5),
     Quantity("categorical", 3),
     Quantity("categorical", 4),
+    Quantity("grid", 3, (-1.5, 0.25, 7.0)),
+    Quantity("grid", 5, (-2.0, -1.9, 0.0, 0.1, 3.0)),
 )
 
 
@@ -169,10 +171,28 @@ def test_probabilities_of_levels_are_those_of_the_row():
     assert sorted(seen) == [2, 3, 5, 6, 7]
 
 
+def test_a_grid_has_mass_one_on_its_numbers_and_draws_no_others():
+    p = joint()
+
+    def at(column, value):
+        x = row_of(p)
+        x[:, column] = value
+        return p.entries(x)[:, column]
+
+    for column in (8, 9):
+        values = torch.tensor(ROW[column].values, dtype=torch.float64)
+        entries = torch.stack([at(column, v) for v in values])
+        torch.testing.assert_close(entries.exp().sum(0), torch.ones_like(entries[0]))
+        torch.testing.assert_close((entries.exp() * values[:, None]).sum(0), p.mean[:, column])
+        torch.testing.assert_close(at(column, values[-1] + 40), entries[-1])
+        drawn = torch.stack([row_of(p, seed)[:, column] for seed in range(50)])
+        assert set(drawn.flatten().tolist()) <= set(values.float().double().tolist())
+
+
 def test_moments_of_a_row_are_those_of_its_draws():
     p = joint(rows=1)
     draws = torch.cat([row_of(p, seed) for seed in range(20_000)])
-    light = [1, 2, 3, 5, 6, 7]  # heavy tails converge too slowly
+    light = [1, 2, 3, 5, 6, 7, 8, 9]  # heavy tails converge too slowly
     error = 5 * draws.std(0) / math.sqrt(20_000)
     assert ((draws.mean(0) - p.mean[0]).abs() < error)[light].all()
     torch.testing.assert_close(draws.var(0)[light], p.variance[0, light], rtol=0.1, atol=1e-3)
@@ -204,9 +224,9 @@ def test_what_was_not_observed_is_not_seen():
 
 def test_columns_are_seen_in_their_own_units():
     known = marginals(len(ROW))
-    shift, scale = torch.full((8,), 3.0), torch.full((8,), 2.0)
+    shift, scale = torch.full((len(ROW),), 3.0), torch.full((len(ROW),), 2.0)
     x = row_of(joint())
-    plain = ColumnInputs(ROW, known, torch.zeros(8), torch.ones(8)).double()
+    plain = ColumnInputs(ROW, known, torch.zeros(len(ROW)), torch.ones(len(ROW))).double()
     moved = ColumnInputs(ROW, known, shift, scale).double()
     ones = torch.ones_like(x)
     torch.testing.assert_close(moved(torch.stack(((x - 3) / 2, ones), -1)), plain(torch.stack((x, ones), -1)))

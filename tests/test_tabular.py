@@ -206,3 +206,23 @@ def test_a_shift_changes_nothing_but_the_numbers():
         np.testing.assert_allclose(other.mean - apart, one.mean, rtol=0, atol=1e-4)
         np.testing.assert_array_equal(one.std, other.std)
         np.testing.assert_array_equal(one.draws + apart, other.draws)
+
+
+def test_a_table_with_a_grid_draws_its_numbers_and_guesses_means():
+    rng = np.random.default_rng(0)
+    grid = np.array([-1.31, -0.2, 0.77, 2.5])
+    level = rng.integers(0, 4, 400)
+    frame = pd.DataFrame(
+        {"x": grid[level] + 0.3 * rng.normal(size=400), "step": grid[level], "side": level > 1}
+    )
+    model = backstory.fit(frame, latent=2, hidden=(16,), epochs=20, progress=False, device="cpu")
+    assert model.options.likelihood == "joint"
+    assert set(model.sample(300, seed=0)[:, 1]) <= set(grid)
+    holes = np.array([[0.3, np.nan, 1.0], [-1.5, np.nan, 0.0]])
+    found = model.restore(holes, draws=4)
+    assert set(np.asarray(found.draws)[..., 1].ravel()) <= set(grid)
+    assert not set(np.asarray(found.mean)[:, 1]) & set(grid)
+    # nothing but numbers: a likelihood of numbers alone, which has no grids
+    plain = backstory.fit(frame[["x", "step"]], latent=1, hidden=(4,), epochs=1, progress=False)
+    assert plain.options.likelihood == "gaussian-per-entry"
+    assert [column.kind for column in plain.schema.kinds] == ["continuous", "continuous"]

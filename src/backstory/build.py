@@ -25,7 +25,7 @@ from backstory.missingness import SIGNS, SelfMasking
 from backstory.networks.conv import ConvDecoder, ConvEncoder
 from backstory.networks.mlp import ACTIVATIONS, MLP
 from backstory.priors import PRIORS, Mixture, StandardNormal
-from backstory.tabular import quantities
+from backstory.tabular import only_numbers, quantities
 from backstory.vae import VAE
 
 LIKELIHOODS = {
@@ -181,7 +181,7 @@ def _auto_likelihood(schema: Schema, options: ModelOptions, gaps: bool) -> str:
 
     An affine decoder keeps one σ for each column: its p(x) has a closed form then.
     """
-    if schema.levels is None and any(column.kind not in ("continuous", "date") for column in schema.kinds):
+    if schema.levels is None and schema.kinds and not only_numbers(schema):
         return "joint"
     if schema.levels is None:
         if schema.kind == "images":

@@ -60,8 +60,8 @@ Column = A[
     list[str] | None,
     Option(
         metavar="NAME=KIND",
-        help="What a column of a table holds: continuous, count, binary, categorical, ordinal:low,mid,high, "
-        "date:%d/%m/%Y or ignore. May be repeated; other columns are found out.",
+        help="What a column of a table holds: continuous, grid (few numbers), count, binary, categorical, "
+        "ordinal:low,mid,high, date:%d/%m/%Y or ignore. May be repeated; other columns are found out.",
     ),
 ]
 SchemaFile = A[

@@ -41,7 +41,8 @@ def _values_of(column: Column) -> str:
     if column.kind == "date":
         days = (datetime(1970, 1, 1) + timedelta(days=value) for value in (column.low, column.high))
         return " to ".join(f"{day:%Y-%m-%d}" for day in days)
-    return f"{column.low:.6g} to {column.high:.6g}"
+    few = f"{len(column.values)} from " if column.values is not None else ""
+    return f"{few}{column.low:.6g} to {column.high:.6g}"
 
 
 def said(schema: Schema) -> dict[str, dict[str, Any]]:
@@ -58,5 +59,8 @@ def _record(column: Column) -> dict[str, Any]:
     if column.levels is not None:
         rare = {"rare": True} if column.rare else {}
         return {"kind": column.kind, "levels": list(column.levels), "cells": column.cells} | rare
-    more = {"format": column.format, "decimals": column.decimals if column.kind == "continuous" else None}
+    more = {
+        "format": column.format,
+        "decimals": column.decimals if column.kind in ("continuous", "grid") else None,
+    }
     return {"kind": column.kind} | {name: value for name, value in more.items() if value is not None}

@@ -352,7 +352,12 @@ class Categorical:
 
     @property
     def _log_probs(self) -> Tensor:
-        return torch.log_softmax(self.logits, self._axis)
+        return self.logits - self._log_total
+
+    @property
+    def _log_total(self) -> Tensor:
+        # log_softmax is several times slower where the levels are not on the last axis
+        return torch.logsumexp(self.logits, self._axis, keepdim=True)
 
     @property
     def _axis(self) -> int:
@@ -374,11 +379,12 @@ class Categorical:
         return (self._log_probs.exp() * distance.square()).sum(self._axis)
 
     def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
-        axis = self._log_probs.dim() + self._axis
+        axis = self.logits.dim() + self._axis
         batch = self.logits.shape[:axis]
         x = fill_unobserved(x, observed)
         index = x.long().expand(*batch, *x.shape[x.dim() - self.event_dims :]).unsqueeze(axis)
-        return sum_observed(self._log_probs.gather(axis, index).squeeze(axis), observed, self.event_dims)
+        entries = (self.logits.gather(axis, index) - self._log_total).squeeze(axis)
+        return sum_observed(entries, observed, self.event_dims)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         # argmax of logits + Gumbel noise is a draw of the softmax (Gumbel 1954)

@@ -1,9 +1,13 @@
 """scikit-learn estimators: a VAE that imputes, gives densities, finds outliers or makes features.
 
 Rows are arrays or frames of numbers, (n_samples, n_features); every column is taken as continuous, and NaN is
-a missing cell, in training too. What an estimator holds is pickled as the files of a run, JSON and
-safetensors, never as a module of PyTorch. After training they compute in double precision, so that what is
-said of a row does not depend on the rows beside it.
+a missing cell, in training too. Or they are a pandas frame with columns of texts, categories or dates: then
+all its columns are read as `backstory.load` reads them, what they hold is found out from the training rows
+(or `options={"columns": …}` say it), and rows come back as frames.
+
+What an estimator holds is pickled as the files of a run, JSON and safetensors, never as a module of PyTorch.
+After training they compute in double precision, so that what is said of a row does not depend on the rows
+beside it.
 """
 
 import math
@@ -11,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import (
     BaseEstimator,
@@ -24,7 +29,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from backstory.data.dataset import Dataset
+from backstory.data.load import load
 from backstory.data.schema import Schema
+from backstory.data.tables import constant, filled, to_frame
 from backstory.ensemble import log_mean_exp, unpack
 from backstory.errors import InputError
 from backstory.fitting import fit
@@ -52,12 +59,14 @@ class _Estimator(BaseEstimator):
         latent: units of z; None for half as many as there are columns, at most 16.
         likelihood: of the columns, see `backstory.fit`.
         epochs: passes over the rows; None for as many as suit their number.
-        options: any other option of `backstory.fit`, by name.
+        options: any other option of `backstory.fit`, by name; `columns` says what columns of a mixed frame
+            hold.
         random_state: seed of the split, the initial weights and every draw.
 
     Attributes:
-        model_: the trained `Model`.
-        constant_: the values of columns that do not vary, which no model sees; NaN for the others.
+        model_: the trained `Model`; its schema tells what the columns of a mixed frame hold.
+        constant_: the values of columns that do not vary, which no model sees; NaN for the others, and for
+            all that are modelled of a mixed frame.
         n_features_in_, feature_names_in_: of the training rows.
     """
 
@@ -80,16 +89,42 @@ class _Estimator(BaseEstimator):
         self.model_ = self._train(self._first_rows(X), self._seed())
         return self
 
-    def _first_rows(self, X: Any) -> np.ndarray:
+    def _first_rows(self, X: Any) -> Dataset:
         """The training rows, in the columns that vary among them."""
-        x = self._rows(X, reset=True)
+        if _is_mixed(X):
+            return self._first_table(X)
+        x = self._numbers(X, reset=True)
         nothing = np.isnan(x).all(0)
         if nothing.any():
-            raise InputError(
-                f"expected a value in each column, got none in column {nothing.argmax()}; drop it"
-            )
+            raise _no_value(nothing.argmax())
         self.constant_ = np.where(np.nanmin(x, 0) == np.nanmax(x, 0), np.nanmin(x, 0), np.nan)
-        return self._varying(x)
+        return _dataset(self._varying(x))
+
+    def _first_table(self, X: Any) -> Dataset:
+        validate_data(self, X, skip_check_array=True)
+        data = load(X, columns=(self.options or {}).get("columns"))
+        for column in data.schema.left_out:
+            if column.reason == "empty":
+                raise _no_value(repr(column.name))
+        self.constant_ = np.full(len(data.schema.kinds), np.nan)
+        return data
+
+    @property
+    def _table(self) -> Schema | None:
+        """How a mixed frame is read; None for rows of numbers."""
+        check_is_fitted(self)
+        model = self.model_ if hasattr(self, "model_") else self.models_[0]
+        return model.schema if model.schema.kinds else None
+
+    def _read(self, X: Any) -> Dataset:
+        """Rows of a mixed frame by the columns of the training rows."""
+        if not isinstance(X, pd.DataFrame):
+            raise InputError(
+                f"expected a pandas frame with the columns of the training rows, got {type(X).__name__}; "
+                "make a frame of it"
+            )
+        validate_data(self, X, reset=False, skip_check_array=True)
+        return load(X, schema=self._table)
 
     def _varying(self, x: np.ndarray) -> np.ndarray:
         return x[:, np.isnan(self.constant_)]
@@ -103,20 +138,25 @@ class _Estimator(BaseEstimator):
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _train(self, x: np.ndarray, seed: int, **defaults: Any) -> Model:
+    def _train(self, data: Dataset, seed: int, **defaults: Any) -> Model:
         given = {name: getattr(self, name, None) for name in ("latent", "likelihood", "epochs")}
+        options = {name: value for name, value in (self.options or {}).items() if name != "columns"}
         model = fit(
-            _dataset(x),
+            data,
             seed=seed,
             progress=False,
-            **{**defaults, **{k: v for k, v in given.items() if v is not None}, **(self.options or {})},
+            **{**defaults, **{k: v for k, v in given.items() if v is not None}, **options},
         )
         return _in_double(model)
 
-    def _rows(self, X: Any, reset: bool = False) -> np.ndarray:
+    def _rows(self, X: Any) -> np.ndarray:
+        """Stored values of the columns that are modelled, checked against the training rows."""
+        if self._table is not None:
+            return np.asarray(self._read(X).values)
+        return self._varying(self._numbers(X))
+
+    def _numbers(self, X: Any, reset: bool = False) -> np.ndarray:
         """X as an array of doubles, checked against the training rows; at least two to train on."""
-        if not reset:
-            check_is_fitted(self)
         least = 2 if reset else 1
         x: np.ndarray = validate_data(
             self,
@@ -127,6 +167,10 @@ class _Estimator(BaseEstimator):
             ensure_min_samples=least,
         )
         return x
+
+    def _stored(self, values: np.ndarray) -> Any:
+        """Stored values of modelled columns as rows: a frame where the training rows were mixed."""
+        return self._whole(values) if self._table is None else to_frame(values, self._table)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -161,8 +205,8 @@ class _Averaged(_Estimator):
         super().__init__(latent, likelihood, epochs, options, random_state)
         self.ensemble = ensemble
 
-    def _train(self, x: np.ndarray, seed: int, **defaults: Any) -> Model:
-        return super()._train(x, seed, **{"ensemble": self.ensemble, **defaults})
+    def _train(self, data: Dataset, seed: int, **defaults: Any) -> Model:
+        return super()._train(data, seed, **{"ensemble": self.ensemble, **defaults})
 
 
 class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Averaged):
@@ -189,15 +233,42 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Averaged):
     ):
         super().__init__(latent, likelihood, epochs, options, random_state, ensemble)
 
-    def transform(self, X: Any) -> np.ndarray:
-        """X with its missing cells filled, (n_samples, n_features) of doubles."""
-        x = self._rows(X).copy()
+    def _train(self, data: Dataset, seed: int, **defaults: Any) -> Model:
+        if self._table is None and data.observed is not None:  # the last weights are kept: none are chosen
+            defaults = {"validation": 0.0, **defaults}
+        return super()._train(data, seed, **defaults)
+
+    def transform(self, X: Any) -> Any:
+        """X with its missing cells filled, (n_samples, n_features) of doubles.
+
+        Of a mixed frame a frame with the same index and columns: means of numbers and dates, most probable
+        levels. Cells of columns that only name the rows, which no model sees, stay empty.
+        """
+        if self._table is not None:
+            return self._filled(X)
+        x = self._numbers(X)
+        return np.where(np.isnan(x), self._whole(self._complete(self._varying(x))), x)
+
+    def _complete(self, x: np.ndarray) -> np.ndarray:
+        """Stored values with means in their gaps."""
+        x = x.copy()
         some = np.isnan(x).any(1)
         if some.any():
-            seen = self._varying(x[some])
-            means = self._whole(self.model_.restore(seen, draws=1, seed=self.model_.training.seed).mean)
-            x[some] = np.where(np.isnan(x[some]), means, x[some])
+            found = self.model_.restore(x[some], draws=1, seed=self.model_.training.seed)
+            x[some] = np.where(np.isnan(x[some]), found.mean, x[some])
         return x
+
+    def _filled(self, X: Any) -> Any:
+        data = self._read(X)
+        x = np.asarray(data.values)
+        gaps = np.isnan(x)
+        frame = filled(X, self._complete(x), gaps, gaps, data)
+        frame.index = X.index
+        for column in data.schema.left_out:
+            cells = frame.iloc[:, column.place]
+            if column.reason == "constant" and cells.isna().any():
+                frame[frame.columns[column.place]] = cells.fillna(constant(column))
+        return frame
 
 
 class VAEDensity(DensityMixin, _Averaged):
@@ -208,18 +279,20 @@ class VAEDensity(DensityMixin, _Averaged):
 
     def score_samples(self, X: Any) -> np.ndarray:
         """log p(x) of each row in nats, (n_samples,), with 100 draws of z; of its observed cells."""
-        x = self._rows(X)
-        return _score(self.model_, self._varying(x))
+        return _score(self.model_, self._rows(X))
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of `score_samples`, by which a grid search chooses."""
         return float(self.score_samples(X).mean())
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
-        """New rows, (n_samples, n_features); anew at each call without a random_state."""
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
+        """New rows, (n_samples, n_features); anew at each call without a random_state.
+
+        As of a mixed frame without the columns that only name the rows.
+        """
         check_is_fitted(self)
         seed = None if random_state is None else int(check_random_state(random_state).randint(2**31 - 1))
-        return self._whole(self.model_.sample(n_samples, seed=seed))
+        return self._stored(self.model_.sample(n_samples, seed=seed))
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Estimator):
@@ -227,16 +300,15 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Estimat
 
     def transform(self, X: Any) -> np.ndarray:
         """E[z|x], (n_samples, latent)."""
-        x = self._rows(X)
-        return self.model_.encode(self._varying(x)).mean.cpu().numpy()
+        return self.model_.encode(self._rows(X)).mean.cpu().numpy()
 
-    def inverse_transform(self, X: Any) -> np.ndarray:
-        """E[x|z] at codes z, (n_samples, n_features)."""
+    def inverse_transform(self, X: Any) -> Any:
+        """E[x|z] at codes z, (n_samples, n_features); of texts the level that is nearest to the mean."""
         check_is_fitted(self)
         z = torch.as_tensor(np.asarray(X, dtype=np.float64))
         with torch.no_grad():
             mean = self.model_.schema.means(self.model_.vae.decode(z).mean)
-        return self._whole(mean)
+        return self._stored(mean)
 
     @property
     def _n_features_out(self) -> int:
@@ -260,8 +332,10 @@ class _Member:
     weight: float = 1.0
 
 
-def _members(networks: int) -> list[_Member]:
-    """Three kinds in two views, with so many networks in each."""
+def _members(networks: int, mixed: bool) -> list[_Member]:
+    """Three kinds in two views, with so many networks in each; of mixed columns networks alone."""
+    if mixed:
+        return [_Member("network", False, number, 1 / networks) for number in range(networks)]
     members = []
     for arcsinh in (False, True):
         members += [_Member("network", arcsinh, number, 1 / networks) for number in range(networks)]
@@ -280,7 +354,8 @@ class VAEOutlierDetector(OutlierMixin, _Estimator):
 
     A log-density counts by how rare it is among those of the training rows (`inference.exemplar.Tail`), since
     their spreads differ. The networks' training is short, without validation, and σ has a floor: a density
-    that follows single rows holds the outliers among them for common. `bench/anomalies.py` measures it.
+    that follows single rows holds the outliers among them for common. `bench/anomalies.py` measures it. Of a
+    mixed frame, whose levels have no distances, there are the networks alone, with the likelihood `joint`.
 
     Args:
         contamination: the share of outliers among the training rows, above 0 and at most 0.5, from which
@@ -326,30 +401,32 @@ class VAEOutlierDetector(OutlierMixin, _Estimator):
             raise InputError(f"ensemble has to be at least 1, got {self.ensemble}")
         if not (self.sigma_floor > 0 and math.isfinite(self.sigma_floor)):
             raise InputError(f"sigma_floor has to be positive, got {self.sigma_floor}")
-        x, seed = self._first_rows(X), self._seed()
+        data, seed = self._first_rows(X), self._seed()
+        x = np.asarray(data.values)
         self.location_, self.spread_ = _robust_scale(x)
-        self.members_ = _members(self.ensemble)
-        self.models_ = [self._density(member, x, seed) for member in self.members_]
+        self.members_ = _members(self.ensemble, mixed=bool(data.schema.kinds))
+        self.models_ = [self._density(member, data, seed) for member in self.members_]
         values = self._values(x)
         self.tails_ = [Tail.of(value) for value in values]
         self.offset_ = float(np.percentile(self._scores(values), 100 * self.contamination))
         return self
 
-    def _density(self, member: _Member, x: np.ndarray, seed: int) -> Model | Exemplars:
-        seen = self._seen(x, member)
+    def _density(self, member: _Member, data: Dataset, seed: int) -> Model | Exemplars:
+        seen = self._seen(np.asarray(data.values), member)
         if member.kind != "network":
             return Exemplars.of(seen, self.sigma_floor, separate=member.kind == "separate")
-        epochs = math.ceil(STEPS / math.ceil(len(x) / BATCH))
+        options = {**_DETECTOR, "epochs": math.ceil(STEPS / math.ceil(len(seen) / BATCH))}
         number = 2 * member.number + member.arcsinh
-        return self._train(seen, seed + number, epochs=epochs, sigma_floor=self.sigma_floor, **_DETECTOR)
+        if data.schema.kinds:
+            return self._train(data, seed + number, **{**options, "likelihood": "joint"})
+        return self._train(_dataset(seen), seed + number, sigma_floor=self.sigma_floor, **options)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """How rare a row's densities are, (n_samples,): a mean of log shares; lower is stranger.
 
         A row among the training rows is compared with the others, as it is in `fit`.
         """
-        x = self._rows(X)
-        return self._scores(self._values(self._varying(x)))
+        return self._scores(self._values(self._rows(X)))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """`score_samples` above `offset_`: negative for outliers."""
@@ -384,6 +461,15 @@ def _robust_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     deviation = np.nanstd(x, axis=0)
     spread = np.where(high > low, (high - low) / 1.349, np.where(deviation > 0, deviation, 1.0))
     return middle, spread
+
+
+def _is_mixed(X: Any) -> bool:
+    """Whether it is a frame with columns of other things than numbers."""
+    return isinstance(X, pd.DataFrame) and not all(map(pd.api.types.is_numeric_dtype, X.dtypes))
+
+
+def _no_value(column: Any) -> InputError:
+    return InputError(f"expected a value in each column, got none in column {column}; drop it")
 
 
 def _dataset(x: np.ndarray) -> Dataset:

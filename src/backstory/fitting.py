@@ -28,7 +28,7 @@ from backstory.run_folder import CONFIG, ENSEMBLE, member_folder, read_config, r
 from backstory.schedule import TrainOptions
 from backstory.state import Autosave, History, Metrics, State
 from backstory.step import decide
-from backstory.tabular import as_numbers, data_marginals
+from backstory.tabular import as_numbers, data_marginals, only_numbers
 from backstory.train import Trainer
 from backstory.vae import VAE
 
@@ -133,7 +133,8 @@ def fit(
         if earlier is not None:
             _check_options(earlier, asked)
             asked = earlier.asked
-        if asked.get("likelihood", "auto") not in ("auto", "joint"):
+        likelihood = asked.get("likelihood", "auto")
+        if likelihood not in ("auto", "joint") or (likelihood == "auto" and only_numbers(dataset.schema)):
             dataset = as_numbers(dataset)
         model, train = _untrained(dataset, asked, group, earlier)
         written = folder if group.rank == 0 else None
@@ -276,7 +277,7 @@ def _check_data(earlier: Checkpoint, dataset: Dataset, name: str) -> None:
             f"got {dataset.source} with {len(dataset)}; go on with the same data, or begin another run"
         )
     for mine, now in zip(config.data.kinds, dataset.schema.kinds, strict=False):
-        if (mine.kind, mine.levels) != (now.kind, now.levels):
+        if (mine.kind, mine.levels, mine.values) != (now.kind, now.levels, now.values):
             raise InputError(
                 f"the run was begun with column {mine.name!r} as {mine.kind}, got {now.kind} or other "
                 "levels; say nothing of columns to go on with the run, or begin another"

@@ -4,6 +4,7 @@ Given z the columns are independent, so p(x|z) is a product, and its log a sum i
 by hand. Each column has the distribution that its kind calls for, with parameters that the decoder predicts:
 
     continuous, date   a mixture of Gaussians, of x or of asinh((x − m)/s), and a value with a mass of its own
+    grid               categorical over the numbers that the column has
     count              negative binomial
     binary             Bernoulli
     ordinal            discretised logistic
@@ -46,15 +47,17 @@ LOG_STD_LOW, LOG_STD_HIGH = -4.0, 0.7  # of a component, in scales
 
 
 class Quantity(NamedTuple):
-    """What a column holds: its kind, and how many levels, 0 for numbers."""
+    """What a column holds: its kind, how many levels, 0 for numbers, and which numbers a grid has."""
 
     kind: str
     levels: int = 0
+    values: tuple[float, ...] = ()
 
     @property
     def family(self) -> "Quantity":
         """Columns with the same are computed together."""
-        return Quantity("continuous") if self.kind == "date" else self
+        kind = "continuous" if self.kind == "date" else self.kind
+        return Quantity(kind) if kind in ("continuous", "grid") else self
 
 
 class Marginals(NamedTuple):
@@ -118,28 +121,25 @@ class CurvedMixture:
 
     @property
     def mean(self) -> Tensor:
-        m, s, _, _ = self.marginals
-        return m + s * self._moment(1)
+        return self.moments[0]
 
     @property
     def variance(self) -> Tensor:
-        _, s, _, _ = self.marginals
-        return (s.square() * (self._moment(2) - self._moment(1).square())).clamp(min=0)
+        return self.moments[1]
 
-    def _moment(self, order: int) -> Tensor:
-        """E[uʳ] for r = 1 and 2; E[sinh y] = e^(σ²/2) sinh μ, and E[sinh² y] = (e^(2σ²) cosh 2μ − 1)/2."""
+    @property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance: E[sinh y] = e^(σ²/2) sinh μ, and E[sinh² y] = (e^(2σ²) cosh 2μ − 1)/2."""
         m, s, curved, atom = self.marginals
-        variance = torch.exp(2 * self.log_stds)
-        if order == 1:
-            bent, straight = torch.exp(variance / 2) * torch.sinh(self.means), self.means
-        else:
-            bent = (torch.exp(2 * variance) * torch.cosh(2 * self.means) - 1) / 2
-            straight = variance + self.means.square()
-        weights = self.log_weights.exp()
-        at_atom = torch.where(atom.isnan(), 0.0, (atom - m) / s) ** order
-        return (weights[..., 1:, :] * torch.where(curved, bent, straight)).sum(-2) + weights[
-            ..., 0, :
-        ] * at_atom
+        variance, weights = torch.exp(2 * self.log_stds), self.log_weights.exp()
+        bent = torch.exp(variance / 2) * torch.sinh(self.means)
+        first = torch.where(curved, bent, self.means)
+        bent = (torch.exp(2 * variance) * torch.cosh(2 * self.means) - 1) / 2
+        second = torch.where(curved, bent, variance + self.means.square())
+        u = torch.where(atom.isnan(), 0.0, (atom - m) / s)
+        first = (weights[..., 1:, :] * first).sum(-2) + weights[..., 0, :] * u
+        second = (weights[..., 1:, :] * second).sum(-2) + weights[..., 0, :] * u.square()
+        return m + s * first, (s.square() * (second - first.square())).clamp(min=0)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         m, s, curved, atom = self.marginals
@@ -184,6 +184,89 @@ class NegativeBinomial:
         return torch.poisson(gamma * torch.exp(self.log_mean - self.log_size), generator=generator)
 
 
+class Places(NamedTuple):
+    """Where the numbers of grids with L_1, …, L_C of them stand in a line.
+
+    Attributes:
+        sizes: L_c.
+        column: c of each number, (L_1 + … + L_C,).
+        first: where the numbers of a column begin, (C,).
+    """
+
+    sizes: tuple[int, ...]
+    column: Tensor
+    first: Tensor
+
+    @classmethod
+    def of(cls, grids: Sequence[tuple[float, ...]]) -> "Places":
+        sizes = torch.tensor([len(grid) for grid in grids], dtype=torch.long)
+        column = torch.repeat_interleave(torch.arange(len(grids)), sizes)
+        return cls(tuple(sizes.tolist()), column, sizes.cumsum(0) - sizes)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Numbers of which each column has few: P(x = v_l) = softmax(logits)_l, of any x by the nearest v_l.
+
+    Attributes:
+        logits: of the numbers of all columns in a line, (*batch, L_1 + … + L_C).
+        values: v, ascending, (max L, C); columns with fewer repeat the last one.
+        places: of the columns in the line.
+    """
+
+    logits: Tensor
+    values: Tensor
+    places: Places
+    event_dims: int = 1
+
+    def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        index = self.places.first + nearest(self.values, fill_unobserved(x, observed))
+        chosen = self.logits.gather(-1, index.expand(*self.logits.shape[:-1], -1))
+        return sum_observed(chosen - self._log_total, observed, self.event_dims)
+
+    @property
+    def _log_total(self) -> Tensor:
+        """The log of what normalises each column, (*batch, C)."""
+        return torch.stack([part.logsumexp(-1) for part in self.logits.split(self.places.sizes, -1)], -1)
+
+    @property
+    def _probs(self) -> Tensor:
+        return torch.exp(self.logits - self._log_total[..., self.places.column])
+
+    @property
+    def _line(self) -> Tensor:
+        """v in a line."""
+        level = torch.arange(len(self.places.column), device=self.places.column.device)
+        return self.values[level - self.places.first[self.places.column], self.places.column]
+
+    def _sums(self, each: Tensor) -> Tensor:
+        """Of each column, (*batch, C)."""
+        return torch.stack([part.sum(-1) for part in each.split(self.places.sizes, -1)], -1)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._sums(self._probs * self._line)
+
+    @property
+    def variance(self) -> Tensor:
+        distance = self._line - self.mean[..., self.places.column]
+        return self._sums(self._probs * distance.square())
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        # argmax of logits + Gumbel noise, as of Categorical
+        u = torch.rand(self.logits.shape, generator=generator, device=self.logits.device)
+        noisy = self.logits - torch.log(-torch.log(u.clamp(1e-20, 1 - 1e-7)))
+        index = torch.stack([part.argmax(-1) for part in noisy.split(self.places.sizes, -1)], -1)
+        return self._line[self.places.first + index]
+
+
+def nearest(values: Tensor, x: Tensor) -> Tensor:
+    """The index of the nearest of the values (L, C) of each column, for x (*batch, C)."""
+    below, above = values[:-1], values[1:]
+    middles = torch.where(above > below, (below + above) / 2, math.inf)  # none above the last
+    return (x.unsqueeze(-2) > middles).sum(-2)
+
+
 @dataclass(frozen=True)
 class Joint:
     """Independent columns, in groups.
@@ -221,6 +304,12 @@ class Joint:
     def variance(self) -> Tensor:
         return torch.cat([part.variance for part in self.parts], -1)[..., self.order]
 
+    @property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the columns of numbers, (*batch, C) each; zero for columns with levels."""
+        mean, variance = zip(*map(_moments, self.parts), strict=True)
+        return torch.cat(mean, -1)[..., self.order], torch.cat(variance, -1)[..., self.order]
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         return torch.cat([part.sample(generator) for part in self.parts], -1)[..., self.order]
 
@@ -238,16 +327,28 @@ def _entries(p: Any, x: Tensor, observed: Tensor | None) -> Tensor:
     if not isinstance(p, Categorical):
         entries: Tensor = replace(p, event_dims=0).log_prob(x, observed)
         return entries
-    log_probs = torch.log_softmax(p.logits, -2)
+    log_probs = p.logits - torch.logsumexp(p.logits, -2, keepdim=True)
     index = fill_unobserved(x, observed).long().expand(*log_probs.shape[:-2], -1).unsqueeze(-2)
     return sum_observed(log_probs.gather(-2, index).squeeze(-2), observed, 0)
+
+
+def _moments(p: Any) -> tuple[Tensor, Tensor]:
+    if isinstance(p, CurvedMixture):
+        return p.moments
+    if isinstance(p, Categorical):
+        nothing = torch.zeros_like(p.logits[..., 0, :])
+        return nothing, nothing
+    if isinstance(p, Bernoulli | DiscretisedLogistic):
+        nothing = torch.zeros_like(p.logits if isinstance(p, Bernoulli) else p.location)
+        return nothing, nothing
+    return p.mean, p.variance
 
 
 def _level_probs(p: DataDistribution) -> Tensor | None:
     if isinstance(p, Bernoulli):
         return torch.stack((1 - p.mean, p.mean), -2)
     if isinstance(p, Categorical):
-        return torch.softmax(p.logits, -2)
+        return torch.exp(p.logits - torch.logsumexp(p.logits, -2, keepdim=True))
     if isinstance(p, DiscretisedLogistic):
         levels = torch.arange(p.levels, device=p.location.device, dtype=p.location.dtype)
         each = [replace(p, event_dims=0).log_prob(level.expand(p.location.shape[-1:])) for level in levels]
@@ -284,11 +385,36 @@ class CurvedMixtureHead(nn.Module):
         weights = torch.where(first & self.atom.isnan(), -1e30, weights)
         marginals = Marginals(self.location, self.scale, self.curved, self.atom)
         return CurvedMixture(
-            torch.log_softmax(weights, -2),
+            weights - torch.logsumexp(weights, -2, keepdim=True),
             (means + self.start).clamp(-MOST, MOST),
             soft_clamp(log_stds, LOG_STD_LOW, LOG_STD_HIGH),
             marginals,
         )
+
+
+class GridHead(nn.Module):
+    """Columns of few numbers; the decoder's output is the logits of each column's numbers in a line."""
+
+    values: Tensor
+    column: Tensor
+    first: Tensor
+
+    def __init__(self, grids: Sequence[tuple[float, ...]]):
+        super().__init__()
+        places = Places.of(grids)
+        self.sizes, self.features_shape = places.sizes, (sum(places.sizes),)
+        self.register_buffer("values", padded(grids), persistent=False)
+        self.register_buffer("column", places.column, persistent=False)
+        self.register_buffer("first", places.first, persistent=False)
+
+    def forward(self, features: Tensor) -> Grid:
+        return Grid(features, self.values, Places(self.sizes, self.column, self.first))
+
+
+def padded(grids: Sequence[tuple[float, ...]]) -> Tensor:
+    """Numbers of columns that have more or fewer of them, (L, C): the last ones are repeated."""
+    most = max(map(len, grids))
+    return torch.tensor([(*grid, *[grid[-1]] * (most - len(grid))) for grid in grids]).T.contiguous()
 
 
 class NegativeBinomialHead(nn.Module):
@@ -321,7 +447,10 @@ class JointHead(nn.Module):
     def __init__(self, quantities: Sequence[Quantity], marginals: Marginals, components: int = COMPONENTS):
         super().__init__()
         groups = _groups(quantities)
-        self.heads = nn.ModuleList(_head(g, marginals.of(c), components) for g, c in groups.items())
+        self.heads = nn.ModuleList(
+            _head(g, marginals.of(c), components, [quantities[j].values for j in c.tolist()])
+            for g, c in groups.items()
+        )
         self.columns = list(groups.values())
         for index, columns in enumerate(self.columns):
             self.register_buffer(f"columns_{index}", columns, persistent=False)
@@ -349,11 +478,15 @@ def _groups(quantities: Sequence[Quantity]) -> dict[Quantity, Tensor]:
     return {family: torch.tensor(columns) for family, columns in groups.items()}
 
 
-def _head(family: Quantity, marginals: Marginals, components: int) -> nn.Module:
+def _head(
+    family: Quantity, marginals: Marginals, components: int, grids: Sequence[tuple[float, ...]]
+) -> nn.Module:
     shape = (len(marginals.location),)
     match family.kind:
         case "continuous":
             return CurvedMixtureHead(marginals, components)
+        case "grid":
+            return GridHead(grids)
         case "count":
             return NegativeBinomialHead(marginals)
         case "binary":
@@ -373,7 +506,8 @@ class ColumnInputs(nn.Module):
     """What the encoder sees of a row, (B, F), from (x − shift) / scale and where x was observed, (B, C, 2).
 
     Continuous columns come as y, counts as log(1 + x) in units of its deviation, levels as one-hot vectors,
-    ordinal ones as a number between −1 and 1; all of them zero where nothing was observed. The mask follows.
+    grids as both y and a one-hot vector, ordinal ones as a number between −1 and 1; all of them zero where
+    nothing was observed. The mask follows.
     """
 
     shift: Tensor
@@ -381,6 +515,8 @@ class ColumnInputs(nn.Module):
     location: Tensor
     scale: Tensor
     curved: Tensor
+    grid: Tensor
+    first: Tensor
 
     def __init__(self, quantities: Sequence[Quantity], marginals: Marginals, shift: Tensor, scale: Tensor):
         super().__init__()
@@ -391,7 +527,11 @@ class ColumnInputs(nn.Module):
             self.register_buffer(f"columns_{index}", columns, persistent=False)
         for name in ("location", "scale", "curved"):
             self.register_buffer(name, getattr(marginals, name).clone())
-        widths = [max(1, q.levels) if q.kind == "categorical" else 1 for q in quantities]
+        grids = [q.values for q in quantities if q.kind == "grid"]
+        self.register_buffer("grid", padded(grids) if grids else torch.zeros(0, 0), persistent=False)
+        self.register_buffer("first", Places.of(grids).first, persistent=False)
+        self.numbers = sum(map(len, grids))
+        widths = [q.levels if q.kind == "categorical" else 1 + len(q.values) for q in quantities]
         self.outputs = sum(widths) + len(quantities)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -411,4 +551,8 @@ class ColumnInputs(nn.Module):
             return (2 * x / max(1, family.levels - 1) - 1) * there
         raw = torch.log1p(x) if family.kind == "count" else x
         u = (raw - self.location[columns]) / self.scale[columns]
-        return torch.where(self.curved[columns], torch.asinh(u), u) * there
+        y = torch.where(self.curved[columns], torch.asinh(u), u) * there
+        if family.kind != "grid":
+            return y
+        one_hot = there.new_zeros(len(x), self.numbers)
+        return torch.cat((y, one_hot.scatter(1, self.first + nearest(self.grid, x), there)), -1)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from backstory.data.columns import Column, is_number
+from backstory.data.columns import NUMBERS, Column, is_number
 from backstory.data.dataset import Dataset
 from backstory.data.rows import Rows, mapped
 from backstory.data.schema import Schema
@@ -27,8 +27,15 @@ def quantities(schema: Schema) -> tuple[Quantity, ...]:
 def _quantity(column: Column) -> Quantity:
     if column.levels is not None:
         return Quantity(column.kind, len(column.levels))
+    if column.values is not None:
+        return Quantity("grid", len(column.values), tuple(v - column.origin for v in column.values))
     many = column.kind == "count" and (column.high or 0) > HIGHEST_COUNT
     return Quantity("continuous" if many else column.kind)
+
+
+def only_numbers(schema: Schema) -> bool:
+    """Whether a table has nothing but numbers, so that a likelihood of numbers alone is the usual one."""
+    return bool(schema.kinds) and all(column.kind in NUMBERS for column in schema.kinds)
 
 
 def as_numbers(dataset: Dataset) -> Dataset:
@@ -47,7 +54,7 @@ def as_numbers(dataset: Dataset) -> Dataset:
     tables = {j: np.array([float(level) for level in column.levels or ()]) for j, column in levelled.items()}
     unchanged = all((table == np.arange(len(table))).all() for table in tables.values())
     kinds = tuple(
-        column.model_copy(update={"kind": "continuous", "levels": None, "rare": False})
+        column.model_copy(update={"kind": "continuous", "levels": None, "rare": False, "values": None})
         if column.kind != "date"
         else column
         for column in dataset.schema.kinds
@@ -77,6 +84,8 @@ def data_marginals(values: Rows, schema: Schema) -> Marginals:
 
 def _marginal(quantity: Quantity, x: np.ndarray) -> tuple[float, float, bool, float]:
     """Location, scale, whether it is curved, and the atom, of the values of a column that are there."""
+    if quantity.kind == "grid" and len(x):
+        return float(x.mean()), float(x.std()) or 1.0, False, np.nan
     if quantity.levels or len(x) == 0:
         return 0.0, 1.0, False, np.nan
     if quantity.kind == "count":

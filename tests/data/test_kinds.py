@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from backstory.data.cells import cell_texts, refilled
 from backstory.data.load import load
 from backstory.data.tables import completed, to_frame
+from backstory.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from mixed import mixed_table
@@ -206,3 +208,52 @@ def test_cells_are_filled_around_quotes_and_levels_stay(tmp_path) -> None:
     assert frame["plan"].tolist() == ["plus, yearly", "plus, yearly", "free"]
     assert frame["x"].tolist() == [2.5, 1.25, 1.25]
     assert frame["note"].tolist() == ["two\nlines", 'say "no"', "plain"]
+
+
+def grids(rows: int = 600) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    hours = (np.arange(24) - 11.5) / 6.92
+    return pd.DataFrame(
+        {
+            "hour": rng.choice(hours, rows),
+            "year": rng.choice([2001, 2005, 2024], rows),
+            "pack": rng.choice([0, 6, 12, 24], rows),
+            "count": rng.choice([0, 1, 2, 3, 90], rows, p=[0.3, 0.3, 0.2, 0.15, 0.05]),
+            "age": rng.integers(18, 36, rows),
+            "dose": np.round(rng.random(rows), 1),
+            "free": rng.random(rows),
+        }
+    )
+
+
+def test_few_numbers_are_a_grid_unless_they_are_all_with_so_many_decimals() -> None:
+    columns = {c.name: c for c in load(grids()).schema.kinds}
+    kinds = {name: column.kind for name, column in columns.items()}
+    assert kinds == {
+        **dict.fromkeys(("hour", "year", "pack"), "grid"),
+        "count": "count",
+        **dict.fromkeys(("age", "dose", "free"), "continuous"),
+    }
+    assert columns["pack"].values == (0, 6, 12, 24)
+    said = load(grids(), columns={"hour": "continuous", "age": "grid"}).schema.kinds
+    assert [c.kind for c in said if c.name in ("hour", "age")] == ["continuous", "grid"]
+    assert {c.kind for c in load(grids(40)).schema.kinds if c.name == "hour"} == {"continuous"}
+    with pytest.raises(InputError, match=r"different numbers in column 'free' .*got more than 100"):
+        load(grids(), columns={"free": "grid"})
+
+
+def test_numbers_beside_a_grid_become_the_nearest_with_a_warning(caplog) -> None:
+    frame = grids()
+    schema = load(frame).schema
+    other = frame.iloc[:12].assign(year=[2001, np.nan, 2019, *[2005] * 9])
+    found = load(other, schema=schema)
+    assert np.array_equal(found.values[:3, 1], [2001, np.nan, 2024], equal_nan=True)
+    assert "column 'year'" in (told := caplog.text)
+    assert "'2019' in row 3" in told
+    np.testing.assert_array_equal(found.values[:, 0], frame["hour"][:12])
+
+
+def test_draws_of_a_grid_are_its_numbers_in_double_precision() -> None:
+    schema = load(grids()).schema
+    x = schema.prepare(torch.as_tensor(load(grids()).values))
+    np.testing.assert_array_equal(schema.restore(x)[:, :3], grids().to_numpy()[:, :3])

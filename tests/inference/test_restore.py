@@ -316,8 +316,9 @@ def test_auto_spends_no_more_than_it_has_to(linear_gaussian):
         seen = observe(Noise(0.05), exact.x, (6,), exact.vae.scale)
         found = restore(exact.vae, seen, effort=QUICK)
         assert set(found.methods) <= methods
-        assert not any(e < 100 for e, m in zip(found.ess, found.methods, strict=True) if m != "hmc")
-        assert set(restore(exact.vae, seen, effort=QUICK, budget=1000).methods) == {"importance"}
+        assert not any(e < 25 for e, m in zip(found.ess, found.methods, strict=True) if m != "hmc")
+        little = restore(exact.vae, seen, effort=QUICK, budget=1000)
+        assert set(little.methods) == methods - {"hmc"}
         assert set(restore(exact.vae, seen, effort=QUICK, budget=10).methods) == {"encoder"}
         few = restore(exact.vae, seen, effort=QUICK, budget=300)
         assert set(few.methods) == {"importance"}

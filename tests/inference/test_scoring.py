@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from mixed import mixed_table
 from scipy import stats
 
 import backstory
@@ -90,3 +91,17 @@ def test_a_run_of_images_kept_no_rows():
     with pytest.raises(InputError, match="reference"):
         model.score(images)
     assert model.score(images, images).surprise.shape == (40, 0)
+
+
+def test_surprise_at_columns_is_that_of_asking_for_each_alone():
+    model = backstory.fit(mixed_table(80, 0), latent=2, hidden=(8,), epochs=1, progress=False)
+    rows = backstory.load(mixed_table(80, 0)).values[:20]
+    x = model.schema.prepare(torch.as_tensor(rows))
+    found = scoring.surprise(model.vae, x, samples=4)
+    noise = torch.randn(4, 1, 2, generator=torch.Generator().manual_seed(0)).expand(-1, 20, -1)
+    likelihood, there = model.vae.decode(model.vae.encode(x).transport(noise)), ~torch.isnan(x)
+    for j in range(x.shape[1]):
+        only = there & (torch.arange(x.shape[1]) == j)
+        alone = -likelihood.log_prob(x, only).mean(0)
+        torch.testing.assert_close(found[there[:, j], j], alone[there[:, j]])
+    assert torch.equal(found.isnan(), ~there)

@@ -2,7 +2,7 @@
 
 A table is stored as float64 (N, C) over the columns that are modelled, NaN where a cell is empty:
 
-    continuous, count                 the number itself
+    continuous, grid, count           the number itself
     date                              days since 1970-01-01, with the fraction of the day
     binary, categorical, ordinal      the index 0 … L − 1 of the cell's text among the column's levels
 """
@@ -16,13 +16,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from backstory.errors import InputError
 
-Kind = Literal["continuous", "count", "binary", "categorical", "ordinal", "date"]
+Kind = Literal["continuous", "grid", "count", "binary", "categorical", "ordinal", "date"]
 Cells = Literal["number", "whole", "bool", "text", "date"]
 Reason = Literal["constant", "empty", "identifier", "ignored"]
 
-KINDS: tuple[Kind, ...] = ("continuous", "count", "binary", "categorical", "ordinal", "date")
+KINDS: tuple[Kind, ...] = ("continuous", "grid", "count", "binary", "categorical", "ordinal", "date")
 LEVELLED = ("binary", "categorical", "ordinal")
+NUMBERS = ("continuous", "grid", "date")  # kinds that a likelihood of numbers alone does for
 IGNORE = "ignore"
+SINGLE = 1e-6  # of a range: what single precision, counted from the origin, may be off
 
 
 class Column(BaseModel):
@@ -34,6 +36,8 @@ class Column(BaseModel):
         levels: texts of the levels of a binary, categorical or ordinal column in order, of which the stored
             value is the index; None for the other kinds.
         rare: whether the last level stands for all texts that were rare in training, and for new ones.
+        values: the different numbers of a `grid` column in order, each of them stored as it is; None for the
+            other kinds.
         decimals: the most decimals of a continuous column's numbers, 0 if all are whole; None if they have
             too many to count.
         low, high: the smallest and the largest stored value that was seen; None if none was.
@@ -54,6 +58,7 @@ class Column(BaseModel):
     kind: Kind
     levels: tuple[str, ...] | None = None
     rare: bool = False
+    values: tuple[float, ...] | None = None
     decimals: int | None = None
     low: float | None = None
     high: float | None = None
@@ -72,12 +77,32 @@ class Column(BaseModel):
         """
         if self.levels is not None:
             return np.clip(np.rint(values), 0, len(self.levels) - 1)
+        if self.values is not None:
+            values = self._exact(values)
         seen = np.clip(values, self.low, self.high) if self.low is not None else values
         if self.kind == "count":
             return np.maximum(np.rint(seen), 0)
         if self.decimals is not None:
             return np.round(seen, self.decimals) + 0.0  # no -0.0
         return seen
+
+    def nearest(self, values: np.ndarray) -> np.ndarray:
+        """The number of a `grid` column that is nearest to each value, of the same shape.
+
+        >>> Column(name="hours", kind="grid", values=(0, 7.5, 8)).nearest(np.array([-1, 4, 7.6]))
+        array([0. , 7.5, 7.5])
+        """
+        grid = np.array(self.values)
+        right = np.searchsorted(grid[1:-1], values) + 1
+        below, above = grid[right - 1], grid[right]
+        return np.where(values - below <= above - values, below, above)
+
+    def _exact(self, values: np.ndarray) -> np.ndarray:
+        """Values of the grid in place of what single precision made of them; means between them stay."""
+        assert self.values is not None
+        near = self.nearest(values)
+        close = np.abs(near - values) <= SINGLE * (self.values[-1] - self.values[0])
+        return np.where(close, near, values)
 
 
 class LeftOut(BaseModel):
@@ -112,7 +137,7 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["continuous", "count", "binary", "categorical", "ordinal", "date", "ignore"]
+    kind: Literal["continuous", "grid", "count", "binary", "categorical", "ordinal", "date", "ignore"]
     levels: tuple[str, ...] | None = None
     rare: bool = False
     format: str | None = None

@@ -13,7 +13,7 @@ import pandas as pd
 
 from backstory import console
 from backstory.data.checks import place
-from backstory.data.columns import Column
+from backstory.data.columns import SINGLE, Column
 from backstory.errors import InputError
 
 _MICROSECONDS = 86_400_000_000  # of a day
@@ -39,7 +39,8 @@ class Unseen:
         for column in columns:
             if column.name in self.cells:
                 count, row, text = self.cells[column.name]
-                cells = "one cell has a level" if count == 1 else f"{count} cells have levels"
+                what = "level" if column.values is None else "number"
+                cells = f"one cell has a {what}" if count == 1 else f"{count} cells have {what}s"
                 console.warn(
                     f"{cells} of column {column.name!r} of {self.source} that the model does not know, "
                     f"{shown(text)} in row {row + 1}{' for the first' * (count > 1)}; {_taken_as(column)}"
@@ -49,6 +50,8 @@ class Unseen:
 def _taken_as(column: Column) -> str:
     if column.rare:
         return "taken as rare levels"
+    if column.values is not None:
+        return "taken as the nearest number that it does"
     return "taken as the nearest level" if _has_order(column) else "taken as empty"
 
 
@@ -72,7 +75,7 @@ def encoded(cells: pd.Series, column: Column, unseen: Unseen, first: int = 0) ->
         cells: from row `first` of the table on.
         column: what they are.
         unseen: takes note of levels that the column has not; they become the level of rare ones, the nearest
-            level of an ordinal column of numbers, or empty.
+            level of an ordinal column of numbers or number of a grid, or empty.
 
     Raises:
         InputError: a cell that is no number, no date, or no count where there should be one; says where.
@@ -82,6 +85,8 @@ def encoded(cells: pd.Series, column: Column, unseen: Unseen, first: int = 0) ->
     if column.kind == "date":
         return days(cells, column.name, unseen.source, first, column.format)
     values, _ = numbers(cells, column.name, unseen.source, first)
+    if column.values is not None:
+        return _on_grid(values, column, unseen, first)
     if column.kind == "count":
         bad = np.flatnonzero((values < 0) | (values != np.rint(values)) & np.isfinite(values))
         if len(bad):
@@ -136,6 +141,17 @@ def _indices(cells: pd.Series, column: Column, unseen: Unseen, first: int) -> np
     return stored
 
 
+def _on_grid(values: np.ndarray, column: Column, unseen: Unseen, first: int) -> np.ndarray:
+    """Numbers of a column of few, of which others become the nearest; infinite ones are found later."""
+    stored = np.where(np.isfinite(values), column.nearest(values), values)
+    new = np.flatnonzero(
+        np.isfinite(values) & (np.abs(stored - values) > SINGLE * np.ptp(column.values or 0))
+    )
+    if len(new):
+        unseen.add(column.name, first + new, number_text(values[new[0]]))
+    return stored
+
+
 def level_numbers(column: Column) -> np.ndarray:
     """The numbers that the levels of a column of numbers or booleans are, (L,)."""
     if column.cells == "bool":
@@ -150,6 +166,8 @@ def number_text(value: float) -> str:
 
 def texts(cells: pd.Series) -> pd.Series:
     """Cells as texts without blanks around them, NaN where they are empty; whole numbers without a point."""
+    if isinstance(cells.dtype, pd.StringDtype):
+        return cells.str.strip().astype(object)
     objects = cells.astype(object)
     if pd.api.types.is_float_dtype(cells):
         return objects.map(number_text, na_action="ignore").astype(object)
@@ -278,8 +296,8 @@ def _dates(values: np.ndarray, column: Column) -> pd.Series:
     return typed(dates, column.dtype)
 
 
-def typed(cells: pd.Series, dtype: str | None) -> pd.Series:
-    """Cells in the type of the frame that they came from, where it can hold them."""
+def typed(cells: pd.Series, dtype: Any) -> pd.Series:
+    """Cells in the type of the frame that they came from, or its name, where it can hold them."""
     if dtype is None or dtype == str(cells.dtype):
         return cells
     try:

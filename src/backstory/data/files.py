@@ -78,7 +78,8 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise
     except UnicodeDecodeError as error:
         raise InputError(
-            f"expected {what} in UTF-8 text, got other bytes in {path}; save it again as UTF-8"
+            f"expected {what} in UTF-8 text, got other bytes in line {_foreign_line(path)} of {path}; "
+            "save it again as UTF-8"
         ) from error
     except (OSError, EOFError, ValueError, MemoryError, zlib.error, zipfile.BadZipFile, csv.Error) as error:
         if isinstance(error, OSError) and error.strerror:
@@ -89,6 +90,17 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise InputError(
             f"cannot read {path} as {what} ({reason}); check that the file is complete and of this kind"
         ) from error
+
+
+def _foreign_line(path: Path) -> int:
+    """The number of the first line that is not UTF-8, from 1."""
+    with open_binary(path) as handle:
+        for number, line in enumerate(handle, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 1
 
 
 @contextmanager

@@ -7,6 +7,8 @@ A column is looked at part by part (`Seen.look`), then judged as a whole (`judge
     dates, and texts of one unmistakable format    date
     other texts                                    categorical; left out if nearly all differ
     whole numbers, all from a to b, 3 to 10 levels ordinal
+    few numbers, each in many rows, not the        grid
+    whole lattice of their decimals
     whole numbers from 0 or 1 to at most 1,000     count
     numbers of rows, named id, index, …            left out: identifier
     other numbers                                  continuous
@@ -35,6 +37,8 @@ FEW_ROWS = 10  # below, a table says little about its columns
 MOST_STEPS = 10  # levels of whole numbers that are taken for ordinal
 ROWS_OF_STEP = 10  # rows for each of them, on average
 HIGHEST_COUNT = 1000
+MOST_VALUES = 100  # of a grid
+ROWS_OF_VALUE = 20  # rows for each of them, on average
 MOST_DECIMALS = 9
 RAREST, RARE_SHARE = 10, 500  # a level is rare below 10 rows, in smaller tables below one row of 500
 MOST_LEVELS = 1000  # of a categorical column; the others are rare
@@ -158,7 +162,7 @@ class Seen:
         self.low, self.high = min(self.low, float(different.min())), max(self.high, float(different.max()))
         if self.few is not None:
             self.few |= set(np.unique(different).tolist())
-            if len(self.few) > MOST_STEPS:
+            if len(self.few) > MOST_VALUES:
                 self.few = None
         if self.decimals is not None:
             self.decimals = _decimals(different, self.decimals)
@@ -192,7 +196,7 @@ class Seen:
         if not known.all():
             self.words += int(weights[~known].sum())
             if self.word is None:
-                row = int(np.flatnonzero(cells.isin(unique[~known].tolist()).to_numpy())[0])
+                row = _first_of(cells, unique[~known])
                 self.word = self.rows + row, str(cells.iloc[row])
         words = texts(unique)
         self._count(words, weights)
@@ -213,7 +217,8 @@ class Seen:
 
     def _counted(self, cells: pd.Series, there: pd.Series) -> pd.Series:
         """How often each different cell is there."""
-        strange = [not isinstance(cell, _CELLS) for cell in there]
+        known = isinstance(there.dtype, pd.StringDtype)
+        strange = [] if known else [not isinstance(cell, _CELLS) for cell in there]
         if any(strange):
             row = int(np.flatnonzero(cells.notna().to_numpy())[strange.index(True)])
             raise InputError(
@@ -235,7 +240,7 @@ class Seen:
             good = pd.to_datetime(words, format=form, errors="coerce", utc=True).notna().to_numpy()
             self.dates[form] += int(weights[good].sum())
             if not good.all() and form not in self.bad_dates:
-                row = int(np.flatnonzero(texts(cells).isin(words[~good].tolist()).to_numpy())[0])
+                row = _first_of(texts(cells), words[~good])
                 self.bad_dates[form] = self.rows + row, str(cells.iloc[row])
 
     # -- as a whole -------------------------------------------------------------------------------------
@@ -259,6 +264,12 @@ class Seen:
             return []
         every = [form for form, count in self.dates.items() if count == self.present]
         return every or [form for form, count in self.dates.items() if count >= MOSTLY * self.present]
+
+
+def _first_of(cells: pd.Series, searched: pd.Series) -> int:
+    """The row of the first cell that is one of those that are searched."""
+    some = set(searched)
+    return next(row for row, cell in enumerate(cells) if cell in some)
 
 
 def names_rows(name: str) -> bool:
@@ -362,13 +373,32 @@ def _of_numbers(column: Column, seen: Seen, enough: bool) -> Column:
         return column.model_copy(update={"kind": "binary", "levels": ("False", "True"), "decimals": None})
     if few is not None and (few == [0, 1] or (len(few) == 2 and enough)):
         return _levelled(column, "binary", few)
-    if few is not None and seen.whole and len(few) >= 3 and seen.present >= ROWS_OF_STEP * len(few):
+    if (
+        few is not None
+        and seen.whole
+        and 3 <= len(few) <= MOST_STEPS
+        and seen.present >= ROWS_OF_STEP * len(few)
+    ):
         steps = list(range(int(few[0]), int(few[0]) + len(few)))
         if few == steps:
             return _levelled(column, "ordinal", few)
+    if few is not None and seen.present >= ROWS_OF_VALUE * len(few) and _is_grid(few, seen):
+        return column.model_copy(update={"kind": "grid", "values": tuple(few)})
     if enough and seen.whole and seen.low in (0, 1) and seen.high <= HIGHEST_COUNT:
         return column.model_copy(update={"kind": "count"})
     return column
+
+
+def _is_grid(few: list[float], seen: Seen) -> bool:
+    """Whether numbers leave out more than half of those with as many decimals, so that rounding is no help.
+
+    Whole numbers from 0 or 1 leave out many where they are rare, and are a grid only if they have a step.
+    """
+    if len(few) < 3 or not np.isfinite(few).all():
+        return False
+    if seen.whole and seen.low in (0, 1):
+        return bool(np.gcd.reduce(np.diff(few).astype(np.int64)) > 1)
+    return seen.decimals is None or len(few) <= 0.5 * (few[-1] - few[0]) * 10.0**seen.decimals
 
 
 def _levelled(column: Column, kind: Kind, levels: list[float]) -> Column:
@@ -439,7 +469,9 @@ def _levels(seen: Seen) -> tuple[tuple[str, ...], bool, str]:
 def _as_said(column: Column, seen: Seen, said: Asked, text_table: bool) -> Column:
     """A column of the kind that somebody says it is."""
     changes: dict[str, Any] = {"kind": said.kind}
-    if said.kind in ("continuous", "count"):
+    if said.kind == "grid":
+        changes["values"] = _values_of_grid(seen)
+    if said.kind in ("continuous", "grid", "count"):
         changes["decimals"] = column.decimals if said.decimals is None else said.decimals
         return column.model_copy(update=changes | {"cells": "whole" if seen.holds_integers else "number"})
     changes["decimals"] = None
@@ -463,6 +495,18 @@ def _as_said(column: Column, seen: Seen, said: Asked, text_table: bool) -> Colum
             f"{len(column.levels or ())}; say that it is categorical"
         )
     return column
+
+
+def _values_of_grid(seen: Seen) -> tuple[float, ...]:
+    if seen.words or seen.few is None or len(seen.few) < 2 or not np.isfinite(list(seen.few)).all():
+        got = (
+            f"more than {MOST_VALUES}" if seen.few is None else "texts" if seen.words else str(len(seen.few))
+        )
+        raise InputError(
+            f"expected 2 to {MOST_VALUES} different numbers in column {seen.name!r} of {seen.source}, which "
+            f"was said to be a grid, got {got}; say that it is continuous"
+        )
+    return tuple(sorted(seen.few))
 
 
 def _date_as_said(seen: Seen, said: Asked) -> dict[str, Any]:

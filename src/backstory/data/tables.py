@@ -455,15 +455,29 @@ def completed(
         fill, empty: (N, C) of bool, see `cells.refilled`.
         data: what was read from the file.
     """
-    frame = _whole_frame(path, data).iloc[index].reset_index(drop=True)
+    return filled(_whole_frame(path, data).iloc[index], values, fill, empty, data)
+
+
+def filled(
+    frame: pd.DataFrame, values: np.ndarray, fill: np.ndarray, empty: np.ndarray, data: Dataset
+) -> pd.DataFrame:
+    """A frame with some cells filled, as `completed`, and the index from 0 on."""
+    frame = frame.reset_index(drop=True)
     for j, (place, column) in enumerate(zip(data.places or (), data.schema.kinds, strict=True)):
         cells = frame.iloc[:, place]
         chosen = fill[:, j] & (~empty[:, j] | cells.isna().to_numpy())
         if chosen.any():
             new = decoded(values[:, j].astype(np.float64), column)
             mixed = cells.astype(object).where(~chosen, new.astype(object))
-            frame[frame.columns[place]] = typed(mixed, str(new.dtype))
+            frame[frame.columns[place]] = typed(mixed, _type_for(cells, mixed) or str(new.dtype))
     return frame
+
+
+def _type_for(cells: pd.Series, mixed: pd.Series) -> Any:
+    """The type of a column of texts or categories, if it can hold what is in it now."""
+    if isinstance(cells.dtype, pd.CategoricalDtype):
+        return cells.dtype if mixed.dropna().isin(cells.cat.categories).all() else None
+    return cells.dtype if isinstance(cells.dtype, pd.StringDtype) else None
 
 
 def _whole_frame(path: Path, data: Dataset) -> pd.DataFrame:

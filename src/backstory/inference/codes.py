@@ -4,7 +4,7 @@
 
     encoder      q(z|y): the encoder's, on x̂ = E[x|y] as if entries were independent (missing ones average)
     importance   K codes of r(z) with weights w = p(z) p(y|z) / r(z), where r is q, a wider q, and p(z)
-    variational  the same, where r is q*, q* with correlations, and p(z)
+    variational  the same, where r is q* with correlations, a wider one, and p(z)
     hmc          chains from p(z) to p(z|y) and on in it
 
 r is a mixture with fixed numbers of draws of each part, whose density is that of the whole (Veach & Guibas
@@ -12,14 +12,16 @@ r is a mixture with fixed numbers of draws of each part, whose density is that o
 
 q* is the diagonal Gaussian with the highest E_q[log p(y|z)] − KL(q ‖ p(z)), found by Adam as in
 `inference.gap`. It starts from the better of two codes: the encoder's on x̂, and the one reached by reading x
-off z and z off x in turns, x ← E[x|z, y], z ← E_q[z|x] (Rezende et al. 2014, app. F, in means). With
-correlations it keeps its mean and has the precision
+off z and z off x in turns, x ← E[x|z, y], z ← E_q[z|x] (Rezende et al. 2014, app. F, in means). From there
+the mean μ and the precision Λ of a Gaussian with correlations go by natural gradients, a share ρ of the way
+each:
 
-    Λ = Λ_prior + E_q*[−∇² log p(y|z)]
+    Λ ← (1 − ρ) Λ + ρ (Λ_prior + E_q*[−∇² log p(y|z)])
+    μ ← μ + ρ Λ⁻¹ (E_q*[∇ log p(y|z)] − Λ_prior (μ − μ_prior))
 
-which is that of the best of all Gaussians but for the q of the expectation (Opper & Archambeau 2009). The
-expectation is the linear regression of the gradient on z ~ q* (Salimans & Knowles 2013), its negative
-eigenvalues set to zero.
+whose fixed point is the best of all Gaussians (Opper & Archambeau 2009; Khan & Lin 2017, for a Gaussian prior
+that has p(z)'s moments). The expected Hessian is the linear regression of the gradient on z ~ q* (Salimans &
+Knowles 2013), its negative eigenvalues set to zero; a step of μ is at most two deviations long.
 
 The chains are tempered by f_β(z) = p(z) p(y|z)^β with β growing by a constant factor. Within a row they are
 resampled by their weights p(y|z)^Δβ wherever these are worth fewer than half of them, so that modes end with
@@ -34,7 +36,7 @@ import copy
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -49,10 +51,12 @@ from backstory.vae import VAE
 
 SHARES = (0.6, 0.3, 0.1)  # of the two Gaussians and of p(z) among the proposals
 WIDER = 1.5  # the larger σ, as a multiple
-GRADIENTS_PER_UNIT = 4  # from which the correlations of q* are regressed
+GRADIENTS_PER_UNIT = 4  # from which an expected Hessian is regressed
+DAMPING, FARTHEST = 0.7, 2.0  # ρ, and the longest step of μ in deviations
 SWEEPS = 10  # turns between x and z before the optimisation
 LR = 0.1  # of Adam, in units of (σ_q σ_p)^½
 NOISE_STEPS = 10  # steps of Adam whose noise is drawn together
+PROBED, WORTH = 100, 0.1  # draws that show whether importance weights will do, and the share they are worth
 WARM_UP = 0.5  # transitions at β = 1 before those that are kept, as a share of these
 
 PROPOSE, PRIOR, OPTIMISE, REGRESS, CHAINS = range(10, 15)  # streams of noise, apart from those of annealing
@@ -66,6 +70,7 @@ class Effort:
         proposals: K codes that are weighed.
         steps: of Adam, for q*.
         gradient_draws: of z in each of these.
+        rounds: of natural gradients after them.
         chains, temperatures, transitions, leapfrog: C chains of HMC, the increments of β, the transitions at
             β = 1 that are kept, and the leapfrog steps of each.
 
@@ -74,8 +79,9 @@ class Effort:
     """
 
     proposals: int = 1000
-    steps: int = 150
+    steps: int = 30
     gradient_draws: int = 4
+    rounds: int = 6
     chains: int = 8
     temperatures: int = 60
     transitions: int = 100
@@ -92,7 +98,7 @@ class Effort:
     def cost(self, method: str, units: int) -> int:
         """Codes of so many units that are decoded for each observation, a gradient counted as three."""
         optimising = 3 * self.steps * self.gradient_draws
-        regressing = 3 * GRADIENTS_PER_UNIT * units
+        regressing = 3 * GRADIENTS_PER_UNIT * units * self.rounds
         moves = self.temperatures + math.ceil((1 + WARM_UP) * self.transitions)
         walking = 3 * self.chains * self.leapfrog * moves + self.chains * self.transitions
         return {
@@ -101,6 +107,22 @@ class Effort:
             "variational": optimising + regressing + self.proposals,
             "hmc": optimising + regressing + walking,
         }[method]
+
+    def within(self, budget: int, units: int) -> "Effort":
+        """At most what a budget allows for the variational method, in shares that suit each other.
+
+        >>> Effort().within(1000, units=8).cost("variational", units=8) <= 1000
+        True
+        """
+        if self.cost("variational", units) <= budget:
+            return self
+        steps, regression = 3 * self.gradient_draws, 3 * GRADIENTS_PER_UNIT * units
+        return replace(
+            self,
+            steps=max(1, min(self.steps, int(0.1 * budget) // steps)),
+            rounds=max(1, min(self.rounds, int(0.5 * budget) // regression)),
+            proposals=max(1, min(self.proposals, int(0.4 * budget))),
+        )
 
 
 @dataclass(frozen=True)
@@ -147,6 +169,10 @@ class Correlated:
         upper = self.factor.mT
         z = torch.linalg.solve_triangular(upper, noise.movedim(0, -1), upper=True)
         return self.mean + z.movedim(-1, 0)
+
+    def wider(self, times: float) -> "Correlated":
+        """The same with larger deviations."""
+        return Correlated(self.mean, self.factor / times)
 
     def whiten(self, z: Tensor) -> Tensor:
         """The noise, (K, B, D), that is carried to z."""
@@ -203,7 +229,20 @@ class Finder:
             best = self._optimise()
             self._found = best, self._correlated(best)
         best, correlated = self._found
-        return self._propose(correlated, best) if method == "variational" else self._chains(best, correlated)
+        if method == "hmc":
+            return self._chains(best, correlated)
+        # in many dimensions a little wider is as much as a lot in few
+        return self._propose(correlated, correlated.wider(1 + math.sqrt(2 / correlated.mean.shape[-1])))
+
+    @torch.no_grad()
+    def promising(self) -> Tensor:
+        """Of which observations some importance weights are worth enough, (B,), to draw all of them."""
+        few = copy.copy(self)
+        few.effort = replace(self.effort, proposals=PROBED)
+        codes = few.find("importance")
+        assert codes.log_ratio is not None
+        weight = torch.softmax((codes.log_ratio + self._log_evidence(codes.z)).double().nan_to_num(-1e300), 0)
+        return 1 / weight.square().sum(0) >= WORTH * PROBED
 
     def _noise(self, stream: int, draws: int) -> RowNoise:
         return RowNoise(self.seed, stream, self.rows, draws, self.prior.mean)
@@ -218,7 +257,7 @@ class Finder:
         return self.vae.encode(back_projection(self.raw, self.vae.shift, self.vae.scale))
 
     @torch.no_grad()
-    def _propose(self, first: DiagonalGaussian | Correlated, second: DiagonalGaussian) -> Codes:
+    def _propose(self, first: DiagonalGaussian | Correlated, second: DiagonalGaussian | Correlated) -> Codes:
         """K codes of the mixture of two proposals and p(z)."""
         count = self.effort.proposals
         numbers = [int(share * count) for share in SHARES[1:]]
@@ -236,23 +275,35 @@ class Finder:
         return Codes.independent(z, self.prior.log_prob(z) - log_r)
 
     def _correlated(self, q: DiagonalGaussian) -> Correlated:
-        """The Gaussian about q's mean whose precision is −E_q[∇² log p(y|z)] besides the prior's.
-
-        With z = μ + σ ε, the expected Hessian is the linear regression of the gradient on ε.
-        """
-        units, size = q.mean.shape[-1], self.effort.gradient_draws
-        half = self._noise(REGRESS, GRADIENTS_PER_UNIT * units // 2).normal(units)
-        noise = torch.cat([half, -half])
+        """The Gaussian with correlations that natural gradients lead to from q."""
+        found = Correlated(q.mean, torch.diag_embed(1 / q.std))
+        noise = self._noise(REGRESS, GRADIENTS_PER_UNIT * q.mean.shape[-1] // 2)
         with frozen(self.vae):
-            parts = [q.std * self._gradient(q.transport(some)) for some in noise.split(2 * size)]
-        e, gradient = (part.transpose(0, 1).double() for part in (noise, torch.cat(parts)))
-        hessian = torch.linalg.solve(e.mT @ e, e.mT @ gradient)
+            for index in range(self.effort.rounds):
+                found = self._moved(found, noise, DAMPING if index else 1.0)
+        return found
+
+    def _moved(self, q: Correlated, noise: RowNoise, share: float) -> Correlated:
+        """q after a round, whose precision goes a share of the way to the new one.
+
+        With z = μ + L⁻ᵀ ε, the expected Hessian is the linear regression of L⁻¹ ∇ log p(y|z) on ε.
+        """
+        half = noise.normal(q.mean.shape[-1])
+        e, size = torch.cat([half, -half]), 2 * self.effort.gradient_draws
+        parts = [self._gradient(q.transport(some)) for some in e.split(size)]
+        e, gradient = (part.transpose(0, 1).double() for part in (e, torch.cat(parts)))
+        factor, prior = q.factor.double(), self.prior.std.double() ** -2
+        white = torch.linalg.solve_triangular(factor, gradient.mT, upper=False).mT
+        hessian = torch.linalg.solve(e.mT @ e, e.mT @ white)
         values, vectors = torch.linalg.eigh(-0.5 * (hessian + hessian.mT))
-        precision = (vectors * values.clamp(min=0).unsqueeze(-2)) @ vectors.mT
-        inverse = 1 / q.std.double()
-        precision = precision * inverse.unsqueeze(-1) * inverse.unsqueeze(-2)
-        precision = precision + torch.diag(self.prior.std.double() ** -2)
-        return Correlated(q.mean, torch.linalg.cholesky(precision).to(q.mean.dtype))
+        told = factor @ (vectors * values.clamp(min=0).unsqueeze(-2)) @ vectors.mT @ factor.mT
+        precision = (1 - share) * factor @ factor.mT + share * (told + torch.diag(prior))
+        factor = torch.linalg.cholesky(precision)
+        slope = gradient.mean(1) - prior * (q.mean - self.prior.mean).double()
+        step = torch.cholesky_solve(slope.unsqueeze(-1), factor)
+        deviations = (factor.mT @ step).norm(dim=-2, keepdim=True)
+        step = DAMPING * step * (FARTHEST / deviations).clamp(max=1)
+        return Correlated(q.mean + step.squeeze(-1).to(q.mean), factor.to(q.mean))
 
     def _gradient(self, z: Tensor) -> Tensor:
         """∇ log p(y|z), zero where it is not finite."""

@@ -14,12 +14,13 @@ probability of all others.
 Draws of x come from codes resampled by their weights, so all count alike. The mean of many draws is E[x|y];
 it has the least squared error, and lies between the modes where there are several.
 
-`auto` spends as little as it has to. It begins with importance weights; the observations for which these are
-worth too few draws (an effective sample size under `ENOUGH`, or a tail too heavy by Pareto k̂) go on to the
-variational proposal, and what that cannot settle to HMC, as far as the budget reaches: a method whose cost
-(`Effort.cost`, codes decoded for each observation) is above it is not begun. Of more than 2,500 observations
-each gets less, so that a table of a hundred thousand rows is done in the time of a few thousand: importance
-weights alone, of fewer codes.
+`auto` spends as little as it has to. It begins with importance weights, where a few of them show that they
+may do. The observations for which they are worth too few draws (an effective sample size under `ENOUGH`, or a
+tail too heavy by Pareto k̂) go on to the variational proposal, and those for which that is worth fewer than
+chains are (`FEW`, `NO_MEAN`) to more weights of it, then to HMC, as far as the budget reaches: a method whose
+cost (`Effort.cost`, codes decoded for each observation) is above it is not begun. Of more than 2,500
+observations each gets less, so that a table of a hundred thousand rows is done in the time of a few thousand:
+first no chains, then fewer steps and fewer codes.
 """
 
 import math
@@ -46,9 +47,12 @@ from backstory.vae import VAE
 
 METHODS = ("encoder", "importance", "variational", "hmc")
 ENOUGH = 100.0  # effective draws with which importance weights are trusted
+FEW, NO_MEAN = 25.0, 1.0  # effective draws, and k̂, from which chains of the usual length do no better
+MORE = 8  # times the weights, where they are worth few: less than half of what chains cost
 BUDGET = 40_000  # codes decoded for each observation: all methods at their defaults
 TOTAL = 10**8  # codes decoded for all observations of `auto`, which of many gets less for each
-FEWEST = 200  # for each
+LEAST = 1000  # for each: what the variational method needs of a table
+FEWEST = 200  # importance weights
 
 DRAWS_AT_ONCE = 64  # of one row; part of the definition of a seeded result, not a setting
 LOWEST = -1e300  # the log-weight of a code that cannot have made y
@@ -157,21 +161,22 @@ def restore(
     if chunk is not None and chunk < 1:
         raise InputError(f"chunk has to be at least 1, got {chunk}")
     how, budget = effort or Effort(), usual_budget(len(seen)) if budget is None else budget
-    if method == "auto" and FEWEST <= budget < how.proposals:
-        how = replace(how, proposals=budget)
+    units = len(vae.prior().mean)
+    if method == "auto":
+        how = _within(how, budget, units)
     with torch.no_grad():
         probe = vae.decode(vae.prior().mean[None])
         prepared = seen.prepared(constant_variance(probe))
     entries = _entries_per_code(math.prod(vae.features_shape), probe, prepared)
     pairs = chunk or max(1, entries_at_once(vae.shift.device) // entries)
     work = _Work(vae, seen, prepared, draws, seed, how, pairs)
-    plan = [method] if method != "auto" else _affordable(how, budget, len(vae.prior().mean))
+    plan = [(method, how)] if method != "auto" else _affordable(how, budget, units)
     size = max(1, pairs // how.chains)
     kind = _kinds(seen, isinstance(probe, SelfMasked))
     for name in ("observed", "prior", "inferred"):
         rows = torch.tensor([i for i, k in enumerate(kind) if k == name], dtype=torch.long)
         for some in rows.split(size) if len(rows) else ():
-            work.run(some, plan if name == "inferred" else [name])
+            work.run(some, plan if name == "inferred" else [(name, how)])
             advance(len(some))
     return work.result()
 
@@ -180,13 +185,24 @@ def usual_budget(rows: int) -> int:
     """Codes decoded for each of so many observations.
 
     >>> usual_budget(1_000), usual_budget(20_000), usual_budget(1_000_000)
-    (40000, 5000, 200)
+    (40000, 5000, 1000)
     """
-    return max(FEWEST, min(BUDGET, TOTAL // max(1, rows)))
+    return max(LEAST, min(BUDGET, TOTAL // max(1, rows)))
 
 
-def _affordable(how: Effort, budget: int, units: int) -> list[str]:
-    return [method for method in METHODS[1:] if how.cost(method, units) <= budget] or ["encoder"]
+def _within(how: Effort, budget: int, units: int) -> Effort:
+    """The effort that a budget leaves: the variational method if it can be had for it, else fewer weights."""
+    less = how.within(budget, units)
+    if less.proposals >= FEWEST and less.cost("variational", units) <= budget:
+        return less
+    return replace(how, proposals=budget) if FEWEST <= budget < how.proposals else how
+
+
+def _affordable(how: Effort, budget: int, units: int) -> list[tuple[str, Effort]]:
+    """Methods with their efforts, in the order in which they are tried."""
+    more = replace(how, proposals=MORE * how.proposals)
+    plan = [("importance", how), ("variational", how), ("variational", more), ("hmc", how)]
+    return [(m, e) for m, e in plan if e.cost(m, units) <= budget] or [("encoder", how)]
 
 
 def _kinds(seen: Damaged, telling: bool) -> list[str]:
@@ -235,22 +251,34 @@ class _Work:
             level_probs=tuple((columns.cpu(), probs.cpu()) for columns, probs in self.level_probs),
         )
 
-    def run(self, rows: Tensor, plan: list[str]) -> None:
+    def run(self, rows: Tensor, plan: list[tuple[str, Effort]]) -> None:
         """Restore some rows by the first method of the plan that will do for each, or by the last."""
-        if plan == ["observed"]:
+        if plan[0][0] == "observed":
             self.mean[rows], self.draws[:, rows] = self.seen.y[rows], self.seen.y[rows]
             return
         finder = Finder(
             self.vae, self.seen.rows(rows), self.prepared.rows(rows), rows.tolist(), self.how, self.seed
         )
-        for method in plan:
-            self._restore(finder, rows, method)
-            few = self.numbers["ess"][rows] < ENOUGH
-            heavy = self.numbers["pareto_k"][rows] > threshold(self.how.proposals)
-            poor = (few | heavy).nonzero().squeeze(1)
+        for method, effort in plan:
+            finder.effort = effort
+            tried = torch.ones(len(rows), dtype=torch.bool)
+            if method == "importance" and len(plan) > 1:
+                tried = finder.promising().cpu()
+            elif effort.proposals > self.how.proposals:  # more of what was worth next to nothing is in vain
+                tried = MORE * self.numbers["ess"][rows] >= FEW
+            if tried.any():
+                chosen = tried.nonzero().squeeze(1)
+                self._restore(finder if tried.all() else finder.take(chosen), rows[chosen], method)
+            poor = (~tried | self._poor(rows, method)).nonzero().squeeze(1)
             if len(poor) == 0:
                 return
             rows, finder = rows[poor], finder.take(poor)
+
+    def _poor(self, rows: Tensor, method: str) -> Tensor:
+        """Which rows' weights are not worth what the next method's are."""
+        last = method == "variational"
+        few = self.numbers["ess"][rows] < (FEW if last else ENOUGH)
+        return few | (self.numbers["pareto_k"][rows] > (NO_MEAN if last else threshold(self.how.proposals)))
 
     def _restore(self, finder: Finder, rows: Tensor, method: str) -> None:
         numbers, prepared, found = finder.rows, finder.seen, finder.find(method)
@@ -322,10 +350,11 @@ def _moments(vae: VAE, seen: Damaged, codes: Codes, at_once: int) -> _Moments:
         log_weights.append(_log_weight(codes, some, given))
         new_top = torch.maximum(top, log_weights[-1].amax(0))
         weight, shrink = torch.exp(log_weights[-1] - new_top), torch.exp(top - new_top)
-        distance = given.mean - origin
+        mean, variance = _mean_and_variance(p, given, seen)
+        distance = mean - origin
         top, total = new_top, shrink * total + weight.sum(0)
         first = _scaled(shrink, first) + _weighted(weight, distance)
-        second = _scaled(shrink, second) + _weighted(weight, distance.square() + given.variance)
+        second = _scaled(shrink, second) + _weighted(weight, distance.square() + variance)
         if isinstance(p, Joint) and seen.exact:
             more = [_weighted(weight, probs) for _, probs in p.level_probs]
             levels = [_scaled(shrink, old) + new for old, new in zip(levels or more, more, strict=True)]
@@ -341,6 +370,14 @@ def _moments(vae: VAE, seen: Damaged, codes: Codes, at_once: int) -> _Moments:
     for columns, probs in level_probs:
         _guess_levels(found, columns, probs, seen.seen[:, columns])
     return found
+
+
+def _mean_and_variance(p: DataDistribution, given: Conditional, seen: Damaged) -> tuple[Tensor, Tensor]:
+    """Of x given z and y; columns with levels, of whose codes probabilities are summed, have none."""
+    if not (isinstance(p, Joint) and seen.exact):
+        return given.mean, given.variance
+    mean, variance = p.moments
+    return torch.where(seen.seen, seen.y, mean), torch.where(seen.seen, 0.0, variance)
 
 
 def _guess_levels(found: _Moments, columns: Tensor, probs: Tensor, kept: Tensor) -> None:
