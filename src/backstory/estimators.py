@@ -234,7 +234,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Averaged):
         super().__init__(latent, likelihood, epochs, options, random_state, ensemble)
 
     def _train(self, data: Dataset, seed: int, **defaults: Any) -> Model:
-        if self._table is None and data.observed is not None:  # the last weights are kept: none are chosen
+        if not data.schema.kinds and data.observed is not None:  # the last weights are kept: none are chosen
             defaults = {"validation": 0.0, **defaults}
         return super()._train(data, seed, **defaults)
 
