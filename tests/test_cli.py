@@ -250,7 +250,7 @@ SPOILT = {
     "extra": (lambda t: t.assign(more=1), {}, "'more' as well"),
     "types": (lambda t: t.assign(visits=["many", *range(59)]), {}, "'many' in row 1, column 'visits'"),
     "count": (lambda t: t.assign(visits=-1), {}, "-1 in row 1, column 'visits'"),
-    "infinite": (lambda t: t.assign(spent=np.inf), {}, "inf in row 1, column 'spent'"),
+    "infinite": (lambda t: t.assign(spent=[np.inf, *t["spent"][1:]]), {}, "inf in row 1, column 'spent'"),
     "range": (lambda t: t.assign(joined=["3020-01-01", *t["joined"][1:]]), {}, "row 1, column 'joined'"),
     "day": (lambda t: t.assign(joined=["2020-13-45", *t["joined"][1:]]), {}, "row 1, column 'joined'"),
     "separator": (lambda t: t, {"sep": ";"}, "semicolons"),
