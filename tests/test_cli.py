@@ -836,6 +836,15 @@ def test_a_schema_file_says_what_was_found(customers, tmp_path, capfd, ending):
     assert (load(other, schema=again).values[:, 0] == len(again.kinds[0].levels) - 1).all()
 
 
+def test_grids_go_through_a_schema_file(tmp_path):
+    hours = np.random.default_rng(0).choice([-1.31, -0.2, 0.77], 80)
+    pd.DataFrame({"hours": hours, "x": np.arange(80) / 7}).to_csv(tmp_path / "grid.csv", index=False)
+    assert run("info", tmp_path / "grid.csv", "--schema", tmp_path / "kinds.toml") == 0
+    found = load(tmp_path / "grid.csv").schema
+    assert [column.values for column in found.kinds] == [(-1.31, -0.2, 0.77), None]
+    assert load(tmp_path / "grid.csv", columns=read_schema(tmp_path / "kinds.toml")).schema == found
+
+
 def test_awkward_names_and_levels_go_through_a_schema_file(tmp_path, capfd):
     odd = ['"', "a\\b", "é, ü", "tab\there", "\U0001f600"] * 40
     frame = pd.DataFrame({'na"me.with [all]': odd, "x": np.arange(200) / 7, "flag": [True, False] * 100})
