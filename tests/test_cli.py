@@ -250,7 +250,7 @@ SPOILT = {
     "extra": (lambda t: t.assign(more=1), {}, "'more' as well"),
     "types": (lambda t: t.assign(visits=["many", *range(59)]), {}, "'many' in row 1, column 'visits'"),
     "count": (lambda t: t.assign(visits=-1), {}, "-1 in row 1, column 'visits'"),
-    "infinite": (lambda t: t.assign(spent=np.inf), {}, "inf in row 1, column 'spent'"),
+    "infinite": (lambda t: t.assign(spent=[np.inf, *t["spent"][1:]]), {}, "inf in row 1, column 'spent'"),
     "range": (lambda t: t.assign(joined=["3020-01-01", *t["joined"][1:]]), {}, "row 1, column 'joined'"),
     "day": (lambda t: t.assign(joined=["2020-13-45", *t["joined"][1:]]), {}, "row 1, column 'joined'"),
     "separator": (lambda t: t, {"sep": ";"}, "semicolons"),
@@ -834,6 +834,15 @@ def test_a_schema_file_says_what_was_found(customers, tmp_path, capfd, ending):
     assert again.kinds[0].rare
     other = mixed_table(20, 1).assign(country="Nowhere")
     assert (load(other, schema=again).values[:, 0] == len(again.kinds[0].levels) - 1).all()
+
+
+def test_grids_go_through_a_schema_file(tmp_path):
+    hours = np.random.default_rng(0).choice([-1.31, -0.2, 0.77], 80)
+    pd.DataFrame({"hours": hours, "x": np.arange(80) / 7}).to_csv(tmp_path / "grid.csv", index=False)
+    assert run("info", tmp_path / "grid.csv", "--schema", tmp_path / "kinds.toml") == 0
+    found = load(tmp_path / "grid.csv").schema
+    assert [column.values for column in found.kinds] == [(-1.31, -0.2, 0.77), None]
+    assert load(tmp_path / "grid.csv", columns=read_schema(tmp_path / "kinds.toml")).schema == found
 
 
 def test_awkward_names_and_levels_go_through_a_schema_file(tmp_path, capfd):

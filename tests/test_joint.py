@@ -210,6 +210,19 @@ def test_batches_of_draws_and_rows():
 # -- the encoder's side -----------------------------------------------------------------------------------
 
 
+def test_moments_of_numbers_are_mean_and_variance_and_levels_have_none():
+    p = joint()
+    mean, variance = p.moments
+    numbers = [
+        j for j, quantity in enumerate(ROW) if quantity.kind in ("continuous", "date", "count", "grid")
+    ]
+    torch.testing.assert_close(mean[:, numbers], p.mean[:, numbers])
+    torch.testing.assert_close(variance[:, numbers], p.variance[:, numbers])
+    others = [j for j in range(len(ROW)) if j not in numbers]
+    assert not mean[:, others].any()
+    assert not variance[:, others].any()
+
+
 def test_what_was_not_observed_is_not_seen():
     known, shift, scale = marginals(len(ROW)), torch.zeros(len(ROW)), torch.ones(len(ROW))
     inputs = ColumnInputs(ROW, known, shift, scale).double()

@@ -257,3 +257,8 @@ def test_draws_of_a_grid_are_its_numbers_in_double_precision() -> None:
     schema = load(grids()).schema
     x = schema.prepare(torch.as_tensor(load(grids()).values))
     np.testing.assert_array_equal(schema.restore(x)[:, :3], grids().to_numpy()[:, :3])
+
+
+def test_a_column_that_is_infinite_everywhere_is_left_out() -> None:
+    left = load(grids(40).assign(hour=np.inf)).schema.left_out
+    assert [(column.name, column.reason, column.text) for column in left] == [("hour", "constant", "inf")]

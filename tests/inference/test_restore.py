@@ -325,6 +325,23 @@ def test_auto_spends_no_more_than_it_has_to(linear_gaussian):
         assert (few.ess <= 300).all()
 
 
+@pytest.mark.parametrize("units", [2, 8, 64])
+@pytest.mark.parametrize("budget", [1_000, 4_000, 40_000])
+def test_less_effort_keeps_to_a_budget_unless_one_round_is_above_it(units, budget):
+    less = Effort().within(budget, units)
+    assert less.cost("variational", units) <= max(budget, 0.5 * budget + 12 * units)
+    assert less.proposals >= 400
+    assert Effort().within(10**6, units) == Effort()
+
+
+def test_a_few_weights_show_whether_all_will_do(linear_gaussian):
+    for error, sigma, promising in ((0.0, 0.4, True), (1.0, 0.02, False)):
+        exact = linear_gaussian(rows=8, encoder_error=error, sigma=sigma)
+        seen = observe(Noise(0.05), exact.x, (6,), exact.vae.scale)
+        finder = Finder(exact.vae, seen, seen.prepared(None), range(8), Effort(), 0)
+        assert finder.promising().tolist() == [promising] * 8
+
+
 def test_costs_rise():
     costs = [Effort().cost(method, 64) for method in METHODS]
     assert costs == sorted(costs)

@@ -161,7 +161,7 @@ def level_numbers(column: Column) -> np.ndarray:
 
 def number_text(value: float) -> str:
     """A number as the text of a level: whole ones without a point."""
-    return str(int(value)) if value == int(value) else repr(float(value))
+    return str(int(value)) if math.isfinite(value) and value == int(value) else repr(float(value))
 
 
 def texts(cells: pd.Series) -> pd.Series:
