@@ -91,11 +91,13 @@ def measured(path: Path, minutes: float) -> dict[str, Any]:
         "read": len(data) / reading,
         "fit": len(model.splits.train) / float(np.median(epochs[1:] or epochs)),
     }
-    rates |= {name: count / timed(call)[1] for name, (count, call) in use.items()}
+    done = {name: timed(call) for name, (_, call) in use.items()}
+    rates |= {name: count / done[name][1] for name, (count, _) in use.items()}
     return {
         "rows_per_second": {name: round(rates[name], 1) for name in WORK},
         "peak_mib": {"read": after_reading, "fit": training},
         "epochs": len(epochs),
+        "ess_of_imputed": round(float(np.nanmedian(done["impute"][0].ess)), 1),
     }
 
 
