@@ -93,20 +93,29 @@ def test_a_comparison_from_training_to_page(digits, tmp_path, monkeypatch, capsy
 
     images = load(np.rint(255 * digits).astype(np.uint8))
     monkeypatch.setattr(restoration, "parts", lambda name, source: (images, images))
-    small = {"sigma": 0.1, "hidden": (16,), "latent": 2, "epochs": 1}
-    monkeypatch.setattr(restoration, "MODELS", dict.fromkeys(("mnist", "frey"), small))
+    small = {
+        "likelihood": "gaussian-predicted",
+        "sigma_floor": 0.1,
+        "hidden": (16,),
+        "latent": 2,
+        "epochs": 1,
+    }
+    monkeypatch.setattr(restoration, "MODELS", {"mnist": small, "frey": {**small, "ensemble": 2}})
     ways = {"encoder": [{"proposals": 20}], "MAP": [{"steps": 2}]}
     monkeypatch.setattr(restoration, "WAYS", ways)
     monkeypatch.setattr(restoration, "ROOT", tmp_path)
     monkeypatch.setattr(sys, "argv", ["bench/restoration.py", "mnist"])
     tasks = ["--tasks", "50 % missing", "downscaled 4 ×"]
-    for name in ("mnist", "frey"):
+    for name, likelihood in {"mnist": "gaussian-predicted", "frey": "gaussian"}.items():
         shared = ["--run", str(tmp_path / name), "--epochs", "1", "--rows", "3", "--tuning-rows", "2"]
+        shared += ["--likelihood", likelihood]
         output = ["--output", str(tmp_path / f"restoration_{name}.json")]
         restoration.main([name, *shared, *tasks, *output, "--method", "importance", "--draws", "12"])
     record = json.loads((tmp_path / "restoration_mnist.json").read_text())
     assert record["command"] == "python bench/restoration.py mnist"
     found = record["tasks"]["50 % missing"]
+    other = json.loads((tmp_path / "restoration_frey.json").read_text())["model"]
+    assert (other["likelihood"], other["sigma_floor"], other["ensemble"]) == ("gaussian", None, 2)
     assert found["backstory"]["methods"] == {"importance": 3}
     assert found["backstory"]["best_of_10"]["psnr"] > 0
     assert 0 < found["biharmonic"]["ssim"] < 1
