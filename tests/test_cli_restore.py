@@ -12,6 +12,7 @@ import backstory
 from backstory.cli import main
 from backstory.cli_options import CHOICES
 from backstory.data.cells import refilled
+from backstory.errors import InputError
 from backstory.inference.recovery import Tally
 from backstory.inference.restore import METHODS, Restoration
 
@@ -227,7 +228,7 @@ def test_evaluate_hides_entries_and_counts_the_error(home, capfd):
     command = ["evaluate", home / "sizes", home / "table.csv", "--missing", 0.5, "--draws", 20, *QUICK]
     assert run(*command, "--json") == 0
     result = json.loads(capfd.readouterr().out)
-    names = "rmse mse psnr coverage_50 coverage_90 log_likelihood entries n draws methods"
+    names = "rmse mse accuracy psnr coverage_50 coverage_90 log_likelihood entries n draws methods"
     assert list(result) == names.split()
     assert result["mse"] == pytest.approx(result["rmse"] ** 2)
     assert result["psnr"] is None
@@ -266,6 +267,25 @@ def test_a_tally_is_the_error_of_all_its_parts():
     assert result.psnr == pytest.approx(-10 * np.log10(error.mean((1, 2))).mean())
     assert result.methods == {"hmc": 6}
     assert result.log_likelihood is None
+
+
+def test_a_tally_counts_right_levels_and_errors_of_numbers():
+    truth, guess = np.array([[1.0, 2.0], [4.0, 0.0]]), np.array([[3.0, 2.0], [4.0, 1.0]])
+    found = Restoration(guess, 0 * guess, guess[None], *[None] * 7)  # type: ignore[arg-type]
+    object.__setattr__(found, "methods", ("hmc",) * 2)
+
+    def told(levelled, where=True):
+        tally = Tally(np.array(1.0), images=False, levelled=np.array(levelled))
+        tally.add(found, truth, np.full((2, 2), where), np.full(2, np.nan))
+        return tally.result()
+
+    both = told([False, True])
+    assert (both.mse, both.accuracy, both.entries) == (2, 0.5, 4)
+    only = told([True, True])
+    assert (only.mse, only.rmse, only.coverage_90, only.accuracy) == (None, None, None, 0.5)
+    assert told([False, False]).accuracy is None
+    with pytest.raises(InputError, match="nothing to restore"):
+        told([False, True], where=False)
 
 
 # -- what is refused ------------------------------------------------------------------------------------

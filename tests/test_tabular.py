@@ -94,6 +94,13 @@ def test_the_log_density_is_on_the_scale_of_the_data():
     assert found[0] - found[1] == pytest.approx(math.log(100), abs=1e-3)
 
 
+def test_an_evaluation_tells_levels_from_numbers(model):
+    fresh = mixed_table(60, 1)
+    found = model.evaluate_restoration(fresh, missing=0.3, draws=2, method="importance")
+    assert 0.4 < found.accuracy < 1
+    assert 0 < found.mse < 2  # the codes of levels, of which a country has dozens, are not among them
+
+
 def test_missing_cells_are_guessed_better_than_from_their_column_alone(model, customers):
     fresh = backstory.load(mixed_table(300, 1), schema=customers.schema).values
     hidden = (np.random.default_rng(0).random(fresh.shape) < 0.3) & ~np.isnan(fresh)

@@ -88,6 +88,7 @@ def print_recovery(result: dict[str, Any], images: bool) -> None:
     notes = {
         "rmse": f"of the mean, in {unit}",
         "mse": "its square",
+        "accuracy": "of guesses in columns with levels",
         "psnr": "dB, of whole images",
         "coverage_50": "of true entries in 50 % intervals",
         "coverage_90": "of true entries in 90 % intervals",

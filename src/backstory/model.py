@@ -314,7 +314,8 @@ class Model:
         masks = all(isinstance(part, Mask) for part in done.parts)
         rest = Product(tuple(part for part in done.parts if not isinstance(part, Mask)))  # now they are NaN
         options = {"budget": usual_budget(len(values)), **options}
-        tally = Tally(stored.stored_unit(self.vae, self.schema), self.schema.kind == "images")
+        levelled = np.array([column.levels is not None for column in self.schema.kinds] or False)
+        tally = Tally(stored.stored_unit(self.vae, self.schema), self.schema.kind == "images", levelled)
         with console.progress("restore", len(values), progress) as bar:
             for start in range(0, len(y), BATCH):
                 some = slice(start, start + BATCH)

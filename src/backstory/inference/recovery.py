@@ -2,7 +2,7 @@
 
 The error is that of the mean E[x|y], over the entries that were hidden, or over all where a map or noise has
 damaged them all. It is in standardised units: fractions of the full range for images, of a column's standard
-deviation in the training data for tables and arrays.
+deviation in the training data for tables and arrays. Columns with levels have the share of right guesses.
 
     RMSE² = MSE = mean (x̂ − x)² / unit²,    PSNR = −10 log₁₀ MSE of a whole image, averaged over images
     log p(x_hidden | y) = log p(x) − log p(y),    where y are entries of x
@@ -23,9 +23,10 @@ class Recovery:
     """How near restorations come to the truth.
 
     Attributes:
-        rmse, mse: of the mean, in standardised units, over `entries`.
+        rmse, mse: of the mean, in standardised units, over the `entries` that are numbers; None without any.
+        accuracy: the share of the `entries` in columns with levels that are guessed right; None without any.
         psnr: dB, average over images; None for other data, and where an image is restored without any error.
-        coverage_50, coverage_90: the share of true entries in the central intervals of the draws.
+        coverage_50, coverage_90: the share of true numbers in the central intervals of the draws; or None.
         log_likelihood: log p(x_hidden | y), nats per observation; None where it is not known.
         entries: that were hidden, or all.
         n: observations.
@@ -33,11 +34,12 @@ class Recovery:
         methods: how the codes were found, and for how many observations.
     """
 
-    rmse: float
-    mse: float
+    rmse: float | None
+    mse: float | None
+    accuracy: float | None
     psnr: float | None
-    coverage_50: float
-    coverage_90: float
+    coverage_50: float | None
+    coverage_90: float | None
     log_likelihood: float | None
     entries: int
     n: int
@@ -52,12 +54,16 @@ class Tally:
     Attributes:
         unit: of an entry of x, a number or one for each entry.
         images: whether a PSNR makes sense.
+        levelled: whether an entry of x is the index of a level, as `unit`.
     """
 
     unit: np.ndarray
     images: bool
+    levelled: np.ndarray = field(default_factory=lambda: np.array(False))
     squared: float = 0.0
-    entries: int = 0
+    numbers: int = 0
+    right: int = 0
+    levels: int = 0
     psnr: list[float] = field(default_factory=list)
     inside: dict[float, float] = field(default_factory=lambda: {0.5: 0.0, 0.9: 0.0})
     log_likelihood: list[float] = field(default_factory=list)
@@ -76,9 +82,12 @@ class Tally:
             log_likelihood: (B,) nats, NaN where it is not known.
         """
         error = np.square((found.mean - truth.astype(np.float64)) / self.unit)
+        named, where = where & self.levelled, where & ~self.levelled
         count = int(where.sum())
         self.squared += float(error[where].sum())
-        self.entries += count
+        self.numbers += count
+        self.right += int((found.mean == truth)[named].sum())
+        self.levels += int(named.sum())
         if self.images:
             whole = np.nanmean(error.reshape(len(error), -1), axis=1)
             self.psnr += [-10 * math.log10(e) if e > 0 else math.inf for e in whole.tolist()]
@@ -90,21 +99,26 @@ class Tally:
 
     def result(self) -> Recovery:
         """InputError if no entry was counted."""
-        if self.entries == 0:
+        if self.numbers + self.levels == 0:
             raise InputError("there is nothing to restore: no entry was hidden; hide some, or add noise")
-        mse, n = self.squared / self.entries, len(self.log_likelihood)
+        mse, n = _share(self.squared, self.numbers), len(self.log_likelihood)
         return Recovery(
-            rmse=math.sqrt(mse),
+            rmse=None if mse is None else math.sqrt(mse),
             mse=mse,
+            accuracy=_share(self.right, self.levels),
             psnr=_known(self.psnr) if self.images else None,
-            coverage_50=self.inside[0.5] / self.entries,
-            coverage_90=self.inside[0.9] / self.entries,
+            coverage_50=_share(self.inside[0.5], self.numbers),
+            coverage_90=_share(self.inside[0.9], self.numbers),
             log_likelihood=_known(self.log_likelihood),
-            entries=self.entries,
+            entries=self.numbers + self.levels,
             n=n,
             draws=self.draws,
             methods=dict(self.methods),
         )
+
+
+def _share(total: float, count: int) -> float | None:
+    return total / count if count else None
 
 
 def _known(values: list[float]) -> float | None:
