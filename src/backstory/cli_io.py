@@ -323,17 +323,21 @@ def write_pairs(path: Path, originals: Rows, x: Rows, schema: Schema, force: boo
         contact_sheet(np.concatenate(lines), columns).save(temporary, format="PNG")
 
 
+def _trained_in(run: Path, model: Model) -> list[Path]:
+    """The folders of single models: of an ensemble those of its members."""
+    count = len(model.members)
+    return [run] if count == 1 else [run / member_folder(number) for number in range(count)]
+
+
 def picture_of(run: Path, model: Model) -> Path:
     """Where the picture of the training is, of an ensemble that of the first member."""
-    return (run if len(model.members) == 1 else run / member_folder(0)) / PICTURE
+    return _trained_in(run, model)[0] / PICTURE
 
 
 def write_training_pictures(run: Path, model: Model) -> None:
     """RUN/training.png, of an ensemble one for each member."""
     from backstory import plots  # matplotlib takes half a second to import, and only fit needs it
 
-    count = len(model.members)
-    folders = [run] if count == 1 else [run / member_folder(number) for number in range(count)]
-    for folder, member in zip(folders, model.members, strict=True):
+    for folder, member in zip(_trained_in(run, model), model.members, strict=True):
         if metrics := checkpoint.read_metrics(folder):
             plots.save(plots.training_figure(metrics, member.summary["best_epoch"]), folder / PICTURE)

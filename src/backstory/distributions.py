@@ -352,12 +352,7 @@ class Categorical:
 
     @property
     def _log_probs(self) -> Tensor:
-        return self.logits - self._log_total
-
-    @property
-    def _log_total(self) -> Tensor:
-        # log_softmax is several times slower where the levels are not on the last axis
-        return torch.logsumexp(self.logits, self._axis, keepdim=True)
+        return log_softmax(self.logits, self._axis)
 
     @property
     def _axis(self) -> int:
@@ -383,14 +378,23 @@ class Categorical:
         batch = self.logits.shape[:axis]
         x = fill_unobserved(x, observed)
         index = x.long().expand(*batch, *x.shape[x.dim() - self.event_dims :]).unsqueeze(axis)
-        entries = (self.logits.gather(axis, index) - self._log_total).squeeze(axis)
+        total = torch.logsumexp(self.logits, self._axis, keepdim=True)
+        entries = (self.logits.gather(axis, index) - total).squeeze(axis)
         return sum_observed(entries, observed, self.event_dims)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        # argmax of logits + Gumbel noise is a draw of the softmax (Gumbel 1954)
-        u = torch.rand(self.logits.shape, generator=generator, device=self.logits.device)
-        gumbel = -torch.log(-torch.log(u.clamp(1e-20, 1 - 1e-7)))
-        return (self.logits + gumbel).argmax(self._axis).to(self.logits.dtype)
+        return with_gumbel(self.logits, generator).argmax(self._axis).to(self.logits.dtype)
+
+
+def log_softmax(logits: Tensor, axis: int) -> Tensor:
+    """As of torch, which is several times slower where the levels are not on the last axis."""
+    return logits - torch.logsumexp(logits, axis, keepdim=True)
+
+
+def with_gumbel(logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Logits plus Gumbel noise, of which the argmax is a draw of the softmax (Gumbel 1954)."""
+    u = torch.rand(logits.shape, generator=generator, device=logits.device)
+    return logits - torch.log(-torch.log(u.clamp(1e-20, 1 - 1e-7)))
 
 
 @dataclass(frozen=True)

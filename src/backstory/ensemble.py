@@ -23,14 +23,13 @@ from torch import Tensor
 
 from backstory import model
 from backstory.data.rows import Rows
-from backstory.data.schema import Schema
 from backstory.distributions import CodeDistribution, DiagonalGaussian
 from backstory.errors import InputError
-from backstory.inference import evidence, scoring
+from backstory.inference import scoring
 from backstory.inference.hmc import mixed_seed
 from backstory.inference.likelihood import Evidence, check_density
 from backstory.inference.operators import Operator
-from backstory.inference.restore import METHODS, Restoration
+from backstory.inference.restore import METHODS, Restoration, guess_levels
 from backstory.model import Model, Values
 from backstory.run_folder import CONFIG, check_folder, member_folder, members_of, read_config
 
@@ -112,7 +111,7 @@ class Ensemble(Model):
         if not mean:
             return _in_turn(np.stack(parts)[:, None], 1)[0]
         average = np.mean(parts, 0, dtype=np.float64).astype(parts[0].dtype)
-        for j in _columns_with_levels(self.schema):
+        for j in np.flatnonzero(self.schema.levelled):
             average[:, j] = [_commonest(votes) for votes in np.stack(parts)[:, :, j].T]
         return average
 
@@ -156,27 +155,22 @@ class Ensemble(Model):
     def _evidence(
         self,
         values: Rows | Tensor,
-        method: str,
-        samples: int | None,
         seed: int,
-        chunk: int | None,
         resume: str | Path | None,
         advance: Callable[[float], None],
-        **annealing: Any,
+        presented: int | None = None,
+        **options: Any,
     ) -> Evidence:
         """All members see x as it is presented for the seed, with draws of their own."""
         count = len(self.members)
         parts = [
-            evidence.log_evidence(
-                member.vae,
-                lambda: self._batches(values, self._generator(seed)),
-                method,
-                samples,
+            member._evidence(
+                values,
                 _seed(seed, number),
-                chunk,
                 resume if resume is None or number == 0 else _numbered(Path(resume), number),
                 lambda rows: advance(rows / count),
-                **annealing,
+                presented=seed if presented is None else presented,
+                **options,
             )
             for number, member in enumerate(self.members)
         ]
@@ -333,21 +327,9 @@ def _mixed(parts: list[Restoration[np.ndarray]], draws: int) -> Restoration[np.n
             for i, (columns, _) in enumerate(parts[0].level_probs)
         ),
     )
-    for columns, probs in found.level_probs:
-        _guess_levels(found, columns.numpy(), probs.numpy())
+    for columns, probs in found.level_probs:  # the tensors share the arrays' memory
+        guess_levels(torch.from_numpy(found.mean), torch.from_numpy(found.std), columns, probs)
     return found
-
-
-def _guess_levels(
-    found: Restoration[np.ndarray],
-    columns: np.ndarray,
-    probs: np.ndarray,
-) -> None:
-    """The most probable levels by the averaged probabilities, (N, L, C), where some are known."""
-    guessed = probs.sum(-2) > 0
-    best = probs.argmax(-2)
-    found.mean[:, columns] = np.where(guessed, best, found.mean[:, columns])
-    found.std[:, columns] = np.where(guessed, np.clip(1 - probs.max(-2), 0, None), found.std[:, columns])
 
 
 def _in_turn(parts: np.ndarray, draws: int) -> np.ndarray:
@@ -373,10 +355,6 @@ def _reference(parts: "list[scoring.Reference | None]") -> scoring.Reference | N
     if len(known) < len(parts):
         return None
     return log_mean_exp(torch.stack([p[0] for p in known])), torch.stack([p[1] for p in known]).mean(0)
-
-
-def _columns_with_levels(schema: Schema) -> list[int]:
-    return [j for j, column in enumerate(schema.kinds) if column.levels is not None]
 
 
 def _commonest(votes: np.ndarray) -> float:

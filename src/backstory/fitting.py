@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from backstory import build, checkpoint, column_table, console, distributed, schedule
@@ -133,9 +134,7 @@ def fit(
         if earlier is not None:
             _check_options(earlier, asked)
             asked = earlier.asked
-        likelihood = asked.get("likelihood", "auto")
-        if likelihood not in ("auto", "joint") or (likelihood == "auto" and only_numbers(dataset.schema)):
-            dataset = as_numbers(dataset)
+        dataset = _as_modelled(dataset, asked)
         model, train = _untrained(dataset, asked, group, earlier)
         written = folder if group.rank == 0 else None
         trainer = Trainer(
@@ -245,14 +244,7 @@ def _untrained(
             f"{group.rank} than in the first; copy the same files to all machines"
         )
     if earlier is None:
-        check_for_training(dataset, splits.train)
-        options, training = _sort_options({k: v for k, v in asked.items() if k not in OURS})
-        schema, options = build.resolve(dataset.schema, options, dataset.observed is not None)
-        defaults = build.default_schedule(schema, options, dataset.observed is not None)
-        training = schedule.resolve(training, len(splits.train), **defaults)
-        training = decide(training, len(splits.train), group.device, group.world)
-        if options.posterior == "delta" and options.prior == "mixture":
-            check_components(options.components, len(splits.train))
+        schema, options, training = _decided(dataset, asked, splits.train, group)
     else:
         _check_data(earlier, dataset, name)
         schema, options, training = earlier.config.data, earlier.config.model, earlier.config.training
@@ -265,6 +257,29 @@ def _untrained(
     ids, summary = hashes[splits.train], {"fingerprint": name}
     model = Model(vae, schema, options, training, splits, ids, validation, dataset.source, summary)
     return model, train
+
+
+def _as_modelled(dataset: Dataset, asked: dict[str, Any]) -> Dataset:
+    """A table with all columns continuous where the likelihood is of numbers alone."""
+    likelihood = asked.get("likelihood", "auto")
+    if likelihood not in ("auto", "joint") or (likelihood == "auto" and only_numbers(dataset.schema)):
+        return as_numbers(dataset)
+    return dataset
+
+
+def _decided(
+    dataset: Dataset, asked: dict[str, Any], train: np.ndarray, group: Alone
+) -> tuple[Schema, ModelOptions, TrainOptions]:
+    """All that was left open; InputError for options that cannot be, or data that cannot be trained on."""
+    check_for_training(dataset, train)
+    options, training = _sort_options({k: v for k, v in asked.items() if k not in OURS})
+    schema, options = build.resolve(dataset.schema, options, dataset.observed is not None)
+    defaults = build.default_schedule(schema, options, dataset.observed is not None)
+    training = schedule.resolve(training, len(train), **defaults)
+    training = decide(training, len(train), group.device, group.world)
+    if options.posterior == "delta" and options.prior == "mixture":
+        check_components(options.components, len(train))
+    return schema, options, training
 
 
 def _check_data(earlier: Checkpoint, dataset: Dataset, name: str) -> None:
@@ -406,9 +421,11 @@ def _check_same(begun: dict[str, Any], asked: dict[str, Any]) -> None:
 
 def _check_members(dataset: Dataset, asked: dict[str, Any], device: str) -> None:
     """InputError for options or data that cannot be, before anything is written."""
-    if asked.get("likelihood", "auto") not in ("auto", "joint"):
-        dataset = as_numbers(dataset)
-    check_density(_untrained(dataset, asked, distributed.start(device, None, None, "ddp"), None)[0].vae)
+    group = distributed.start(device, None, None, "ddp")
+    dataset = _as_modelled(dataset, asked)
+    splits = split(dataset, asked.get("validation", VALIDATION), asked.get("seed", SEED))
+    schema, options, _ = _decided(dataset, asked, splits.train, group)
+    check_density(build.build(schema, options))
 
 
 # -- the run ----------------------------------------------------------------------------------------------

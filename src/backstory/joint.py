@@ -36,9 +36,11 @@ from backstory.distributions import (
     DiscretisedLogistic,
     DiscretisedLogisticHead,
     fill_unobserved,
+    log_softmax,
     randn,
     soft_clamp,
     sum_observed,
+    with_gumbel,
 )
 
 COMPONENTS = 3
@@ -253,9 +255,7 @@ class Grid:
         return self._sums(self._probs * distance.square())
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        # argmax of logits + Gumbel noise, as of Categorical
-        u = torch.rand(self.logits.shape, generator=generator, device=self.logits.device)
-        noisy = self.logits - torch.log(-torch.log(u.clamp(1e-20, 1 - 1e-7)))
+        noisy = with_gumbel(self.logits, generator)
         index = torch.stack([part.argmax(-1) for part in noisy.split(self.places.sizes, -1)], -1)
         return self._line[self.places.first + index]
 
@@ -327,7 +327,7 @@ def _entries(p: Any, x: Tensor, observed: Tensor | None) -> Tensor:
     if not isinstance(p, Categorical):
         entries: Tensor = replace(p, event_dims=0).log_prob(x, observed)
         return entries
-    log_probs = p.logits - torch.logsumexp(p.logits, -2, keepdim=True)
+    log_probs = log_softmax(p.logits, -2)
     index = fill_unobserved(x, observed).long().expand(*log_probs.shape[:-2], -1).unsqueeze(-2)
     return sum_observed(log_probs.gather(-2, index).squeeze(-2), observed, 0)
 
@@ -335,20 +335,23 @@ def _entries(p: Any, x: Tensor, observed: Tensor | None) -> Tensor:
 def _moments(p: Any) -> tuple[Tensor, Tensor]:
     if isinstance(p, CurvedMixture):
         return p.moments
-    if isinstance(p, Categorical):
-        nothing = torch.zeros_like(p.logits[..., 0, :])
-        return nothing, nothing
-    if isinstance(p, Bernoulli | DiscretisedLogistic):
-        nothing = torch.zeros_like(p.logits if isinstance(p, Bernoulli) else p.location)
-        return nothing, nothing
-    return p.mean, p.variance
+    match p:
+        case Categorical():
+            nothing = torch.zeros_like(p.logits[..., 0, :])
+        case Bernoulli():
+            nothing = torch.zeros_like(p.logits)
+        case DiscretisedLogistic():
+            nothing = torch.zeros_like(p.location)
+        case _:
+            return p.mean, p.variance
+    return nothing, nothing
 
 
 def _level_probs(p: DataDistribution) -> Tensor | None:
     if isinstance(p, Bernoulli):
         return torch.stack((1 - p.mean, p.mean), -2)
     if isinstance(p, Categorical):
-        return torch.exp(p.logits - torch.logsumexp(p.logits, -2, keepdim=True))
+        return log_softmax(p.logits, -2).exp()
     if isinstance(p, DiscretisedLogistic):
         levels = torch.arange(p.levels, device=p.location.device, dtype=p.location.dtype)
         each = [replace(p, event_dims=0).log_prob(level.expand(p.location.shape[-1:])) for level in levels]
@@ -385,7 +388,7 @@ class CurvedMixtureHead(nn.Module):
         weights = torch.where(first & self.atom.isnan(), -1e30, weights)
         marginals = Marginals(self.location, self.scale, self.curved, self.atom)
         return CurvedMixture(
-            weights - torch.logsumexp(weights, -2, keepdim=True),
+            log_softmax(weights, -2),
             (means + self.start).clamp(-MOST, MOST),
             soft_clamp(log_stds, LOG_STD_LOW, LOG_STD_HIGH),
             marginals,

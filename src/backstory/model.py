@@ -314,8 +314,8 @@ class Model:
         masks = all(isinstance(part, Mask) for part in done.parts)
         rest = Product(tuple(part for part in done.parts if not isinstance(part, Mask)))  # now they are NaN
         options = {"budget": usual_budget(len(values)), **options}
-        levelled = np.array([column.levels is not None for column in self.schema.kinds] or False)
-        tally = Tally(stored.stored_unit(self.vae, self.schema), self.schema.kind == "images", levelled)
+        images, levelled = self.schema.kind == "images", self.schema.levelled
+        tally = Tally(stored.stored_unit(self.vae, self.schema), images, levelled)
         with console.progress("restore", len(values), progress) as bar:
             for start in range(0, len(y), BATCH):
                 some = slice(start, start + BATCH)
@@ -357,30 +357,27 @@ class Model:
         """
         values = _values(x, self.schema)
         with console.progress("evidence", len(values), progress) as bar:
-            return self._evidence(values, method, samples, seed, chunk, resume, bar.advance, **annealing)
+            options = {"method": method, "samples": samples, "chunk": chunk, **annealing}
+            return self._evidence(values, seed, resume, bar.advance, **options)
 
     def _evidence(
         self,
         values: Rows | Tensor,
-        method: str,
-        samples: int | None,
         seed: int,
-        chunk: int | None,
         resume: str | Path | None,
         advance: Callable[[float], None],
-        **annealing: Any,
+        presented: int | None = None,
+        **options: Any,
     ) -> Evidence:
-        """`log_evidence` without a progress bar."""
+        """`log_evidence` without a progress bar; `presented` as of `stored.restore_stored`."""
+        shown = seed if presented is None else presented
         return evidence.log_evidence(
             self.vae,
-            lambda: self._batches(values, self._generator(seed)),
-            method,
-            samples,
-            seed,
-            chunk,
-            resume,
-            advance,
-            **annealing,
+            lambda: self._batches(values, self._generator(shown)),
+            seed=seed,
+            resume=resume,
+            advance=advance,
+            **options,
         )
 
     def score(self, x: Values, reference: "Values | None" = None, seed: int = 0) -> scoring.Scores:

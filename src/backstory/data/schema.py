@@ -82,6 +82,11 @@ class Schema(BaseModel):
         return 2 if self.presentation == "binarised" else self.levels
 
     @property
+    def levelled(self) -> np.ndarray:
+        """Whether an entry is the index of a level: (C,) of bool for tables of columns, else one False."""
+        return np.array([column.levels is not None for column in self.kinds] or False)
+
+    @property
     def origins(self) -> np.ndarray | None:
         """Stored values that are zero to the model, (C,) of float64; None where all are zero."""
         origins = np.array([column.origin for column in self.kinds])

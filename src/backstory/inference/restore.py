@@ -368,7 +368,7 @@ def _moments(vae: VAE, seen: Damaged, codes: Codes, at_once: int) -> _Moments:
     ]
     found = _Moments(origin + shift, variance.sqrt(), torch.cat(log_weights), level_probs)
     for columns, probs in level_probs:
-        _guess_levels(found, columns, probs, seen.seen[:, columns])
+        guess_levels(found.mean, found.std, columns, probs)
     return found
 
 
@@ -380,11 +380,16 @@ def _mean_and_variance(p: DataDistribution, given: Conditional, seen: Damaged) -
     return torch.where(seen.seen, seen.y, mean), torch.where(seen.seen, 0.0, variance)
 
 
-def _guess_levels(found: _Moments, columns: Tensor, probs: Tensor, kept: Tensor) -> None:
-    """The most probable levels in place of means, and the probability of others in place of deviations."""
-    best = probs.max(-2)
-    found.mean[:, columns] = torch.where(kept, found.mean[:, columns], best.indices.to(found.mean))
-    found.std[:, columns] = torch.where(kept, 0.0, (1 - best.values).clamp(min=0).to(found.std))
+def guess_levels(mean: Tensor, std: Tensor, columns: Tensor, probs: Tensor) -> None:
+    """The most probable levels in place of means, and the probability of others in place of deviations.
+
+    Args:
+        mean, std: (N, C), of which the columns are changed where their levels have probabilities.
+        columns, probs: as in `Restoration.level_probs`.
+    """
+    best, guessed = probs.max(-2), probs.sum(-2) > 0
+    mean[:, columns] = torch.where(guessed, best.indices.to(mean), mean[:, columns])
+    std[:, columns] = torch.where(guessed, (1 - best.values).clamp(min=0).to(std), std[:, columns])
 
 
 def _log_weight(codes: Codes, some: slice, given: Conditional) -> Tensor:
