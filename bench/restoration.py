@@ -13,10 +13,13 @@ draw of p(x|y) nearest to the truth.
 
 import argparse
 import json
+import multiprocessing
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +49,12 @@ BEST_OF = 10
 MODELS: dict[str, dict[str, Any]] = {
     "mnist": {
         "likelihood": "gaussian-predicted",
-        "sigma_floor": 0.1,
+        "sigma_floor": 0.2,
+        "prior": "mixture",
+        "components": 50,
         "hidden": (512, 512, 512),
         "latent": 64,
-        "epochs": 24,
+        "epochs": 30,
         "ema": 0.999,
         "validation": 0.02,
         "ensemble": 2,
@@ -150,6 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table.add_argument("--method", default="auto")
         for option, what in EFFORT.items():
             table.add_argument(f"--{option}", type=int, default=None, help=what)
+        table.add_argument("--workers", type=int, default=1, help="processes, each with tasks of its own")
         table.add_argument("--tuning-rows", type=int, default=30, help="for the others' parameters")
         table.add_argument("--output", type=Path, default=RESULTS / f"restoration_{name}.json")
 
@@ -182,29 +188,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def compare(a: argparse.Namespace) -> None:
     """Every task by Backstory and by the others; the file is written anew after each."""
     model, train, test = prepared(a)
-    x = test[: a.rows]
     result: dict[str, Any] = {
         **environment(),
-        "rows": len(x),
+        "workers": a.workers,
+        "rows": len(test[: a.rows]),
         "draws": a.draws,
         "method": a.method,
         "effort": {name: getattr(a, name) for name in EFFORT},
         "model": {**told(model), "training_rows": len(train)},
         "tasks": {},
     }
-    for name in a.tasks or TASKS:
-        task = TASKS[name]
-        y = task.damage(model, x, a.seed)
-        other = task.damage(model, train[: a.tuning_rows], a.seed + 1)
-        options = {name: getattr(a, name) for name in EFFORT if getattr(a, name) is not None}
-        own = measured(model, task, x, y, draws=a.draws, method=a.method, seed=a.seed, **options)
-        pairs = list(zip(train[: a.tuning_rows] / top(model), other / top(model), strict=True))
-        images = x / top(model), y / top(model)
-        others = {way: classical(m, task, *images, pairs) for way, m in task.methods.items()}
-        result["tasks"][name] = {"backstory": own, **others}
+    names = list(a.tasks or TASKS)
+    for name, scores in zip(names, shared_out(a, names), strict=True):
+        result["tasks"][name] = scores
         write(a.output, result)
-        print(f"{name}: backstory {own['psnr']:.2f}", end="")
-        print(*(f", {way} {r['psnr']:.2f}" for way, r in others.items()), flush=True)
+        print(name, ", ".join(f"{way} {r['psnr']:.2f}" for way, r in scores.items()), sep=": ", flush=True)
+
+
+def shared_out(a: argparse.Namespace, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The scores of each task, several at a time if there are several workers."""
+    if a.workers == 1:
+        yield from map(partial(scores_of, a), names)
+        return
+    with ProcessPoolExecutor(a.workers, multiprocessing.get_context("spawn")) as workers:
+        yield from workers.map(partial(scores_of, a), names)
+
+
+def scores_of(a: argparse.Namespace, name: str) -> dict[str, Any]:
+    """Of one task, by Backstory and by the others."""
+    torch.set_num_threads(a.threads)
+    model, train, test = prepared(a)
+    task, x = TASKS[name], test[: a.rows]
+    y = task.damage(model, x, a.seed)
+    other = task.damage(model, train[: a.tuning_rows], a.seed + 1)
+    options = {name: getattr(a, name) for name in EFFORT if getattr(a, name) is not None}
+    own = measured(model, task, x, y, draws=a.draws, method=a.method, seed=a.seed, **options)
+    pairs = list(zip(train[: a.tuning_rows] / top(model), other / top(model), strict=True))
+    images = x / top(model), y / top(model)
+    others = {way: classical(m, task, *images, pairs) for way, m in task.methods.items()}
+    return {"backstory": own, **others}
 
 
 def prepared(a: argparse.Namespace) -> tuple[backstory.Model, np.ndarray, np.ndarray]:

@@ -144,3 +144,21 @@ def test_a_run_of_another_length_is_refused(digits, model, tmp_path, monkeypatch
     model.save(tmp_path / "run")
     with pytest.raises(SystemExit, match="was trained for 1 epochs"):
         restoration.main(["mnist", "--run", str(tmp_path / "run"), "--epochs", "2"])
+
+
+def test_workers_find_what_one_process_finds(digits, model, tmp_path):
+    import restoration
+
+    np.save(tmp_path / "images.npy", np.concatenate([np.rint(255 * digits).astype(np.uint8)] * 20))
+    model.save(tmp_path / "run")
+    shared = ["frey", "--data", str(tmp_path / "images.npy"), "--run", str(tmp_path / "run"), "--epochs", "1"]
+    shared += ["--rows", "2", "--tuning-rows", "2", "--method", "importance", "--draws", "10"]
+    found = []
+    for workers in ("1", "2"):
+        output = tmp_path / f"{workers}.json"
+        more = ["--workers", workers, "--tasks", "80 % missing", "lower half missing"]
+        restoration.main([*shared, *more, "--output", str(output)])
+        tasks = json.loads(output.read_text())["tasks"]
+        found.append([(name, way, r["psnr"]) for name, task in tasks.items() for way, r in task.items()])
+    assert found[0] == found[1]
+    assert len(found[0]) == 4

@@ -13,7 +13,7 @@ from backstory.inference.codes import Correlated, Effort, Finder, convergence, p
 from backstory.inference.conditional import condition, constant_variance
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.operators import Blur, Damaged, Downscale, Linear, Mask, Noise, damage, observe
-from backstory.inference.restore import METHODS, Restoration, coverage, restore
+from backstory.inference.restore import METHODS, Restoration, _affordable, coverage, restore
 from backstory.vae import LOG_STD_HIGH, LOG_STD_LOW
 
 SHAPE = (3, 4)
@@ -323,6 +323,19 @@ def test_auto_spends_no_more_than_it_has_to(linear_gaussian):
         few = restore(exact.vae, seen, effort=QUICK, budget=300)
         assert set(few.methods) == {"importance"}
         assert (few.ess <= 300).all()
+
+
+def test_auto_draws_more_weights_only_where_chains_cost_more():
+    usual, short = Effort(), Effort(temperatures=20, transitions=20)
+    plans = {
+        (how, budget): _affordable(how, budget, units=64)
+        for how in (usual, short)
+        for budget in (13_000, 40_000)
+    }
+    methods = {key: [method for method, _ in plan] for key, plan in plans.items()}
+    assert methods[usual, 13_000] == ["importance", "variational", "variational"]
+    assert methods[usual, 40_000] == ["importance", "variational", "variational", "hmc"]
+    assert methods[short, 40_000] == methods[short, 13_000] == ["importance", "variational", "hmc"]
 
 
 @pytest.mark.parametrize("units", [2, 8, 64])

@@ -17,10 +17,10 @@ it has the least squared error, and lies between the modes where there are sever
 `auto` spends as little as it has to. It begins with importance weights, where a few of them show that they
 may do. The observations for which they are worth too few draws (an effective sample size under `ENOUGH`, or a
 tail too heavy by Pareto k̂) go on to the variational proposal, and those for which that is worth fewer than
-chains are (`FEW`, `NO_MEAN`) to more weights of it, then to HMC, as far as the budget reaches: a method whose
-cost (`Effort.cost`, codes decoded for each observation) is above it is not begun. Of more than 2,500
-observations each gets less, so that a table of a hundred thousand rows is done in the time of a few thousand:
-first no chains, then fewer steps and fewer codes.
+chains are (`FEW`, `NO_MEAN`) to more weights of it, unless chains cost less, then to HMC, as far as the
+budget reaches: a method whose cost (`Effort.cost`, codes decoded for each observation) is above it is not
+begun. Of more than 2,500 observations each gets less, so that a table of a hundred thousand rows is done in
+the time of a few thousand: first no chains, then fewer steps and fewer codes.
 """
 
 import math
@@ -202,7 +202,10 @@ def _affordable(how: Effort, budget: int, units: int) -> list[tuple[str, Effort]
     """Methods with their efforts, in the order in which they are tried."""
     more = replace(how, proposals=MORE * how.proposals)
     plan = [("importance", how), ("variational", how), ("variational", more), ("hmc", how)]
-    return [(m, e) for m, e in plan if e.cost(m, units) <= budget] or [("encoder", how)]
+    plan = [(m, e) for m, e in plan if e.cost(m, units) <= budget] or [("encoder", how)]
+    if ("hmc", how) in plan and how.cost("hmc", units) < more.cost("variational", units):
+        plan.remove(("variational", more))
+    return plan
 
 
 def _kinds(seen: Damaged, telling: bool) -> list[str]:
