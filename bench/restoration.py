@@ -54,8 +54,9 @@ MODELS: dict[str, dict[str, Any]] = {
         "components": 50,
         "hidden": (512, 512, 512),
         "latent": 64,
-        "epochs": 30,
+        "epochs": 24,
         "ema": 0.999,
+        "skip_spikes": 5.0,
         "validation": 0.02,
         "ensemble": 2,
     },
@@ -70,6 +71,7 @@ MODELS: dict[str, dict[str, Any]] = {
 FREY_TEST = 200
 EFFORT = {
     "budget": "of auto, see Model.restore",
+    "rounds": "of natural gradients before hmc",
     "temperatures": "of hmc",
     "transitions": "of hmc",
 }

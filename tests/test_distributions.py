@@ -511,6 +511,17 @@ def test_mixture_agrees_with_torch(generator):
     torch.testing.assert_close(p.std, expected.stddev)
 
 
+def test_a_narrow_component_far_away_loses_no_digits():
+    """Its squares are large, and cancel."""
+    log_weights = torch.log_softmax(torch.zeros(2), 0)
+    p = GaussianMixture(log_weights, torch.full((2, 64), 30.0), torch.full((2, 64), -6.0))
+    z = (30 + math.exp(-6) * torch.randn(20, 64)).requires_grad_()
+    exact = DiagonalGaussian(p.means[0].double(), p.log_stds[0].double()).log_prob(z.double())
+    torch.testing.assert_close(p.log_prob(z).double(), exact, rtol=1e-6, atol=1e-6)
+    gradients = [torch.autograd.grad(value.sum(), z)[0] for value in (p.log_prob(z), exact)]
+    torch.testing.assert_close(*gradients)
+
+
 def test_mixture_samples_match_its_density(generator):
     p = mixture(latent=1)
     z = p.sample(DRAWS, generator)[:, 0].numpy()

@@ -170,8 +170,13 @@ class GaussianMixture:
         return (second - self.mean.square()).sqrt()
 
     def log_prob(self, z: Tensor) -> Tensor:
-        components = DiagonalGaussian(self.means, self.log_stds).log_prob(z.unsqueeze(-2))
-        return torch.logsumexp(self.log_weights + components, -1)
+        """The squares are multiplied out, (z − m)² / s² by matrix products, in float64 for what cancels."""
+        wide, means = z.double(), self.means.double()
+        precision = torch.exp(-2 * self.log_stds.double())
+        squares = wide.square() @ precision.mT - 2 * wide @ (means * precision).mT
+        squares = squares + (means.square() * precision).sum(-1)
+        constant = self.log_weights - self.log_stds.sum(-1) - 0.5 * LOG_2PI * z.shape[-1]
+        return torch.logsumexp(constant - 0.5 * squares, -1).to(z.dtype)
 
     def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """(samples, D)."""
