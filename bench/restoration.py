@@ -390,10 +390,9 @@ def render(a: argparse.Namespace) -> None:
     """The tables for which there is a result and a place on the page, and the plot."""
     results = {path.stem.removeprefix("restoration_"): path for path in a.results.glob("restoration_*.json")}
     read = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in results.items()}
-    for name in read.keys() - {"methods"}:
-        place(a.page, name, comparison(read[name]))
+    for name, result in read.items():
+        place(a.page, name, ways_table(result) if "runs" in result else comparison(result))
     if "methods" in read:
-        place(a.page, "ways", ways_table(read["methods"]))
         plots.save(cost_figure(read["methods"], read["mnist"]["tasks"]), a.figure)
 
 

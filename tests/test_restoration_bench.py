@@ -126,7 +126,8 @@ def test_a_comparison_from_training_to_page(digits, tmp_path, monkeypatch, capsy
     assert "MAP" in capsys.readouterr().out
 
     page = tmp_path / "page.md"
-    page.write_text("".join(f"<!-- {n}: begin -->\n<!-- {n}: end -->\n" for n in ("mnist", "frey", "ways")))
+    names = ("mnist", "frey", "methods")
+    page.write_text("".join(f"<!-- {n}: begin -->\n<!-- {n}: end -->\n" for n in names))
     places = ["--results", str(tmp_path), "--page", str(page), "--figure", str(tmp_path / "cost.png")]
     restoration.main(["render", *places])
     text = page.read_text()
