@@ -367,7 +367,6 @@ def maximum_a_posteriori(
     prior = vae.prior()
     with torch.no_grad():
         seen = seen.prepared(constant_variance(vae.decode(prior.mean[None])))
-    with torch.no_grad():
         z = torch.stack([prior.sample(len(y), generator) for _ in range(starts)])
     z.requires_grad_()
     optimiser = torch.optim.Adam([z], lr=0.1)

@@ -171,6 +171,9 @@ class GaussianMixture:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """The squares are multiplied out, (z − m)² / s² by matrix products, in float64 for what cancels."""
+        if z.device.type == "mps":  # has no float64
+            components = DiagonalGaussian(self.means, self.log_stds).log_prob(z.unsqueeze(-2))
+            return torch.logsumexp(self.log_weights + components, -1)
         wide, means = z.double(), self.means.double()
         precision = torch.exp(-2 * self.log_stds.double())
         squares = wide.square() @ precision.mT - 2 * wide @ (means * precision).mT
