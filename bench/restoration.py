@@ -51,14 +51,14 @@ MODELS: dict[str, dict[str, Any]] = {
         "likelihood": "gaussian-predicted",
         "sigma_floor": 0.2,
         "prior": "mixture",
-        "components": 50,
+        "components": 500,
         "hidden": (512, 512, 512),
         "latent": 64,
         "epochs": 24,
         "ema": 0.999,
         "skip_spikes": 5.0,
         "validation": 0.02,
-        "ensemble": 2,
+        "ensemble": 3,
     },
     "frey": {
         "likelihood": "gaussian",
@@ -390,8 +390,10 @@ def render(a: argparse.Namespace) -> None:
     """The tables for which there is a result and a place on the page, and the plot."""
     results = {path.stem.removeprefix("restoration_"): path for path in a.results.glob("restoration_*.json")}
     read = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in results.items()}
+    page = a.page.read_text(encoding="utf-8")
     for name, result in read.items():
-        place(a.page, name, ways_table(result) if "runs" in result else comparison(result))
+        if f"<!-- {name}: begin -->" in page:
+            place(a.page, name, ways_table(result) if "runs" in result else comparison(result))
     if "methods" in read:
         plots.save(cost_figure(read["methods"], read["mnist"]["tasks"]), a.figure)
 
