@@ -42,9 +42,18 @@ def write(path: Path, record: dict[str, Any]) -> None:
     path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def markers(name: str) -> tuple[str, str]:
+    """What stands before and after the lines of this name on a page."""
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+
+
+def has_place(page: Path, name: str) -> bool:
+    return markers(name)[0] in page.read_text(encoding="utf-8")
+
+
 def place(page: Path, name: str, lines: Sequence[str]) -> None:
     """Put lines between the markers of this name on a page, in the place of what is there."""
-    begin, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
+    begin, end = markers(name)
     text = page.read_text(encoding="utf-8")
     before, after = text.split(begin)[0], text.split(end)[1]
     page.write_text("\n".join([f"{before}{begin}", *lines, f"{end}{after}"]), encoding="utf-8")

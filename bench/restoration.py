@@ -36,7 +36,7 @@ from backstory.inference.operators import Operator, Product, observe
 from backstory.inference.restore import coverage
 from backstory.inference.stored import unit_of
 from classical import DEBLURRING, DENOISERS, INPAINTING, UPSCALING, Known, Method, psnr, ssim, tuned
-from record import environment, place, timed, write
+from record import environment, has_place, place, timed, write
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -390,9 +390,8 @@ def render(a: argparse.Namespace) -> None:
     """The tables for which there is a result and a place on the page, and the plot."""
     results = {path.stem.removeprefix("restoration_"): path for path in a.results.glob("restoration_*.json")}
     read = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in results.items()}
-    page = a.page.read_text(encoding="utf-8")
     for name, result in read.items():
-        if f"<!-- {name}: begin -->" in page:
+        if has_place(a.page, name):
             place(a.page, name, ways_table(result) if "runs" in result else comparison(result))
     if "methods" in read:
         plots.save(cost_figure(read["methods"], read["mnist"]["tasks"]), a.figure)
