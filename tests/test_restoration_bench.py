@@ -93,27 +93,25 @@ def test_a_comparison_from_training_to_page(digits, tmp_path, monkeypatch, capsy
 
     images = load(np.rint(255 * digits).astype(np.uint8))
     monkeypatch.setattr(restoration, "parts", lambda name, source: (images, images))
-    small = {
-        "likelihood": "gaussian-predicted",
-        "sigma_floor": 0.1,
-        "hidden": (16,),
-        "latent": 2,
-        "epochs": 1,
+    small = {"hidden": (16,), "latent": 2, "epochs": 1}
+    models = {
+        "mnist": {"gaussian-predicted": {**small, "sigma_floor": 0.1}, "gaussian": small},
+        "frey": {"gaussian": {**small, "ensemble": 2}},
     }
-    monkeypatch.setattr(restoration, "MODELS", {"mnist": small, "frey": {**small, "ensemble": 2}})
+    monkeypatch.setattr(restoration, "MODELS", models)
     ways = {"encoder": [{"proposals": 20}], "MAP": [{"steps": 2}]}
     monkeypatch.setattr(restoration, "WAYS", ways)
     monkeypatch.setattr(restoration, "ROOT", tmp_path)
     monkeypatch.setattr(sys, "argv", ["bench/restoration.py", "mnist"])
     tasks = ["--tasks", "50 % missing", "downscaled 4 ×"]
-    for name, likelihood in {"mnist": "gaussian-predicted", "frey": "gaussian"}.items():
-        shared = ["--run", str(tmp_path / name), "--epochs", "1", "--rows", "3", "--tuning-rows", "2"]
-        shared += ["--likelihood", likelihood]
+    for name in ("mnist", "frey"):
+        shared = ["--run", str(tmp_path / name), "--rows", "3", "--tuning-rows", "2"]
         output = ["--output", str(tmp_path / f"restoration_{name}.json")]
         restoration.main([name, *shared, *tasks, *output, "--method", "importance", "--draws", "12"])
     record = json.loads((tmp_path / "restoration_mnist.json").read_text())
     assert record["command"] == "python bench/restoration.py mnist"
     found = record["tasks"]["50 % missing"]
+    assert (record["model"]["likelihood"], record["model"]["sigma_floor"]) == ("gaussian-predicted", 0.1)
     other = json.loads((tmp_path / "restoration_frey.json").read_text())["model"]
     assert (other["likelihood"], other["sigma_floor"], other["ensemble"]) == ("gaussian", None, 2)
     assert found["backstory"]["methods"] == {"importance": 3}
@@ -150,7 +148,7 @@ def test_a_run_of_another_length_is_refused(digits, model, tmp_path, monkeypatch
 def test_workers_find_what_one_process_finds(digits, model, tmp_path):
     import restoration
 
-    np.save(tmp_path / "images.npy", np.concatenate([np.rint(255 * digits).astype(np.uint8)] * 20))
+    np.save(tmp_path / "images.npy", np.concatenate([np.rint(255 * digits).astype(np.uint8)] * 100))
     model.save(tmp_path / "run")
     shared = ["frey", "--data", str(tmp_path / "images.npy"), "--run", str(tmp_path / "run"), "--epochs", "1"]
     shared += ["--rows", "2", "--tuning-rows", "2", "--method", "importance", "--draws", "10"]
