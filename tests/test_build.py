@@ -293,6 +293,16 @@ def test_a_prior_of_bounded_support_is_refused_with_the_reason():
         build.resolve(GREY, ModelOptions(prior="uniform"))
 
 
+def test_a_name_without_a_case_is_not_taken_for_another(monkeypatch):
+    """Where something new is only half added."""
+    monkeypatch.setitem(build.LIKELIHOODS, "poisson", "counts")
+    monkeypatch.setitem(build.PRIORS, "flow", None)
+    for name in ({"likelihood": "poisson"}, {"prior": "flow"}):
+        schema, options = build.resolve(table(3), ModelOptions(**name))
+        with pytest.raises(NotImplementedError, match=next(iter(name.values()))):
+            build.build(schema, options)
+
+
 @pytest.mark.parametrize(
     ("schema", "options", "gaps", "objective"),
     [

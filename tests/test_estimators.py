@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from backstory import VAEDensity, VAEImputer, VAEOutlierDetector, VAETransformer
+from backstory.errors import InputError
 
 SMALL = {"latent": 1, "epochs": 3, "options": {"hidden": (8,), "compile": False}}
 EXCEPTIONS: dict[str, str] = {}
@@ -83,6 +84,14 @@ def test_codes_hold_the_row(rows):
     assert list(transformer.get_feature_names_out()) == ["vaetransformer0"]
     back = transformer.inverse_transform(z)
     assert np.sqrt(np.mean((back - rows)[:, 1] ** 2)) < 0.3
+    np.testing.assert_allclose(transformer.model_.decode(z).mean.detach().numpy(), back)
+
+
+def test_codes_of_several_models_stand_side_by_side(rows):
+    transformer = VAETransformer(**SMALL | {"options": {"ensemble": 2}}).fit(rows[:50])
+    assert transformer.transform(rows[:3]).shape == (3, len(transformer.get_feature_names_out()))
+    with pytest.raises(InputError, match="ask one of its members"):
+        transformer.inverse_transform(transformer.transform(rows[:3]))
 
 
 def test_outliers_have_a_low_density(rows):

@@ -46,10 +46,6 @@ LAYERS = [
     "info",
     "plots",
     "sheets",
-    "report",
-    "export",
-    "serve",
-    "explorer",
     "cli",
     "__main__",
 ]

@@ -413,6 +413,15 @@ def test_a_density_of_the_codes_in_place_of_a_vaes_prior():
             model.fit_prior(data, components=components)
 
 
+def test_what_score_compares_with_goes_with_the_prior_that_it_was_of():
+    data, _ = fitted("linear")
+    for ensemble in (1, 2):
+        model = backstory.fit(data, **SMALL | {"validation": 0.3, "ensemble": ensemble})
+        assert model.score(data).p_value.shape == (len(data),)
+        with pytest.raises(InputError, match="has another prior since"):
+            model.fit_prior(data, components=2).score(data)
+
+
 # -- rows -------------------------------------------------------------------------------------------------
 
 

@@ -343,13 +343,18 @@ def build(
                 head = SelfMasking(head, SIGNS[options.missingness], shift, scale)
             seen = _with_mask(schema.shape) if options.incomplete else schema.shape
             encoder, decoder = _networks(seen, options, head.features_shape)
-        prior = (
-            Mixture(options.latent, options.components)
-            if options.prior == "mixture"
-            else StandardNormal(options.latent)
-        )
         incomplete = bool(options.incomplete)
-        return VAE(encoder, decoder, head, prior, options.posterior, shift, scale, incomplete)
+        return VAE(encoder, decoder, head, _prior(options), options.posterior, shift, scale, incomplete)
+
+
+def _prior(options: ModelOptions) -> nn.Module:
+    latent = options.latent or 1
+    match options.prior:
+        case "mixture":
+            return Mixture(latent, options.components)
+        case "normal":
+            return StandardNormal(latent)
+    raise NotImplementedError(f"prior {options.prior}")
 
 
 def _head(schema: Schema, options: ModelOptions, shift: Tensor, scale: Tensor) -> Any:
@@ -363,11 +368,13 @@ def _head(schema: Schema, options: ModelOptions, shift: Tensor, scale: Tensor) -
             return DiscretisedLogisticHead(schema.shape, levels or 2, shift, scale)
         case "student":
             return StudentTHead(schema.shape, shift, scale)
-    sigma = options.likelihood.partition("-")[2] or "learned"
+    family, _, sigma = options.likelihood.partition("-")
+    if family != "gaussian":
+        raise NotImplementedError(f"likelihood {options.likelihood}")
     unit = scale if schema.kind != "images" else torch.tensor(_full_range(schema))
     full = _full_range(schema) if options.bounded else None
     value = (options.sigma or 1.0) * unit
-    return GaussianHead(schema.shape, sigma, shift, scale, value, full, options.sigma_floor)
+    return GaussianHead(schema.shape, sigma or "learned", shift, scale, value, full, options.sigma_floor)
 
 
 def _full_range(schema: Schema) -> float:

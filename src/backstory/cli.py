@@ -304,7 +304,7 @@ def impute(
     force: o.Force = False,
     as_json: o.Json = False,
 ) -> None:
-    """Fill the empty cells of DATA with their best guess, the conditional mean.
+    """Fill the empty cells of DATA with their best guess: the conditional mean, or the most probable level.
 
     --draws gives several imputations, of which each may be the truth. What is there is written as it stands
     in the file, and whole numbers stay whole.
@@ -349,8 +349,9 @@ def score(
 ) -> None:
     """Write how strange each row of DATA is: log p(x), its p-value, and the columns that make it strange.
 
-    The p-value is the share of held-out training rows with a log p(x) no higher. Columns are named where a
-    value as surprising is that of at most one held-out row in twenty, up to three, the most surprising first.
+    The p-value is the share of held-out training rows with a log p(x) no higher. A column is named
+    where at most one held-out row in twenty has a value as surprising, up to three, the most surprising
+    first.
     """
     import backstory
     from backstory import cli_io as io

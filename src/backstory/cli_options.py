@@ -145,7 +145,7 @@ Budget = A[
 ]
 RestoredDraws = A[
     int | None,
-    Option(metavar="M", help="Also write M draws of p(x|y), .draws before the ending; in a picture, lines."),
+    Option(metavar="M", help="Also write M draws of p(x|y): .draws before the ending, or lines of a sheet."),
 ]
 IntervalDraws = A[int | None, Option(metavar="M", help="Of restoration: draws for its intervals (100).")]
 MaskFile = A[
@@ -227,7 +227,8 @@ Sigma = A[
 Missingness = A[
     str | None,
     Option(
-        help=f"{CHOICES['missingness']}: whether an entry is missing by its own value; with high, high ones.",
+        help=f"{CHOICES['missingness']}: entries are missing at random, or by their own value; self-high if "
+        "high values vanish, self-low if low ones.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -303,13 +304,17 @@ Keep = A[
     str | None,
     Option(
         metavar="best|last",
-        help="The weights of which epoch: best by the validation rows (last: numbers with gaps).",
+        help="Which epoch's weights are kept: the best on validation rows, or the last (best; last for "
+        "tables of numbers with gaps).",
         rich_help_panel=_TRAINING,
     ),
 ]
 Validation = A[
     float | None,
-    Option(help="Fraction of the rows kept for choosing; 0 for none (0.1).", rich_help_panel=_TRAINING),
+    Option(
+        help="Fraction of the rows held out of training, to choose the best epoch; 0 for none (0.1).",
+        rich_help_panel=_TRAINING,
+    ),
 ]
 FitSeed = A[int | None, Option(help="Of the split, the first weights and every draw (0).")]
 EnsembleSize = A[

@@ -119,7 +119,7 @@ class Ensemble(Model):
         """`Model.fit_prior` of each member."""
         for number, member in enumerate(self.members):
             member.fit_prior(x, components, _seed(seed, number))
-        self.options = self.members[0].options
+        self.options, self.reference = self.members[0].options, None
         return self
 
     def _restored(

@@ -305,14 +305,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Estimat
     def inverse_transform(self, X: Any) -> Any:
         """E[x|z] at codes z, (n_samples, n_features); of texts the level that is nearest to the mean."""
         check_is_fitted(self)
-        z = torch.as_tensor(np.asarray(X, dtype=np.float64))
         with torch.no_grad():
-            mean = self.model_.schema.means(self.model_.vae.decode(z).mean)
+            mean = self.model_.schema.means(self.model_.decode(np.asarray(X)).mean)
         return self._stored(mean)
 
     @property
     def _n_features_out(self) -> int:
-        return int(self.model_.options.latent or 1)
+        return int(self.model_.options.latent or 1) * len(self.model_.members)
 
 
 @dataclass(frozen=True)

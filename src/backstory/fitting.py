@@ -155,7 +155,7 @@ def fit(
         for line in build.describe(model.schema, model.options):
             console.say(line, progress)
         if trainer.step.graph is not None:
-            console.say("step        compiled, which takes 10 to 20 seconds the first time", progress)
+            console.say("step        compiled, which takes 10 to 30 seconds the first time", progress)
         if earlier is not None:
             done = trainer.position
             console.say(

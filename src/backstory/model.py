@@ -89,7 +89,8 @@ class Model:
 
     Made by `fit` or `open`. Observations x are given as stored values, (N, *shape), in NumPy arrays,
     tensors, a frame, a `Dataset` or its values, or by the path of a file; results that are draws of x have
-    the data's own type, means are float32. Observations that stay in a file are read as they are needed.
+    the data's own type. Means are float32, or float64 for tables in which a column is counted from an origin,
+    as dates and large numbers are. Observations that stay in a file are read as they are needed.
     """
 
     def __init__(
@@ -139,7 +140,7 @@ class Model:
     @torch.no_grad()
     def decode(self, z: np.ndarray | Tensor) -> DataDistribution:
         """p(x|z) for codes (*, D), in the model's units."""
-        codes = torch.as_tensor(z, dtype=torch.float32, device=self.device)
+        codes = torch.as_tensor(z, dtype=self.vae.shift.dtype, device=self.device)
         if codes.shape[-1] != self.options.latent:
             raise InputError(
                 f"expected codes with {self.options.latent} units, got shape {tuple(codes.shape)}"
@@ -212,7 +213,7 @@ class Model:
         return np.asarray((both[0] - both[1]).cpu())
 
     def reconstruct(self, x: Values, mean: bool = True, seed: int = 0) -> Rows:
-        """E[x|z] at z = E[z|x], float32; or with `mean=False` a draw of z ~ q(z|x), x ~ p(x|z).
+        """E[x|z] at z = E[z|x]; or with `mean=False` a draw of z ~ q(z|x), x ~ p(x|z).
 
         An array; for x that stays in a file, more than 1 GiB of results are kept in a temporary file.
         """
@@ -237,8 +238,8 @@ class Model:
         """Mean, standard deviation and draws of x given a damaged observation y.
 
         Args:
-            y: (N, *shape), or what the operator makes of that; NaN where an entry is missing. Means and
-                deviations come back as float32, draws in the data's type, all in stored units.
+            y: (N, *shape), or what the operator makes of that; NaN where an entry is missing. Means,
+                deviations and draws come back in stored units.
             operator: what happened to x, see `inference.operators`: `Mask`, `Noise`, `Downscale`, `Blur`,
                 `Linear` and their products. Without one, nothing but the entries that are missing.
             draws: M.
@@ -393,7 +394,8 @@ class Model:
         if against is None:
             raise InputError(
                 "expected rows to compare with, and this run kept none: it is of images, was trained without "
-                "validation rows, or by an earlier version; give some with reference"
+                "validation rows, has another prior since, or is of an earlier version; give some with "
+                "reference"
             )
         return scoring.compare(self._look(x, seed), against)
 
@@ -493,13 +495,16 @@ class Model:
         return Evaluation(**{**nothing, **found, "samples": 1, "method": "is"})
 
     def fit_prior(self, x: Values, components: int = 10, seed: int = 0) -> "Model":
-        """Replace p(z) by a Gaussian mixture fitted to codes of x, drawn from q(z|x); changes this model."""
+        """Replace p(z) by a Gaussian mixture fitted to codes of x, drawn from q(z|x); changes this model.
+
+        What `score` compares with was of the p(x) before, and is gone.
+        """
         q = self.encode(x, seed)
         check_components(components, len(q.mean))
         codes = q.sample(1, self._generator(seed))[0]
         with torch.random.fork_rng(devices=[]):  # the initial parameters, which the fit replaces, are drawn
             prior = Mixture(codes.shape[-1], components).to(self.device)
-        self.vae.prior_module = prior.fit(codes, seed)
+        self.vae.prior_module, self.reference = prior.fit(codes, seed), None
         self.options = self.options.model_copy(update={"prior": "mixture", "components": components})
         return self
 
