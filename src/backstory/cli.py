@@ -142,7 +142,7 @@ def sample(
     from backstory import cli_io as io
     from backstory import cli_text as text
 
-    io.refuse_existing([output], force)
+    io.check_paths([output], force)
     model = backstory.open(run, device)
     if prior is not None:
         io.fit_prior(model, prior, components, data, seed or 0)
@@ -178,7 +178,7 @@ def encode(
 
     std_file, draws_file = io.beside(output, "std"), io.beside(output, "draws")
     files = [output] + [std_file] * std + [draws_file] * (draws is not None)
-    io.refuse_existing(files, force)
+    io.check_paths(files, force)
     io.at_least_one("draws", draws)
     model = backstory.open(run, device)
     if len(files) > 1 and model.vae.is_autoencoder:
@@ -216,7 +216,7 @@ def reconstruct(
     from backstory import cli_io as io
     from backstory import cli_text as text
 
-    io.refuse_existing([output], force)
+    io.check_paths([output], force)
     model = backstory.open(run, device)
     sheet = output.suffix.lower() == ".png"
     rows = io.rows(model, data, resize, stream, split, 30 if sheet and limit is None else limit)
@@ -270,7 +270,7 @@ def restore(
     io.at_least_one("draws", draws)
     sheet = restoring.is_sheet(output, data)
     files = restoring.files_of(output, sheet, draws, std)
-    io.refuse_existing(list(files.values()), force)
+    io.check_paths(list(files.values()), force)
     model = backstory.open(run, device)
     restoring.check_output(output, model)
     damage = Damage(mask, noise, downscale, blur, missing)
@@ -286,7 +286,7 @@ def restore(
         text.print_json(restoring.record_of(case, found, files))
     restoring.say_untouched(found)
     restoring.say_written(found, files)
-    io.report_seen(model, case.shown, split)
+    io.report_seen(model, case.rows, split)
 
 
 @app.command()
@@ -317,7 +317,7 @@ def impute(
 
     io.at_least_one("draws", draws)
     files = restoring.files_of(output, False, draws, std)
-    io.refuse_existing(list(files.values()), force)
+    io.check_paths(list(files.values()), force)
     model = backstory.open(run, device)
     restoring.check_output(output, model)
     case = read_case(model, data, Damage(), stream=stream)
@@ -328,7 +328,7 @@ def impute(
         record = restoring.record_of(case, found, files)
         text.print_json(record | {"filled": sum(columns.values()), "columns": columns})
     else:
-        text.print_filled(columns, len(found.mean))
+        text.print_filled(columns, len(found.mean), found.mean.size // len(columns))
     restoring.say_untouched(found)
     restoring.say_written(found, files)
 
@@ -357,7 +357,7 @@ def score(
     from backstory import cli_io as io
     from backstory import cli_text as text
 
-    io.refuse_existing([output], force)
+    io.check_paths([output], force)
     model = backstory.open(run, device)
     rows = io.rows(model, data, resize, stream, split, limit)
     held_out = None if reference is None else io.rows(model, reference, resize, stream, "auto").values
@@ -476,7 +476,7 @@ def _describe_data(
     from backstory import cli_text as text
     from backstory import column_table
 
-    io.refuse_existing([schema] if schema else [], force)
+    io.check_paths([schema] if schema else [], force)
     data = io.read(source, None, None, io.said_of_columns(column, None))
     if schema is not None:
         if not data.schema.kinds:

@@ -22,7 +22,7 @@ from backstory.inference.operators import Blur, Downscale, Noise, Operator, Prod
 from backstory.model import Model
 
 NOISE_REACH = 10.0  # standard deviations beyond which a value is no noisy fraction
-WHITE = 128  # of 255, from which a pixel of a mask is white
+BLACK, WHITE = 0, 255  # of a mask's pixels
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,16 @@ class Case:
     @property
     def names(self) -> tuple[str, ...] | None:
         return io.names_of(self.data, self.index)
+
+    @property
+    def fill(self) -> np.ndarray:
+        """(N, *shape) of bool, the entries of x that are not written as they came."""
+        return np.ones(self.shown.shape, bool) if self.kept is None else ~self.kept
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The chosen rows in the model's columns."""
+        return self.shown if self.units.order is None else self.shown[:, self.units.order]
 
 
 def read_case(
@@ -258,21 +268,22 @@ def _load_mask(path: Path) -> np.ndarray:
     with reading(path, "a mask"):
         if format_of(path) == "npy":
             mask = np.load(path, allow_pickle=False)
-            if mask.dtype != bool:
+            if not isinstance(mask, np.ndarray) or mask.dtype != bool:
+                got = mask.dtype if isinstance(mask, np.ndarray) else "several arrays (.npz)"
                 raise InputError(
-                    f"expected a mask of booleans in {path}, true where a value was observed, got "
-                    f"{mask.dtype}; save it with mask.astype(bool)"
+                    f"expected a mask of booleans in {path}, true where a value was observed, got {got}; "
+                    "save it with numpy.save(path, mask.astype(bool))"
                 )
-            return np.asarray(mask)
+            return mask
         try:
             with Image.open(path) as image:
                 grey = np.asarray(image.convert("L"))
         except UnidentifiedImageError:
             raise InputError(f"expected {kinds} for --mask, got {path}, which is neither") from None
     shades = np.unique(grey)
-    if len(shades) > 2:
+    if not np.isin(shades, (BLACK, WHITE)).all():
         raise InputError(
-            f"expected a mask that is black and white in {path}, white where a value was observed, got "
-            f"{len(shades)} shades; save it without grey"
+            f"expected a mask that is black ({BLACK}) and white ({WHITE}) in {path}, white where a value was "
+            f"observed, got {len(shades)} shades from {shades[0]} to {shades[-1]}; save it without grey"
         )
-    return np.asarray(grey >= WHITE)
+    return np.asarray(grey == WHITE)

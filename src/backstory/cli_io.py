@@ -23,7 +23,7 @@ from backstory.data.images import contact_sheet, pixels
 from backstory.data.load import load
 from backstory.data.rows import Rows, mapped, subset
 from backstory.data.schema import Schema
-from backstory.data.write import atomic_path, write, write_table, write_text
+from backstory.data.write import atomic_path, check_path, write, write_table, write_text
 from backstory.distributions import CodeDistribution
 from backstory.errors import InputError
 from backstory.inference.scoring import Scores
@@ -241,14 +241,10 @@ def fit_prior(model: Model, prior: str, components: int | None, source: str | No
 # -- results out ----------------------------------------------------------------------------------------
 
 
-def refuse_existing(paths: list[Path], force: bool) -> None:
+def check_paths(paths: list[Path], force: bool) -> None:
     """Before anything is computed; the writers check again."""
     for path in paths:
-        empty = path.is_dir() and not any(path.iterdir())
-        if path.exists() and not empty and not force:
-            raise InputError(
-                f"expected a new file or folder, got {path}, which exists; use --force to replace it"
-            )
+        check_path(path, force)
 
 
 def beside(path: Path, kind: str) -> Path:

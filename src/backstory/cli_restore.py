@@ -16,7 +16,7 @@ from backstory.data.cells import cell_texts, refilled
 from backstory.data.files import SEPARATORS, format_of
 from backstory.data.images import SUFFIXES
 from backstory.data.schema import Schema
-from backstory.data.write import write, write_table, write_text
+from backstory.data.write import check_format, write, write_table, write_text
 from backstory.errors import InputError
 from backstory.inference.operators import Mask
 from backstory.inference.recovery import Recovery
@@ -58,10 +58,11 @@ def write_sheet(path: Path, model: Model, case: Case, found: Found, force: bool)
 
 
 def write_results(files: dict[str, Path], case: Case, found: Found, source: str, force: bool) -> None:
-    """The mean, the draws and the deviation, in the kind of file that came in."""
+    """The mean, the draws and the deviation, in the kind of file that came in.
+
+    The mean comes last: it may replace DATA, from which the cells around the draws are read.
+    """
     form = format_of(files["mean"])
-    mean = case.units.from_model(found.mean)
-    _write_one(files["mean"], form, mean, case, source, force)
     if "draws" in files:
         _write_draws(files["draws"], form, case.units.from_model(found.draws), case, source, force)
     if "std" in files:
@@ -70,6 +71,7 @@ def write_results(files: dict[str, Path], case: Case, found: Found, source: str,
         )
         std = schema.stored(case.units.from_model(found.std))
         write(files["std"], std, schema, case.names, force, form)
+    _write_one(files["mean"], form, case.units.from_model(found.mean), case, source, force)
 
 
 def _write_one(path: Path, form: str, x: np.ndarray, case: Case, source: str, force: bool) -> None:
@@ -87,14 +89,13 @@ def _write_one(path: Path, form: str, x: np.ndarray, case: Case, source: str, fo
 
 
 def _is_table(source: str, case: Case) -> bool:
-    """Whether what came is a table, of which the cells that were seen are written as they stand there."""
-    return case.kept is not None and bool(case.data.schema.kinds) and format_of(Path(source)) in TABLES
+    """Whether what came is a table, of which all other cells are written as they stand there."""
+    return bool(case.data.schema.kinds) and format_of(Path(source)) in TABLES
 
 
 def _refilled(source: Path, values: np.ndarray, case: Case) -> str | None:
     """The text of the table that came in with its gaps filled."""
-    assert case.kept is not None
-    schema, fill = case.data.schema, ~case.kept
+    schema, fill = case.data.schema, case.fill
     texts = cell_texts(values, fill, schema.kinds)
     return refilled(source, schema.header, fill, texts, case.data.places or (), np.isnan(case.shown))
 
@@ -103,8 +104,7 @@ def _completed(source: Path, values: np.ndarray, case: Case) -> Any:
     """The rows of the table that came in, as a frame, with their gaps filled."""
     from backstory.data.tables import completed  # with pandas, which is slow to import
 
-    assert case.kept is not None
-    return completed(source, case.index, values, ~case.kept, np.isnan(case.shown), case.data)
+    return completed(source, case.index, values, case.fill, np.isnan(case.shown), case.data)
 
 
 def _finished(form: str, x: np.ndarray, case: Case) -> np.ndarray:
@@ -148,8 +148,8 @@ def _write_draws(path: Path, form: str, draws: np.ndarray, case: Case, source: s
 def _table_of_completed(source: Path, values: np.ndarray, case: Case) -> dict[str, Any]:
     """The rows of the table that came in, each once for every draw, with the cells of the draw."""
     m, n = values.shape[:2]
-    assert case.kept is not None
-    index, shown, kept = (np.repeat(part, m, axis=0) for part in (case.index, case.shown, case.kept))
+    index, shown = (np.repeat(part, m, axis=0) for part in (case.index, case.shown))
+    kept = None if case.kept is None else np.repeat(case.kept, m, axis=0)
     repeated = replace(case, index=index, shown=shown, kept=kept)
     frame = _completed(source, values.swapaxes(0, 1).reshape(m * n, -1), repeated)
     return _numbered(m, n, dict(frame))
@@ -179,12 +179,12 @@ def _table_of_draws(values: np.ndarray, schema: Schema) -> dict[str, np.ndarray]
 def evaluate(
     model: Model, source: str, damage: Damage, where: Where, seed: int, options: dict[str, Any]
 ) -> tuple[np.ndarray, Recovery]:
-    """The chosen rows of DATA as they came, and how near they come after damage and restoration."""
+    """The chosen rows of DATA, and how near they come after damage and restoration."""
     case = read_case(model, source, replace(damage, missing=None), True, *where, seed)
     assert case.truth is not None
     operator = case.operator if damage.mask is None else Mask(~np.isnan(case.y)) @ case.operator
     hidden = damage.missing or 0.0
-    return case.shown, model.evaluate_restoration(
+    return case.rows, model.evaluate_restoration(
         case.truth, operator, hidden, seed=seed, progress=True, **options
     )
 
@@ -232,6 +232,7 @@ def say_written(found: Found, files: dict[str, Path]) -> None:
 
 def check_output(output: Path, model: Model) -> None:
     """InputError before the work for an output that cannot hold what will come."""
+    check_format(output)
     if format_of(output) in ("", "png") and model.schema.kind != "images":
         raise InputError(
             f"expected an output for a table or arrays, got {output}; write .csv, .parquet or .npy"

@@ -105,11 +105,11 @@ def print_recovery(result: dict[str, Any], images: bool) -> None:
 COLUMNS_SHOWN = 20
 
 
-def print_filled(columns: dict[str, int], rows: int) -> None:
-    """How many cells were filled, in all and for each column."""
+def print_filled(columns: dict[str, int], rows: int, cells: int) -> None:
+    """How many cells were filled, in all and for each column, which has so many."""
     lines = {"filled": sum(columns.values())} | {n: count for n, count in columns.items() if count}
     shown = dict(list(lines.items())[: COLUMNS_SHOWN + 1])
-    notes = dict.fromkeys(shown, f"of {rows} cells")
+    notes = dict.fromkeys(shown, f"of {cells} cells")
     notes["filled"] = f"empty cells, in {rows} rows"
     print_table(shown, notes)
     if len(lines) > len(shown):

@@ -304,7 +304,8 @@ def _mixed(parts: list[Restoration[np.ndarray]], draws: int) -> Restoration[np.n
     """
     means = np.stack([part.mean for part in parts]).astype(np.float64)
     variances = np.square(np.stack([part.std for part in parts]).astype(np.float64))
-    mean, std = means.mean(0), np.sqrt(variances.mean(0) + means.var(0))
+    distances = means - means[0]  # zero, not rounded, where all have what was seen
+    mean, std = means[0] + distances.mean(0), np.sqrt(variances.mean(0) + distances.var(0))
     numbers = {
         f.name: torch.stack([getattr(part, f.name) for part in parts])
         for f in fields(Restoration)

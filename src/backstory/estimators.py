@@ -7,7 +7,7 @@ all its columns are read as `backstory.load` reads them, what they hold is found
 
 What an estimator holds is pickled as the files of a run, JSON and safetensors, never as a module of PyTorch.
 After training they compute in double precision, so that what is said of a row does not depend on the rows
-beside it.
+beside it. Only what is drawn does: imputed means have the noise of draws that go by a row's place.
 """
 
 import math
@@ -31,7 +31,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
 from backstory.data.schema import Schema
-from backstory.data.tables import constant, filled, to_frame
+from backstory.data.tables import FAR, constant, filled, to_frame
 from backstory.ensemble import log_mean_exp, unpack
 from backstory.errors import InputError
 from backstory.fitting import fit
@@ -67,6 +67,8 @@ class _Estimator(BaseEstimator):
         model_: the trained `Model`; its schema tells what the columns of a mixed frame hold.
         constant_: the values of columns that do not vary, which no model sees; NaN for the others, and for
             all that are modelled of a mixed frame.
+        origin_: what values are counted from in columns far from zero, as times in seconds are, since models
+            are trained in single precision; zero for the others.
         n_features_in_, feature_names_in_: of the training rows.
     """
 
@@ -97,7 +99,13 @@ class _Estimator(BaseEstimator):
         nothing = np.isnan(x).all(0)
         if nothing.any():
             raise _no_value(nothing.argmax())
-        self.constant_ = np.where(np.nanmin(x, 0) == np.nanmax(x, 0), np.nanmin(x, 0), np.nan)
+        low, high = np.nanmin(x, 0), np.nanmax(x, 0)
+        if (low == high).all():
+            raise InputError(
+                f"expected a column that varies, got {len(low)} of which each has one value; give it others"
+            )
+        self.constant_ = np.where(low == high, low, np.nan)
+        self.origin_ = np.where(np.maximum(-low, high) > FAR * (high - low), low, 0.0)
         return _dataset(self._varying(x))
 
     def _first_table(self, X: Any) -> Dataset:
@@ -107,6 +115,7 @@ class _Estimator(BaseEstimator):
             if column.reason == "empty":
                 raise _no_value(repr(column.name))
         self.constant_ = np.full(len(data.schema.kinds), np.nan)
+        self.origin_ = np.zeros(len(data.schema.kinds))
         return data
 
     @property
@@ -127,12 +136,12 @@ class _Estimator(BaseEstimator):
         return load(X, schema=self._table)
 
     def _varying(self, x: np.ndarray) -> np.ndarray:
-        return x[:, np.isnan(self.constant_)]
+        return (x - self.origin_)[:, np.isnan(self.constant_)]
 
     def _whole(self, x: np.ndarray) -> np.ndarray:
-        """Rows with the constant columns put back."""
-        rows = np.tile(self.constant_, (len(x), 1))
-        rows[:, np.isnan(self.constant_)] = x
+        """Rows as they came, with the constant columns put back."""
+        rows, varying = np.tile(self.constant_, (len(x), 1)), np.isnan(self.constant_)
+        rows[:, varying] = x + self.origin_[varying]
         return rows
 
     def _seed(self) -> int:
@@ -368,7 +377,8 @@ class VAEOutlierDetector(OutlierMixin, _Estimator):
 
     Attributes:
         members_, models_, tails_: what each density is, itself, and its values among the training rows.
-        location_, spread_: of the columns, median and interquartile range as a deviation (÷ 1.349).
+        location_, spread_: of the columns that vary, from `origin_` on, median and interquartile range as a
+            deviation (÷ 1.349).
         offset_: the score below which a row is an outlier.
         constant_: the values of columns that do not vary, which no model sees; NaN for the others.
         n_features_in_, feature_names_in_: of the training rows.

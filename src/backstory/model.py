@@ -286,8 +286,8 @@ class Model:
                 colour images are hidden with all their channels.
             seed: of the noise and of what is hidden.
         """
-        values, done = _values(x, self.schema), operator or stored.NOTHING
-        return stored.damage_stored(self.vae, self.schema, np.asarray(values), done, missing, seed)
+        values = np.asarray(_values(x, self.schema))
+        return stored.damage_stored(self.vae, self.schema, values, operator, missing, seed)
 
     def evaluate_restoration(
         self,
@@ -310,8 +310,8 @@ class Model:
                 "entries hidden at random say nothing about a model that takes them as missing by their own "
                 f"value (missingness {self.options.missingness}); compare with the truth where it is known"
             )
-        values, done = _values(x, self.schema), operator or stored.NOTHING
-        y = self.damage(x, done, missing, seed)
+        values, y = _values(x, self.schema), self.damage(x, operator, missing, seed)
+        done = operator or stored.NOTHING
         masks = all(isinstance(part, Mask) for part in done.parts)
         rest = Product(tuple(part for part in done.parts if not isinstance(part, Mask)))  # now they are NaN
         options = {"budget": usual_budget(len(values)), **options}

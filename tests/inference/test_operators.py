@@ -117,7 +117,7 @@ def test_masks_and_nan_say_what_was_seen(generator):
         (Noise(float("nan")), (4, 4), "0 or more"),
         (Noise(torch.ones(3)), (4, 4), "one for each entry of y"),
         (Noise(torch.eye(4)), (4, 4), "positive in every entry"),
-        (Blur(-1.0), (4, 4), "0 or more pixels"),
+        (Blur(-1.0), (4, 4), "between 0 and 1000 pixels"),
         (Downscale(0), (4, 4), "whole factor"),
         (Downscale(1.5), (4, 4), "whole factor"),
         (Blur(1.0), (16,), "needs images"),

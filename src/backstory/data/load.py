@@ -69,8 +69,9 @@ def load(
         columns: of tables, what some columns hold, by name: `continuous`, `count`, `binary`, `categorical`,
             `ordinal:low,middle,high`, `date:%d/%m/%Y` or `ignore`; the other columns are found out.
         schema: of tables, read this one as one with that schema, such as a trained model's: with its columns
-            in its order, its kinds and its levels. A level that it does not know becomes its level of rare
-            ones, the nearest one where levels are numbers in order, or else an empty cell, with a warning.
+            in its order, its kinds and its levels, or as numbers alone if it is of an array. A level that it
+            does not know becomes its level of rare ones, the nearest one where levels are numbers in order,
+            or else an empty cell, with a warning.
 
     Raises:
         InputError: the data cannot be read, with what was expected, what came, what to do.
@@ -88,7 +89,7 @@ def load(
             "expected a folder of images or an image for --resize, got data of another kind; "
             "leave --resize out"
         )
-    known = schema if schema is not None and schema.kinds else None
+    known = schema if schema is not None and schema.kind != "images" else None
     if path is None:
         return _load_memory(source, columns, known)
     form = format_of(path)

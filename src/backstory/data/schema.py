@@ -115,6 +115,20 @@ class Schema(BaseModel):
                     f"expected values between 0 and {self.maximum:g} as in the training data, "
                     f"got {low:g} to {high:g}; rescale the data to the training data's levels"
                 )
+        if isinstance(values, np.ndarray | Tensor):  # what stays in a file was read by this schema
+            self._check_levels(np.asarray(values.cpu() if isinstance(values, Tensor) else values))
+
+    def _check_levels(self, values: np.ndarray) -> None:
+        """Raise InputError for numbers that are no levels, as those of a table that was read as an array."""
+        for j, column in enumerate(self.kinds):
+            count = len(column.levels or ())
+            cells = values[:, j] if count else values[:0]
+            wrong = ~np.isnan(cells) & ~np.isin(cells, np.arange(count))
+            if wrong.any():
+                raise InputError(
+                    f"expected the numbers of levels, 0 to {count - 1}, in column {column.name!r}, got "
+                    f"{cells[wrong][0]:g}; give the table as a file or frame with the column's own cells"
+                )
 
     def prepare(self, values: np.ndarray | Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The model's x for stored values, float32 of the same shape.

@@ -489,9 +489,22 @@ def _whole_frame(path: Path, data: Dataset) -> pd.DataFrame:
         first = _first_row(handle, path, SEPARATORS[form])
         names = [c.strip() for c in first] if data.schema.header else [str(j) for j in range(len(first))]
         places = zip(data.places or (), data.schema.kinds, strict=True)
-        texts = [names[place] for place, column in places if column.cells == "text"]
+        numbers = {names[place] for place, column in places if column.cells != "text"}
+        texts = [name for name in names if name not in numbers]
         handle.seek(0)
-        return pd.concat(list(_read_csv(handle, path, SEPARATORS[form], names, data.schema.header, texts)))
+        parts = list(_read_csv(handle, path, SEPARATORS[form], names, data.schema.header, texts))
+    left_out = [names.index(name) for name in texts if name not in (data.schema.columns or ())]
+    return _typed_where_the_same(pd.concat(parts), left_out)
+
+
+def _typed_where_the_same(frame: pd.DataFrame, places: Sequence[int]) -> pd.DataFrame:
+    """Columns of texts as numbers, where these are written in the same way: 007 stays a text."""
+    for place in places:
+        cells = frame.iloc[:, place]
+        numbers = pd.to_numeric(cells, errors="coerce")
+        if numbers.notna().all() and (numbers.astype(str) == cells).all():
+            frame[frame.columns[place]] = numbers
+    return frame
 
 
 def to_frame(values: np.ndarray, schema: Schema) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from backstory.errors import InputError
 
 _TABLES = (*SEPARATORS, "parquet")
 _UNPACKED = ("npz", "parquet", "png")  # compressed already
+_FORMS = (*_TABLES, "npy", "npz", "idx", "png", "")
 
 Writer = Callable[[BinaryIO], None]
 
@@ -55,6 +56,8 @@ def write(
     """
     path = Path(path)
     form = format_of(path) if form is None else form
+    if form not in _FORMS:
+        check_format(path)
     if form in _TABLES:
         from backstory.data.tables import to_frame, write_frame  # with pandas, which is slow to import
 
@@ -69,11 +72,27 @@ def write(
     }
     if form == "":
         return _write_folder(path, values, schema, names, force)
-    if form not in writers:
+    return _write_file(path, force, writers[form])
+
+
+def check_format(path: Path) -> None:
+    """InputError for an ending that `write` does not know."""
+    if format_of(path) not in _FORMS:
         raise _unknown(
             path, "npy, .npz, .csv, .tsv, .parquet, .png, .idx, or no ending for a folder of images"
         )
-    return _write_file(path, force, writers[form])
+
+
+def check_path(path: Path, force: bool = False) -> None:
+    """InputError, before any work, for a path that would be refused whatever is written there."""
+    _check_packed(path)
+    if format_of(path) == "":
+        _check_folder(path)
+    with _writing(path):
+        there = next(parent for parent in path.absolute().parents if parent.exists())
+        if not there.is_dir():
+            raise NotADirectoryError
+        _check_new(path, force)
 
 
 def write_table(
@@ -140,10 +159,7 @@ def atomic_path(path: str | os.PathLike[str], force: bool = False) -> Iterator[P
                 raise InputError(
                     f"expected a new file or folder, got {path}, the current one; give it a name"
                 )
-            if _occupied(path) and not force:
-                raise InputError(
-                    f"expected a new file or folder, got {path}, which exists; use --force to replace it"
-                )
+            _check_new(path, force)
             made = [parent for parent in whole.parents if not parent.exists()]
             whole.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
@@ -166,6 +182,13 @@ def _writing(path: Path) -> Iterator[None]:
             reason = "a part of the path is a file, not a folder"
         advice = "free some space or choose" if error.errno == errno.ENOSPC else "choose"
         raise InputError(f"cannot write {path}: {reason}; {advice} another place") from error
+
+
+def _check_new(path: Path, force: bool) -> None:
+    if _occupied(path) and not force:
+        raise InputError(
+            f"expected a new file or folder, got {path}, which exists; use --force to replace it"
+        )
 
 
 def _occupied(path: Path) -> bool:
@@ -195,19 +218,26 @@ def _remove(path: Path) -> None:
 
 
 def _write_file(path: Path, force: bool, writer: Writer) -> Path:
-    gzipped = path.suffix.lower() == ".gz"
-    if gzipped and format_of(path) in _UNPACKED:
-        raise InputError(
-            f"expected an ending without .gz for a compressed format, got {path.name!r}; leave .gz out"
-        )
+    _check_packed(path)
     with atomic_path(path, force) as temporary, temporary.open("wb") as handle:
-        if gzipped:
+        if _is_gzipped(path):
             # no name and no date inside: the same values give the same bytes
             with gzip.GzipFile("", "wb", 6, handle, mtime=0) as packed:
                 writer(cast(BinaryIO, packed))
         else:
             writer(handle)
     return path
+
+
+def _is_gzipped(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
+def _check_packed(path: Path) -> None:
+    if _is_gzipped(path) and format_of(path) in _UNPACKED:
+        raise InputError(
+            f"expected an ending without .gz for a compressed format, got {path.name!r}; leave .gz out"
+        )
 
 
 def _write_npy(handle: BinaryIO, values: Rows) -> None:
@@ -226,10 +256,7 @@ def _write_picture(handle: BinaryIO, values: np.ndarray, schema: Schema) -> None
 
 
 def _write_folder(path: Path, values: Rows, schema: Schema, names: Sequence[str] | None, force: bool) -> Path:
-    if path.is_dir() and any(f.suffix.lower() != ".png" for f in path.rglob("*") if not f.is_dir()):
-        raise InputError(
-            f"expected a folder for images alone, got {path}, which holds other files; choose another folder"
-        )
+    _check_folder(path)
     files = _file_names(names, len(values))
     with atomic_path(path, force) as folder:
         folder.mkdir()
@@ -238,6 +265,13 @@ def _write_folder(path: Path, values: Rows, schema: Schema, names: Sequence[str]
             with (folder / name).open("wb") as handle:
                 write_image(handle, value, schema)
     return path
+
+
+def _check_folder(path: Path) -> None:
+    if path.is_dir() and any(f.suffix.lower() != ".png" for f in path.rglob("*") if not f.is_dir()):
+        raise InputError(
+            f"expected a folder for images alone, got {path}, which holds other files; choose another folder"
+        )
 
 
 def _file_names(names: Sequence[str] | None, count: int) -> list[str]:

@@ -90,8 +90,10 @@ class Effort:
     def __post_init__(self) -> None:
         for field in fields(self):
             value, least = getattr(self, field.name), 4 if field.name == "transitions" else 1
-            if value < least:
-                raise InputError(f"{field.name} has to be at least {least} for restoration, got {value}")
+            if value < least or value != int(value):
+                raise InputError(
+                    f"{field.name} has to be at least {least} for restoration and whole, got {value:g}"
+                )
         if self.chains < 2:
             raise InputError(f"chains has to be at least 2, so that they can be compared, got {self.chains}")
 

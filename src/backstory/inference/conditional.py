@@ -130,9 +130,10 @@ def level_log_probs(p: DataDistribution) -> Tensor:
         axis = p.logits.dim() - 1 - p.event_dims
         return torch.log_softmax(p.logits, axis).movedim(axis, 0)
     assert isinstance(p, Bernoulli | DiscretisedLogistic)
-    values = torch.arange(level_count(p), device=p.mean.device)
+    like = p.logits if isinstance(p, Bernoulli) else p.location
+    values = torch.arange(level_count(p), device=like.device).to(like.dtype)
     entrywise: Bernoulli | DiscretisedLogistic = replace(p, event_dims=0)
-    return entrywise.log_prob(values.to(p.mean.dtype).view(-1, *[1] * p.mean.dim()))
+    return entrywise.log_prob(values.view(-1, *[1] * like.dim()))
 
 
 @dataclass(frozen=True)

@@ -81,12 +81,12 @@ class Dense:
     def forward(self, x: Tensor) -> Tensor:
         """A x for x of shape (*batch, *shape)."""
         batch = x.shape[: x.dim() - len(self.shape)]
-        return (x.reshape(*batch, -1) @ self.matrix.T).reshape(*batch, *self.out)
+        return (x.reshape(*batch, -1) @ self.matrix.T).reshape((*batch, *self.out))
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Aᵀ y for y of shape (*batch, *out)."""
         batch = y.shape[: y.dim() - len(self.out)]
-        return (y.reshape(*batch, -1) @ self.matrix).reshape(*batch, *self.shape)
+        return (y.reshape(*batch, -1) @ self.matrix).reshape((*batch, *self.shape))
 
     def entrywise(self, function: Callable[[Tensor], Tensor]) -> "Dense":
         """The map whose matrix has `function` of A's entries."""

@@ -30,7 +30,9 @@ from backstory.errors import InputError
 from backstory.inference.maps import Dense, Map, Separable, dense, matrix_of
 
 TRUNCATE = 4.0  # σ, beyond which a Gaussian kernel is zero; as in SciPy
+WIDEST = 1000.0  # σ of a blur in pixels, which leaves nothing but the mean of images of this size
 ROUNDING = 1 / (256 * math.sqrt(12))  # σ of rounding to a 256th, in units of y
+LEAST = 1e-6  # σ, in units of y, below which noise is taken as this: densities would be singular
 
 Array = np.ndarray | Tensor
 
@@ -107,7 +109,8 @@ class Linear(Operator):
     """Any linear map.
 
     Args:
-        function: from tensors (N, *shape) to tensors (N, *other shape), without a constant.
+        function: from tensors (N, *shape) to tensors (N, *other shape) of the same type, without a constant;
+            a `Model` gives it float32.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -140,13 +143,13 @@ def _separable(part: Operator, shape: tuple[int, ...], like: Tensor) -> Separabl
     if len(shape) not in (2, 3):
         raise InputError(f"{name} needs images, (N, H, W) or (N, H, W, C), got observations of shape {shape}")
     if isinstance(part, Downscale):
-        if part.r != int(part.r) or part.r < 1:
+        if not (1 <= part.r < math.inf and part.r == int(part.r)):
             raise InputError(f"Downscale takes a whole factor from 1 on, got {part.r}")
         make: Callable[[int], np.ndarray] = lambda side: _block_means(side, int(part.r))  # noqa: E731
     else:
         assert isinstance(part, Blur)
-        if not 0 <= part.sigma < math.inf:
-            raise InputError(f"the σ of Blur has to be 0 or more pixels, got {part.sigma:g}")
+        if not 0 <= part.sigma <= WIDEST:
+            raise InputError(f"the σ of Blur lies between 0 and {WIDEST:g} pixels, got {part.sigma:g}")
         make = lambda side: _gaussian_blur(side, part.sigma)  # noqa: E731
     return Separable(shape, tuple(torch.from_numpy(make(side)).to(like) for side in shape[:2]))
 
@@ -173,13 +176,27 @@ def _gaussian_blur(side: int, sigma: float) -> np.ndarray:
 def _checked(part: Linear) -> Callable[[Tensor], Tensor]:
     """The function of a Linear; InputError where it is not linear."""
 
+    def applied(x: Tensor) -> Tensor:
+        try:
+            y = part.function(x)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise InputError(
+                f"Linear's function has to take tensors such as one of {x.dtype} and shape {tuple(x.shape)}, "
+                f"and failed with {str(error).splitlines()[0]!r}; correct it"
+            ) from error
+        if not isinstance(y, Tensor) or y.shape[:1] != x.shape[:1]:
+            got = f"a tensor of shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
+            raise InputError(
+                f"Linear's function has to give a tensor with {len(x)} observations for {len(x)}, got {got}"
+            )
+        return y
+
     def function(x: Tensor) -> Tensor:
-        y = part.function(x)
-        probe = torch.stack([torch.zeros_like(x[0]), x[0] + 2 * x[-1]])
-        zero, both = part.function(probe)
+        y = applied(x)
+        zero, both = applied(torch.stack([torch.zeros_like(x[0]), x[0] + 2 * x[-1]]))
         expected = y[0] + 2 * y[-1]
         close = torch.allclose(both, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()) + 1e-12)
-        if len(y) != len(x) or zero.any() or not close:
+        if zero.any() or not close:
             raise InputError(
                 "Linear needs a linear function of each observation alone: A(0) = 0, A(a + 2b) = A(a) + 2A(b)"
             )
@@ -278,7 +295,7 @@ def observe(operator: Operator, y: Tensor, shape: tuple[int, ...], unit: Tensor 
     if sigma is None and linear == Separable(shape):
         absolute = y.new_zeros(())
     else:  # what a map gives without noise was at least rounded; without that its density would be singular
-        fraction = torch.tensor(ROUNDING) if sigma is None else _sigma(sigma, linear.out)
+        fraction = torch.tensor(ROUNDING) if sigma is None else _sigma(sigma, linear.out).clamp(min=LEAST)
         absolute = _one_number(fraction.to(y) * _unit(linear, unit, y))
     return Damaged(torch.where(seen, y, 0.0), linear, absolute, seen, linear.disjoint)
 
@@ -288,6 +305,8 @@ def damage(
 ) -> Tensor:
     """y of x, (N, *shape): a draw of the noise where there is some, NaN where nothing was seen.
 
+    Entries of x that are NaN are missing, and so are those of y that they would be part of.
+
     >>> damage(Downscale(2), torch.arange(16.0).view(1, 4, 4))
     tensor([[[ 2.5000,  4.5000],
              [10.5000, 12.5000]]])
@@ -295,7 +314,9 @@ def damage(
     maps, sigma, masks = _canonical(operator)
     shape = tuple(x.shape[1:])
     linear = _compose(maps, shape, x)
-    y = linear.forward(x)
+    missing = x.isnan()
+    y = linear.forward(x.masked_fill(missing, 0))
+    y = y.masked_fill(linear.entrywise(torch.abs).forward(missing.to(x)) > 0, math.nan)
     if sigma is not None:
         absolute = _sigma(sigma, linear.out).to(y) * _unit(linear, unit, y)
         y = y + absolute * randn(tuple(y.shape), y, generator)

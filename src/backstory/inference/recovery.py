@@ -86,7 +86,7 @@ class Tally:
         count = int(where.sum())
         self.squared += float(error[where].sum())
         self.numbers += count
-        self.right += int((found.mean == truth)[named].sum())
+        self.right += int((np.rint(found.mean) == truth)[named].sum())  # a mean under noise is no level
         self.levels += int(named.sum())
         if self.images:
             whole = np.nanmean(error.reshape(len(error), -1), axis=1)

@@ -156,16 +156,20 @@ def restore(
     """
     one_of("method", method, ["auto", *METHODS])
     check_density(vae)
-    if draws < 1:
-        raise InputError(f"draws has to be at least 1, got {draws}")
-    if chunk is not None and chunk < 1:
-        raise InputError(f"chunk has to be at least 1, got {chunk}")
+    for name, value in (("draws", draws), ("chunk", chunk), ("budget", budget)):
+        if value is not None and (value < 1 or value != int(value)):
+            raise InputError(f"{name} has to be at least 1 and whole, got {value:g}")
     how, budget = effort or Effort(), usual_budget(len(seen)) if budget is None else budget
     units = len(vae.prior().mean)
     if method == "auto":
         how = _within(how, budget, units)
     with torch.no_grad():
         probe = vae.decode(vae.prior().mean[None])
+        if isinstance(probe, SelfMasked) and not seen.exact:
+            raise InputError(
+                "expected entries of x as they are, got an operator, and the model takes what is missing as "
+                "missing by its own value; train one with missingness random for noise and maps"
+            )
         prepared = seen.prepared(constant_variance(probe))
     entries = _entries_per_code(math.prod(vae.features_shape), probe, prepared)
     pairs = chunk or max(1, entries_at_once(vae.shift.device) // entries)

@@ -18,7 +18,7 @@ from backstory.data.schema import Schema
 from backstory.errors import InputError
 from backstory.inference.codes import Effort
 from backstory.inference.likelihood import HEAVY_SHARE
-from backstory.inference.operators import Damaged, Mask, Noise, Operator, Product, damage, observe
+from backstory.inference.operators import Damaged, Linear, Mask, Noise, Operator, Product, damage, observe
 from backstory.inference.pareto import threshold
 from backstory.inference.restore import Restoration, restore
 from backstory.vae import VAE
@@ -48,7 +48,7 @@ def restore_stored(
     for name in effort:
         check_option("restore", name, [field.name for field in fields(Effort)])
     how, values = Effort(**effort), torch.tensor(np.asarray(y))
-    seen = _observe(vae, schema, values, operator or NOTHING, seed if presented is None else presented)
+    seen = _observe(vae, schema, values, _operator(operator), seed if presented is None else presented)
     found = restore(vae, seen, draws, method, seed, how, budget, chunk, advance)
     mean, drawn = schema.means(found.mean), schema.restore(found.draws)
     if schema.maximum is not None:
@@ -65,7 +65,12 @@ def restore_stored(
 
 
 def damage_stored(
-    vae: VAE, schema: Schema, x: np.ndarray | Tensor, operator: Operator, missing: float = 0.0, seed: int = 0
+    vae: VAE,
+    schema: Schema,
+    x: np.ndarray | Tensor,
+    operator: Operator | None = None,
+    missing: float = 0.0,
+    seed: int = 0,
 ) -> np.ndarray:
     """y of stored values x, (N, *shape); the arguments are those of `Model.damage`."""
     if not 0 <= missing <= 1:
@@ -76,12 +81,34 @@ def damage_stored(
             f"expected whole observations of shape {schema.shape} to damage, got values of shape "
             f"{tuple(values.shape)}"
         )
-    factor, generator = _factor(schema), torch.Generator().manual_seed(seed)
-    y = damage(operator, values.double() * factor, unit_of(vae, schema).double().cpu(), generator)
+    factor, generator = _factor(schema), torch.Generator().manual_seed(seed % 2**64)
+    y = _damaged(operator, values.double() * factor, vae, unit_of(vae, schema), generator)
     pixels = y.shape[:3] if schema.kind == "images" and y.dim() == 4 else y.shape  # with all their channels
     hidden = torch.rand(pixels, generator=generator) < missing
     hidden = hidden.view(*pixels, *[1] * (y.dim() - len(pixels)))
     return torch.where(hidden, math.nan, y / factor).numpy()
+
+
+def _operator(operator: Operator | None) -> Operator:
+    if not isinstance(operator, Operator | None):
+        raise InputError(
+            f"expected an operator such as Mask(seen), Noise(0.1) or Blur(1.5), got {type(operator).__name__}"
+        )
+    return NOTHING if operator is None else operator
+
+
+def _damaged(
+    operator: Operator | None,
+    x: Tensor,
+    vae: VAE,
+    unit: Tensor | float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """`operators.damage` in double precision, but for one's own functions: these get what `restore` gives."""
+    known = _operator(operator)
+    own = any(isinstance(part, Linear) for part in known.parts)
+    x = x.to(vae.shift.dtype) if own else x
+    return damage(known, x, torch.as_tensor(unit).to(x), generator).double()
 
 
 def unit_of(vae: VAE, schema: Schema) -> Tensor:
@@ -111,7 +138,7 @@ def _observe(vae: VAE, schema: Schema, values: Tensor, operator: Operator, seed:
     """y in the model's units, with what was seen of it."""
     if values.dtype == torch.bool or values.is_complex():
         values = values.float()
-    scaled = (values.double() * _factor(schema) - _image_of_origins(schema, operator)).to(vae.shift)
+    scaled = (values.double() * _factor(schema) - _image_of_origins(vae, schema, operator)).to(vae.shift)
     seen = observe(operator, scaled, schema.shape, unit_of(vae, schema))
     if not seen.exact:
         return seen
@@ -121,12 +148,12 @@ def _observe(vae: VAE, schema: Schema, values: Tensor, operator: Operator, seed:
     return replace(seen, y=torch.where(seen.seen, schema.prepare(filled, generator).to(seen.y), 0.0))
 
 
-def _image_of_origins(schema: Schema, operator: Operator) -> Tensor:
+def _image_of_origins(vae: VAE, schema: Schema, operator: Operator) -> Tensor:
     """What the operator makes of an x of zeros, in stored units: y is counted from there."""
     if schema.origins is None:
         return torch.zeros(())
     maps = tuple(part for part in operator.parts if not isinstance(part, Noise | Mask))
-    return damage(Product(maps), torch.from_numpy(schema.origins)[None])
+    return _damaged(Product(maps), torch.from_numpy(schema.origins)[None], vae)
 
 
 def warnings(found: Restoration[Any], proposals: int = Effort.proposals) -> list[str]:
