@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from mixed import mixed_table
 from PIL import Image
 
 import backstory
@@ -80,6 +81,7 @@ def test_impute_fills_the_gaps_and_leaves_all_else_as_it_stands(home, tmp_path, 
     assert run("impute", home / "sizes", path, "-o", output, "--draws", 3, "--std", *QUICK) == 0
     out, err = capfd.readouterr()
     assert out.split()[:2] == ["filled", "6"]
+    assert "of 4 cells" in out
     assert "nothing was seen of 1 of 4 observations: theirs are draws from the prior" in err
     assert "nothing is missing in 1 of 4 observations" in err
     lines = output.read_bytes().decode().split("\r\n")
@@ -131,6 +133,57 @@ def test_the_mean_does_not_depend_on_the_draws_and_the_seed_says_all(home, tmp_p
         assert run("impute", home / "sizes", tmp_path / "gaps.csv", "-o", path, *QUICK, *options) == 0
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
     assert (tmp_path / "b.draws.csv").read_bytes() == (tmp_path / "c.draws.csv").read_bytes()
+
+
+def test_a_file_filled_in_its_own_place_has_draws_as_any_other(home, tmp_path):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text(GAPS)
+    options = ["--draws", 3, "--std", *QUICK]
+    assert (
+        run("impute", home / "sizes", tmp_path / "a.csv", "-o", tmp_path / "a.csv", "--force", *options) == 0
+    )
+    assert run("impute", home / "sizes", tmp_path / "b.csv", "-o", tmp_path / "c.csv", *options) == 0
+    for a, c in (("a.csv", "c.csv"), ("a.draws.csv", "c.draws.csv"), ("a.std.csv", "c.std.csv")):
+        assert (tmp_path / a).read_bytes() == (tmp_path / c).read_bytes()
+
+
+@pytest.fixture(scope="session")
+def customers(tmp_path_factory) -> tuple[Path, pd.DataFrame]:
+    """A run of a table of texts, dates and numbers, which names its rows."""
+    frame = mixed_table(80, 0)[["customer_id", "age", "school", "joined", "income"]]
+    frame["customer_id"] = [f"{n:05d}" for n in frame["customer_id"]]
+    folder = tmp_path_factory.mktemp("customers")
+    frame.to_csv(folder / "x.csv", index=False)
+    options = {"epochs": 2, "hidden": (8,), "latent": 2, "batch_size": 32, "progress": False}
+    backstory.fit(folder / "x.csv", folder / "run", **options)
+    return folder, frame
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet"])
+def test_a_noisy_table_comes_back_in_its_own_cells(customers, tmp_path, ending):
+    folder, frame = customers
+    output = tmp_path / f"clean{ending}"
+    options = ["--noise", 0.05, "--draws", 2, "--limit", 20, *QUICK]
+    assert run("restore", folder / "run", folder / "x.csv", "-o", output, *options) == 0
+    for path in (output, tmp_path / f"clean.draws{ending}"):
+        texts = {"customer_id": str}
+        found = (
+            pd.read_parquet(path)
+            if ending == ".parquet"
+            else pd.read_csv(path, sep="," if ending == ".csv" else "\t", dtype=texts)
+        )
+        assert set(found["customer_id"]) == set(frame["customer_id"][:20])
+        assert set(found["school"]) <= set(frame["school"])
+        assert pd.to_datetime(found["joined"]).dt.year.between(1990, 2050).all()
+        assert list(found)[-5:] == list(frame)
+
+
+def test_rows_that_were_trained_on_are_told_in_any_order_of_columns(customers, tmp_path, capfd):
+    folder, frame = customers
+    frame[frame.columns[::-1]].to_csv(tmp_path / "turned.csv", index=False)
+    options = ["--damage", "--missing", 0.2, *QUICK]
+    assert run("restore", folder / "run", tmp_path / "turned.csv", "-o", tmp_path / "y.csv", *options) == 0
+    assert "rows are among those that the model was trained on" in capfd.readouterr().err
 
 
 def test_blank_lines_and_short_rows_keep_their_places(tmp_path):
@@ -298,9 +351,11 @@ def test_a_tally_counts_right_levels_and_errors_of_numbers():
         (["--mask", "numbers.npy"], "astype(bool)"),
         (["--mask", "words.txt"], "neither"),
         (["--mask", "grey.png"], "shades"),
+        (["--mask", "pale.png"], "2 shades from 20 to 120"),
+        (["--mask", "zip.npy"], "got several arrays"),
         (["--mask", "nowhere.npy"], "nowhere.npy"),
         (["--noise", "-0.1"], "0 or more"),
-        (["--blur", "-1"], "0 or more"),
+        (["--blur", "-1"], "between 0 and 1000"),
         (["--downscale", "2"], "expected observations of 3 × 2 for --downscale 2"),
         (["--downscale", "0"], "from 1 on"),
         (["--missing", "0.5"], "--damage"),
@@ -308,6 +363,7 @@ def test_a_tally_counts_right_levels_and_errors_of_numbers():
         (["--draws", "0"], "draws"),
         (["--method", "gibbs"], "method is one of"),
         (["--budget", "much"], "--budget"),
+        (["--budget", "-3"], "budget has to be at least 1"),
         (["--limit", "0"], "limit"),
     ],
     ids=" ".join,
@@ -317,8 +373,27 @@ def test_restore_refuses_bad_options(home, tmp_path, refuse, options, says):
     np.save(tmp_path / "numbers.npy", np.ones((6, 4)))
     (tmp_path / "words.txt").write_text("these are words")
     Image.fromarray(np.arange(24, dtype=np.uint8).reshape(6, 4)).save(tmp_path / "grey.png")
+    Image.fromarray(np.where(np.eye(6, 4), 20, 120).astype(np.uint8)).save(tmp_path / "pale.png")
+    np.savez(tmp_path / "zip.npz", np.ones((6, 4), bool))
+    (tmp_path / "zip.npz").rename(tmp_path / "zip.npy")
     places = [tmp_path / o if "." in o and o[0].isalpha() else o for o in options]
     refuse("restore", home / "bars", home / "images.npy", "-o", tmp_path / "x.npy", *places, says=says)
+
+
+def test_places_that_cannot_be_written_to_are_refused_before_the_work(home, tmp_path, refuse, monkeypatch):
+    monkeypatch.setattr(backstory.Model, "restore", lambda *_, **__: pytest.fail("the work was done"))
+    (tmp_path / "file").write_text("")
+    (tmp_path / "out.draws").mkdir()
+    (tmp_path / "out.draws" / "notes.txt").write_text("")
+    source = home / "images.npy"
+    for name, says in {
+        "x.jpg": "ends in .npy",
+        "x.npz.gz": "without .gz",
+        "file/x.npy": "is a file, not a folder",
+        "out": "holds other files",
+    }.items():
+        options = ["--draws", 2, "--force"]
+        refuse("restore", home / "bars", source, "-o", tmp_path / name, *options, says=says)
 
 
 def test_restore_refuses_numbers_of_another_scale(home, tmp_path, refuse):

@@ -132,6 +132,15 @@ def test_draws_have_the_spread_of_the_mixture(three, x):
     assert found.draws[:, 0, 1].std() == pytest.approx(found.std[0, 1], rel=0.1)
 
 
+def test_what_was_seen_is_kept_where_columns_have_an_origin():
+    frame = table().drop(columns="level").assign(time=1.7e9 + np.arange(120) / 3)
+    model = backstory.fit(frame, ensemble=3, **SMALL)
+    rows = backstory.load(frame, schema=model.schema).values[:20]
+    found = model.restore(rows, method="importance", proposals=50)
+    assert np.array_equal(found.mean[:, 2], rows[:, 2])
+    assert not found.std[:, 2].any()
+
+
 def test_samples_are_of_all_members(three):
     assert [len(three.sample(n, seed=0)) for n in (1, 2, 3, 7)] == [1, 2, 3, 7]
     assert np.array_equal(three.sample(9, seed=0)[::3], three.members[0].sample(3, seed=0))

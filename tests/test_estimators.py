@@ -76,6 +76,27 @@ def test_the_density_of_what_was_observed(rows):
     assert density.score_samples([[np.nan, 0.0, 5.0]])[0] == pytest.approx(truth, abs=0.2)
 
 
+@pytest.mark.parametrize("origin", [1e7, 1.7e9])
+def test_columns_far_from_zero_keep_their_digits(rows, origin):
+    """Such as times in seconds."""
+    gaps, away = rows.copy(), np.array([origin, 0, 0])
+    gaps[::5, 0] = np.nan
+    near, far = (
+        VAEImputer(**TRAINED | {"epochs": 20}).fit_transform(gaps + shift)[:, 0] - shift[0]
+        for shift in (0 * away, away)
+    )
+    np.testing.assert_allclose(far, near, atol=0.05)
+    density = VAEDensity(**SMALL, random_state=0)
+    scores = density.fit(rows + away).score_samples(rows + away)
+    assert scores.std() > 0.1
+    assert abs(density.sample(50, random_state=0)[:, 0] - origin).max() < 100
+
+
+def test_constant_columns_alone_are_refused():
+    with pytest.raises(InputError, match="expected a column that varies, got 3"):
+        VAEImputer(**SMALL).fit(np.ones((10, 3)))
+
+
 def test_codes_hold_the_row(rows):
     transformer = VAETransformer(**TRAINED).fit(rows)
     z = transformer.transform(rows)

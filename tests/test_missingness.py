@@ -158,3 +158,13 @@ def test_what_cannot_be_is_said():
     model = backstory.fit(holes, missingness="self", likelihood="gaussian", epochs=1, progress=False)
     with pytest.raises(InputError, match="hidden at random say nothing"):
         model.evaluate_restoration(x, missing=0.5)
+
+
+def test_noise_and_maps_are_refused_where_missing_means_high():
+    """p(y|z) would leave out what the mask says of x."""
+    x = np.random.default_rng(0).normal(size=(80, 3))
+    x[x > 1] = np.nan
+    model = backstory.fit(x, missingness="self-high", latent=1, epochs=1, progress=False, hidden=(4,))
+    assert np.isfinite(model.restore(x[:5], draws=2).mean).all()
+    with pytest.raises(InputError, match="missing by its own value"):
+        model.restore(x[:5], backstory.Noise(0.1), draws=2)

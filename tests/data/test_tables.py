@@ -213,3 +213,20 @@ def test_names_that_count_from_zero_are_a_header(tmp_path):
     assert data.schema.columns == ("0", "1")
     assert data.schema.header
     assert len(data) == 3
+
+
+def test_a_table_is_read_as_numbers_for_a_model_of_an_array(tmp_path):
+    """Levels are told apart by their cells in tables alone; an array has the numbers themselves."""
+    x = np.random.default_rng(0).choice([5.0, 7.0], (30, 2)) + np.array([0, 0.5])
+    pd.DataFrame(x, columns=["a", "b"]).to_csv(tmp_path / "x.csv", index=False)
+    assert load(tmp_path / "x.csv").values[:, 0].max() == 1
+    schema = load(x).schema
+    assert np.array_equal(load(tmp_path / "x.csv", schema=schema).values, x)
+
+
+def test_numbers_that_are_no_levels_are_refused(refusal):
+    frame = pd.DataFrame({"a": [5, 7] * 10, "b": np.arange(20) / 7})
+    schema = load(frame).schema
+    schema.check(load(frame).values)
+    sentence = refusal(schema.check, frame.to_numpy())
+    assert "levels, 0 to 1, in column 'a', got 5" in sentence

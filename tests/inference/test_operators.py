@@ -8,6 +8,7 @@ from scipy import ndimage
 from backstory.errors import InputError
 from backstory.inference.maps import DENSE_LIMIT, Dense, Separable
 from backstory.inference.operators import (
+    LEAST,
     ROUNDING,
     Blur,
     Downscale,
@@ -119,7 +120,10 @@ def test_masks_and_nan_say_what_was_seen(generator):
         (Noise(torch.eye(4)), (4, 4), "positive in every entry"),
         (Blur(-1.0), (4, 4), "between 0 and 1000 pixels"),
         (Downscale(0), (4, 4), "whole factor"),
+        (Blur(1e8), (4, 4), "between 0 and 1000 pixels"),
         (Downscale(1.5), (4, 4), "whole factor"),
+        (Downscale(float("nan")), (4, 4), "whole factor"),
+        (Downscale(float("inf")), (4, 4), "whole factor"),
         (Blur(1.0), (16,), "needs images"),
         (Downscale(2), (4, 4), r"\(N, 2, 2\)"),
         (Blur(1.0) @ Noise(0.1), (4, 4), "stands left of every map"),
@@ -130,11 +134,36 @@ def test_masks_and_nan_say_what_was_seen(generator):
         (Linear(torch.square), (4, 4), "linear function"),
         (Linear(lambda x: x[:, :2]), (4, 4), r"\(N, 2, 4\)"),
         (Linear(lambda x: x), (65, 65), str(DENSE_LIMIT)),
+        (Linear(lambda x: x @ torch.ones(3, 3)), (4, 4), "failed with"),
+        (Linear(lambda x: x.numpy()), (4, 4), "got ndarray"),
+        (Linear(lambda x: x.sum()), (4, 4), r"got a tensor of shape \(\)"),
     ],
 )
 def test_what_cannot_be_is_refused(operator, shape, message):
     with pytest.raises(InputError, match=message):
         observe(operator, images(shape), shape)
+
+
+def test_what_is_missing_of_x_is_missing_where_it_would_be_part_of_y():
+    x = images((4, 4))
+    x[1, 0, 0] = torch.nan
+    for operator, lost in [
+        (Downscale(2), 1),
+        (Noise(0), 1),
+        (Linear(flip), 2),
+    ]:
+        y, whole = damage(operator, x), damage(operator, x.nan_to_num(0.5))
+        assert y.isnan().sum((1, 2)).tolist() == [0, lost, 0]
+        assert torch.equal(y[~y.isnan()], whole[~y.isnan()])
+
+
+def test_a_map_to_one_number_and_noise_next_to_none():
+    total = Linear(lambda x: x.sum((1, 2)))
+    x = images((4, 4))
+    y = damage(total, x)
+    seen = observe(total, y, (4, 4))
+    torch.testing.assert_close(seen.linear.adjoint(y), y[:, None, None].expand(3, 4, 4))
+    assert float(observe(Noise(1e-30), x, (4, 4), 255.0).sigma) == pytest.approx(LEAST * 255)
 
 
 def test_y_has_to_be_there_where_the_mask_says_so():

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 import backstory
 from backstory import InputError
-from backstory.inference.operators import Downscale, Linear, Mask, Noise
+from backstory.inference.operators import Blur, Downscale, Linear, Mask, Noise
 from backstory.inference.restore import coverage
 
 SMALL = {"latent": 3, "hidden": (16,), "epochs": 2, "progress": False, "device": "cpu"}
@@ -166,3 +166,44 @@ def test_bad_input_is_one_sentence(make, message):
     with pytest.raises(InputError, match=message) as error:
         model.restore(*args, **options)
     assert "\n" not in str(error.value)
+
+
+def test_a_function_of_ones_own_gets_one_type_everywhere():
+    data, model = fitted("dequantised")
+    matrix = torch.randn(64, 10, generator=torch.Generator().manual_seed(0))
+    sums = Linear(lambda x: x.flatten(1) @ matrix)
+    y = model.damage(data, sums)
+    np.testing.assert_allclose(y, data.values.reshape(ROWS, -1) @ matrix.numpy().astype(float), rtol=1e-5)
+    assert model.restore(y[:3], sums, **QUICK).mean.shape == (3, 8, 8)
+    assert model.evaluate_restoration(data.values[:20], sums, **QUICK).rmse < 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"operator": "blur"}, "operator such as Mask"),
+        ({"draws": 2.5}, "draws has to be at least 1 and whole"),
+        ({"budget": 0}, "budget has to be at least 1"),
+        ({"proposals": 50.5}, "proposals has to be at least 1 for restoration and whole"),
+    ],
+)
+def test_what_is_no_operator_and_no_number_is_refused(arguments, words):
+    data, model = fitted("dequantised")
+    with pytest.raises(InputError, match=words):
+        model.restore(data.values[:2], **arguments)
+
+
+def test_noise_next_to_none_leaves_what_was_seen():
+    """Where the density of y would be singular, or no level could have made it."""
+    data, model = fitted("levels")
+    y = data.values[:3] + 0.3
+    assert np.abs(model.restore(y, Noise(1e-25), **QUICK).mean - data.values[:3]).max() < 1e-3
+    data, model = fitted("predicted")
+    operator = Noise(1e-9) @ Blur(2.0)
+    found = model.restore(model.damage(data.values[:3], operator), operator, **QUICK)
+    assert np.isfinite(found.mean).all()
+
+
+def test_a_seed_of_any_size():
+    data, model = fitted("dequantised")
+    assert np.isfinite(model.damage(data, Noise(0.1), seed=10**20)).all()

@@ -86,12 +86,11 @@ def check_format(path: Path) -> None:
 def check_path(path: Path, force: bool = False) -> None:
     """InputError, before any work, for a path that would be refused whatever is written there."""
     _check_packed(path)
-    if format_of(path) == "":
-        _check_folder(path)
+    _check_folder(path)
     with _writing(path):
         there = next(parent for parent in path.absolute().parents if parent.exists())
         if not there.is_dir():
-            raise NotADirectoryError
+            raise NotADirectoryError(errno.ENOTDIR, "a part of the path is a file")
         _check_new(path, force)
 
 
