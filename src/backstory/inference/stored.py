@@ -172,6 +172,6 @@ def warnings(found: Restoration[Any], proposals: int = Effort.proposals) -> list
     if apart > HEAVY_SHARE * count:
         said.append(
             f"the chains of {apart} of {count} observations have not met (R̂ above {NOT_MIXED}), so their "
-            "draws may miss some of what is possible; take more chains"
+            "draws may miss some of what is possible; take more transitions"
         )
     return said
