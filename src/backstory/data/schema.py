@@ -120,9 +120,9 @@ class Schema(BaseModel):
 
     def _check_levels(self, values: np.ndarray) -> None:
         """Raise InputError for numbers that are no levels, as those of a table that was read as an array."""
-        for j, column in enumerate(self.kinds):
+        for j in np.flatnonzero(self.levelled):
+            column, cells = self.kinds[j], values[:, j]
             count = len(column.levels or ())
-            cells = values[:, j] if count else values[:0]
             wrong = ~np.isnan(cells) & ~np.isin(cells, np.arange(count))
             if wrong.any():
                 raise InputError(

@@ -488,13 +488,13 @@ def _whole_frame(path: Path, data: Dataset) -> pd.DataFrame:
                 return pd.read_parquet(handle).reset_index(drop=True)
         first = _first_row(handle, path, SEPARATORS[form])
         names = [c.strip() for c in first] if data.schema.header else [str(j) for j in range(len(first))]
-        places = zip(data.places or (), data.schema.kinds, strict=True)
-        numbers = {names[place] for place, column in places if column.cells != "text"}
+        places = data.places or ()
+        columns = zip(places, data.schema.kinds, strict=True)
+        numbers = {names[place] for place, column in columns if column.cells != "text"}
         texts = [name for name in names if name not in numbers]
         handle.seek(0)
         parts = list(_read_csv(handle, path, SEPARATORS[form], names, data.schema.header, texts))
-    left_out = [names.index(name) for name in texts if name not in (data.schema.columns or ())]
-    return _typed_where_the_same(pd.concat(parts), left_out)
+    return _typed_where_the_same(pd.concat(parts), [j for j in range(len(names)) if j not in places])
 
 
 def _typed_where_the_same(frame: pd.DataFrame, places: Sequence[int]) -> pd.DataFrame:

@@ -56,8 +56,7 @@ def write(
     """
     path = Path(path)
     form = format_of(path) if form is None else form
-    if form not in _FORMS:
-        check_format(path)
+    check_format(path, form)
     if form in _TABLES:
         from backstory.data.tables import to_frame, write_frame  # with pandas, which is slow to import
 
@@ -75,9 +74,9 @@ def write(
     return _write_file(path, force, writers[form])
 
 
-def check_format(path: Path) -> None:
-    """InputError for an ending that `write` does not know."""
-    if format_of(path) not in _FORMS:
+def check_format(path: Path, form: str | None = None) -> None:
+    """InputError for a format that `write` does not know, by default what the ending means."""
+    if (format_of(path) if form is None else form) not in _FORMS:
         raise _unknown(
             path, "npy, .npz, .csv, .tsv, .parquet, .png, .idx, or no ending for a folder of images"
         )

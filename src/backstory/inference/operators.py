@@ -316,7 +316,8 @@ def damage(
     linear = _compose(maps, shape, x)
     missing = x.isnan()
     y = linear.forward(x.masked_fill(missing, 0))
-    y = y.masked_fill(linear.entrywise(torch.abs).forward(missing.to(x)) > 0, math.nan)
+    if missing.any():
+        y = y.masked_fill(linear.entrywise(torch.abs).forward(missing.to(x)) > 0, math.nan)
     if sigma is not None:
         absolute = _sigma(sigma, linear.out).to(y) * _unit(linear, unit, y)
         y = y + absolute * randn(tuple(y.shape), y, generator)

@@ -82,7 +82,7 @@ def damage_stored(
             f"{tuple(values.shape)}"
         )
     factor, generator = _factor(schema), torch.Generator().manual_seed(seed % 2**64)
-    y = _damaged(operator, values.double() * factor, vae, unit_of(vae, schema), generator)
+    y = _damaged(_operator(operator), values.double() * factor, vae, unit_of(vae, schema), generator)
     pixels = y.shape[:3] if schema.kind == "images" and y.dim() == 4 else y.shape  # with all their channels
     hidden = torch.rand(pixels, generator=generator) < missing
     hidden = hidden.view(*pixels, *[1] * (y.dim() - len(pixels)))
@@ -98,17 +98,16 @@ def _operator(operator: Operator | None) -> Operator:
 
 
 def _damaged(
-    operator: Operator | None,
+    operator: Operator,
     x: Tensor,
     vae: VAE,
     unit: Tensor | float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """`operators.damage` in double precision, but for one's own functions: these get what `restore` gives."""
-    known = _operator(operator)
-    own = any(isinstance(part, Linear) for part in known.parts)
+    own = any(isinstance(part, Linear) for part in operator.parts)
     x = x.to(vae.shift.dtype) if own else x
-    return damage(known, x, torch.as_tensor(unit).to(x), generator).double()
+    return damage(operator, x, torch.as_tensor(unit).to(x), generator).double()
 
 
 def unit_of(vae: VAE, schema: Schema) -> Tensor:
