@@ -21,11 +21,14 @@ import torch
 from torch import Tensor, nn
 
 import backstory
-from backstory import build, console
+from backstory import console
 from backstory.data.schema import Schema
-from backstory.inference.ais import STARTS, Annealing, bidirectional
-from backstory.inference.likelihood import Evidence, entries_at_once, importance_sampling
+from backstory.inference.annealing import STARTS, Annealing, bidirectional
+from backstory.inference.importance import Evidence, entries_at_once, importance_sampling
 from backstory.inference.pareto import threshold
+from backstory.models import build
+from backstory.models.defaults import resolve
+from backstory.options import ModelOptions
 from record import environment, timed, write
 
 ROOT = Path(__file__).parents[1]
@@ -157,7 +160,7 @@ def summary(e: Evidence) -> dict[str, Any]:
 def measure_speed(a: argparse.Namespace) -> dict[str, Any]:
     """Seconds of importance sampling and of the bare products, in turns; medians of paired ratios."""
     schema = Schema(kind="images", shape=(28, 28), dtype="uint8", levels=256, maximum=255)
-    schema, options = build.resolve(schema, build.ModelOptions(**NET))
+    schema, options = resolve(schema, ModelOptions(**NET))
     vae = build.build(schema, options, a.seed).eval()
     generator = torch.Generator().manual_seed(a.seed)
     x = (torch.rand(a.rows, 28, 28, generator=generator) < 0.13).float()

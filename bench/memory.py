@@ -138,7 +138,7 @@ def image_folder(folder: Path, gib: float) -> Path:
 
 def fit(data: Path, run: Path, *options: str) -> dict[str, Any]:
     """Peak memory and times of one run."""
-    command = ["-m", "backstory.cli", "fit", str(data), "-o", str(run), *HOW, *options]
+    command = ["-m", "backstory", "fit", str(data), "-o", str(run), *HOW, *options]
     environ = {**os.environ, "TMPDIR": str(data.parent)}
     start = time.perf_counter()
     done = subprocess.run(

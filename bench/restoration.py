@@ -29,12 +29,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import backstory
-from backstory import Blur, Downscale, Noise, plots
+from backstory import Blur, Downscale, Noise
 from backstory.data.dataset import Dataset
 from backstory.inference.conditional import condition, constant_variance
 from backstory.inference.operators import Operator, Product, observe
 from backstory.inference.restore import coverage
 from backstory.inference.stored import unit_of
+from backstory.report import training as plots
 from classical import DEBLURRING, DENOISERS, INPAINTING, UPSCALING, Known, Method, psnr, ssim, tuned
 from record import environment, has_place, place, timed, write
 

@@ -26,7 +26,7 @@ from typing import Any
 import backstory
 
 ROOT = Path(__file__).parents[1]
-CLI = ["-m", "backstory.cli"]
+CLI = ["-m", "backstory"]
 BARE, TORCH = "python -c pass", "import torch"
 FIRST_USES = {
     "backstory.open": "import backstory; backstory.open",

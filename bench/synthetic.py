@@ -39,9 +39,9 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 
 import backstory
-from backstory.data.columns import Column
 from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
+from backstory.data.tables.columns import Column
 from record import environment, place, write
 
 ROOT = Path(__file__).parents[1]

@@ -133,7 +133,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def contenders(a: argparse.Namespace) -> dict[str, Contender]:
     """All that can be measured here, by name."""
-    from backstory.schedule import TrainOptions
+    from backstory.options import TrainOptions
 
     found = {"backstory": Contender("backstory_fit")}
     if "compile" in TrainOptions.model_fields:
@@ -443,7 +443,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     """A panel for each axis: the fraction of the bare products against its values, a dot for each segment."""
     from matplotlib.figure import Figure
 
-    from backstory.plots import BLUE, FAINT, GREEN, INK, ORANGE, save
+    from backstory.report.training import BLUE, FAINT, GREEN, INK, ORANGE, save
 
     figure = Figure(figsize=(11.5, 4.4), facecolor="white")
     panels = figure.subplots(1, len(record["growth"]), sharey=True, squeeze=False)[0]

@@ -22,13 +22,16 @@ from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
 import backstory
-from backstory import build, schedule
-from backstory.build import ModelOptions
 from backstory.data.dataset import Dataset
 from backstory.data.splits import split
 from backstory.data.write import atomic_path
-from backstory.plots import BLUE, FAINT, GREEN, INK, ORANGE
-from backstory.train import Trainer
+from backstory.models import build
+from backstory.models.defaults import resolve
+from backstory.models.statistics import data_statistics
+from backstory.options import ModelOptions, TrainOptions
+from backstory.report.training import BLUE, FAINT, GREEN, INK, ORANGE
+from backstory.training import schedule
+from backstory.training.trainer import Trainer
 
 __all__ = ["BLUE", "FAINT", "GREEN", "GREY", "INK", "ORANGE", "PURPLE", "Figure", "SubFigure"]
 # What the numbers of docs/theory.md were measured with, whatever the defaults may become
@@ -79,9 +82,9 @@ def trainer(
     """The training run of `backstory.fit` before its first step, for experiments that look inside."""
     parts = split(data, validation, seed)
     values = data.values[parts.train]
-    schema, options = build.resolve(data.schema, ModelOptions(**model))
-    vae = build.build(schema, options, seed, build.data_statistics(values, schema))
-    chosen = schedule.TrainOptions(**{**SETTINGS, **training}, seed=seed)
+    schema, options = resolve(data.schema, ModelOptions(**model))
+    vae = build.build(schema, options, seed, data_statistics(values, schema))
+    chosen = TrainOptions(**{**SETTINGS, **training}, seed=seed)
     chosen = schedule.resolve(chosen, len(values), SETTINGS["lr"])
     rows, kept = torch.from_numpy(values), torch.from_numpy(data.values[parts.validation])
     return Trainer(vae, schema, rows, kept, chosen)

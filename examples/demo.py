@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from backstory.cli import main
+from backstory.cli.main import main
 
 PICTURES = {
     "training.png": "distortion and rate against epochs, their path, and what each latent unit carries",

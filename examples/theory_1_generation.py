@@ -32,7 +32,7 @@ from sklearn.neighbors import NearestNeighbors
 
 import backstory
 from backstory.inference import generate
-from backstory.priors import StandardNormal
+from backstory.models.priors import StandardNormal
 
 SHOWN = 10
 

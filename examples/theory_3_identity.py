@@ -22,8 +22,8 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 import backstory
 from backstory.inference.linear_gaussian import LinearGaussian
-from backstory.objectives import elbo
-from backstory.vae import VAE
+from backstory.models.vae import VAE
+from backstory.objectives.bounds import elbo
 
 ENTRIES, UNITS = 6, 2
 

@@ -17,8 +17,8 @@ import torch
 from common import BLUE, GREY, INK, ORANGE, Figure, digits, figure, legend, main, panel, table, trainer
 from torch import Tensor
 
-from backstory.objectives import OBJECTIVES
-from backstory.vae import VAE, Terms
+from backstory.models.vae import VAE, Terms
+from backstory.objectives.registry import OBJECTIVES
 
 Estimator = Callable[[Terms], Tensor]
 

@@ -15,7 +15,8 @@ from scipy import integrate, stats
 from torch.distributions import Normal, Uniform, kl_divergence
 
 import backstory
-from backstory.distributions import DiagonalGaussian, kl_per_unit
+from backstory.distributions.gaussian import DiagonalGaussian
+from backstory.distributions.kl import kl_per_unit
 
 CASES = ((0.0, 1.0), (0.0, 0.2), (0.0, 3.0), (1.5, 1.0), (-2.0, 0.3))
 BOUND = 2.0

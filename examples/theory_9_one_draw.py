@@ -29,8 +29,8 @@ from common import (
 )
 
 import backstory
-from backstory.distributions import kl_per_unit
-from backstory.objectives import elbo
+from backstory.distributions.kl import kl_per_unit
+from backstory.objectives.bounds import elbo
 
 DRAWS = (1, 5, 25)
 

@@ -12,10 +12,12 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from backstory import build
 from backstory.data.schema import Schema
-from backstory.distributions import soft_clamp_inverse
-from backstory.vae import LOG_STD_HIGH, LOG_STD_LOW, VAE
+from backstory.distributions.base import soft_clamp_inverse
+from backstory.models import build
+from backstory.models.defaults import resolve
+from backstory.models.vae import LOG_STD_HIGH, LOG_STD_LOW, VAE
+from backstory.options import ModelOptions
 
 torch.set_num_threads(1)  # the workers share the cores; small models are faster on one anyway
 
@@ -59,9 +61,7 @@ def make_linear_gaussian(
     rng = np.random.default_rng(0)
     shift, scale = rng.normal(0, 3, entries), rng.uniform(0.2, 5, entries)
     schema = Schema(kind="table", shape=(entries,), dtype="float64", columns=tuple("abcdefghij"[:entries]))
-    schema, options = build.resolve(
-        schema, build.ModelOptions(network="linear", likelihood="gaussian", latent=latent)
-    )
+    schema, options = resolve(schema, ModelOptions(network="linear", likelihood="gaussian", latent=latent))
     statistics = tuple(torch.as_tensor(v, dtype=torch.float32) for v in (shift, scale))
     vae = build.build(schema, options, statistics=statistics).double().eval()
     vae.head.log_scale.copy_(vae.scale.log())
@@ -104,7 +104,7 @@ def make_vae(seed: int = 0, **options: Any) -> VAE:
     """A small model of 3 × 4 images of five levels, in double precision, with weights that matter."""
     schema = Schema(kind="images", shape=(3, 4), dtype="uint8", levels=5, maximum=4)
     values = {"latent": 3, "hidden": (16,), **options}
-    schema, resolved = build.resolve(schema, build.ModelOptions(**values))
+    schema, resolved = resolve(schema, ModelOptions(**values))
     vae = build.build(schema, resolved, seed, (torch.tensor(2.0), torch.tensor(1.4))).double().eval()
     with torch.no_grad():
         for parameter in vae.parameters():

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 import backstory
-from backstory import InputError, VAEDensity, VAEImputer, train
-from backstory.cli import main
+from backstory import InputError, VAEDensity, VAEImputer
+from backstory.cli.main import main
 from backstory.ensemble import Ensemble, mixture_evidence, unpack
 from backstory.inference import scoring
+from backstory.training import trainer as train
 
 SMALL = {"latent": 2, "hidden": (8,), "epochs": 4, "compile": False, "progress": False}
 

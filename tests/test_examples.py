@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from backstory.data.load import load
-from backstory.vae import VAE
+from backstory.models.vae import VAE
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "examples").glob("theory_*.py"))

@@ -14,8 +14,9 @@ from sklearn.datasets import load_digits
 
 import backstory
 from backstory import InputError
-from backstory.distributions import Delta, soft_clamp_inverse
-from backstory.vae import LOG_STD_HIGH, LOG_STD_LOW
+from backstory.distributions.base import soft_clamp_inverse
+from backstory.distributions.delta import Delta
+from backstory.models.vae import LOG_STD_HIGH, LOG_STD_LOW
 
 SMALL = {"latent": 3, "hidden": (16,), "epochs": 2, "progress": False, "device": "cpu"}
 ROWS = 120
@@ -329,7 +330,7 @@ def test_binarised_models_speak_in_grey_values():
     means = model.reconstruct(data)
     assert 0 <= means.min() < means.max() <= 16
     assert set(np.unique(model.sample(5, seed=0))) <= {0, 16}
-    assert "binarised at random" in " ".join(backstory.build.describe(model.schema, model.options))
+    assert "binarised at random" in " ".join(backstory.models.build.describe(model.schema, model.options))
     same, other = (model.evaluate(data, samples=5, seed=s).log_evidence for s in (0, 1))
     assert same == model.evaluate(data, samples=5, seed=0).log_evidence
     assert same != other

@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from backstory import build
 from backstory.data.arrays import from_array
-from backstory.objectives import OBJECTIVES
+from backstory.models import build
+from backstory.models.defaults import resolve
+from backstory.objectives.registry import OBJECTIVES
+from backstory.options import ModelOptions
 
 BENCH = Path(__file__).parents[1] / "bench"
 NAMES = ("W1", "W2a", "W2b", "W2c", "W3")
@@ -49,7 +51,7 @@ def test_operations_are_those_of_every_way_to_take_a_step(name):
     del options["batch_size"]
     images = np.zeros((2, 28, 28), np.uint8)
     images[0] = np.arange(784).reshape(28, 28) % 256
-    schema, resolved = build.resolve(from_array(images).schema, build.ModelOptions(**options))
+    schema, resolved = resolve(from_array(images).schema, ModelOptions(**options))
     vae = build.build(schema, resolved)
     terms = vae.terms
     assert counted(lambda: objective(terms(x[:, 0], samples=samples)).sum().backward()) == operations(w)

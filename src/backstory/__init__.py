@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from backstory.ensemble import open as open
     from backstory.errors import InputError as InputError
     from backstory.errors import TrainingFailed as TrainingFailed
-    from backstory.estimators import VAEDensity as VAEDensity
-    from backstory.estimators import VAEImputer as VAEImputer
-    from backstory.estimators import VAEOutlierDetector as VAEOutlierDetector
-    from backstory.estimators import VAETransformer as VAETransformer
     from backstory.fitting import fit as fit
     from backstory.inference.operators import Blur as Blur
     from backstory.inference.operators import Downscale as Downscale
@@ -32,10 +28,14 @@ if TYPE_CHECKING:
     from backstory.inference.operators import Mask as Mask
     from backstory.inference.operators import Noise as Noise
     from backstory.inference.restore import coverage as coverage
-    from backstory.memory import keep_memory as keep_memory
     from backstory.model import Model as Model
-    from backstory.vae import VAE as VAE
-    from backstory.vae import Terms as Terms
+    from backstory.models.vae import VAE as VAE
+    from backstory.models.vae import Terms as Terms
+    from backstory.sklearn.density import VAEDensity as VAEDensity
+    from backstory.sklearn.imputer import VAEImputer as VAEImputer
+    from backstory.sklearn.outliers import VAEOutlierDetector as VAEOutlierDetector
+    from backstory.sklearn.transformer import VAETransformer as VAETransformer
+    from backstory.training.memory import keep_memory as keep_memory
 
 _HOME = {
     "Blur": "inference.operators",
@@ -48,23 +48,23 @@ _HOME = {
     "Model": "model",
     "Noise": "inference.operators",
     "Schema": "data.schema",
-    "Terms": "vae",
+    "Terms": "models.vae",
     "TrainingFailed": "errors",
-    "VAE": "vae",
-    "VAEDensity": "estimators",
-    "VAEImputer": "estimators",
-    "VAEOutlierDetector": "estimators",
-    "VAETransformer": "estimators",
+    "VAE": "models.vae",
+    "VAEDensity": "sklearn.density",
+    "VAEImputer": "sklearn.imputer",
+    "VAEOutlierDetector": "sklearn.outliers",
+    "VAETransformer": "sklearn.transformer",
     "coverage": "inference.restore",
     "fit": "fitting",
-    "keep_memory": "memory",
+    "keep_memory": "training.memory",
     "load": "data.load",
     "open": "ensemble",
 }
 __all__ = sorted(_HOME)
 
 
-_MODULES = ("data", "diagnostics", "distributions", "inference", "objectives", "plots", "priors")
+_MODULES = ("data", "distributions", "inference", "models", "objectives", "report", "training")
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 import sys
 
-from backstory.cli import main
+from backstory.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -23,15 +23,16 @@ from torch import Tensor
 
 from backstory import model
 from backstory.data.rows import Rows
-from backstory.distributions import CodeDistribution, DiagonalGaussian
+from backstory.distributions.base import CodeDistribution
+from backstory.distributions.gaussian import DiagonalGaussian
 from backstory.errors import InputError
 from backstory.inference import scoring
 from backstory.inference.hmc import mixed_seed
-from backstory.inference.likelihood import Evidence, check_density
+from backstory.inference.importance import Evidence, check_density
 from backstory.inference.operators import Operator
 from backstory.inference.restore import METHODS, Restoration, guess_levels
 from backstory.model import Model, Values
-from backstory.run_folder import CONFIG, check_folder, member_folder, members_of, read_config
+from backstory.runs.folder import CONFIG, check_folder, member_folder, members_of, read_config
 
 STREAM = 101  # of the seeds of members, apart from other streams of noise
 

@@ -9,29 +9,34 @@ from typing import Any
 import numpy as np
 import torch
 
-from backstory import build, checkpoint, column_table, console, distributed, schedule
-from backstory.build import ModelOptions, options_from
-from backstory.checkpoint import Checkpoint
+from backstory import console
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
 from backstory.data.rows import Rows, subset
 from backstory.data.schema import Schema
 from backstory.data.splits import check_for_training, row_hashes, split
-from backstory.devices import Alone
-from backstory.diagnostics import collapse_warning
+from backstory.data.tables import summary as column_table
+from backstory.data.tables.statistics import as_numbers, data_marginals, only_numbers
 from backstory.ensemble import Ensemble, config_of
 from backstory.ensemble import open as open_any
 from backstory.errors import InputError
 from backstory.inference import scoring
-from backstory.inference.likelihood import check_density
+from backstory.inference.importance import check_density
 from backstory.model import Model, check_components, fingerprint, open
-from backstory.run_folder import CONFIG, ENSEMBLE, member_folder, read_config, read_text
-from backstory.schedule import TrainOptions
-from backstory.state import Autosave, History, Metrics, State
-from backstory.step import decide
-from backstory.tabular import as_numbers, data_marginals, only_numbers
-from backstory.train import Trainer
-from backstory.vae import VAE
+from backstory.models import build
+from backstory.models.defaults import default_schedule, resolve
+from backstory.models.diagnostics import collapse_warning
+from backstory.models.statistics import data_statistics
+from backstory.models.vae import VAE
+from backstory.options import ModelOptions, TrainOptions, check_option, options_from
+from backstory.runs import checkpoint
+from backstory.runs.checkpoint import Checkpoint
+from backstory.runs.folder import CONFIG, ENSEMBLE, member_folder, read_config, read_text
+from backstory.training import distributed, schedule
+from backstory.training.compile import decide
+from backstory.training.devices import Alone
+from backstory.training.state import Autosave, History, Metrics, State
+from backstory.training.trainer import Trainer
 
 VALIDATION, SEED = 0.1, 0  # by default
 OURS = ("split_seed", "validation")  # options that are neither of the model nor of its training
@@ -180,7 +185,7 @@ def fit(
 def _in_one_piece(model: Model, group: Alone) -> VAE:
     """The trained model, whose parameters are spread over the processes, as an ordinary one in each."""
     weights = {name: group.whole(value) for name, value in model.vae.state_dict().items()}
-    vae = build.build(*build.resolve(model.schema, model.options))
+    vae = build.build(*resolve(model.schema, model.options))
     vae.load_state_dict(weights)
     return vae.to(group.device).eval()
 
@@ -198,7 +203,7 @@ def _asked(options: dict[str, Any]) -> dict[str, Any]:
 def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
     model_names, train_names = set(ModelOptions.model_fields), set(TrainOptions.model_fields)
     for name in options:
-        build.check_option("fit", name, [*model_names, *train_names])
+        check_option("fit", name, [*model_names, *train_names])
     return (
         options_from(ModelOptions, {k: v for k, v in options.items() if k in model_names}),
         options_from(TrainOptions, {k: v for k, v in options.items() if k in train_names}),
@@ -251,7 +256,7 @@ def _untrained(
     train = subset(dataset.values, splits.train)
     statistics, marginals = None, None  # the checkpoint has them
     if earlier is None:
-        statistics = build.data_statistics(train, schema)
+        statistics = data_statistics(train, schema)
         marginals = data_marginals(train, schema) if options.likelihood == "joint" else None
     vae = build.build(schema, options, seed, statistics, marginals).to(group.device)
     ids, summary = hashes[splits.train], {"fingerprint": name}
@@ -273,8 +278,8 @@ def _decided(
     """All that was left open; InputError for options that cannot be, or data that cannot be trained on."""
     check_for_training(dataset, train)
     options, training = _sort_options({k: v for k, v in asked.items() if k not in OURS})
-    schema, options = build.resolve(dataset.schema, options, dataset.observed is not None)
-    defaults = build.default_schedule(schema, options, dataset.observed is not None)
+    schema, options = resolve(dataset.schema, options, dataset.observed is not None)
+    defaults = default_schedule(schema, options, dataset.observed is not None)
     training = schedule.resolve(training, len(train), **defaults)
     training = decide(training, len(train), group.device, group.world)
     if options.posterior == "delta" and options.prior == "mixture":

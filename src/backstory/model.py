@@ -16,26 +16,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backstory import build, checkpoint, console
-from backstory.build import ModelOptions
+from backstory import console
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
 from backstory.data.rows import LIMIT, FileRows, Rows, Spool
 from backstory.data.schema import Schema
 from backstory.data.splits import Splits, row_hashes
-from backstory.devices import pick_device
-from backstory.diagnostics import bits_per_dim, code_use
-from backstory.distributions import CodeDistribution, DataDistribution, Delta, DiagonalGaussian
+from backstory.distributions.base import CodeDistribution, DataDistribution
+from backstory.distributions.delta import Delta
+from backstory.distributions.gaussian import DiagonalGaussian
 from backstory.errors import InputError
 from backstory.inference import evidence, gap, generate, scoring, stored
-from backstory.inference.likelihood import Evidence, tail_warning
+from backstory.inference.importance import Evidence, tail_warning
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.operators import Mask, Operator, Product
 from backstory.inference.recovery import Recovery, Tally
 from backstory.inference.restore import Restoration, usual_budget
-from backstory.priors import Mixture
-from backstory.schedule import TrainOptions
-from backstory.vae import VAE, Terms
+from backstory.models import build
+from backstory.models.defaults import resolve
+from backstory.models.diagnostics import bits_per_dim, code_use
+from backstory.models.priors import Mixture
+from backstory.models.vae import VAE, Terms
+from backstory.options import ModelOptions, TrainOptions, one_of
+from backstory.runs import checkpoint
+from backstory.training.devices import pick_device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -516,7 +520,7 @@ class Model:
         `auto` is the test part where the data has one, else all rows. The parts of the data that the model
         was trained on are those of its run. InputError where there is no such part.
         """
-        build.one_of("split", part, ["auto", "train", "validation", "test", "all"])
+        one_of("split", part, ["auto", "train", "validation", "test", "all"])
         if part == "auto":
             part = "all" if data.test_rows is None else "test"
         if part == "all":
@@ -654,7 +658,7 @@ def _assemble(
     folder: Path,
     device: str,
 ) -> Model:
-    vae = build.build(*build.resolve(config.data, config.model))
+    vae = build.build(*resolve(config.data, config.model))
     checkpoint.load_weights(vae, weights, folder)
     try:
         splits = Splits(*(tensors[name].numpy() for name in ("train", "validation", "test")))

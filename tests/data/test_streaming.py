@@ -11,15 +11,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from backstory.build import data_statistics
-from backstory.data import files, rows, tables
+from backstory.data import files, rows
 from backstory.data import load as module
 from backstory.data.dataset import Dataset
 from backstory.data.files import write_idx
 from backstory.data.load import load
 from backstory.data.rows import FileRows, Observed
 from backstory.data.splits import check_for_training, row_hashes, split
+from backstory.data.tables import read as tables
 from backstory.errors import InputError
+from backstory.models.statistics import data_statistics
 
 pytest.importorskip("pyarrow")
 

@@ -5,7 +5,10 @@ import pytest
 import torch
 from scipy import stats
 
-from backstory.distributions import Bernoulli, Categorical, DiscretisedLogistic, Gaussian
+from backstory.distributions.bernoulli import Bernoulli
+from backstory.distributions.categorical import Categorical
+from backstory.distributions.gaussian import Gaussian
+from backstory.distributions.logistic import DiscretisedLogistic
 from backstory.inference.conditional import (
     Conditioned,
     Kept,

@@ -7,7 +7,7 @@ import torch
 
 from backstory.errors import InputError
 from backstory.inference import generate
-from backstory.priors import Mixture
+from backstory.models.priors import Mixture
 
 
 def source(seed=0):

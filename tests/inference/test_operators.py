@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from backstory.errors import InputError
-from backstory.inference.maps import DENSE_LIMIT, Dense, Separable
+from backstory.inference.linear_maps import DENSE_LIMIT, Dense, Separable
 from backstory.inference.operators import (
     LEAST,
     ROUNDING,

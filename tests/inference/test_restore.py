@@ -7,14 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from backstory.distributions import soft_clamp_inverse
+from backstory.distributions.base import soft_clamp_inverse
 from backstory.errors import InputError
-from backstory.inference.codes import Correlated, Effort, Finder, convergence, pick
 from backstory.inference.conditional import condition, constant_variance
+from backstory.inference.latent_posterior import Correlated, Effort, Finder, convergence, pick
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.operators import Blur, Damaged, Downscale, Linear, Mask, Noise, damage, observe
 from backstory.inference.restore import METHODS, Restoration, _affordable, coverage, restore
-from backstory.vae import LOG_STD_HIGH, LOG_STD_LOW
+from backstory.models.defaults import resolve
+from backstory.models.vae import LOG_STD_HIGH, LOG_STD_LOW
+from backstory.options import ModelOptions
 
 SHAPE = (3, 4)
 QUICK = Effort(proposals=1000, steps=60, chains=8, temperatures=20, transitions=100, leapfrog=3)
@@ -261,11 +263,11 @@ def test_nothing_missing_under_noise_is_not_the_data_itself(small_vae, levels):
 @pytest.mark.parametrize("shape", [(5, 3), (4, 5, 3), (1, 7)])
 @pytest.mark.parametrize("operator", [Downscale(2), Noise(0.1) @ Blur(1.0), Noise(0.3)])
 def test_odd_and_colour_images_and_single_rows(shape, operator):
-    from backstory import build
     from backstory.data.schema import Schema
+    from backstory.models import build
 
     schema = Schema(kind="images", shape=shape, dtype="float32", maximum=1.0)
-    schema, options = build.resolve(schema, build.ModelOptions(latent=2, hidden=(8,), network="mlp"))
+    schema, options = resolve(schema, ModelOptions(latent=2, hidden=(8,), network="mlp"))
     vae = build.build(schema, options)
     y = damage(operator, draw(vae, 1))
     for method in METHODS:

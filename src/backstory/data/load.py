@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from backstory.data.schema import Schema
-    from backstory.data.tables import Columns
+    from backstory.data.tables.read import Columns
 
 
 class ArrowStream(Protocol):
@@ -147,7 +147,7 @@ def _load_file(path: Path, form: str, limit: float) -> Dataset:
 def _load_table(
     path: Path, form: str, limit: float, columns: "Columns | None", schema: "Schema | None"
 ) -> Dataset:
-    from backstory.data.tables import load_csv, load_parquet  # with pandas, which is slow to import
+    from backstory.data.tables.read import load_csv, load_parquet  # with pandas, which is slow to import
 
     if form == "parquet":
         return load_parquet(path, limit, columns, schema)
@@ -166,7 +166,7 @@ def _load_memory(source: Any, columns: "Columns | None", schema: "Schema | None"
         return EMBEDDED[source]()
     import pandas as pd
 
-    from backstory.data.tables import from_arrow, from_frame
+    from backstory.data.tables.read import from_arrow, from_frame
 
     if isinstance(source, pd.DataFrame):
         return from_frame(source, columns=columns, schema=schema)

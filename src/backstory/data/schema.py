@@ -25,8 +25,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from backstory.data.checks import extremes
-from backstory.data.columns import Column, LeftOut
 from backstory.data.rows import Rows
+from backstory.data.tables.columns import Column, LeftOut
 from backstory.errors import InputError
 
 SINGLE_DIGITS = 7  # significant decimal digits of single precision, in which models compute

@@ -58,7 +58,7 @@ def write(
     form = format_of(path) if form is None else form
     check_format(path, form)
     if form in _TABLES:
-        from backstory.data.tables import to_frame, write_frame  # with pandas, which is slow to import
+        from backstory.data.tables.read import to_frame, write_frame  # with pandas, which is slow to import
 
         return _write_file(
             path, force, lambda h: write_frame(h, to_frame(np.asarray(values), schema), form, schema.header)
@@ -114,7 +114,7 @@ def write_table(
     if form in _TABLES:
         import pandas as pd
 
-        from backstory.data.tables import write_frame
+        from backstory.data.tables.read import write_frame
 
         return _write_file(
             path, force, lambda handle: write_frame(handle, pd.DataFrame(dict(columns)), form, header)

@@ -9,7 +9,7 @@ and a draw of it is x' + S Aᵀ C⁻¹ (y − A x' − σ ε') for a draw x' of 
 1991). That is exact where p(x|z) is Gaussian. Two cases are exact for other data too:
 
     a mask without noise    p(y|z) is the model's own likelihood of the entries that were seen, which x keeps,
-                            and of the mask, if that depends on x (`backstory.missingness`)
+                            and of the mask, if that depends on x (`backstory.distributions.self_masked`)
     noise on levels         p(y_i|z) = Σ_l P(x_i = l|z) N(y_i; l, σ²), each level weighed for each entry
 
 Elsewhere (a map of x that is not Gaussian; noise on heads without levels) p(x|z) is replaced by the Gaussian
@@ -26,19 +26,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from backstory.distributions import (
-    LOG_2PI,
-    Bernoulli,
-    Categorical,
-    DataDistribution,
-    DiscretisedLogistic,
-    Gaussian,
-    randn,
-    sum_observed,
-)
-from backstory.inference.maps import Dense
+from backstory.distributions.base import LOG_2PI, DataDistribution, randn, sum_observed
+from backstory.distributions.bernoulli import Bernoulli
+from backstory.distributions.categorical import Categorical
+from backstory.distributions.gaussian import Gaussian
+from backstory.distributions.logistic import DiscretisedLogistic
+from backstory.distributions.self_masked import SelfMasked, Vanished
+from backstory.inference.linear_maps import Dense
 from backstory.inference.operators import Damaged
-from backstory.missingness import SelfMasked, Vanished
 
 
 class Conditional(Protocol):

@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backstory.build import check_option, one_of
 from backstory.errors import InputError
-from backstory.inference.ais import Annealing, annealed
+from backstory.inference.annealing import Annealing, annealed
 from backstory.inference.hmc import mixed_seed
-from backstory.inference.likelihood import Evidence, check_density, check_samples, importance_sampling
+from backstory.inference.importance import Evidence, check_density, check_samples, importance_sampling
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.pareto import pareto_k, tail_size
-from backstory.vae import VAE
+from backstory.models.vae import VAE
+from backstory.options import check_option, one_of
 
 METHODS = ("is", "ais", "exact")
 SAMPLES = {"is": 1000, "ais": 16, "exact": 100}

@@ -20,18 +20,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backstory.distributions import DiagonalGaussian, Posterior
+from backstory.distributions.base import Posterior
+from backstory.distributions.gaussian import DiagonalGaussian
 from backstory.errors import InputError
-from backstory.inference.ais import Annealing, Chains
+from backstory.inference.annealing import Annealing, Chains
 from backstory.inference.hmc import mixed_seed
-from backstory.inference.likelihood import (
+from backstory.inference.importance import (
     LogMean,
     batch_evidence,
     check_density,
     check_samples,
     entries_at_once,
 )
-from backstory.vae import VAE
+from backstory.models.vae import VAE
 
 ANNEALING = Annealing(chains=16, steps=100, leapfrog=3)
 DRAWS = 200  # stream of noise, apart from those of annealing

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from backstory.errors import InputError
-from backstory.priors import StandardNormal
-from backstory.vae import VAE
+from backstory.models.priors import StandardNormal
+from backstory.models.vae import VAE
 
 BATCH = 512
 

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backstory.distributions import CodeDistribution
+from backstory.distributions.base import CodeDistribution
 
 JITTER = 0.2
 

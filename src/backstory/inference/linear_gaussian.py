@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backstory.distributions import Gaussian
+from backstory.distributions.gaussian import Gaussian
 from backstory.errors import InputError
-from backstory.inference.likelihood import check_density
-from backstory.priors import StandardNormal
-from backstory.vae import VAE
+from backstory.inference.importance import check_density
+from backstory.models.priors import StandardNormal
+from backstory.models.vae import VAE
 
 
 @dataclass(frozen=True)

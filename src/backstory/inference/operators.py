@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backstory.distributions import randn
+from backstory.distributions.base import randn
 from backstory.errors import InputError
-from backstory.inference.maps import Dense, Map, Separable, dense, matrix_of
+from backstory.inference.linear_maps import Dense, Map, Separable, dense, matrix_of
 
 TRUNCATE = 4.0  # σ, beyond which a Gaussian kernel is zero; as in SciPy
 WIDEST = 1000.0  # σ of a blur in pixels, which leaves nothing but the mean of images of this size

@@ -32,18 +32,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backstory.build import one_of
-from backstory.distributions import DataDistribution
+from backstory.distributions.base import DataDistribution
+from backstory.distributions.joint import Joint
+from backstory.distributions.self_masked import SelfMasked
 from backstory.errors import InputError
-from backstory.inference.codes import Codes, Effort, Finder, pick
 from backstory.inference.conditional import Conditional, condition, constant_variance, level_count
 from backstory.inference.hmc import RowNoise
-from backstory.inference.likelihood import LogMean, check_density, entries_at_once
+from backstory.inference.importance import LogMean, check_density, entries_at_once
+from backstory.inference.latent_posterior import Codes, Effort, Finder, pick
 from backstory.inference.operators import Damaged
 from backstory.inference.pareto import pareto_k, tail_size, threshold
-from backstory.joint import Joint
-from backstory.missingness import SelfMasked
-from backstory.vae import VAE
+from backstory.models.vae import VAE
+from backstory.options import one_of
 
 METHODS = ("encoder", "importance", "variational", "hmc")
 ENOUGH = 100.0  # effective draws with which importance weights are trusted

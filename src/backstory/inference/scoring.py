@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backstory.distributions import DataDistribution
-from backstory.inference.likelihood import LogMean, check_density, entries_at_once
-from backstory.joint import Joint
-from backstory.vae import VAE
+from backstory.distributions.base import DataDistribution
+from backstory.distributions.joint import Joint
+from backstory.inference.importance import LogMean, check_density, entries_at_once
+from backstory.models.vae import VAE
 
 MOST_ENTRIES = 500  # of a row whose entries are looked at one by one
 MOST_ROWS = 1000  # that are kept to compare with

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backstory.build import check_option
 from backstory.data.schema import Schema
 from backstory.errors import InputError
-from backstory.inference.codes import Effort
-from backstory.inference.likelihood import HEAVY_SHARE
+from backstory.inference.importance import HEAVY_SHARE
+from backstory.inference.latent_posterior import Effort
 from backstory.inference.operators import Damaged, Linear, Mask, Noise, Operator, Product, damage, observe
 from backstory.inference.pareto import threshold
 from backstory.inference.restore import Restoration, restore
-from backstory.vae import VAE
+from backstory.models.vae import VAE
+from backstory.options import check_option
 
 NOTHING = Product(())  # the operator that leaves x as it is
 NOT_MIXED = 1.1  # R̂ above which chains have not met

@@ -1,0 +1,120 @@
+"""A text table written again with some cells filled; everything else stays as it stands in the file."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from backstory.data.files import EMPTY_CELLS, SEPARATORS, format_of, open_binary, reading
+from backstory.data.tables.columns import Column
+
+_BLANK = " \t\r\n"
+
+
+def refilled(
+    path: Path,
+    header: bool,
+    fill: np.ndarray,
+    texts: Sequence[Sequence[str]],
+    places: Sequence[int],
+    empty: np.ndarray | None = None,
+) -> str | None:
+    """The text of a table with other words in some cells.
+
+    Args:
+        path: of the table, `.csv` or `.tsv`, plain or `.gz`.
+        header: whether its first row has names.
+        fill: (N, C) of bool, the cells to write anew.
+        texts: what to write into the cells of each of the N rows that are written anew, from left to right.
+        places: (C,), the number of each of these columns among those of the file.
+        empty: (N, C) of bool, the cells that were read as empty; what stands in them all the same (a level
+            that the model does not know) stays. All by default.
+
+    Returns:
+        None if the file has not N rows: it is not the one that was read.
+    """
+    separator = SEPARATORS[format_of(path)]
+    with reading(path, "a table"), open_binary(path) as handle:
+        text = io.TextIOWrapper(handle, encoding="utf-8-sig", newline="")
+        lines = list(text)
+        text.detach()
+    first = _header_lines(lines, separator) if header else 0
+    blank = _BLANK.replace(separator, "")
+    records = [*lines[:first], *_records(lines[first:], separator)]
+    rows = [i for i, record in enumerate(records) if i >= first and record.strip(blank)]
+    if len(rows) != len(fill):
+        return None
+    stays = fill if empty is None else fill & empty
+    for n, (i, words) in enumerate(zip(rows, texts, strict=True)):
+        chosen = np.flatnonzero(fill[n]).tolist()
+        if chosen:
+            new = [(places[j], word, bool(stays[n, j])) for j, word in zip(chosen, words, strict=True)]
+            records[i] = _with_cells(records[i], separator, new)
+    return "".join(records)
+
+
+def _records(lines: list[str], separator: str) -> Iterator[str]:
+    """Lines, or several where a cell in quotes has more than one."""
+    record = ""
+    for line in lines:
+        record += line
+        if _raw_cells(record.rstrip("\r\n"), separator) is not None:
+            yield record
+            record = ""
+    if record:
+        yield record
+
+
+def _raw_cells(content: str, separator: str) -> list[str] | None:
+    """What lies between separators outside quotes; None if a quote is open at the end."""
+    if '"' not in content:
+        return content.split(separator)
+    cell = re.compile(rf' *"(?:[^"]|"")*"[^{separator}]*|(?! *")[^{separator}]*')
+    cells, at = [], 0
+    while match := cell.match(content, at):
+        cells.append(match[0])
+        at = match.end() + 1
+        if at > len(content):
+            return cells
+    return None
+
+
+def _header_lines(lines: list[str], separator: str) -> int:
+    """How many lines the names take, with blank lines before them; a name in quotes may have several."""
+    reader = csv.reader(lines, delimiter=separator)
+    for row in reader:
+        if any(cell.strip() for cell in row):
+            break
+    return reader.line_num
+
+
+def _with_cells(record: str, separator: str, new: list[tuple[int, str, bool]]) -> str:
+    """New words by column; some of them only for cells that are empty."""
+    content = record.rstrip("\r\n")
+    cells = _raw_cells(content, separator) or []
+    cells += [""] * (max(new)[0] + 1 - len(cells))  # a short row: its last cells are empty
+    for column, word, stays in new:
+        if not stays or cells[column].strip(' "') in EMPTY_CELLS:
+            cells[column] = _quoted(word, separator)
+    return separator.join(cells) + record[len(content) :]
+
+
+def _quoted(word: str, separator: str) -> str:
+    if any(sign in word for sign in (separator, '"', "\n", "\r")) or word != word.strip():
+        return '"' + word.replace('"', '""') + '"'
+    return word
+
+
+def cell_texts(values: np.ndarray, fill: np.ndarray, kinds: Sequence[Column]) -> list[list[str]]:
+    """The texts of the cells to fill, row by row, as `refilled` takes them."""
+    from backstory.data.tables.encode import decoded  # with pandas, which is slow to import
+
+    texts: list[list[str]] = [[] for _ in fill]
+    for j, column in enumerate(kinds):
+        rows = np.flatnonzero(fill[:, j])
+        for row, cell in zip(rows, decoded(values[rows, j].astype(np.float64), column), strict=True):
+            texts[row].append(str(cell))
+    return texts

@@ -1,0 +1,66 @@
+"""What the columns of a table hold, as a printed table and as the records of a schema file."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from backstory import console
+from backstory.data.schema import Schema
+from backstory.data.tables.columns import Column
+
+SHOWN, LEFT_OUT_SHOWN = 40, 20
+
+
+def show(schema: Schema, stderr: bool = True) -> None:
+    """Print the columns of a table in the order of the schema, then those that are left out."""
+    if not schema.kinds or console.hushed():
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("column", "kind", "values", "empty", "note"):
+        table.add_column(title, justify="right" if title == "empty" else "left", overflow="fold")
+    for column in schema.kinds[:SHOWN]:
+        empty = f"{100 * column.missing:.1f} %" if column.missing else ""
+        table.add_row(column.name, column.kind, _values_of(column), empty, column.note)
+    for left in schema.left_out[:LEFT_OUT_SHOWN]:
+        table.add_row(left.name, "left out", left.text or "", "", left.reason)
+    printer = Console(stderr=stderr, highlight=False, markup=False)
+    printer.print(table)
+    more = max(0, len(schema.kinds) - SHOWN) + max(0, len(schema.left_out) - LEFT_OUT_SHOWN)
+    if more:
+        printer.print(f"and {more} more columns")
+
+
+def _values_of(column: Column) -> str:
+    if column.levels is not None:
+        shown = ", ".join(column.levels[:4])
+        return f"{len(column.levels)}: {shown}" + (", …" if len(column.levels) > 4 else "")
+    if column.low is None or column.high is None:
+        return ""
+    if column.kind == "date":
+        days = (datetime(1970, 1, 1) + timedelta(days=value) for value in (column.low, column.high))
+        return " to ".join(f"{day:%Y-%m-%d}" for day in days)
+    few = f"{len(column.values)} from " if column.values is not None else ""
+    return f"{few}{column.low:.6g} to {column.high:.6g}"
+
+
+def said(schema: Schema) -> dict[str, dict[str, Any]]:
+    """What a schema file says of a table's columns, by name, so that it is read in the same way again.
+
+    Constant columns are not in it: they are found out again, with what stands in them.
+    """
+    records = {column.name: _record(column) for column in schema.kinds}
+    ignored = {c.name: {"kind": "ignore"} for c in schema.left_out if c.reason != "constant"}
+    return records | ignored
+
+
+def _record(column: Column) -> dict[str, Any]:
+    if column.levels is not None:
+        rare = {"rare": True} if column.rare else {}
+        return {"kind": column.kind, "levels": list(column.levels), "cells": column.cells} | rare
+    more = {
+        "format": column.format,
+        "decimals": column.decimals if column.kind in ("continuous", "grid") else None,
+    }
+    return {"kind": column.kind} | {name: value for name, value in more.items() if value is not None}

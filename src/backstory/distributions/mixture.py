@@ -1,0 +1,46 @@
+"""Mixtures of diagonal Gaussians over z."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from backstory.distributions.base import LOG_2PI, randn
+from backstory.distributions.gaussian import DiagonalGaussian
+
+
+@dataclass(frozen=True)
+class GaussianMixture:
+    """Σ_c π_c N(mean_c, diag(exp(log_std_c)²)), with parameters of shape (C,), (C, D), (C, D)."""
+
+    log_weights: Tensor
+    means: Tensor
+    log_stds: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        return self.log_weights.exp() @ self.means
+
+    @property
+    def std(self) -> Tensor:
+        weights = self.log_weights.exp()
+        second = weights @ (self.means.square() + torch.exp(2 * self.log_stds))
+        return (second - self.mean.square()).sqrt()
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """The squares are multiplied out, (z − m)² / s² by matrix products, in float64 for what cancels."""
+        if z.device.type == "mps":  # has no float64
+            components = DiagonalGaussian(self.means, self.log_stds).log_prob(z.unsqueeze(-2))
+            return torch.logsumexp(self.log_weights + components, -1)
+        wide, means = z.double(), self.means.double()
+        precision = torch.exp(-2 * self.log_stds.double())
+        squares = wide.square() @ precision.mT - 2 * wide @ (means * precision).mT
+        squares = squares + (means.square() * precision).sum(-1)
+        constant = self.log_weights - self.log_stds.sum(-1) - 0.5 * LOG_2PI * z.shape[-1]
+        return torch.logsumexp(constant - 0.5 * squares, -1).to(z.dtype)
+
+    def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """(samples, D)."""
+        index = torch.multinomial(self.log_weights.exp(), samples, replacement=True, generator=generator)
+        noise = randn((samples, self.means.shape[-1]), self.means, generator)
+        return self.means[index] + self.log_stds[index].exp() * noise

@@ -1,0 +1,341 @@
+"""Annealed importance sampling of the log-evidence, and a bracket around it on simulated data.
+
+A path of densities leads from one that can be drawn from to the joint density of the observed x and z,
+
+    f_t(z) = start(z)^(1 − β_t) · p(x, z)^β_t,    0 = β_0 < β_1 < … < β_T = 1
+
+with start = p(z), so that f_t = p(z) p(x|z)^β_t, or start = q(z|x). A chain z_0 ~ start is moved by HMC,
+z_t ~ T_t(z | z_(t−1)) with T_t leaving f_t invariant, and has the weight
+
+    log w = Σ_t (β_t − β_(t−1)) · log (p(x, z_(t−1)) / start(z_(t−1))),    E[w] = p(x)
+
+(Neal 2001, "Annealed importance sampling"; for decoders Wu et al. 2017, "On the quantitative analysis of
+decoder-based generative models"). The log of the mean of w over the chains is, on average, a lower bound of
+log p(x); with T = 1 and start = q it is the importance-sampled one.
+
+Run from an exact draw of p(z|x) back to the start, the chain's weight estimates 1 / p(x), and the negative
+log of its mean is an upper bound. There is such a draw for simulated data: z* ~ p(z), x ~ p(x|z*). Between
+the two the truth lies, on average (Grosse et al. 2015, "Sandwiching the marginal likelihood using
+bidirectional Monte Carlo").
+
+E[w] = p(x) needs transitions that do not learn from the chains they move. So the step sizes, one for each row
+and t, are found by a pass of other chains with noise of their own, and stay as they are in the runs that
+count. The scale of each unit is known beforehand: its precision goes from 1/Var_start to 1/Var_q along β.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from backstory.distributions.base import CodeDistribution, Posterior
+from backstory.errors import InputError
+from backstory.inference.finished_rows import RowStore
+from backstory.inference.hmc import Point, RowNoise, point, transition
+from backstory.inference.importance import LogMean, check_density, entries_at_once
+from backstory.models.vae import VAE
+from backstory.options import one_of
+
+STARTS = ("posterior", "prior")
+SCHEDULES = ("sigmoid", "geometric", "linear")
+SIGMOID_SLOPE = 4.0
+GEOMETRIC_RATIO = 1e4  # of the last increment of β to the first
+
+TARGET_ACCEPTANCE = 0.65  # the best of HMC in many dimensions (Beskos et al. 2013)
+ADAPTATION_RATE = 0.1
+ADAPTATION_CHAINS = 4
+ADAPTATION_TRANSITIONS = 100  # at least so many, however short the path
+
+ADAPT, FORWARD, REVERSE, SIMULATE = range(4)  # streams of noise
+
+Advance = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """How to anneal.
+
+    Attributes:
+        chains: C for each observation.
+        steps: T, the number of increments of β.
+        leapfrog: L, leapfrog steps of a transition.
+        start: `posterior`, q(z|x), or `prior`.
+        schedule: of β_t over t/T. `linear`; `sigmoid`, slow at both ends (Grosse et al. 2015, sec. 6);
+            `geometric`, increments growing by a constant factor.
+
+    Raises:
+        InputError: for what cannot be.
+    """
+
+    chains: int = 16
+    steps: int = 200
+    leapfrog: int = 3
+    start: str = "posterior"
+    schedule: str = "sigmoid"
+
+    def __post_init__(self) -> None:
+        for name in ("chains", "steps", "leapfrog"):
+            value = getattr(self, name)
+            if value < 1:
+                raise InputError(f"{name} has to be at least 1 for annealed importance sampling, got {value}")
+        one_of("start", self.start, STARTS)
+        one_of("schedule", self.schedule, SCHEDULES)
+
+    @property
+    def betas(self) -> list[float]:
+        """β_0 … β_T.
+
+        >>> Annealing(steps=4, schedule="linear").betas
+        [0.0, 0.25, 0.5, 0.75, 1.0]
+        """
+        t = torch.linspace(0, 1, self.steps + 1, dtype=torch.float64)
+        if self.schedule == "geometric":
+            t = torch.expm1(math.log(GEOMETRIC_RATIO) * t)
+        elif self.schedule == "sigmoid":
+            t = torch.sigmoid(SIGMOID_SLOPE * (2 * t - 1))
+        betas: list[float] = ((t - t[0]) / (t[-1] - t[0])).tolist()
+        return betas
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """The chains' weights, (C, N) of float64, whose log-mean over C estimates log p(x).
+
+    Attributes:
+        log_weight: (C, N), nats.
+        acceptance: share of proposals that were accepted, (N,); NaN for one step, which needs none.
+    """
+
+    log_weight: Tensor
+    acceptance: Tensor
+
+    @property
+    def mean(self) -> LogMean:
+        """The log-evidence of each observation with its error."""
+        return LogMean.of(self.log_weight)
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Two estimates of log p(x) for each of N simulated observations, (N,) of float64, nats.
+
+    Attributes:
+        lower: from forward runs, on average below log p(x).
+        upper: from reverse runs, on average above it.
+        lower_error, upper_error: their standard errors over the chains.
+        acceptance: of the forward runs.
+    """
+
+    lower: Tensor
+    upper: Tensor
+    lower_error: Tensor
+    upper_error: Tensor
+    acceptance: Tensor
+
+    @property
+    def gap(self) -> float:
+        """upper − lower, averaged over the observations: a bound on the average error of either."""
+        return float((self.upper - self.lower).mean())
+
+    @property
+    def gap_error(self) -> float:
+        """Standard error of the gap over the observations; NaN for a single one."""
+        return float((self.upper - self.lower).std()) / math.sqrt(len(self.lower))
+
+
+def annealed(
+    vae: VAE,
+    batches: Iterable[Tensor],
+    annealing: Annealing | None = None,
+    seed: int = 0,
+    resume: str | Path | None = None,
+    advance: Advance = lambda rows: None,
+    chunk: int | None = None,
+) -> Annealed:
+    """Annealed importance sampling of log p(x).
+
+    The noise of a row depends on the seed and on the number of the row alone, so how the rows are cut into
+    batches changes the result by no more than rounding.
+
+    Args:
+        vae: the model; InputError if it is a plain autoencoder. z is continuous, x may be anything.
+        batches: x in the model's units, (B, *shape) at a time; they are cut further to fit in memory.
+        annealing: how.
+        seed: of every draw.
+        resume: file in which the finished rows are kept. What it holds of the same model, rows, settings and
+            seed is not computed again; InputError if it holds something else.
+        advance: called with the number of observations finished, in fractions.
+        chunk: pairs of chain and observation decoded at once, but no less than the chains of one observation.
+    """
+    check_density(vae)
+    how = annealing or Annealing()
+    store = RowStore(resume, vae, {"method": "ais", **asdict(how), "seed": seed})
+    first, rows = 0, max(1, chunk // how.chains) if chunk else rows_at_once(vae, how.chains)
+    for batch in batches:
+        done = store.matching(batch, first)
+        advance(done)
+        for x in batch[done:].split(rows) if done < len(batch) else ():
+            start = first + done
+            run = Chains(vae, x, range(start, start + len(x)), how, seed, 2, advance)
+            log_weight, acceptance = run.forward()
+            store.append(x, log_weight.T, acceptance)
+            done += len(x)
+        first += len(batch)
+    log_weight, acceptance = store.rows(first)
+    return Annealed(log_weight.T.contiguous(), acceptance)  # one layout, so one rounding, resumed or not
+
+
+def bidirectional(
+    vae: VAE,
+    n: int,
+    annealing: Annealing | None = None,
+    seed: int = 0,
+    advance: Advance = lambda rows: None,
+) -> Bracket:
+    """Bracket the log-evidence of n observations that are drawn from the model.
+
+    It tells how much to trust `annealed` with the same settings on real data, so far as that resembles the
+    model's own.
+    """
+    check_density(vae)
+    if n < 1:
+        raise InputError(f"the number of simulated observations has to be at least 1, got {n}")
+    how = annealing or Annealing()
+    codes, x = _simulate(vae, n, seed)
+    size, parts = rows_at_once(vae, how.chains), []
+    for start in range(0, n, size):
+        rows = range(start, min(start + size, n))
+        run = Chains(vae, x[start : rows.stop], rows, how, seed, 3, advance)
+        log_weight, acceptance = run.forward()
+        lower, upper = LogMean.of(log_weight), LogMean.of(run.reverse(codes[start : rows.stop])[0])
+        parts.append((lower.value, -upper.value, lower.standard_error, upper.standard_error, acceptance))
+    return Bracket(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def rows_at_once(vae: VAE, chains: int) -> int:
+    """How many rows with all their chains are held in memory."""
+    return max(1, entries_at_once(vae.shift.device) // (chains * math.prod(vae.features_shape)))
+
+
+@torch.no_grad()
+def _simulate(vae: VAE, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """z ~ p(z), (n, D), and x ~ p(x|z)."""
+    source = RowNoise(seed, SIMULATE, [0], 1, vae.prior().mean).generators[0]
+    z = vae.prior().sample(n, source)
+    return z, torch.cat([vae.decode(part).sample(source) for part in z.split(rows_at_once(vae, 1))])
+
+
+class Chains:
+    """Chains for some rows of data, and the step sizes that were found for them.
+
+    Args:
+        vae: the model.
+        x: (B, *shape).
+        rows: the numbers of the rows, which decide their noise.
+        how, seed: as in `annealed`.
+        passes: how often the path will be walked, the one that finds the step sizes included.
+        advance: called with the number of observations finished, in fractions of all passes.
+        posterior: another q(z|x) than the encoder's.
+    """
+
+    def __init__(
+        self,
+        vae: VAE,
+        x: Tensor,
+        rows: range,
+        how: Annealing,
+        seed: int,
+        passes: int = 2,
+        advance: Advance = lambda rows: None,
+        posterior: Posterior | None = None,
+    ):
+        self.vae, self.x, self.rows, self.how, self.seed = vae, x, rows, how, seed
+        self.betas = how.betas
+        with torch.no_grad():
+            self.posterior, self.prior = posterior or vae.encode(x), vae.prior()
+        self.start: CodeDistribution = self.prior if how.start == "prior" else self.posterior
+        self.advance = lambda: advance(len(x) / (passes * how.steps))
+        with frozen(vae):
+            self.step = self._adapt()
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Log-weights (C, B) whose mean estimates p(x), and acceptance (B,)."""
+        noise = self._noise(FORWARD, self.how.chains)
+        return self._run(noise, self._draw(noise), range(1, self.how.steps + 1))
+
+    def reverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-weights (C, B) whose mean estimates 1 / p(x), from draws z of p(z|x), (B, D); acceptance."""
+        noise = self._noise(REVERSE, self.how.chains)
+        return self._run(noise, z.expand(self.how.chains, *z.shape), range(self.how.steps, 0, -1))
+
+    def _run(self, noise: RowNoise, z: Tensor, order: range) -> tuple[Tensor, Tensor]:
+        """Weigh at each increment of β, in `order`, and move to the density that lies behind it."""
+        with frozen(self.vae):
+            at = point(self._density, z)
+            log_weight = torch.zeros(at.slope.shape, dtype=torch.float64, device=z.device)
+            accepted = log_weight.clone()
+            for t in order:
+                increment = self.betas[t] - self.betas[t - 1]
+                log_weight += order.step * increment * at.slope.double()
+                if t != order[-1]:
+                    at, probability = self._move(at, t if order.step > 0 else t - 1, noise)
+                    accepted += probability
+                self.advance()
+        moves = self.how.steps - 1
+        acceptance = accepted.mean(0) / moves if moves else torch.full_like(accepted[0], math.nan)
+        return torch.where(log_weight.isnan(), -math.inf, log_weight), acceptance
+
+    def _adapt(self) -> Tensor:
+        """Step sizes (T, B) for ~65 % acceptance, by chains that serve for nothing else."""
+        noise = self._noise(ADAPT, min(self.how.chains, ADAPTATION_CHAINS))
+        at = point(self._density, self._draw(noise))
+        units = at.z.shape[-1]
+        step = torch.full((len(self.x),), units**-0.25, dtype=torch.float64, device=self.x.device)
+        self.step = step.repeat(self.how.steps, 1)
+        for t in range(1, self.how.steps):
+            for _ in range(math.ceil(ADAPTATION_TRANSITIONS / self.how.steps)):
+                self.step[t] = step
+                at, probability = self._move(at, t, noise)
+                step = step * torch.exp(ADAPTATION_RATE * (probability.mean(0) - TARGET_ACCEPTANCE))
+            self.advance()
+        self.advance()
+        return self.step
+
+    def _move(self, at: Point, t: int, noise: RowNoise) -> tuple[Point, Tensor]:
+        beta = self.betas[t]
+        precision = (1 - beta) / self.start.std.square() + beta / self.posterior.std.square()
+        return transition(self._density, at, beta, self.step[t], precision.rsqrt(), self.how.leapfrog, noise)
+
+    def _density(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """log start(z) and log p(x, z) − log start(z), both (C, B)."""
+        start, log_likelihood = self.start.log_prob(z), self.vae.log_likelihood(self.x, z)
+        if self.how.start == "prior":
+            return start, log_likelihood
+        return start, log_likelihood + self.prior.log_prob(z) - start
+
+    def _noise(self, stream: int, chains: int) -> RowNoise:
+        return RowNoise(self.seed, stream, self.rows, chains, self.posterior.mean)
+
+    def _draw(self, noise: RowNoise) -> Tensor:
+        """z_0 ~ start, (C, B, D)."""
+        if self.how.start == "posterior":
+            return self.posterior.transport(noise.normal(self.posterior.mean.shape[-1]))
+        return noise.draw(self.prior)
+
+
+class frozen:
+    """Within, gradients of z flow through the model but none are kept for its parameters."""
+
+    def __init__(self, vae: VAE):
+        self.parameters = [p for p in vae.parameters() if p.requires_grad]
+
+    def __enter__(self) -> None:
+        for parameter in self.parameters:
+            parameter.requires_grad_(False)
+
+    def __exit__(self, *_: object) -> None:
+        for parameter in self.parameters:
+            parameter.requires_grad_(True)

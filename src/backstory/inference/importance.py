@@ -1,0 +1,228 @@
+"""Log-evidence by importance sampling.
+
+    log p(x) = log E_q(z|x)[w],   w = p(x|z) p(z) / q(z|x)
+    estimate:  log (1/K) Σ_k w_k                      (Burda et al. 2016, eq. 8; Rezende et al. 2014, app. E)
+
+The estimate is a log of a mean: on average it lies below the truth and rises to it with K. Its standard
+error comes from the delta method, s(w) / (√K · w̄), and the effective sample size is (Σw)² / Σw². Both are
+computed from the same weights, and where a few of them outweigh the rest both are too hopeful; Pareto k̂ of
+the largest weights tells (see `inference.pareto`).
+
+The draws depend on the observations, K and the generator; how the work is cut into chunks changes nothing
+but memory.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from backstory.distributions.base import Posterior
+from backstory.errors import InputError
+from backstory.inference.pareto import Largest, pareto_k, tail_size, threshold
+from backstory.models.vae import VAE
+
+# Entries of decoder output held at once: on a processor few enough to stay in its cache, and in memory that
+# it has already; on an accelerator enough to fill it.
+CHUNK_ENTRIES = 2**19
+ACCELERATOR_ENTRIES = 2**26
+BLOCK = 64  # draws whose weights are collected before they are added up
+HEAVY_SHARE = 0.1  # of the observations with a tail too heavy, above which people are warned
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Bounds and estimates for each observation, (N,), float64, nats.
+
+    Attributes:
+        log_evidence: the estimate of log p(x).
+        standard_error: of log_evidence over the draws; NaN for a single draw.
+        ess: effective sample size, between 1 and K; NaN where nothing was drawn for the evidence.
+        pareto_k: shape of the tail of the weights, to be trusted up to `pareto.threshold(K)`; NaN for
+            fewer than 21 draws.
+        elbo: the mean of log w, a lower bound of log p(x); its error vanishes where q(z|x) = p(z|x).
+        reconstruction: E_q[log p(x|z)], as elbo + kl.
+        kl: KL(q(z|x) ‖ p(z)), in closed form where there is one.
+        samples: K.
+        acceptance: share of accepted proposals, with annealed importance sampling; NaN without.
+    """
+
+    log_evidence: Tensor
+    standard_error: Tensor
+    ess: Tensor
+    pareto_k: Tensor
+    elbo: Tensor
+    reconstruction: Tensor
+    kl: Tensor
+    samples: int
+    acceptance: Tensor
+
+
+@dataclass(frozen=True)
+class LogMean:
+    """log of the mean of K weights for each observation, (N,), from their log-weights.
+
+    Attributes:
+        value: log (1/K) Σ w.
+        standard_error: s(w) / (√K · w̄); NaN for K = 1.
+        ess: (Σw)² / Σw².
+    """
+
+    value: Tensor
+    standard_error: Tensor
+    ess: Tensor
+
+    @classmethod
+    def of(cls, log_weight: Tensor) -> "LogMean":
+        """Of log-weights (K, N)."""
+        return cls.from_sums(
+            torch.logsumexp(log_weight, 0), torch.logsumexp(2 * log_weight, 0), len(log_weight)
+        )
+
+    @classmethod
+    def from_sums(cls, log_sum: Tensor, log_square: Tensor, samples: int) -> "LogMean":
+        """From log Σ w and log Σ w²."""
+        inverse_ess = torch.exp(log_square - 2 * log_sum)
+        variance = (samples * inverse_ess - 1).clamp(min=0) / (samples - 1) if samples > 1 else math.nan
+        error = torch.sqrt(torch.zeros_like(inverse_ess) + variance)
+        return cls(log_sum - math.log(samples), error, 1 / inverse_ess)
+
+
+def entries_at_once(device: torch.device) -> int:
+    """How many entries of decoder output to hold on a device."""
+    return CHUNK_ENTRIES if device.type == "cpu" else ACCELERATOR_ENTRIES
+
+
+def check_samples(samples: int) -> None:
+    """InputError unless `samples` is a positive whole number."""
+    if samples < 1:
+        raise InputError(f"samples has to be at least 1, got {samples}")
+
+
+def check_density(vae: VAE) -> None:
+    """InputError unless the model has a p(x)."""
+    if vae.is_autoencoder:
+        raise InputError(
+            "a plain autoencoder has no distribution of z and so no p(x); train with posterior gaussian"
+        )
+
+
+def tail_warning(evidence: Evidence) -> str | None:
+    """A sentence for people when the weights are too heavy-tailed to trust; None when they are not."""
+    limit = threshold(evidence.samples)
+    heavy = int((evidence.pareto_k > limit).sum())
+    if heavy <= HEAVY_SHARE * len(evidence.pareto_k):
+        return None
+    return (
+        f"the importance weights of {heavy} of {len(evidence.pareto_k)} observations are too heavy-tailed to "
+        f"trust (Pareto k above {limit:.2f}): log_evidence is probably too low, by more than its standard "
+        f"error; take more samples than {evidence.samples}, or --method ais"
+    )
+
+
+def importance_sampling(
+    vae: VAE,
+    batches: Iterable[Tensor],
+    samples: int = 1000,
+    generator: torch.Generator | None = None,
+    chunk: int | None = None,
+    advance: Callable[[int], None] = lambda rows: None,
+) -> Evidence:
+    """Importance-sampled log-evidence with the model's own q(z|x) as the proposal.
+
+    Args:
+        vae: the model; InputError if it is a plain autoencoder.
+        batches: x in the model's units, (B, *shape) at a time; all of a batch is held at once.
+        samples: K.
+        generator: source of the draws, on the model's device.
+        chunk: pairs of draw and observation decoded at once; by default as many as fit in a cache.
+        advance: called with the number of observations finished.
+    """
+    check_samples(samples)
+    check_density(vae)
+    if chunk is not None and chunk < 1:
+        raise InputError(f"chunk has to be at least 1, got {chunk}")
+    parts = []
+    with torch.no_grad():
+        for x in batches:
+            parts.append(batch_evidence(vae, x, vae.encode(x), samples, generator, chunk))
+            advance(len(x))
+    stacked = {
+        field.name: torch.cat([getattr(part, field.name) for part in parts])
+        for field in fields(Evidence)
+        if field.name != "samples"
+    }
+    return Evidence(**stacked, samples=samples)
+
+
+@torch.no_grad()
+def batch_evidence(
+    vae: VAE,
+    x: Tensor,
+    posterior: Posterior,
+    samples: int,
+    generator: torch.Generator | None,
+    chunk: int | None = None,
+) -> Evidence:
+    """The estimate for one batch, with any posterior as the proposal."""
+    pairs = chunk or max(1, entries_at_once(x.device) // math.prod(vae.features_shape))
+    draws, rows = max(1, pairs // len(x)), min(len(x), pairs)
+    block = draws * math.ceil(BLOCK / draws)
+    sums = _Sums(len(x), samples, x.device)
+    for start in range(0, samples, block):
+        size = (min(block, samples - start), len(x))
+        log_likelihood, log_weight = (torch.empty(size, dtype=torch.float64, device=x.device) for _ in "12")
+        noise = _noise(posterior, size[0], generator)
+        for k in range(0, size[0], draws):
+            for row in range(0, len(x), rows):
+                some, part = slice(k, k + draws), slice(row, row + rows)
+                selected = posterior.select(part)
+                terms = vae.terms_at(x[part], selected, selected.transport(noise[some, part]))
+                log_likelihood[some, part], log_weight[some, part] = terms.log_likelihood, terms.log_weight
+        sums.add(log_likelihood, log_weight)
+    kl = vae.kl(posterior)
+    return sums.evidence(kl.double() if kl is not None else None)
+
+
+def _noise(posterior: Posterior, draws: int, generator: torch.Generator | None) -> Tensor:
+    """One draw of the generator for each k, so that chunks of any size see the same numbers."""
+    noise = posterior.mean.new_empty(draws, *posterior.mean.shape)
+    for draw in noise:
+        draw.normal_(generator=generator)
+    return noise
+
+
+class _Sums:
+    """Running sums over k: of log p(x|z) and log w, log-sums of w and w², and the largest w."""
+
+    def __init__(self, rows: int, samples: int, device: torch.device):
+        zeros = torch.zeros(rows, dtype=torch.float64, device=device)
+        self.samples = samples
+        self.log_likelihood, self.log_weight = zeros, zeros
+        self.log_sum, self.log_square = zeros - math.inf, zeros - math.inf
+        self.largest = Largest(rows, tail_size(samples) + 1, device)
+
+    def add(self, log_likelihood: Tensor, log_weight: Tensor) -> None:
+        self.log_likelihood = self.log_likelihood + log_likelihood.sum(0)
+        self.log_weight = self.log_weight + log_weight.sum(0)
+        self.log_sum = torch.logaddexp(self.log_sum, torch.logsumexp(log_weight, 0))
+        self.log_square = torch.logaddexp(self.log_square, torch.logsumexp(2 * log_weight, 0))
+        self.largest.add(log_weight)
+
+    def evidence(self, kl: Tensor | None) -> Evidence:
+        elbo = self.log_weight / self.samples
+        kl = kl if kl is not None else self.log_likelihood / self.samples - elbo
+        mean = LogMean.from_sums(self.log_sum, self.log_square, self.samples)
+        return Evidence(
+            log_evidence=mean.value,
+            standard_error=mean.standard_error,
+            ess=mean.ess,
+            pareto_k=pareto_k(self.largest.values()),
+            elbo=elbo,
+            reconstruction=elbo + kl,
+            kl=kl,
+            samples=self.samples,
+            acceptance=torch.full_like(kl, math.nan),
+        )

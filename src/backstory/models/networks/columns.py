@@ -1,0 +1,67 @@
+"""What the encoder sees of a table's row."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backstory.distributions.columns import Marginals, Quantity, column_groups
+from backstory.distributions.grid import Places, nearest, padded
+
+
+class ColumnInputs(nn.Module):
+    """What the encoder sees of a row, (B, F), from (x − shift) / scale and where x was observed, (B, C, 2).
+
+    Continuous columns come as y, counts as log(1 + x) in units of its deviation, levels as one-hot vectors,
+    grids as both y and a one-hot vector, ordinal ones as a number between −1 and 1; all of them zero where
+    nothing was observed. The mask follows.
+    """
+
+    shift: Tensor
+    unit: Tensor
+    location: Tensor
+    scale: Tensor
+    curved: Tensor
+    grid: Tensor
+    first: Tensor
+
+    def __init__(self, quantities: Sequence[Quantity], marginals: Marginals, shift: Tensor, scale: Tensor):
+        super().__init__()
+        self.register_buffer("shift", shift.clone())
+        self.register_buffer("unit", scale.clone())
+        self.groups = column_groups(quantities)
+        for index, columns in enumerate(self.groups.values()):
+            self.register_buffer(f"columns_{index}", columns, persistent=False)
+        for name in ("location", "scale", "curved"):
+            self.register_buffer(name, getattr(marginals, name).clone())
+        grids = [q.values for q in quantities if q.kind == "grid"]
+        self.register_buffer("grid", padded(grids) if grids else torch.zeros(0, 0), persistent=False)
+        self.register_buffer("first", Places.of(grids).first, persistent=False)
+        self.numbers = sum(map(len, grids))
+        widths = [q.levels if q.kind == "categorical" else 1 + len(q.values) for q in quantities]
+        self.outputs = sum(widths) + len(quantities)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        standardised, there = inputs.unbind(-1)
+        x = self.shift + self.unit * standardised
+        parts = []
+        for index, family in enumerate(self.groups):
+            columns: Any = getattr(self, f"columns_{index}")
+            parts.append(self._features(family, x[:, columns], there[:, columns], columns))
+        return torch.cat([*parts, there], -1)
+
+    def _features(self, family: Quantity, x: Tensor, there: Tensor, columns: Tensor) -> Tensor:
+        if family.kind == "categorical":
+            one_hot = F.one_hot(x.long(), family.levels).to(x.dtype)
+            return (one_hot * there.unsqueeze(-1)).flatten(1)
+        if family.kind in ("binary", "ordinal"):
+            return (2 * x / max(1, family.levels - 1) - 1) * there
+        raw = torch.log1p(x) if family.kind == "count" else x
+        u = (raw - self.location[columns]) / self.scale[columns]
+        y = torch.where(self.curved[columns], torch.asinh(u), u) * there
+        if family.kind != "grid":
+            return y
+        one_hot = there.new_zeros(len(x), self.numbers)
+        return torch.cat((y, one_hot.scatter(1, self.first + nearest(self.grid, x), there)), -1)

@@ -1,0 +1,144 @@
+"""Terms of the aggregate posterior q(z) = (1/N) Σ_n q(z|x_n)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from backstory.distributions.gaussian import DiagonalGaussian
+from backstory.errors import InputError
+from backstory.models.vae import Terms
+from backstory.objectives.bounds import elbo
+from backstory.objectives.registry import at_least, density, factorised, objective, path
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """KL(q(z|x) ‖ p(z)) in three parts that sum to it, each (B,), nats (Chen et al. 2018, eq. 2).
+
+    Attributes:
+        mutual_information: log q(z|x) − log q(z), averaged over the draws; I(x; z) in expectation.
+        total_correlation: log q(z) − Σ_d log q(z_d).
+        unit_kl: Σ_d log q(z_d) − log p(z); Σ_d KL(q(z_d) ‖ p(z_d)) for a prior of independent units.
+    """
+
+    mutual_information: Tensor
+    total_correlation: Tensor
+    unit_kl: Tensor
+
+
+@objective("tcvae", path, density, factorised)
+def decomposed_elbo(
+    terms: Terms, beta: float = 1.0, alpha: float = 1.0, gamma: float = 1.0, rows: int | None = None
+) -> Tensor:
+    """The β-TCVAE objective (Chen et al. 2018, eq. 4); with α = β = γ = 1 the sampled ELBO.
+
+    Args:
+        beta: factor of the total correlation.
+        alpha: factor of the mutual information.
+        gamma: factor of the units' KL.
+        rows: N, the number of rows that the batch was drawn from; by default the batch is all of them.
+    """
+    parts = decompose(terms, rows)
+    cost = alpha * parts.mutual_information + beta * parts.total_correlation + gamma * parts.unit_kl
+    return terms.log_likelihood.mean(0) - cost
+
+
+def decompose(terms: Terms, rows: int | None = None) -> Decomposition:
+    """The three parts of the KL, with q(z) and q(z_d) estimated from the batch."""
+    log_joint, log_units = aggregate_log_density(terms, rows)
+    log_product = log_units.sum(-1)
+    return Decomposition(
+        (terms.log_posterior - log_joint).mean(0),
+        (log_joint - log_product).mean(0),
+        (log_product - terms.log_prior).mean(0),
+    )
+
+
+def aggregate_log_density(terms: Terms, rows: int | None = None) -> tuple[Tensor, Tensor]:
+    """log q(z), (K, B), and log q(z_d), (K, B, D), with the batch in the place of all N rows.
+
+    The densities under the logs are unbiased for a batch of distinct rows; one draw at a time, because
+    (B, B, D) numbers are held for each.
+    """
+    q = terms.posterior
+    assert isinstance(q, DiagonalGaussian)
+    weights = stratified_weights(len(q.mean), rows or len(q.mean)).log().to(terms.z)
+    units = DiagonalGaussian(q.mean.unsqueeze(-1), q.log_std.unsqueeze(-1))  # distributions of one unit each
+    joint, marginal = [], []
+    for z in terms.z:
+        log_q = units.log_prob(z[:, None, :, None])  # (draw's row, row, D)
+        joint.append(torch.logsumexp(weights + log_q.sum(-1), 1))
+        marginal.append(torch.logsumexp(weights.unsqueeze(-1) + log_q, 1))
+    return torch.stack(joint), torch.stack(marginal)
+
+
+def stratified_weights(batch: int, rows: int) -> Tensor:
+    """Weights (B, B) with which a batch stands for all N rows where z comes from one of its own.
+
+    That row has its own 1/N; the others share the rest evenly. It is the mean of minibatch stratified
+    sampling (Chen et al. 2018, appendix C.2) over which of the others gets the odd weight there: the
+    expectation is the same, the variance smaller, and the order of the rows does not matter.
+
+    >>> stratified_weights(3, 6)[0]
+    tensor([0.1667, 0.4167, 0.4167])
+    """
+    if rows < batch:
+        raise InputError(f"rows has to be at least the size of the batch, {batch}, got {rows}")
+    if batch == 1:
+        return torch.ones(1, 1)
+    return torch.full((batch, batch), (1 - 1 / rows) / (batch - 1)).fill_diagonal_(1 / rows)
+
+
+@objective("mmd", path)
+def info_vae(
+    terms: Terms,
+    beta: float = 1.0,
+    weight: float = 100.0,
+    width: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The InfoVAE objective with the maximum mean discrepancy (Zhao et al. 2019, eq. 6).
+
+    β is the paper's 1 − α and `weight` its α + λ − 1. With β = 0, or for a plain autoencoder, it is a
+    Wasserstein autoencoder (Tolstikhin et al. 2018, algorithm 2).
+
+    Args:
+        weight: nats for each unit of MMD².
+        width: of the kernel, see `mmd`.
+        generator: source of the prior's draws, on the device of z.
+    """
+    at_least("weight", weight, 0)
+    return elbo(terms, beta) - weight * mmd(terms, width, generator)
+
+
+def mmd(terms: Terms, width: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    """Each row's part of MMD²(q(z), p(z)), (B,), whose mean over the batch is the unbiased estimate.
+
+        MMD² = E k(z, z') + E k(u, u') − 2 E k(z, u),   z, z' ~ q(z),  u, u' ~ p(z)
+        k(a, b) = exp(−‖a − b‖² / (2 D width²))
+
+    Pairs of a draw with itself are left out (the U-statistic, Gretton et al. 2012, eq. 3), so that the
+    estimate may be negative. ‖a − b‖² is 2D on average between draws of N(0, I), whatever D. A batch of one
+    row has no pairs, and zero discrepancy.
+    """
+    if not width > 0:
+        raise InputError(f"width has to be positive, got {width:g}")
+    rows = terms.z.shape[1]
+    if rows == 1:
+        return torch.zeros_like(terms.log_likelihood[0])
+    u = terms.prior.sample(rows, generator)
+    to_others = _mean_of_others(_kernel(terms.z, terms.z, width))
+    prior = _mean_of_others(_kernel(u, u, width)).mean()
+    return (to_others + prior - 2 * _kernel(terms.z, u, width).mean(-1)).mean(0)
+
+
+def _kernel(a: Tensor, b: Tensor, width: float) -> Tensor:
+    """k of all pairs, (*, A, B), of (*, A, D) and (*, B, D)."""
+    square = a.square().sum(-1).unsqueeze(-1) + b.square().sum(-1).unsqueeze(-2) - 2 * a @ b.mT
+    return torch.exp(square / (-2 * a.shape[-1] * width**2))
+
+
+def _mean_of_others(k: Tensor) -> Tensor:
+    """Means along the last axis without the diagonal."""
+    return (k.sum(-1) - k.diagonal(dim1=-2, dim2=-1)) / (k.shape[-1] - 1)

@@ -1,0 +1,31 @@
+"""Two functions that change a gradient and no value."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from backstory.models.vae import Terms
+
+
+def without_score(terms: Terms) -> Terms:
+    """The same terms with a detached q(z|x), whose gradient reaches the encoder through z alone."""
+    q: Any = terms.posterior
+    return replace(
+        terms, posterior=replace(q, **{field.name: getattr(q, field.name).detach() for field in fields(q)})
+    )
+
+
+def scale_path(value: Tensor, z: Tensor, factor: Tensor | float) -> Tensor:
+    """The same value, whose gradient through z is multiplied by `factor`, all other gradients unchanged.
+
+    Args:
+        value: (K, B), each entry a function of its own draw.
+        z: (K, B, D).
+        factor: (K, B), a constant.
+    """
+    if not (torch.is_grad_enabled() and z.requires_grad and value.requires_grad):
+        return value
+    (slope,) = torch.autograd.grad(value.sum(), z, retain_graph=True)
+    return value + (factor - 1) * (slope * (z - z.detach())).sum(-1)

@@ -1,0 +1,198 @@
+"""What is installed, and what a run folder holds: plain records, without PyTorch and the seconds it takes."""
+
+import ctypes
+import os
+import platform
+import runpy
+import sys
+from importlib.metadata import version
+from importlib.util import find_spec
+from itertools import takewhile
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from backstory import __version__
+from backstory.runs.folder import (
+    WEIGHTS,
+    check_folder,
+    member_folder,
+    members_of,
+    not_understood,
+    read_config,
+    tensor_shapes,
+)
+
+LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn")
+EMBEDDED = ("digits",)  # as `data.load` has them, which is slow to import; a test compares the two
+
+NVML = {"linux": "libnvidia-ml.so.1", "win32": "nvml.dll"}  # comes with NVIDIA's driver
+NAME_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE
+
+# What people are shown of a config, and of which kind it has to be; the rest is passed on as it is
+SHOWN: dict[str, Any] = {
+    "backstory": str,
+    "torch": str,
+    "source": str,
+    "rows": dict,
+    "training": dict,
+    "data": {"kind": str, "shape": list, "dtype": str, "levels": int | None, "presentation": str},
+    "model": {
+        "likelihood": str,
+        "network": str,
+        "hidden": list | None,
+        "latent": int | None,
+        "prior": str,
+        "posterior": str,
+    },
+    "summary": dict.fromkeys(("stopped", "epochs", "best_epoch", "active_units"), object)
+    | dict.fromkeys(("elbo", "reconstruction", "kl"), float | int | None),
+}
+
+
+# -- the machine ------------------------------------------------------------------------------------------
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices and embedded data sets.
+
+    `gpus` are the NVIDIA GPUs that the driver lists, by name. `devices` are those that `--device` takes, as
+    far as this can be told without starting PyTorch, which alone can try them: a build of PyTorch for the
+    CPU uses no GPU, whatever the driver lists, and CUDA_VISIBLE_DEVICES hides some; GPUs of other makes but
+    Apple's are not looked for.
+
+    >>> environment()["data"]
+    ['digits']
+    """
+    names = gpus()
+    return {
+        "backstory": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+        "gpus": names,
+        "devices": devices(len(names), _torch_has_cuda(), os.environ.get("CUDA_VISIBLE_DEVICES")),
+        "data": list(EMBEDDED),
+    }
+
+
+def devices(count: int, has_cuda: bool, visible: str | None) -> list[str]:
+    """Names of devices, as PyTorch calls them.
+
+    Args:
+        count: of the GPUs that the driver lists.
+        has_cuda: whether PyTorch was built for them.
+        visible: CUDA_VISIBLE_DEVICES, numbers or identifiers up to the first that is none; None without one.
+
+    >>> devices(2, True, None)[:3], devices(2, True, "1,-1")[:2], devices(2, False, None)[:1]
+    (['cpu', 'cuda:0', 'cuda:1'], ['cpu', 'cuda:0'], ['cpu'])
+    """
+    shown = count
+    if visible is not None:
+        words = takewhile(lambda word: word and not word.startswith("-"), map(str.strip, visible.split(",")))
+        shown = min(count, len(list(words)))
+    apple = ["mps"] if sys.platform == "darwin" and platform.machine() == "arm64" else []
+    return ["cpu", *(f"cuda:{i}" for i in range(shown if has_cuda else 0)), *apple]
+
+
+def gpus() -> list[str]:
+    """Names of the NVIDIA GPUs that the driver lists, through its library NVML; none without a driver."""
+    try:
+        nvml = ctypes.CDLL(NVML[sys.platform])
+        if nvml.nvmlInit_v2() != 0:
+            return []
+    except (KeyError, OSError, AttributeError):
+        return []
+    try:
+        count = ctypes.c_uint()
+        nvml.nvmlDeviceGetCount_v2(ctypes.byref(count))
+        return [_gpu_name(nvml, i) for i in range(count.value)]
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _gpu_name(nvml: ctypes.CDLL, index: int) -> str:
+    """The model of a GPU, such as NVIDIA H200; `GPU` where the driver does not tell."""
+    device, name = ctypes.c_void_p(), ctypes.create_string_buffer(NAME_BYTES)
+    told = (
+        nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(device)) == 0
+        and nvml.nvmlDeviceGetName(device, name, ctypes.c_uint(NAME_BYTES)) == 0
+    )
+    return name.value.decode(errors="replace") if told else "GPU"
+
+
+def _torch_has_cuda() -> bool:
+    """Whether PyTorch is a build for CUDA.
+
+    Told by torch/version.py, a few assignments; the tag +cpu of the version is not in the metadata of
+    every build for the CPU.
+    """
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    return runpy.run_path(str(Path(spec.origin).with_name("version.py"))).get("cuda") is not None
+
+
+# -- data or a run ----------------------------------------------------------------------------------------
+
+
+def is_data(name: str) -> bool:
+    """Whether this is a data set: an embedded one or a file; a folder is taken for a run."""
+    path = Path(name).expanduser()
+    return path.is_file() or (name in EMBEDDED and not path.exists())
+
+
+def run_info(run: str | Path) -> dict[str, Any]:
+    """What a run is: its data, model, training and files; `summary` has the values of the kept epoch.
+
+    Of an ensemble: that of its first member, with files and parameters of all; `ensemble` is their number.
+
+    Raises:
+        InputError: there is no run, or it is damaged.
+    """
+    folder = Path(run)
+    check_folder(folder)
+    config = read_config(folder)
+    count = members_of(folder, config)
+    if count is not None:
+        return _ensemble_info(folder, count)
+    if wrong := _wrong(config, SHOWN):
+        raise not_understood(folder, wrong)
+    return {
+        "run": str(folder),
+        "source": config["source"],
+        "rows": config["rows"],
+        "parameters": sum(map(prod, tensor_shapes(folder / WEIGHTS).values())),
+        "summary": {k: v for k, v in config["summary"].items() if k != "fingerprint"},
+        "data": config["data"],
+        "model": config["model"],
+        "training": config["training"],
+        "backstory": config["backstory"],
+        "torch": config["torch"],
+        "files": _files(folder),
+    }
+
+
+def _ensemble_info(folder: Path, count: int) -> dict[str, Any]:
+    members = [run_info(folder / member_folder(number)) for number in range(count)]
+    parameters = sum(member["parameters"] for member in members)
+    several = {"ensemble": count, "parameters": parameters, "files": _files(folder)}
+    return members[0] | {"run": str(folder)} | several
+
+
+def _files(folder: Path) -> dict[str, int]:
+    """Sizes in bytes by path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+
+
+def _wrong(record: dict[str, Any], expected: dict[str, Any]) -> str | None:
+    """The dotted name of the first key that is missing or of another kind; None without one."""
+    for key, kind in expected.items():
+        if key not in record:
+            return key
+        value = record[key]
+        if not isinstance(value, dict if isinstance(kind, dict) else kind):
+            return key
+        if isinstance(kind, dict) and (inside := _wrong(value, kind)):
+            return f"{key}.{inside}"
+    return None

@@ -1,0 +1,73 @@
+"""The compilation of a training step into one graph."""
+
+import os
+import shutil
+from collections.abc import Callable
+from importlib.util import find_spec
+from types import FunctionType, MethodType
+from typing import Any
+
+import torch
+
+from backstory import console
+from backstory.errors import InputError
+from backstory.objectives.bounds import NOT_COMPILED
+from backstory.options import TrainOptions
+
+# Compilation takes 10 to 20 seconds, and saves a millisecond or more of each step
+LEAST_STEPS, LEAST_MINUTES = 8_000, 3.0
+
+
+def compiled_graph(method: Any, device: torch.device) -> Callable[..., Any]:
+    """A method as one graph, forward and backward pass; on a GPU it is captured and replayed.
+
+    It is called with tensors of one shape alone, so that what it was compiled for need not be checked each
+    time. What was compiled is found by the code object, so each graph has one of its own.
+    """
+    import torch._dynamo
+
+    torch._dynamo.config.trace_autograd_ops = True
+    code = method.__code__.replace()
+    function = FunctionType(code, method.__globals__, argdefs=method.__defaults__)
+    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+    if device.type == "cuda":
+        options["triton.cudagraphs"] = True
+    else:  # what calls the kernels is compiled too; sharing out little work costs more than doing it
+        options |= {"cpp_wrapper": True, "cpp.min_chunk_size": 8192}
+    graph = MethodType(function, method.__self__)
+    return torch.compile(graph, fullgraph=True, dynamic=False, options=options)
+
+
+def decide(options: TrainOptions, rows: int, device: torch.device, world: int = 1) -> TrainOptions:
+    """The options with `compile` decided.
+
+    Args:
+        options: from `schedule.resolve`; `compile` says so, or None leaves it to the length of the run.
+        rows: training rows.
+        device: a compiler for it has to be there.
+        world: number of processes; the step of more than one is not compiled.
+
+    Raises:
+        InputError: if it is asked for an objective that cannot be compiled.
+    """
+    if world > 1:
+        if options.compile:
+            console.warn("compilation is left out: it is for training by one process")
+        return options.model_copy(update={"compile": False})
+    possible = options.objective not in NOT_COMPILED
+    if options.compile and not possible:
+        raise InputError(
+            f"objective {options.objective} cannot be compiled; leave compile out, or use another objective"
+        )
+    steps = (options.epochs or 1) * (rows // (options.batch_size or 1))  # full ones
+    if options.compile is not None:
+        return options
+    long = steps >= LEAST_STEPS and (options.minutes is None or options.minutes >= LEAST_MINUTES)
+    choice = possible and long and _has_compiler(device)
+    return options.model_copy(update={"compile": choice})
+
+
+def _has_compiler(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return find_spec("triton") is not None
+    return device.type == "cpu" and any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++")))

@@ -1,0 +1,312 @@
+"""Training by many processes with a device each: Lightning Fabric on torch.distributed.
+
+torchrun and SLURM start all processes themselves; without them, `start` runs the command line of this process
+once more for each further device. Every process goes through the same program. Whatever a step depends on is
+the same in each of them to the bit, because it was summed over them or comes from the first one.
+
+One process that fails leaves the others waiting for it. So it notes its error in the store that the processes
+have in common, and whoever fails because of it finds the note there. The first process tells it; if it does
+not come, because it waits inside an operation that cannot be broken off, the one that failed does.
+"""
+
+import inspect
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from backstory import console
+from backstory.errors import InputError, TrainingFailed
+from backstory.training.devices import Alone, pick_device
+
+STRATEGIES = ("ddp", "fsdp")
+GRACE = 2.0  # seconds in which the first process may come to tell an error
+
+T = TypeVar("T")
+
+
+def start(device: str, devices: int | None, nodes: int | None, strategy: str) -> Alone:
+    """This process, or the group that it is one of.
+
+    Args:
+        device: `auto`, `cpu`, `cuda`, …; a group has one kind of device.
+        devices: processes on each machine; None for as many as torchrun or SLURM started, or else one.
+        nodes: machines, None likewise.
+        strategy: `ddp` (each process has the whole model) or `fsdp` (a part of each parameter).
+
+    Raises:
+        InputError: the processes cannot be had; none has been started then.
+    """
+    if strategy not in STRATEGIES:
+        raise InputError(f"strategy is one of {', '.join(STRATEGIES)}, got {strategy!r}")
+    for name, value in (("devices", devices), ("nodes", nodes)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} has to be at least 1, got {value}")
+    launcher = _launcher(os.environ)
+    devices, nodes = _counts(devices, nodes, launcher, os.environ)
+    if devices * nodes == 1:
+        return Alone(pick_device(device))
+    accelerator = _accelerator(device, devices)
+    if launcher is None:
+        _check_start(nodes, os.environ)
+    return Group(_fabric(accelerator, devices, nodes, strategy, launcher), sharded=strategy == "fsdp")
+
+
+def processes(devices: int | None, nodes: int | None) -> int:
+    """How many processes there will be, of all machines."""
+    devices, nodes = _counts(devices, nodes, _launcher(os.environ), os.environ)
+    return devices * nodes
+
+
+# -- what was asked for -----------------------------------------------------------------------------------
+
+
+def _launcher(environment: Mapping[str, str]) -> str | None:
+    """Who has started the processes."""
+    if "TORCHELASTIC_RUN_ID" in environment:
+        return "torchrun"
+    if "SLURM_STEP_ID" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        return "srun"
+    return None
+
+
+def _counts(
+    devices: int | None, nodes: int | None, launcher: str | None, environment: Mapping[str, str]
+) -> tuple[int, int]:
+    """Processes on each machine, and machines."""
+    if launcher is None:
+        return devices or 1, nodes or 1
+    if launcher == "torchrun":
+        here, world = int(environment["LOCAL_WORLD_SIZE"]), int(environment["WORLD_SIZE"])
+        found = here, world // here
+    else:
+        machines = int(environment.get("SLURM_NNODES", "1"))
+        found = int(environment.get("SLURM_NTASKS", "1")) // machines, machines
+    asked = devices or found[0], nodes or found[1]
+    if asked != found:
+        raise InputError(
+            f"{launcher} started {found[0]} processes on each of {found[1]} machines, got devices {asked[0]} "
+            f"and nodes {asked[1]}; leave both out, or start as many as they say"
+        )
+    return found
+
+
+def _accelerator(device: str, devices: int) -> str:
+    kind = pick_device("auto").type if device == "auto" else device
+    if kind not in ("cpu", "cuda"):
+        raise InputError(f"several processes take device auto, cpu or cuda, got {device!r}; use one of these")
+    if kind == "cuda" and torch.cuda.device_count() < devices:
+        raise InputError(
+            f"devices has to be at most {torch.cuda.device_count()}, the number of GPUs here, got {devices}; "
+            "ask for fewer, or use device cpu"
+        )
+    return kind
+
+
+def _check_start(nodes: int, environment: Mapping[str, str]) -> None:
+    """InputError where the further processes cannot be started by running the command line again."""
+    if "LOCAL_RANK" in environment:
+        return  # this is one of them
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in environment]
+    if nodes > 1 and missing:
+        raise InputError(
+            f"several machines need a launcher, got none and no {missing[0]}; start with torchrun or srun"
+        )
+    main = sys.modules["__main__"]
+    if hasattr(sys, "ps1") or sys.flags.interactive or not (main.__spec__ or os.path.isfile(sys.argv[0])):
+        raise InputError(
+            "several devices need a command or script that can be run again for each of them, got a notebook "
+            "or interactive session; use the command line, or one device"
+        )
+
+
+def _fabric(accelerator: str, devices: int, nodes: int, strategy: str, launcher: str | None) -> Any:
+    """A Fabric whose processes run."""
+    try:
+        from lightning_fabric import Fabric
+        from lightning_fabric.plugins import environments
+        from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy
+    except ImportError:
+        raise InputError(
+            "several devices need Lightning Fabric, which is not installed; "
+            "pip install 'backstory[distributed]'"
+        ) from None
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    try:
+        place = {
+            "torchrun": environments.TorchElasticEnvironment,
+            "srun": environments.SLURMEnvironment,
+            None: environments.LightningEnvironment,
+        }[launcher]()
+        spreading: Any = (
+            DDPStrategy(**_ddp_settings())
+            if strategy == "ddp"
+            else ModelParallelStrategy(_shard, data_parallel_size=devices * nodes, tensor_parallel_size=1)
+        )
+        fabric = Fabric(
+            accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=spreading, plugins=[place]
+        )
+        fabric.launch()
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"the processes cannot be started: {reason}") from None
+    return fabric
+
+
+def _ddp_settings() -> dict[str, Any]:
+    """The graph of a step and the buffers of a model never change.
+
+    The former lets DDP find out once which parameters have no gradient; the latter need no copies.
+    """
+    known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+    newer = "forward_sync_buffers" in known
+    return {"static_graph": True, "forward_sync_buffers" if newer else "broadcast_buffers": False}
+
+
+def _shard(bound: Any, mesh: Any) -> Any:
+    """FSDP: each layer of the networks is gathered when it computes, and what is left at the beginning.
+
+    Only networks have layers of their own: a head and a prior hand out records, not tensors, of which FSDP
+    would not see that they are still in use.
+    """
+    from torch.distributed.fsdp import fully_shard
+
+    for module in list(bound.modules()):
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if parameter.dim() == 0:  # which cannot be sharded
+                module.register_parameter(name, nn.Parameter(parameter.detach().reshape(1)))
+    for network in (bound.vae.encoder, bound.vae.decoder):
+        for module in network.modules():
+            if any(True for _ in module.parameters(recurse=False)):
+                fully_shard(module, mesh=mesh["data_parallel"])
+    fully_shard(bound, mesh=mesh["data_parallel"])
+    return bound
+
+
+# -- the group --------------------------------------------------------------------------------------------
+
+
+class Group(Alone):
+    """One of many processes.
+
+    Args:
+        fabric: from Lightning Fabric, launched.
+        sharded: whether the strategy is FSDP.
+    """
+
+    pause = 10
+
+    def __init__(self, fabric: Any, sharded: bool):
+        super().__init__(fabric.device)
+        self.fabric, self.sharded = fabric, sharded
+        self.rank, self.world = fabric.global_rank, fabric.world_size
+        self.store = dist.distributed_c10d._get_default_store()
+        if self.rank:
+            console.hush()
+
+    # -- values -----------------------------------------------------------------------------------------
+
+    def sum(self, value: Tensor) -> Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    def total(self, *numbers: float) -> tuple[float, ...]:
+        return tuple(self.sum(torch.tensor(numbers, dtype=torch.float64, device=self.device)).tolist())
+
+    def first(self, find: Callable[[], T]) -> T:
+        found: T = self.fabric.broadcast(find() if self.rank == 0 else None)
+        return found
+
+    def rows(self, part: Tensor, count: int) -> Tensor:
+        rows = part.new_zeros(count, *part.shape[1:])
+        rows[self.rank :: self.world] = part
+        return self.sum(rows)
+
+    # -- parameters -------------------------------------------------------------------------------------
+
+    def setup(self, module: nn.Module) -> nn.Module:
+        wrapped: Any = self.fabric.setup_module(module, move_to_device=False)
+        wrapped.mark_forward_method("codes")
+        return wrapped
+
+    def backward(self, loss: Tensor) -> None:
+        self.fabric.backward(loss)
+
+    def whole(self, value: Tensor) -> Tensor:
+        if not self.sharded:
+            return value
+        from torch.distributed.tensor import DTensor
+
+        return value.full_tensor() if isinstance(value, DTensor) else value
+
+    def spread(self, value: Tensor, like: Tensor) -> Tensor:
+        value = super().spread(value, like)
+        if not self.sharded:
+            return value
+        from torch.distributed.tensor import DTensor, distribute_tensor
+
+        if not isinstance(like, DTensor):
+            return value
+        return distribute_tensor(value, like.device_mesh, like.placements)
+
+    # -- errors -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        try:
+            yield
+            self.total()  # nobody leaves before the first has written everything
+        except BaseException as error:
+            raise self._end(error) from None
+
+    def _end(self, error: BaseException) -> BaseException:
+        """What to raise here: the error that came first, marked as `told` where another process tells it."""
+        if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error)):
+            error = TrainingFailed(
+                "another process of this run has ended, and without it training cannot go on"
+            )
+        note = {"rank": self.rank, "kind": type(error).__name__, "text": str(error)}
+        try:
+            found = json.loads(self.store.compare_set("backstory/error", "", json.dumps(note)))
+            if self.rank:
+                self._wait_for("teller")
+            told = self.store.compare_set("backstory/teller", "", str(self.rank)) != str(self.rank).encode()
+            self.store.set(f"backstory/left/{self.rank}", "")
+            if self.rank == 0 and not self._wait_for(*(f"left/{rank}" for rank in range(self.world))):
+                self._end_children()
+        except (RuntimeError, ValueError):  # the first process has the store, and is gone
+            found, told = note, True
+        if found["rank"] != self.rank:
+            error = _remote(found)
+        error.told = told  # type: ignore[attr-defined]
+        return error
+
+    def _wait_for(self, *names: str) -> bool:
+        """Whether others have noted these within the grace."""
+        try:
+            self.store.wait([f"backstory/{name}" for name in names], timedelta(seconds=GRACE))
+        except RuntimeError:
+            return False
+        return True
+
+    def _end_children(self) -> None:
+        """Processes that this one started wait for it in vain."""
+        for process in getattr(self.fabric.strategy.launcher, "procs", ()):
+            process.kill()
+
+
+def _remote(note: dict[str, Any]) -> BaseException:
+    """The error of another process."""
+    for kind in (InputError, TrainingFailed, KeyboardInterrupt):
+        if note["kind"] == kind.__name__:
+            return kind(note["text"])
+    return TrainingFailed(f"process {note['rank']} failed: {note['kind']}: {note['text']}")

@@ -1,0 +1,147 @@
+"""How long and how fast: the options of training, their defaults, and what changes over a run.
+
+The learning rate rises over the first tenth of a run and falls to zero along a cosine; β rises linearly from
+0 over the warm-up epochs (Bowman et al. 2016; Sønderby et al. 2016), once or in cycles (Fu et al. 2019).
+"""
+
+import math
+
+from backstory import console
+from backstory.errors import InputError
+from backstory.objectives.bounds import MANY_DRAWS
+from backstory.objectives.registry import OBJECTIVES, SUPPLIED, arguments
+from backstory.options import KEPT, PRECISIONS, TrainOptions, one_of
+
+TARGET_STEPS = 10_000
+
+
+LEAST_STEPS = 3_000
+
+
+def resolve(
+    options: TrainOptions,
+    rows: int,
+    lr: float,
+    longest: int = 200,
+    least_steps: int = LEAST_STEPS,
+    objective: str = "elbo",
+    samples: int = 1,
+    ema: float | None = None,
+    patience: int | None = None,
+    keep: str = "best",
+) -> TrainOptions:
+    """Check the options and decide what was left open, from the number of training rows.
+
+    Args:
+        options: as they were given.
+        rows: training rows.
+        lr, longest, least_steps, objective, samples, ema, patience, keep: what is taken where nothing was
+            given, see `build.default_schedule`: the highest learning rate, the most epochs (more if they make
+            fewer steps than the least), the objective and its draws, the decay of averaged weights.
+    """
+    one_of("objective", options.objective, ["auto", *OBJECTIVES])
+    if options.objective != "auto":
+        objective, samples = options.objective, 1
+    update = {"objective": objective, "samples": samples if options.samples is None else options.samples}
+    options = options.model_copy(update=update)
+    one_of("precision", options.precision, PRECISIONS)
+    keep = options.keep or ("best" if options.patience is not None else keep)
+    one_of("keep", keep, KEPT)
+    if keep == "last" and options.patience is not None:
+        raise InputError(
+            f"patience waits for a better epoch, got {options.patience} with keep last; leave one out"
+        )
+    _check_arguments(options)
+    for name, lowest in {
+        "samples": 1,
+        "epochs": 1,
+        "batch_size": 1,
+        "warmup": 0,
+        "warmup_cycles": 1,
+        "patience": 1,
+        "beta": 0,
+    }.items():
+        value = getattr(options, name)
+        if value is not None and not lowest <= value < math.inf:
+            raise InputError(f"{name} has to be at least {lowest}, got {value}")
+    if options.ema is not None and not 0 < options.ema < 1:
+        raise InputError(f"ema has to be between 0 and 1, such as 0.999, got {options.ema}")
+    if options.skip_spikes is not None and not 1 < options.skip_spikes < math.inf:
+        raise InputError(f"skip_spikes has to be above 1, such as 5, got {options.skip_spikes}")
+    for name in ("lr", "minutes", "clip"):
+        value = getattr(options, name)
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise InputError(f"{name} has to be positive, got {value}")
+    batch_size = options.batch_size or (128 if rows >= 5000 else 64 if rows >= 500 else 32)
+    batch_size = min(batch_size, rows)
+    steps = math.ceil(rows / batch_size)
+    most = max(longest, min(1000, least_steps // steps))
+    epochs = options.epochs or min(most, max(10, round(TARGET_STEPS / steps)))
+    cycles = options.warmup_cycles
+    slowest = 50 if cycles == 1 else epochs
+    warmup = options.warmup if options.warmup is not None else min(epochs // max(4, 2 * cycles), slowest)
+    if cycles > 1 and not 0 < warmup_end(warmup, cycles) < epochs:
+        raise InputError(
+            f"{cycles} warm-up cycles with rises of {max(warmup, 1)} epochs need at least "
+            f"{warmup_end(max(warmup, 1), cycles) + 1} epochs, got warmup {warmup} and {epochs} epochs; "
+            "change warmup, warmup_cycles or epochs"
+        )
+    return options.model_copy(
+        update={
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "warmup": warmup,
+            "lr": options.lr or lr,
+            "ema": options.ema or ema,
+            "patience": options.patience or patience or max(10, epochs // 5),
+            "keep": keep,
+        }
+    )
+
+
+def _check_arguments(options: TrainOptions) -> None:
+    """InputError for arguments that the objective does not take; a note where more draws are needed."""
+    name, takes = options.objective, arguments(options.objective)
+    free = [argument for argument in takes if argument not in SUPPLIED]
+    for argument, value in options.objective_args.items():
+        if not free:
+            raise InputError(
+                f"objective {name} takes no arguments, got {argument!r}; leave objective_args out"
+            )
+        one_of(f"an argument of objective {name}", argument, free)
+        if not math.isfinite(value):
+            raise InputError(f"{argument} has to be a finite number, got {value}")
+    if options.beta != 1 and "beta" not in takes:
+        raise InputError(f"objective {name} has no beta; its arguments are {', '.join(free)}")
+    if options.samples == 1 and name in MANY_DRAWS:
+        console.warn(f"objective {name} with a single draw of z is the ELBO; give it more with --samples")
+
+
+def warmup_end(warmup: int, cycles: int) -> int:
+    """The last epoch with a factor below 1: all rises, and the stays at the top between them."""
+    return warmup * (2 * cycles - 1)
+
+
+def warmup_fraction(epoch: int, warmup: int, cycles: int = 1) -> float:
+    """The factor of β in an epoch, from 1 on: a linear rise over `warmup` epochs, then 1.
+
+    Each cycle but the last lasts twice as long as its rise (Fu et al. 2019, eqs. 6 and 7, with R = ½).
+
+    >>> [warmup_fraction(epoch, 3) for epoch in (1, 2, 3, 4, 5)]
+    [0.25, 0.5, 0.75, 1.0, 1.0]
+    >>> [warmup_fraction(epoch, 1, 2) for epoch in (1, 2, 3, 4, 5)]
+    [0.5, 1.0, 0.5, 1.0, 1.0]
+    """
+    cycle = min((epoch - 1) // max(1, 2 * warmup), cycles - 1)
+    return min(1.0, (epoch - 2 * warmup * cycle) / (warmup + 1))
+
+
+def learning_rate(progress: float, highest: float) -> float:
+    """One cycle over progress from 0 to 1: up over the first tenth, then down a cosine to zero.
+
+    >>> [round(learning_rate(p, 1.0), 3) for p in (0.05, 0.1, 0.55, 1.0)]
+    [0.5, 1.0, 0.5, 0.0]
+    """
+    if progress < 0.1:
+        return highest * max(progress, 1e-3) / 0.1
+    return highest * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - 0.1) / 0.9)))

@@ -1,0 +1,194 @@
+"""What one step of training computes: the objective of a batch, its gradient, and whether they are finite.
+
+All randomness is drawn beforehand: the noise of the presentation, and ε of the codes z = μ + σ·ε. The rest is
+a pure function of tensors, which can be compiled into one graph, forward and backward, and shared out: the
+draws are those of the whole batch whatever number of processes it is spread over.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from backstory import console
+from backstory.data.schema import Schema
+from backstory.distributions.kl import kl_per_unit
+from backstory.models.vae import VAE
+from backstory.objectives.registry import OBJECTIVES, arguments
+from backstory.options import TrainOptions
+from backstory.training.compile import compiled_graph
+from backstory.training.devices import Alone
+
+
+class Batch(NamedTuple):
+    """What one process has of a batch: x in the model's units, (B, *shape), and ε, (K, B, D)."""
+
+    x: Tensor
+    noise: Tensor
+
+
+class Pass(NamedTuple):
+    """What came of one pass through the model: (B,) each, and of the codes (B, D)."""
+
+    objective: Tensor
+    reconstruction: Tensor
+    kl: Tensor
+    means: Tensor
+    kl_per_unit: Tensor | None
+
+    def sums(self) -> Tensor:
+        """Over the batch: the sums of the objective, log p(x|z) and the KL, and the number of rows, (4,)."""
+        parts = (self.objective.detach(), self.reconstruction, self.kl, torch.ones_like(self.kl))
+        return torch.stack([part.sum() for part in parts])
+
+
+class Bound(nn.Module):
+    """The objective of a batch of stored values, as one module: what is compiled, or spread over devices.
+
+    Args:
+        vae, schema: the model and how stored values become its x.
+        options: the objective, its draws, β and arguments, and the precision of the networks.
+    """
+
+    def __init__(self, vae: VAE, schema: Schema, options: TrainOptions):
+        super().__init__()
+        self.vae, self.schema, self.options = vae, schema, options
+        self.objective, self.supplied = OBJECTIVES[options.objective], set(arguments(options.objective))
+        self.latent = vae.prior().mean.shape[-1]
+
+    def batch(
+        self, values: Tensor, rows: int, generator: torch.Generator, rank: int = 0, world: int = 1
+    ) -> Batch:
+        """The draws for a batch, of which this process has every world-th row, from `rank` on.
+
+        Args:
+            values: stored values of its rows.
+            rows: of the whole batch, for all of which draws are made: they do not depend on `world`.
+        """
+        presentation = self.schema.noise(values, rows, generator)
+        noise = torch.randn(
+            self.options.samples or 1, rows, self.latent, generator=generator, device=values.device
+        )
+        if world > 1:
+            part = slice(rank, None, world)
+            presentation, noise = None if presentation is None else presentation[part], noise[:, part]
+        return Batch(self.schema.present(values, presentation), noise)
+
+    def forward(
+        self,
+        batch: Batch,
+        warmup: Tensor | float,
+        rows: int,
+        generator: torch.Generator | None = None,
+    ) -> Pass:
+        """One pass.
+
+        Args:
+            batch: from the function of this name.
+            warmup: fraction of the warm-up that is done, which scales β.
+            rows: number of rows of the set that the batch is from.
+            generator: for objectives that draw.
+        """
+        with self._precision(batch.x.device.type):
+            terms = self.vae.terms(batch.x, samples=self.options.samples or 1, noise=batch.noise)
+        beta = warmup * self.options.beta
+        known = {"beta": beta, "warmup": warmup, "rows": rows, "generator": generator}
+        supplied = {name: value for name, value in known.items() if name in self.supplied}
+        objective = self.objective(terms, **supplied, **self.options.objective_args)
+        with torch.no_grad():  # what is only looked at
+            per_unit = terms.kl_per_unit
+            kl = terms.kl if per_unit is None else per_unit.sum(-1)
+            reconstruction = terms.log_likelihood.mean(0)
+        return Pass(objective, reconstruction, kl, terms.posterior.mean.detach(), per_unit)
+
+    def codes(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """E[z|x] and the KL of each unit, (B, D), by the encoder alone."""
+        with self._precision(batch.x.device.type):
+            posterior = self.vae.encode(batch.x)
+        return posterior.mean, kl_per_unit(posterior, self.vae.prior())
+
+    def _precision(self, device: str) -> Any:
+        return torch.autocast(device, torch.bfloat16) if self.options.precision == "bf16" else nullcontext()
+
+
+class Outcome(NamedTuple):
+    """Of a step, before the weights change.
+
+    Attributes:
+        sums: over the global batch, see `Pass.sums`; zero if the step failed.
+        norm: of the whole gradient.
+        failed: 1.0 if the objective or the gradient is not finite, else 0.0.
+    """
+
+    sums: Tensor
+    norm: Tensor
+    failed: Tensor
+
+
+class Step:
+    """Computes the gradient of the mean objective of a batch and lays it into the parameters.
+
+    Args:
+        bound: the objective.
+        rows: number of rows of the training set.
+        full: rows of a full batch, whose shapes alone are compiled for.
+        devices: where the work is done.
+        compiled: whether forward and backward pass are compiled into one graph; of one process alone.
+    """
+
+    def __init__(self, bound: Bound, rows: int, full: int, devices: Alone, compiled: bool = False):
+        self.bound, self.rows, self.full, self.devices = bound, rows, full, devices
+        self.module: Any = devices.setup(bound)
+        self.parameters = [p for p in bound.parameters() if p.requires_grad]
+        self.graph: Callable[..., tuple[Any, ...]] | None = None
+        if compiled and devices.world == 1:
+            self.graph = compiled_graph(self._gradient, bound.vae.shift.device)
+
+    def __call__(self, batch: Batch, warmup: Tensor, count: int, generator: torch.Generator) -> Outcome:
+        """The gradient for a batch of `count` rows in all processes."""
+        if self.graph is not None and count == self.full:
+            try:
+                return self._lay(*self.graph(batch, warmup, count))
+            except Exception as error:  # compilers fail in many ways; the step itself raises again below
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                console.warn(f"training goes on without compilation, which failed: {reason[:200]}")
+                self.graph = None
+        if self.devices.world == 1:
+            return self._lay(*self._gradient(batch, warmup, count, generator))
+        return self._spread(batch, warmup, count, generator)
+
+    def _gradient(
+        self, batch: Batch, warmup: Tensor, count: int, generator: torch.Generator | None = None
+    ) -> tuple[Outcome, tuple[Tensor, ...]]:
+        parts = self.bound(batch, warmup, self.rows, generator)
+        loss = -parts.objective.sum() / count
+        gradient = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
+        norm = torch.linalg.vector_norm(torch.stack(_norms(gradient)))
+        return _outcome(parts.sums(), norm), gradient
+
+    def _lay(self, outcome: Outcome, gradient: tuple[Tensor, ...]) -> Outcome:
+        for parameter, value in zip(self.parameters, gradient, strict=True):
+            parameter.grad = value
+        return outcome
+
+    def _spread(self, batch: Batch, warmup: Tensor, count: int, generator: torch.Generator) -> Outcome:
+        """The gradient is averaged over the processes by the module's wrapper, in the backward pass."""
+        for parameter in self.parameters:
+            parameter.grad = None
+        parts = self.module(batch, warmup, self.rows, generator)
+        self.devices.backward(-parts.objective.sum() * (self.devices.world / count))
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        return _outcome(self.devices.sum(parts.sums()), self.devices.whole(norm))
+
+
+def _norms(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...] | list[Tensor]:
+    if torch.compiler.is_compiling():  # which makes one loop of a norm and what the tensor came from
+        return [torch.linalg.vector_norm(t) for t in tensors]
+    return torch._foreach_norm(tensors)
+
+
+def _outcome(sums: Tensor, norm: Tensor) -> Outcome:
+    finite = torch.isfinite(norm + sums[0])
+    return Outcome(torch.where(finite, sums, 0.0), norm, (~finite).to(norm.dtype))
