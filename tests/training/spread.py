@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 import backstory
-from backstory.cli.main import main as cli
+from backstory.cli import main as cli
 from backstory.training import distributed
 from backstory.training import trainer as train
 
@@ -93,7 +93,7 @@ def fork(task: Callable[[int], object], rank: int, names: dict[str, object], fil
     try:
         status = task(rank) or 0
     except Exception as error:
-        status = cli_main._fail(error)
+        status = cli._fail(error)
     finally:
         sys.stderr.flush()
     os._exit(status)
