@@ -29,7 +29,6 @@ from common import (
 )
 
 import backstory
-from backstory.distributions.kl import kl_per_unit
 from backstory.objectives.bounds import elbo
 
 DRAWS = (1, 5, 25)
@@ -73,7 +72,7 @@ def measure(quick: bool = False) -> Result:
     first, last = DRAWS[0], DRAWS[-1]
     from_draws = (variance[first] - variance[last]) / (1 / first - 1 / last)
     q = model.encode(held_out_values(data))
-    kl = kl_per_unit(q, model.prior()).mean(0).numpy()
+    kl = q.kl_per_unit(model.prior()).mean(0).numpy()
     return Result(equal_epochs, equal_time, variance, variance[first] - from_draws, q.std.numpy(), kl)
 
 

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from backstory import model
 from backstory.data.rows import Rows
-from backstory.distributions.base import CodeDistribution
-from backstory.distributions.gaussian import DiagonalGaussian
+from backstory.distributions.latent import LatentDistribution
+from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.errors import InputError
 from backstory.inference import scoring
 from backstory.inference.hmc import mixed_seed
@@ -77,7 +77,7 @@ class Ensemble(Model):
 
     # -- answers ------------------------------------------------------------------------------------------
 
-    def encode(self, x: Values, seed: int = 0) -> CodeDistribution:
+    def encode(self, x: Values, seed: int = 0) -> LatentDistribution:
         """q(z|x) of all members side by side: (N, ΣD) means and deviations, in the order of the members."""
         parts = [member.encode(x, seed) for member in self.members]
         return DiagonalGaussian(

@@ -22,9 +22,10 @@ from backstory.data.load import load
 from backstory.data.rows import LIMIT, FileRows, Rows, Spool
 from backstory.data.schema import Schema
 from backstory.data.splits import Splits, row_hashes
-from backstory.distributions.base import CodeDistribution, DataDistribution
+from backstory.distributions.base import DataDistribution
+from backstory.distributions.latent import LatentDistribution
 from backstory.distributions.delta import Delta
-from backstory.distributions.gaussian import DiagonalGaussian
+from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.errors import InputError
 from backstory.inference import evidence, gap, generate, scoring, stored
 from backstory.inference.importance import Evidence, tail_warning
@@ -125,12 +126,12 @@ class Model:
 
     # -- the model's own pieces -------------------------------------------------------------------------
 
-    def prior(self) -> CodeDistribution:
+    def prior(self) -> LatentDistribution:
         """p(z)."""
         return self.vae.prior()
 
     @torch.no_grad()
-    def encode(self, x: Values, seed: int = 0) -> CodeDistribution:
+    def encode(self, x: Values, seed: int = 0) -> LatentDistribution:
         """q(z|x) for each observation: `.mean` and `.std` are (N, D), `.sample(K)` is (K, N, D).
 
         `seed` matters where x is presented at random (grey values to a Bernoulli model).

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from backstory.distributions.gaussian import DiagonalGaussian
+from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.errors import InputError
 from backstory.inference.gap import inference_gap, optimise_posterior
 from backstory.inference.linear_gaussian import LinearGaussian

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from backstory.distributions.gaussian import DiagonalGaussian
+from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.inference.hmc import Point, RowNoise, mixed_seed, point, transition
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from backstory.distributions.gaussian import DiagonalGaussian
+from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.inference import importance as likelihood
 from backstory.inference.importance import importance_sampling, tail_warning
 from backstory.inference.pareto import Largest, generalised_pareto_k, pareto_k, tail_size, threshold

@@ -7,7 +7,7 @@ import torch
 
 from backstory.data.schema import Schema
 from backstory.distributions.delta import Delta
-from backstory.distributions.gaussian import DiagonalGaussian
+from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.models import build
 from backstory.models.defaults import resolve
 from backstory.objectives.bounds import elbo, importance_weighted

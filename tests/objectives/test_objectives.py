@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from backstory.distributions.delta import Delta
-from backstory.distributions.gaussian import DiagonalGaussian, Gaussian
+from backstory.distributions.diagonal_gaussian import DiagonalGaussian
+from backstory.distributions.gaussian import Gaussian
 from backstory.distributions.mixture import GaussianMixture
 from backstory.errors import InputError
 from backstory.models.vae import Terms

@@ -50,28 +50,6 @@ def randn(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | Non
     return torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
 
 
-class CodeDistribution(Protocol):
-    """What a posterior q(z|x) or a prior p(z) answers; codes have shape (*, D)."""
-
-    @property
-    def mean(self) -> Tensor: ...
-
-    @property
-    def std(self) -> Tensor: ...
-
-    def log_prob(self, z: Tensor) -> Tensor: ...
-
-    def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor: ...
-
-
-class Posterior(CodeDistribution, Protocol):
-    """What a q(z|x) answers besides: it moves noise to draws, and gives the distributions of some rows."""
-
-    def transport(self, noise: Tensor) -> Tensor: ...
-
-    def select(self, rows: slice | Tensor) -> "Posterior": ...
-
-
 class DataDistribution(Protocol):
     """What p(x|z) answers, for one observation per batch entry."""
 

@@ -1,4 +1,4 @@
-"""Gaussians: of z with independent units, and of x given z."""
+"""Gaussian x."""
 
 import math
 from dataclasses import dataclass
@@ -7,40 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from backstory.distributions.base import LOG_2PI, fill_unobserved, parameter, randn, soft_clamp, sum_observed
-
-
-@dataclass(frozen=True)
-class DiagonalGaussian:
-    """N(mean, diag(exp(log_std)²)) over the last axis.
-
-    >>> q = DiagonalGaussian(torch.zeros(5, 3), torch.zeros(5, 3))
-    >>> q.sample(7).shape, q.log_prob(q.mean)
-    (torch.Size([7, 5, 3]), tensor([-2.7568, -2.7568, -2.7568, -2.7568, -2.7568]))
-    """
-
-    mean: Tensor
-    log_std: Tensor
-
-    @property
-    def std(self) -> Tensor:
-        return self.log_std.exp()
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """log N(z) in nats, summed over the last axis; z is (*, B, D)."""
-        y = (z - self.mean) * torch.exp(-self.log_std)
-        return -0.5 * (y.square() + LOG_2PI).sum(-1) - self.log_std.sum(-1)
-
-    def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """Reparameterised draws z = μ + σ·ε, (samples, B, D) (Kingma & Welling 2014, sec. 2.4)."""
-        return self.transport(randn((samples, *self.mean.shape), self.mean, generator))
-
-    def transport(self, noise: Tensor) -> Tensor:
-        """Standard normal noise carried to this distribution."""
-        return self.mean + self.std * noise
-
-    def select(self, rows: slice | Tensor) -> "DiagonalGaussian":
-        """The distributions of some rows."""
-        return DiagonalGaussian(self.mean[rows], self.log_std[rows])
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from backstory.distributions.base import LOG_2PI, randn
-from backstory.distributions.gaussian import DiagonalGaussian
+from backstory.distributions.diagonal_gaussian import DiagonalGaussian
+from backstory.distributions.latent import Moments, Prior, spread_around
 
 
 @dataclass(frozen=True)
-class GaussianMixture:
+class GaussianMixture(Prior):
     """Σ_c π_c N(mean_c, diag(exp(log_std_c)²)), with parameters of shape (C,), (C, D), (C, D)."""
 
     log_weights: Tensor
@@ -26,6 +27,12 @@ class GaussianMixture:
         weights = self.log_weights.exp()
         second = weights @ (self.means.square() + torch.exp(2 * self.log_stds))
         return (second - self.mean.square()).sqrt()
+
+    def moments(self) -> Moments:
+        return Moments(self.mean, self.std)
+
+    def tempered(self, temperature: float, samples: int, generator: torch.Generator | None = None) -> Tensor:
+        return spread_around(self.mean, self.sample(samples, generator), temperature)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """The squares are multiplied out, (z − m)² / s² by matrix products, in float64 for what cancels."""

@@ -31,11 +31,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import CodeDistribution, Posterior
+from backstory.distributions.latent import LatentDistribution
 from backstory.errors import InputError
 from backstory.inference.finished_rows import RowStore
-from backstory.inference.hmc import Point, RowNoise, point, transition
-from backstory.inference.importance import LogMean, check_density, entries_at_once
+from backstory.inference.hmc import (
+    Point,
+    RowNoise,
+    Rows,
+    Trajectory,
+    adapted,
+    first_step,
+    point,
+    scale_between,
+    transition,
+)
+from backstory.inference.importance import LogMean, pairs_at_once
+from backstory.inference.moments import posterior_moments, prior_moments
+from backstory.inference.target import Evidenced, Target, check_density, frozen
+from backstory.models.observation import Observation
 from backstory.models.vae import VAE
 from backstory.options import one_of
 
@@ -44,8 +57,6 @@ SCHEDULES = ("sigmoid", "geometric", "linear")
 SIGMOID_SLOPE = 4.0
 GEOMETRIC_RATIO = 1e4  # of the last increment of β to the first
 
-TARGET_ACCEPTANCE = 0.65  # the best of HMC in many dimensions (Beskos et al. 2013)
-ADAPTATION_RATE = 0.1
 ADAPTATION_CHAINS = 4
 ADAPTATION_TRANSITIONS = 100  # at least so many, however short the path
 
@@ -148,7 +159,7 @@ class Bracket:
 
 def annealed(
     vae: VAE,
-    batches: Iterable[Tensor],
+    batches: Iterable[Observation],
     annealing: Annealing | None = None,
     seed: int = 0,
     resume: str | Path | None = None,
@@ -162,12 +173,12 @@ def annealed(
 
     Args:
         vae: the model; InputError if it is a plain autoencoder. z is continuous, x may be anything.
-        batches: x in the model's units, (B, *shape) at a time; they are cut further to fit in memory.
+        batches: B observations at a time; they are cut further to fit in memory.
         annealing: how.
         seed: of every draw.
-        resume: file in which the finished rows are kept. What it holds of the same model, rows, settings and
-            seed is not computed again; InputError if it holds something else.
-        advance: called with the number of observations finished, in fractions.
+        resume: file in which the finished rows are kept. Rows that it holds of the same model, data, settings
+            and seed are not computed again; InputError if it holds something else.
+        advance: called with the number of finished observations, in fractions.
         chunk: pairs of chain and observation decoded at once, but no less than the chains of one observation.
     """
     check_density(vae)
@@ -177,12 +188,12 @@ def annealed(
     for batch in batches:
         done = store.matching(batch, first)
         advance(done)
-        for x in batch[done:].split(rows) if done < len(batch) else ():
-            start = first + done
-            run = Chains(vae, x, range(start, start + len(x)), how, seed, 2, advance)
-            log_weight, acceptance = run.forward()
-            store.append(x, log_weight.T, acceptance)
-            done += len(x)
+        for part in batch.rows(slice(done, None)).split(rows):
+            numbers = range(first + done, first + done + len(part))
+            chains = Chains(Evidenced(vae, part), Rows(seed, numbers), how, passes=2, advance=advance)
+            log_weight, acceptance = chains.forward()
+            store.append(part, log_weight.T, acceptance)
+            done += len(part)
         first += len(batch)
     log_weight, acceptance = store.rows(first)
     return Annealed(log_weight.T.contiguous(), acceptance)  # one layout, so one rounding, resumed or not
@@ -197,8 +208,8 @@ def bidirectional(
 ) -> Bracket:
     """Bracket the log-evidence of n observations that are drawn from the model.
 
-    It tells how much to trust `annealed` with the same settings on real data, so far as that resembles the
-    model's own.
+    The gap tells how far to trust `annealed` with the same settings on real data, as far as that resembles
+    the model's own.
     """
     check_density(vae)
     if n < 1:
@@ -208,57 +219,54 @@ def bidirectional(
     size, parts = rows_at_once(vae, how.chains), []
     for start in range(0, n, size):
         rows = range(start, min(start + size, n))
-        run = Chains(vae, x[start : rows.stop], rows, how, seed, 3, advance)
-        log_weight, acceptance = run.forward()
-        lower, upper = LogMean.of(log_weight), LogMean.of(run.reverse(codes[start : rows.stop])[0])
+        target = Evidenced(vae, Observation(x[start : rows.stop]))
+        chains = Chains(target, Rows(seed, rows), how, passes=3, advance=advance)
+        log_weight, acceptance = chains.forward()
+        lower, upper = LogMean.of(log_weight), LogMean.of(chains.reverse(codes[start : rows.stop])[0])
         parts.append((lower.value, -upper.value, lower.standard_error, upper.standard_error, acceptance))
     return Bracket(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 def rows_at_once(vae: VAE, chains: int) -> int:
-    """How many rows with all their chains are held in memory."""
-    return max(1, entries_at_once(vae.shift.device) // (chains * math.prod(vae.features_shape)))
+    """How many rows to hold in memory with all their chains."""
+    return max(1, pairs_at_once(vae) // chains)
 
 
 @torch.no_grad()
 def _simulate(vae: VAE, n: int, seed: int) -> tuple[Tensor, Tensor]:
     """z ~ p(z), (n, D), and x ~ p(x|z)."""
-    source = RowNoise(seed, SIMULATE, [0], 1, vae.prior().mean).generators[0]
+    source = Rows(seed, [0]).noise(SIMULATE, 1, vae.shift).generators[0]
     z = vae.prior().sample(n, source)
     return z, torch.cat([vae.decode(part).sample(source) for part in z.split(rows_at_once(vae, 1))])
 
 
 class Chains:
-    """Chains for some rows of data, and the step sizes that were found for them.
+    """Chains for some observations, with step sizes that suit them.
 
     Args:
-        vae: the model.
-        x: (B, *shape).
+        target: p(z) p(y|z); the chains begin in its posterior, or in p(z).
         rows: the numbers of the rows, which decide their noise.
-        how, seed: as in `annealed`.
-        passes: how often the path will be walked, the one that finds the step sizes included.
-        advance: called with the number of observations finished, in fractions of all passes.
-        posterior: another q(z|x) than the encoder's.
+        how: as in `annealed`.
+        passes: how often the path will be walked, the pass that adapts the step sizes included.
+        advance: called with the number of finished observations, in fractions of all passes.
     """
 
     def __init__(
         self,
-        vae: VAE,
-        x: Tensor,
-        rows: range,
+        target: Target,
+        rows: Rows,
         how: Annealing,
-        seed: int,
         passes: int = 2,
         advance: Advance = lambda rows: None,
-        posterior: Posterior | None = None,
     ):
-        self.vae, self.x, self.rows, self.how, self.seed = vae, x, rows, how, seed
-        self.betas = how.betas
-        with torch.no_grad():
-            self.posterior, self.prior = posterior or vae.encode(x), vae.prior()
-        self.start: CodeDistribution = self.prior if how.start == "prior" else self.posterior
-        self.advance = lambda: advance(len(x) / (passes * how.steps))
-        with frozen(vae):
+        self.target, self.rows, self.how, self.betas = target, rows, how, how.betas
+        self.start: LatentDistribution = target.prior if how.start == "prior" else target.posterior
+        self.posterior_std = posterior_moments(target.posterior).std
+        self.start_std = self.posterior_std
+        if how.start == "prior":
+            self.start_std = prior_moments(target.prior, target.vae.device).std
+        self.advance = lambda: advance(len(target) / (passes * how.steps))
+        with frozen(target.vae):
             self.step = self._adapt()
 
     def forward(self) -> tuple[Tensor, Tensor]:
@@ -273,7 +281,7 @@ class Chains:
 
     def _run(self, noise: RowNoise, z: Tensor, order: range) -> tuple[Tensor, Tensor]:
         """Weigh at each increment of β, in `order`, and move to the density that lies behind it."""
-        with frozen(self.vae):
+        with frozen(self.target.vae):
             at = point(self._density, z)
             log_weight = torch.zeros(at.slope.shape, dtype=torch.float64, device=z.device)
             accepted = log_weight.clone()
@@ -289,53 +297,38 @@ class Chains:
         return torch.where(log_weight.isnan(), -math.inf, log_weight), acceptance
 
     def _adapt(self) -> Tensor:
-        """Step sizes (T, B) for ~65 % acceptance, by chains that serve for nothing else."""
+        """Step sizes (T, B) for about 65 % acceptance, by chains that serve for nothing else."""
         noise = self._noise(ADAPT, min(self.how.chains, ADAPTATION_CHAINS))
         at = point(self._density, self._draw(noise))
-        units = at.z.shape[-1]
-        step = torch.full((len(self.x),), units**-0.25, dtype=torch.float64, device=self.x.device)
+        step = first_step(self.target.vae.latents.units, len(self.target), self.target.vae.device)
         self.step = step.repeat(self.how.steps, 1)
         for t in range(1, self.how.steps):
             for _ in range(math.ceil(ADAPTATION_TRANSITIONS / self.how.steps)):
                 self.step[t] = step
                 at, probability = self._move(at, t, noise)
-                step = step * torch.exp(ADAPTATION_RATE * (probability.mean(0) - TARGET_ACCEPTANCE))
+                step = adapted(step, probability)
             self.advance()
         self.advance()
         return self.step
 
     def _move(self, at: Point, t: int, noise: RowNoise) -> tuple[Point, Tensor]:
         beta = self.betas[t]
-        precision = (1 - beta) / self.start.std.square() + beta / self.posterior.std.square()
-        return transition(self._density, at, beta, self.step[t], precision.rsqrt(), self.how.leapfrog, noise)
+        scale = scale_between(beta, self.start_std, self.posterior_std)
+        trajectory = Trajectory(self.step[t], scale, self.how.leapfrog)
+        return transition(self._density, at, beta, trajectory, noise)
 
     def _density(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """log start(z) and log p(x, z) − log start(z), both (C, B)."""
-        start, log_likelihood = self.start.log_prob(z), self.vae.log_likelihood(self.x, z)
+        start, log_likelihood = self.start.log_prob(z), self.target.log_likelihood(z)
         if self.how.start == "prior":
             return start, log_likelihood
-        return start, log_likelihood + self.prior.log_prob(z) - start
+        return start, log_likelihood + self.target.prior.log_prob(z) - start
 
     def _noise(self, stream: int, chains: int) -> RowNoise:
-        return RowNoise(self.seed, stream, self.rows, chains, self.posterior.mean)
+        return self.rows.noise(stream, chains, self.target.posterior.centre)
 
     def _draw(self, noise: RowNoise) -> Tensor:
         """z_0 ~ start, (C, B, D)."""
         if self.how.start == "posterior":
-            return self.posterior.transport(noise.normal(self.posterior.mean.shape[-1]))
-        return noise.draw(self.prior)
-
-
-class frozen:
-    """Within, gradients of z flow through the model but none are kept for its parameters."""
-
-    def __init__(self, vae: VAE):
-        self.parameters = [p for p in vae.parameters() if p.requires_grad]
-
-    def __enter__(self) -> None:
-        for parameter in self.parameters:
-            parameter.requires_grad_(False)
-
-    def __exit__(self, *_: object) -> None:
-        for parameter in self.parameters:
-            parameter.requires_grad_(True)
+            return self.target.posterior.transport(noise.normal(self.target.vae.latents.size))
+        return noise.draw(self.target.prior)

@@ -18,9 +18,11 @@ from torch import Tensor
 from backstory.errors import InputError
 from backstory.inference.annealing import Annealing, annealed
 from backstory.inference.hmc import mixed_seed
-from backstory.inference.importance import Evidence, check_density, check_samples, importance_sampling
+from backstory.inference.importance import Evidence, check_samples, importance_sampling
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.pareto import pareto_k, tail_size
+from backstory.inference.target import check_density
+from backstory.models.observation import Observation
 from backstory.models.vae import VAE
 from backstory.options import check_option, one_of
 
@@ -32,7 +34,7 @@ DRAWS = 100  # stream of noise, apart from that which presents x
 
 def log_evidence(
     vae: VAE,
-    batches: Callable[[], Iterable[Tensor]],
+    batches: Callable[[], Iterable[Observation]],
     method: str = "is",
     samples: int | None = None,
     seed: int = 0,
@@ -60,14 +62,14 @@ def log_evidence(
     how = check_settings(method, samples, resume, **annealing)
     check_density(vae)
     samples = SAMPLES[method] if samples is None else samples
-    generator = torch.Generator(vae.shift.device).manual_seed(mixed_seed(seed, DRAWS))
+    generator = torch.Generator(vae.device).manual_seed(mixed_seed(seed, DRAWS))
     if method == "is":
         return importance_sampling(vae, batches(), samples, generator, chunk, advance)
     exact = LinearGaussian.of(vae) if method == "exact" else None
     draws = samples if method == "exact" else max(samples, ELBO_SAMPLES)
     base = importance_sampling(vae, batches(), draws, generator, chunk)
     if exact is not None:
-        value = torch.cat([exact.log_evidence(x, vae.observed(x)) for x in batches()])
+        value = torch.cat([exact.log_evidence(o.x, vae.inputs.observed(o.x)) for o in batches()])
         nothing = torch.full_like(value, torch.nan)
         error = torch.zeros_like(value)
         return replace(base, log_evidence=value, standard_error=error, ess=nothing, pareto_k=nothing)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from backstory.data.splits import row_hashes
 from backstory.data.write import atomic_path
 from backstory.errors import InputError
+from backstory.models.observation import Observation
 
 NAMES = ("log_weight", "acceptance", "hash")
 
@@ -38,18 +39,21 @@ class RowStore:
         if self.path is not None and self.path.exists():
             self._take_up(self.path)
 
-    def matching(self, x: Tensor, first: int) -> int:
-        """How many rows of `x`, which begin with row `first`, are there already; InputError if others are."""
-        done = max(0, min(len(x), self.count - first))
-        if done and not torch.equal(self._all()[2][first : first + done], _hashes(x[:done])):
+    def matching(self, batch: Observation, first: int) -> int:
+        """How many rows of a batch, whose first row is number `first`, are finished.
+
+        InputError if the file holds other rows in their place.
+        """
+        done = max(0, min(len(batch), self.count - first))
+        if done and not torch.equal(self._all()[2][first : first + done], _hashes(batch.rows(slice(done)))):
             raise InputError(f"{self.path} holds results of other rows; give another file, or remove it")
         return done
 
-    def append(self, x: Tensor, log_weight: Tensor, acceptance: Tensor) -> None:
-        """Add the results of rows x: log-weights (B, C) and acceptance (B,)."""
-        hashes = _hashes(x) if self.path else torch.zeros(len(x), dtype=torch.int64)
+    def append(self, batch: Observation, log_weight: Tensor, acceptance: Tensor) -> None:
+        """Add the results of B rows: log-weights (B, C) and acceptance (B,)."""
+        hashes = _hashes(batch) if self.path else torch.zeros(len(batch), dtype=torch.int64)
         self.parts.append((log_weight.cpu(), acceptance.cpu(), hashes))
-        self.count += len(x)
+        self.count += len(batch)
         if self.path is not None:
             tensors = {name: part.contiguous() for name, part in zip(NAMES, self._all(), strict=True)}
             with atomic_path(self.path, force=True) as temporary:
@@ -84,7 +88,8 @@ class RowStore:
         self.parts, self.count = [(log_weight, acceptance, hashes)], len(log_weight)
 
 
-def _hashes(x: Tensor) -> Tensor:
+def _hashes(batch: Observation) -> Tensor:
+    x = batch.x if batch.given is None else torch.cat((batch.x.flatten(1), batch.given.to(batch.x)), 1)
     return torch.from_numpy(row_hashes(x.detach().cpu().numpy()).astype("int64"))
 
 

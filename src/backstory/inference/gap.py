@@ -7,31 +7,27 @@ q is the encoder's, q* the diagonal Gaussian with the highest ELBO for the obser
 "Inference suboptimality in variational autoencoders"). A large approximation gap asks for a richer posterior;
 a large amortisation gap for a larger encoder.
 
-q* is found by Adam on μ* = μ + σ·a and log σ* = log σ + b from a = b = 0, many observations at once, with
-fresh reparameterised draws at each step and a step size that falls to zero along a cosine. Both ELBOs are
-then estimated with other draws, and log p(x) by annealing from q*. (As a proposal for importance sampling q*
+q* is the limit of Adam on μ* = μ + σ·a and log σ* = log σ + b from a = b = 0 (`inference.variational`). Both
+ELBOs are then estimated with other draws, and log p(x) by annealing from q*. (As a proposal for importance sampling q*
 would be too narrow wherever it is not the posterior: what it loses would be missing from the gap.)
 """
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import Posterior
-from backstory.distributions.gaussian import DiagonalGaussian
+from backstory.distributions.latent import Posterior
+from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.errors import InputError
 from backstory.inference.annealing import Annealing, Chains
-from backstory.inference.hmc import mixed_seed
-from backstory.inference.importance import (
-    LogMean,
-    batch_evidence,
-    check_density,
-    check_samples,
-    entries_at_once,
-)
+from backstory.inference.hmc import Rows, mixed_seed
+from backstory.inference.importance import LogMean, check_samples, pairs_at_once, target_evidence
+from backstory.inference.moments import matched
+from backstory.inference.target import Evidenced, Target, check_density
+from backstory.inference.variational import diagonal_fit
+from backstory.models.observation import Observation
 from backstory.models.vae import VAE
 
 ANNEALING = Annealing(chains=16, steps=100, leapfrog=3)
@@ -67,7 +63,7 @@ class Gap:
 
 def inference_gap(
     vae: VAE,
-    batches: Iterable[Tensor],
+    batches: Iterable[Observation],
     steps: int = 300,
     draws: int = 8,
     samples: int = 1000,
@@ -80,7 +76,7 @@ def inference_gap(
 
     Args:
         vae: the model; InputError if it is a plain autoencoder.
-        batches: x in the model's units, (B, *shape) at a time.
+        batches: B observations at a time.
         steps: of Adam.
         draws: of z for each step and observation.
         samples: K, with which both ELBOs are estimated.
@@ -94,45 +90,31 @@ def inference_gap(
     for name, value in {"steps": steps, "draws": draws}.items():
         if value < 1:
             raise InputError(f"{name} has to be at least 1, got {value}")
-    generator = torch.Generator(vae.shift.device).manual_seed(mixed_seed(seed, DRAWS))
-    pairs = entries_at_once(vae.shift.device) // math.prod(vae.features_shape)
-    rows, first, parts = max(1, pairs // max(draws, annealing.chains)), 0, []
+    generator = torch.Generator(vae.device).manual_seed(mixed_seed(seed, DRAWS))
+    rows, first, parts = max(1, pairs_at_once(vae) // max(draws, annealing.chains)), 0, []
     for batch in batches:
-        for x in batch.split(rows):
-            with torch.no_grad():
-                q = vae.encode(x)
-            best = optimise_posterior(vae, x, q, steps, draws, lr, generator)
-            elbos = [batch_evidence(vae, x, p, samples, generator).elbo for p in (q, best)]
-            chains = Chains(vae, x, range(first, first + len(x)), annealing, seed, posterior=best)
+        for part in batch.split(rows):
+            target = Evidenced(vae, part)
+            best = Evidenced(vae, part, optimise_posterior(target, steps, draws, lr, generator))
+            elbos = [target_evidence(t, samples, generator).elbo for t in (target, best)]
+            chains = Chains(best, Rows(seed, range(first, first + len(part))), annealing)
             evidence = LogMean.of(chains.forward()[0])
             parts.append((evidence.value, evidence.standard_error, *elbos))
-            first += len(x)
-            advance(len(x))
+            first += len(part)
+            advance(len(part))
     return Gap(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 def optimise_posterior(
-    vae: VAE,
-    x: Tensor,
-    q: Posterior,
+    target: Target,
     steps: int = 300,
     draws: int = 8,
     lr: float = 0.1,
     generator: torch.Generator | None = None,
-) -> DiagonalGaussian:
-    """The diagonal Gaussian with the highest ELBO for each observation, from the encoder's q on."""
-    shift, widen = torch.zeros_like(q.mean).requires_grad_(), torch.zeros_like(q.mean).requires_grad_()
-    optimiser = torch.optim.Adam([shift, widen], lr=lr)
-
-    def current() -> DiagonalGaussian:
-        return DiagonalGaussian(q.mean + q.std * shift, q.std.log() + widen)
-
-    for step in range(steps):
-        optimiser.param_groups[0]["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
-        posterior = current()
-        terms = vae.terms_at(x, posterior, posterior.sample(draws, generator))
-        loss = (terms.kl - terms.log_likelihood.mean(0)).sum()
-        shift.grad, widen.grad = torch.autograd.grad(loss, [shift, widen])
-        optimiser.step()
-    with torch.no_grad():
-        return current()
+) -> Posterior:
+    """The diagonal Gaussian with the highest ELBO for each observation; the fit begins at the encoder's q."""
+    latents, centre = target.vae.latents, target.posterior.centre
+    start = matched(latents.base(target.posterior))
+    noise = (randn((draws, *centre.shape), centre, generator) for _ in range(steps))
+    best: Posterior = latents.lift(diagonal_fit(target, start, start.std, noise, steps, lr))
+    return best

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from backstory.errors import InputError
+from backstory.models.observation import Observation
 from backstory.models.priors import StandardNormal
 from backstory.models.vae import VAE
 
@@ -19,6 +20,7 @@ def sample(
     mean: bool = False,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
+    given: Tensor | None = None,
 ) -> Tensor:
     """Draw n observations, (n, *shape), in the model's units.
 
@@ -26,6 +28,7 @@ def sample(
         mean: return E[x|z] of each drawn z, which is no draw of x, instead of a draw.
         temperature: factor of the prior's standard deviation around its mean; 1 is the model itself.
         generator: on the model's device.
+        given: conditions of each observation, (n, C); None for a model of p(x).
 
     Raises:
         InputError: for a plain autoencoder whose codes have no distribution.
@@ -39,24 +42,21 @@ def sample(
             "this model is a plain autoencoder: nothing was learned about how z is distributed, so there is "
             "nothing to sample from; fit a density to its codes with --prior mixture (Model.fit_prior)"
         )
-    z = _prior_sample(vae, n, temperature, generator)
+    z = vae.prior().tempered(temperature, n, generator)
     parts = []
-    for part in z.split(BATCH):
-        p = vae.decode(part)
+    for start in range(0, n, BATCH):
+        some = slice(start, start + BATCH)
+        p = vae.decode(z[some], None if given is None else given[some])
         parts.append(p.mean if mean else p.sample(generator))
     return torch.cat(parts)
 
 
-def _prior_sample(vae: VAE, n: int, temperature: float, generator: torch.Generator | None) -> Tensor:
-    prior = vae.prior()
-    z = prior.sample(n, generator)
-    return prior.mean + temperature * (z - prior.mean)
-
-
 @torch.no_grad()
-def reconstruct(vae: VAE, x: Tensor, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
-    """p(x|z) at the posterior's mean z: its mean, or a draw of z and x."""
-    q = vae.encode(x)
+def reconstruct(
+    vae: VAE, observation: Observation, mean: bool = True, generator: torch.Generator | None = None
+) -> Tensor:
+    """The mean of p(x|z) at the centre z of the posterior, or with `mean=False` a draw of z and x."""
+    q = vae.encode(observation)
     if mean:
-        return vae.decode(q.mean).mean
-    return vae.decode(q.sample(1, generator)[0]).sample(generator)
+        return vae.decode(q.centre, observation.given).mean
+    return vae.decode(q.sample(1, generator)[0], observation.given).sample(generator)

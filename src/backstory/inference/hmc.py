@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import CodeDistribution
+from backstory.distributions.latent import Prior
 
 JITTER = 0.2
 
@@ -78,6 +78,27 @@ def point(density: Density, z: Tensor) -> Point:
     return Point(z.detach(), start.detach(), slope.detach(), gradients[1], gradients[0])
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Which rows of the data a batch holds: the noise of a row depends on its number and the seed alone.
+
+    Attributes:
+        seed: of all rows.
+        numbers: of the B rows in the data.
+    """
+
+    seed: int
+    numbers: Sequence[int]
+
+    def noise(self, stream: int, chains: int, like: Tensor) -> "RowNoise":
+        """The source of noise of one stream for C chains of each row, on the device and of the type of `like`."""
+        return RowNoise(self.seed, stream, self.numbers, chains, like)
+
+    def take(self, rows: Tensor) -> "Rows":
+        """Some of the rows."""
+        return Rows(self.seed, [self.numbers[row] for row in rows.tolist()])
+
+
 class RowNoise:
     """Normal and uniform noise for C chains of some rows, from a generator for each row.
 
@@ -103,9 +124,9 @@ class RowNoise:
         """Uniform on (0, 1), (C, B, width), of float64."""
         return torch.special.ndtr(self.normal(width).double())
 
-    def draw(self, distribution: CodeDistribution) -> Tensor:
-        """Codes of a distribution that is the same for all rows, (C, B, D)."""
-        return torch.stack([distribution.sample(self.chains, source) for source in self.generators], 1)
+    def draw(self, prior: Prior) -> Tensor:
+        """Codes z ~ p(z), (C, B, D)."""
+        return torch.stack([prior.sample(self.chains, source) for source in self.generators], 1)
 
 
 def mixed_seed(*numbers: int) -> int:
@@ -113,22 +134,32 @@ def mixed_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence([n % 2**64 for n in numbers]).generate_state(1)[0])
 
 
+@dataclass(frozen=True)
+class Trajectory:
+    """How a proposal is made.
+
+    Attributes:
+        step: ε of each row, (B,) of float64.
+        scale: s of each row and dimension, (B, D); zero for a dimension that stays where it is.
+        leapfrog: L.
+    """
+
+    step: Tensor
+    scale: Tensor
+    leapfrog: int
+
+
 def transition(
-    density: Density,
-    at: Point,
-    beta: float,
-    step: Tensor,
-    scale: Tensor,
-    leapfrog: int,
-    noise: RowNoise,
+    density: Density, at: Point, beta: float, trajectory: Trajectory, noise: RowNoise
 ) -> tuple[Point, Tensor]:
     """One transition that leaves exp(start + β · slope) invariant.
 
     Args:
+        density: z to start and slope.
         at: the chains, (C, B).
-        step: ε of each row, (B,).
-        scale: s of each row and unit, (B, D).
-        leapfrog: L.
+        beta: β.
+        trajectory: how the proposal is made.
+        noise: of the momentum, the jitter and the acceptance.
 
     Returns:
         The chains after it, and the probability of acceptance of each proposal, (C, B).
@@ -136,7 +167,8 @@ def transition(
     drawn = noise.normal(at.z.shape[-1] + 2)
     momentum, uniform = drawn[..., :-2], torch.special.ndtr(drawn[..., -2:].double())
     jitter = 1 + JITTER * (2 * uniform[..., :1] - 1)
-    stride = (jitter * step[:, None]).to(scale.dtype) * scale  # (C, B, D)
+    scale, leapfrog = trajectory.scale, trajectory.leapfrog
+    stride = (jitter * trajectory.step[:, None]).to(scale.dtype) * scale  # (C, B, D)
 
     energy = 0.5 * momentum.square().sum(-1) - at.log_density(beta)
     proposal = at
@@ -151,3 +183,26 @@ def transition(
     log_probability = torch.where(usable, change.clamp(max=0), -math.inf).double()
     accepted = torch.log(uniform[..., 1]) < log_probability
     return proposal.where(accepted, at), log_probability.exp()
+
+
+TARGET_ACCEPTANCE = 0.65  # the best of HMC in many dimensions (Beskos et al. 2013)
+ADAPTATION_RATE = 0.1
+
+
+def adapted(step: Tensor, probability: Tensor) -> Tensor:
+    """Step sizes (B,) after proposals of the chains, (C, B), were accepted with these probabilities."""
+    return step * torch.exp(ADAPTATION_RATE * (probability.mean(0) - TARGET_ACCEPTANCE))
+
+
+def first_step(dimensions: int, rows: int, device: torch.device) -> Tensor:
+    """Step sizes to begin with, (B,) of float64: they shrink as D^(−1/4) (Beskos et al. 2013)."""
+    return torch.full((rows,), dimensions**-0.25, dtype=torch.float64, device=device)
+
+
+def scale_between(beta: float, start_std: Tensor, end_std: Tensor) -> Tensor:
+    """The scale of each dimension on the way between two densities: precisions are mixed by β.
+
+    A dimension of deviation zero, an auxiliary coordinate, has scale zero and stays where it is.
+    """
+    precision = (1 - beta) / start_std.square() + beta / end_std.square()
+    return precision.rsqrt().nan_to_num(0.0)

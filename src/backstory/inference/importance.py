@@ -19,9 +19,10 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import Posterior
 from backstory.errors import InputError
 from backstory.inference.pareto import Largest, pareto_k, tail_size, threshold
+from backstory.inference.target import Evidenced, Target, check_density, terms_at
+from backstory.models.observation import Observation
 from backstory.models.vae import VAE
 
 # Entries of decoder output held at once: on a processor few enough to stay in its cache, and in memory that
@@ -101,12 +102,9 @@ def check_samples(samples: int) -> None:
         raise InputError(f"samples has to be at least 1, got {samples}")
 
 
-def check_density(vae: VAE) -> None:
-    """InputError unless the model has a p(x)."""
-    if vae.is_autoencoder:
-        raise InputError(
-            "a plain autoencoder has no distribution of z and so no p(x); train with posterior gaussian"
-        )
+def pairs_at_once(vae: VAE) -> int:
+    """How many pairs of draw and observation to decode at once."""
+    return max(1, entries_at_once(vae.device) // math.prod(vae.features_shape))
 
 
 def tail_warning(evidence: Evidence) -> str | None:
@@ -124,7 +122,7 @@ def tail_warning(evidence: Evidence) -> str | None:
 
 def importance_sampling(
     vae: VAE,
-    batches: Iterable[Tensor],
+    batches: Iterable[Observation],
     samples: int = 1000,
     generator: torch.Generator | None = None,
     chunk: int | None = None,
@@ -134,11 +132,11 @@ def importance_sampling(
 
     Args:
         vae: the model; InputError if it is a plain autoencoder.
-        batches: x in the model's units, (B, *shape) at a time; all of a batch is held at once.
+        batches: B observations at a time; all of a batch is held at once.
         samples: K.
         generator: source of the draws, on the model's device.
         chunk: pairs of draw and observation decoded at once; by default as many as fit in a cache.
-        advance: called with the number of observations finished.
+        advance: called with the number of finished observations.
     """
     check_samples(samples)
     check_density(vae)
@@ -146,9 +144,9 @@ def importance_sampling(
         raise InputError(f"chunk has to be at least 1, got {chunk}")
     parts = []
     with torch.no_grad():
-        for x in batches:
-            parts.append(batch_evidence(vae, x, vae.encode(x), samples, generator, chunk))
-            advance(len(x))
+        for batch in batches:
+            parts.append(target_evidence(Evidenced(vae, batch), samples, generator, chunk))
+            advance(len(batch))
     stacked = {
         field.name: torch.cat([getattr(part, field.name) for part in parts])
         for field in fields(Evidence)
@@ -158,37 +156,34 @@ def importance_sampling(
 
 
 @torch.no_grad()
-def batch_evidence(
-    vae: VAE,
-    x: Tensor,
-    posterior: Posterior,
-    samples: int,
-    generator: torch.Generator | None,
-    chunk: int | None = None,
+def target_evidence(
+    target: Target, samples: int, generator: torch.Generator | None, chunk: int | None = None
 ) -> Evidence:
-    """The estimate for one batch, with any posterior as the proposal."""
-    pairs = chunk or max(1, entries_at_once(x.device) // math.prod(vae.features_shape))
-    draws, rows = max(1, pairs // len(x)), min(len(x), pairs)
+    """The estimate for one target, with its posterior as the proposal."""
+    count, device = len(target), target.vae.device
+    pairs = chunk or pairs_at_once(target.vae)
+    draws, rows = max(1, pairs // count), min(count, pairs)
     block = draws * math.ceil(BLOCK / draws)
-    sums = _Sums(len(x), samples, x.device)
+    sums = _Sums(count, samples, device)
     for start in range(0, samples, block):
-        size = (min(block, samples - start), len(x))
-        log_likelihood, log_weight = (torch.empty(size, dtype=torch.float64, device=x.device) for _ in "12")
-        noise = _noise(posterior, size[0], generator)
-        for k in range(0, size[0], draws):
-            for row in range(0, len(x), rows):
-                some, part = slice(k, k + draws), slice(row, row + rows)
-                selected = posterior.select(part)
-                terms = vae.terms_at(x[part], selected, selected.transport(noise[some, part]))
-                log_likelihood[some, part], log_weight[some, part] = terms.log_likelihood, terms.log_weight
+        size = (min(block, samples - start), count)
+        log_likelihood, log_weight = (torch.empty(size, dtype=torch.float64, device=device) for _ in "12")
+        noise = _noise(target.posterior.centre, size[0], generator)
+        for row in range(0, count, rows):
+            part = slice(row, row + rows)
+            some = target.rows(part)
+            for k in range(0, size[0], draws):
+                at = slice(k, k + draws)
+                terms = terms_at(some, some.posterior, some.posterior.transport(noise[at, part]))
+                log_likelihood[at, part], log_weight[at, part] = terms.log_likelihood, terms.log_weight
         sums.add(log_likelihood, log_weight)
-    kl = vae.kl(posterior)
+    kl = target.posterior.kl(target.prior)
     return sums.evidence(kl.double() if kl is not None else None)
 
 
-def _noise(posterior: Posterior, draws: int, generator: torch.Generator | None) -> Tensor:
-    """One draw of the generator for each k, so that chunks of any size see the same numbers."""
-    noise = posterior.mean.new_empty(draws, *posterior.mean.shape)
+def _noise(centre: Tensor, draws: int, generator: torch.Generator | None) -> Tensor:
+    """Noise (draws, B, D), one call of the generator for each k: chunks of any size get the same numbers."""
+    noise = centre.new_empty(draws, *centre.shape)
     for draw in noise:
         draw.normal_(generator=generator)
     return noise

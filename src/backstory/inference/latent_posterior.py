@@ -41,8 +41,9 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import LOG_2PI, Posterior
-from backstory.distributions.gaussian import DiagonalGaussian
+from backstory.distributions.base import LOG_2PI
+from backstory.distributions.latent import Posterior
+from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.errors import InputError
 from backstory.inference.annealing import ADAPTATION_RATE, TARGET_ACCEPTANCE, Annealing, frozen
 from backstory.inference.conditional import back_projection, condition

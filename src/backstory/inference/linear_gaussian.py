@@ -17,26 +17,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from backstory.distributions.full_gaussian import FullGaussian
 from backstory.distributions.gaussian import Gaussian
 from backstory.errors import InputError
-from backstory.inference.importance import check_density
+from backstory.inference.target import check_density
 from backstory.models.priors import StandardNormal
 from backstory.models.vae import VAE
-
-
-@dataclass(frozen=True)
-class FullGaussian:
-    """N(mean, covariance) for each of N observations: (N, D) and (N, D, D)."""
-
-    mean: Tensor
-    covariance: Tensor
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """log N(z) in nats for z of shape (*, N, D)."""
-        factor = torch.linalg.cholesky(self.covariance)
-        y = torch.linalg.solve_triangular(factor, (z - self.mean).unsqueeze(-1), upper=False).squeeze(-1)
-        log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return -0.5 * (y.square() + math.log(2 * math.pi)).sum(-1) - log_det
 
 
 @dataclass(frozen=True)
@@ -65,7 +51,7 @@ class LinearGaussian:
         check_density(vae)
         if not isinstance(vae.prior_module, StandardNormal):
             raise _not_exact("its prior is not a standard normal")
-        latent = vae.prior().mean.shape[-1]
+        latent = vae.latents.size
         exact = copy.deepcopy(vae).double()
         probes = torch.cat([torch.zeros(1, latent), torch.eye(latent), _far(latent)]).to(exact.shift)
         with torch.no_grad():
@@ -107,8 +93,7 @@ class LinearGaussian:
         precision, pull = self._information(*self._residual(x, observed))
         factor = torch.linalg.cholesky(precision)
         mean = torch.cholesky_solve(pull.unsqueeze(-1), factor).squeeze(-1)
-        covariance = torch.cholesky_inverse(factor)
-        return FullGaussian(mean, covariance.expand(*mean.shape, mean.shape[-1]))
+        return FullGaussian.of_precision(mean, factor.expand(*mean.shape, mean.shape[-1]))
 
     def restored(self, y: Tensor, a: Tensor, sigma: float = 0.0) -> FullGaussian:
         """p(x|y) for a linear observation y = A x + σ ε, over the entries of x in order.
@@ -125,7 +110,7 @@ class LinearGaussian:
         noisy = a @ v @ a.T + sigma**2 * torch.eye(len(a), dtype=torch.float64, device=a.device)
         gain = torch.linalg.solve(noisy, a @ v).T
         mean = self.bias + (y.double() - a @ self.bias) @ gain.T
-        return FullGaussian(mean, (v - gain @ a @ v).expand(len(y), *v.shape))
+        return FullGaussian.of_covariance(mean, (v - gain @ a @ v).expand(len(y), *v.shape))
 
     def _residual(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
         """x − b and 1/v, both zero where nothing was observed."""

@@ -19,7 +19,9 @@ from torch import Tensor
 
 from backstory.distributions.base import DataDistribution
 from backstory.distributions.joint import Joint
-from backstory.inference.importance import LogMean, check_density, entries_at_once
+from backstory.inference.importance import LogMean, entries_at_once
+from backstory.inference.target import check_density
+from backstory.models.observation import Observation
 from backstory.models.vae import VAE
 
 MOST_ENTRIES = 500  # of a row whose entries are looked at one by one
@@ -77,24 +79,30 @@ def _shares(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), np.nan, shares)
 
 
-def look(vae: VAE, x: Tensor) -> Reference:
-    """What is compared, of rows in the model's units."""
+def look(vae: VAE, observation: Observation) -> Reference:
+    """log p(x) and the surprise of each entry, which `compare` compares."""
+    x = observation.x
     entries = x.shape[1] if x.dim() == 2 and x.shape[1] <= MOST_ENTRIES else 0
-    return log_evidence(vae, x), surprise(vae, x) if entries else x.new_zeros(len(x), 0)
+    value = log_evidence(vae, observation)
+    return value, surprise(vae, observation) if entries else x.new_zeros(len(x), 0)
 
 
 @torch.no_grad()
-def surprise(vae: VAE, x: Tensor, samples: int = 20, seed: int = 0) -> Tensor:
-    """E_q[−log p(x_j|z)] of each entry, (N, d) in nats; arguments are those of `log_evidence`."""
-    generator = torch.Generator(x.device).manual_seed(seed)
-    noise = torch.randn(samples, 1, vae.prior().mean.shape[-1], generator=generator, device=x.device)
-    return torch.cat([_surprise(vae, part, noise) for part in x.split(_rows_at_once(vae, x, samples))])
+def surprise(vae: VAE, observation: Observation, samples: int = 20, seed: int = 0) -> Tensor:
+    """E_q[−log p(x_j|z)] of each entry, (N, d) in nats; the arguments are those of `log_evidence`."""
+    noise, parts = _noise(vae, samples, seed), []
+    for part in observation.split(_rows_at_once(vae, observation, samples)):
+        missing = torch.isnan(part.x)
+        z = vae.encode(part).transport(noise.expand(-1, len(part), -1))
+        entries = _entries(vae.decode(z, part.given), part.x, ~missing)
+        parts.append((-entries.mean(0)).masked_fill(missing, torch.nan))
+    return torch.cat(parts)
 
 
-def _surprise(vae: VAE, x: Tensor, noise: Tensor) -> Tensor:
-    there = ~torch.isnan(x)
-    z = vae.encode(x).transport(noise.expand(-1, len(x), -1))
-    return torch.where(there, -_entries(vae.decode(z), x, there).mean(0), torch.nan)
+def _noise(vae: VAE, samples: int, seed: int) -> Tensor:
+    """ε, (K, 1, D): the same for every row."""
+    generator = torch.Generator(vae.device).manual_seed(seed)
+    return torch.randn(samples, 1, vae.latents.size, generator=generator, device=vae.device)
 
 
 def _entries(likelihood: DataDistribution, x: Tensor, there: Tensor) -> Tensor:
@@ -105,26 +113,25 @@ def _entries(likelihood: DataDistribution, x: Tensor, there: Tensor) -> Tensor:
     return torch.stack([likelihood.log_prob(x, there & one) for one in each], -1)
 
 
-def _rows_at_once(vae: VAE, x: Tensor, samples: int) -> int:
-    return max(1, entries_at_once(x.device) // (samples * vae.features_shape[0] * x[0].numel()))
+def _rows_at_once(vae: VAE, observation: Observation, samples: int) -> int:
+    entries = vae.features_shape[0] * observation.x[0].numel()
+    return max(1, entries_at_once(vae.device) // (samples * entries))
 
 
 @torch.no_grad()
-def log_evidence(vae: VAE, x: Tensor, samples: int = 100, seed: int = 0) -> Tensor:
-    """log p(x) of each row of x, (N,) in nats.
+def log_evidence(vae: VAE, observation: Observation, samples: int = 100, seed: int = 0) -> Tensor:
+    """log p(x) of each row, (N,) in nats.
 
     Args:
         vae: the model; InputError if it is a plain autoencoder.
-        x: (N, *shape), in the model's units; NaN where an entry is missing, if the model knows such rows.
+        observation: N rows; NaN where an entry is missing, if the model is for incomplete data.
         samples: K.
         seed: of ε.
     """
     check_density(vae)
-    latent = vae.prior().mean.shape[-1]
-    generator = torch.Generator(x.device).manual_seed(seed)
-    noise = torch.randn(samples, 1, latent, generator=generator, device=x.device)
+    noise = _noise(vae, samples, seed)
     parts = [
         LogMean.of(vae.terms(part, noise=noise.expand(-1, len(part), -1)).log_weight).value
-        for part in x.split(_rows_at_once(vae, x, samples))
+        for part in observation.split(_rows_at_once(vae, observation, samples))
     ]
     return torch.cat(parts)

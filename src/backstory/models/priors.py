@@ -1,4 +1,4 @@
-"""Priors p(z). Each is a module whose call gives the distribution, so that its parameters can be learned."""
+"""Priors p(z): modules whose call gives the distribution, so that its parameters can be learned."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from backstory.distributions.base import soft_clamp, soft_clamp_inverse
-from backstory.distributions.gaussian import DiagonalGaussian
+from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.mixture import GaussianMixture
 
 
@@ -25,10 +25,10 @@ class StandardNormal(nn.Module):
 
 
 class Mixture(nn.Module):
-    """A mixture of diagonal Gaussians: learned with the model, or fitted to its codes afterwards.
+    """A mixture of diagonal Gaussians, learned with the model or fitted to its codes afterwards.
 
-    A density fitted to the codes of a trained model gives an autoencoder the p(z) that it lacks, and a VAE
-    the aggregate posterior in place of its prior (Ghosh et al. 2020, "From variational to deterministic
+    A density fitted to the codes of a trained model gives an autoencoder the p(z) that it lacks, and gives a
+    VAE the aggregate posterior as its prior (Ghosh et al. 2020, "From variational to deterministic
     autoencoders", sec. 4; Dai & Wipf 2019).
     """
 

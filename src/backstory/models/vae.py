@@ -10,10 +10,11 @@ and the one record that every objective, bound and diagnostic is computed from:
     log p(x|z), log p(z), log q(z|x), z       terms(x)
 
 Axes are (K, B) throughout: K draws of z for each of B observations. Units are nats per observation.
+With conditions c, everything holds given c: p(x|z, c) and q(z|x, c).
 
-Of x some entries may be missing. With x_o those that were observed, everything above holds with x_o in place
-of x: p(x_o|z) is the product over them alone, and q(z|x_o) is told which they are (Mattei & Frellsen 2019).
-That is right as long as what is missing does not depend on its own value.
+Entries of x may be missing. With x_o the observed entries, everything above holds with x_o in place of x:
+p(x_o|z) is their density alone, and q(z|x_o) is told which they are (Mattei & Frellsen 2019). That is right
+as long as whether an entry is missing does not depend on its own value.
 """
 
 from dataclasses import dataclass
@@ -22,12 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backstory.distributions.base import CodeDistribution, DataDistribution, Posterior, soft_clamp
-from backstory.distributions.delta import Delta
-from backstory.distributions.gaussian import DiagonalGaussian
-from backstory.distributions.kl import kl_per_unit
-
-LOG_STD_LOW, LOG_STD_HIGH = -9.0, 5.0
+from backstory.distributions.base import DataDistribution
+from backstory.distributions.latent import Posterior, Prior
+from backstory.models.latents import LatentSpace
+from backstory.models.observation import Observation
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,12 @@ class Terms:
     log_likelihood: Tensor
     z: Tensor
     posterior: Posterior
-    prior: CodeDistribution
+    prior: Prior
 
     @property
     def log_prior(self) -> Tensor:
         """log p(z), (K, B); zero in the autoencoder's limit, whose KL term is zero by definition."""
-        if isinstance(self.posterior, Delta):
+        if not self.posterior.has_density:
             return torch.zeros_like(self.log_likelihood)
         return self.prior.log_prob(self.z)
 
@@ -65,34 +64,61 @@ class Terms:
 
     @property
     def kl_per_unit(self) -> Tensor | None:
-        """KL(q(z|x) ‖ p(z)) for each unit, (B, D), where the pair has a closed form."""
-        return kl_per_unit(self.posterior, self.prior)
+        """KL(q(z|x) ‖ p(z)) of each dimension, (B, D), where the pair has a closed form."""
+        return self.posterior.kl_per_unit(self.prior)
 
     @property
     def kl(self) -> Tensor:
         """KL(q(z|x) ‖ p(z)), (B,): in closed form where there is one, else its estimate from the draws."""
-        per_unit = self.kl_per_unit
-        if per_unit is not None:
-            return per_unit.sum(-1)
-        return (self.log_posterior - self.log_prior).mean(0)
+        kl = self.posterior.kl(self.prior)
+        return (self.log_posterior - self.log_prior).mean(0) if kl is None else kl
+
+
+class Inputs(nn.Module):
+    """What the encoder sees of x: y = (x − shift) / scale.
+
+    Args:
+        shift, scale: location and scale of the training data; broadcast against the shape of x.
+        incomplete: entries of x may be NaN, which means missing. The encoder's input then has one more axis
+            of two, (B, *shape, 2), or twice the channels of an image: y, zero where x is missing, and 1
+            where x is observed, else 0.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, shift: Tensor | float = 0.0, scale: Tensor | float = 1.0, incomplete: bool = False):
+        super().__init__()
+        self.incomplete = incomplete
+        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
+
+    def observed(self, x: Tensor) -> Tensor | None:
+        """Which entries of x are observed, of the shape of x; None where the model is for whole x."""
+        return ~torch.isnan(x) if self.incomplete else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = (x - self.shift) / self.scale
+        observed = self.observed(x)
+        if observed is None:
+            return y
+        y = torch.stack((torch.where(observed, y, 0.0), observed.to(y.dtype)), -1)
+        return y.flatten(3) if y.dim() > 4 else y  # the channels of an image
 
 
 class VAE(nn.Module):
     """A latent-variable model p(x|z)p(z) with an inference network q(z|x).
 
     Args:
-        encoder: module from standardised x, (B, *shape), to (B, 2, latent).
-        decoder: module from z, (B, latent), to (B, *head.features_shape).
-        head: the likelihood, from the decoder's output to p(x|z).
+        encoder: module from `inputs(x)` to features, (B, *posterior.features_shape).
+        decoder: module from z, (B, D), to features, (B, *head.features_shape).
+        head: the likelihood, from the decoder's features to p(x|z).
         prior: module whose call gives p(z).
-        posterior: `gaussian` (diagonal) or `delta`, the zero-variance, zero-KL limit: a plain autoencoder.
-        shift, scale: the encoder sees (x − shift) / scale; broadcast against the shape of x.
-        incomplete: entries of x may be NaN, which is missing. The encoder's input then has a further axis of
-            two, (B, *shape, 2), or twice the channels of an image: y, and 1 where it was observed, else 0.
-    """
+        posterior: module from the encoder's features to q(z|x), see `models.posteriors`.
+        inputs: what the encoder sees of x.
 
-    shift: Tensor
-    scale: Tensor
+    With conditions, the encoder takes c as its second argument, and the decoder sees c after z, (B, D + C).
+    """
 
     def __init__(
         self,
@@ -100,16 +126,31 @@ class VAE(nn.Module):
         decoder: nn.Module,
         head: nn.Module,
         prior: nn.Module,
-        posterior: str = "gaussian",
-        shift: Tensor | float = 0.0,
-        scale: Tensor | float = 1.0,
-        incomplete: bool = False,
+        posterior: Any,
+        inputs: Inputs | None = None,
     ):
         super().__init__()
-        self.encoder, self.decoder, self.head, self.prior_module = encoder, decoder, head, prior
-        self.posterior, self.incomplete = posterior, incomplete
-        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))
-        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
+        self.inputs = inputs or Inputs()
+        self.encoder, self.posterior, self.decoder, self.head = encoder, posterior, decoder, head
+        self.prior_module = prior
+        self.latents = LatentSpace(posterior.groups, getattr(head, "auxiliary", 0))
+
+    @property
+    def shift(self) -> Tensor:
+        return self.inputs.shift
+
+    @property
+    def scale(self) -> Tensor:
+        return self.inputs.scale
+
+    @property
+    def device(self) -> torch.device:
+        return self.inputs.shift.device
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether entries of x may be missing."""
+        return self.inputs.incomplete
 
     @property
     def features_shape(self) -> tuple[int, ...]:
@@ -120,71 +161,58 @@ class VAE(nn.Module):
     @property
     def is_autoencoder(self) -> bool:
         """Whether q(z|x) is a point, so that there is no distribution of z and no evidence."""
-        return self.posterior == "delta"
+        return not self.posterior.has_density
 
-    def prior(self) -> CodeDistribution:
+    def prior(self) -> Prior:
         """p(z)."""
-        distribution: CodeDistribution = self.prior_module()
-        return distribution
+        prior: Prior = self.latents.lift(self.prior_module())
+        return prior
 
-    def observed(self, x: Tensor) -> Tensor | None:
-        """Which entries of x are there, of the shape of x; None where the model is for whole x."""
-        return ~torch.isnan(x) if self.incomplete else None
+    def encode(self, observation: Observation | Tensor) -> Posterior:
+        """q(z|x) of B observations."""
+        o = Observation.of(observation)
+        y = self.inputs(o.x)
+        features = self.encoder(y) if o.given is None else self.encoder(y, o.given)
+        posterior: Posterior = self.latents.lift(self.posterior(features.to(y.dtype)))  # not bfloat16
+        return posterior
 
-    def encode(self, x: Tensor, observed: Tensor | None = None) -> Posterior:
-        """q(z|x) for x of shape (B, *shape); entries that were not observed are taken as average ones."""
-        observed = self.observed(x) if observed is None else observed
-        y = (x - self.shift) / self.scale
-        if observed is not None:
-            y = torch.where(observed, y, 0.0)
-        if self.incomplete:
-            assert observed is not None
-            y = torch.stack((y, observed.to(y.dtype)), -1)
-            y = y.flatten(3) if y.dim() > 4 else y  # the channels of an image
-        mean, log_std = self.encoder(y).to(y.dtype).unbind(1)  # networks may compute in bfloat16
-        if self.is_autoencoder:
-            return Delta(mean)
-        return DiagonalGaussian(mean, soft_clamp(log_std, LOG_STD_LOW, LOG_STD_HIGH))
+    def decode(self, z: Tensor, given: Tensor | None = None) -> DataDistribution:
+        """p(x|z) for z of shape (*, D), one distribution for each.
 
-    def kl(self, posterior: CodeDistribution) -> Tensor | None:
-        """KL(posterior ‖ p(z)), (B,), where the pair has a closed form."""
-        per_unit = kl_per_unit(posterior, self.prior())
-        return per_unit if per_unit is None else per_unit.sum(-1)
-
-    def decode(self, z: Tensor) -> DataDistribution:
-        """p(x|z) for z of shape (*, D), one distribution for each."""
-        features = self.decoder(z.reshape(-1, z.shape[-1])).to(z.dtype)
+        Args:
+            z: packed codes.
+            given: the conditions c, (*, C), which broadcast against z; None for a model of p(x).
+        """
+        inputs = z if given is None else torch.cat((z, given.expand(*z.shape[:-1], -1)), -1)
+        features = self.decoder(inputs.reshape(-1, inputs.shape[-1])).to(z.dtype)
         distribution: DataDistribution = self.head(features.reshape(*z.shape[:-1], *features.shape[1:]))
         return distribution
 
-    def log_likelihood(self, x: Tensor, z: Tensor, observed: Tensor | None = None) -> Tensor:
+    def log_likelihood(self, observation: Observation | Tensor, z: Tensor) -> Tensor:
         """log p(x|z) of the observed entries of x, (K, B), for codes (K, B, D)."""
-        observed = self.observed(x) if observed is None else observed
-        return self.decode(z).log_prob(x, observed)
+        o = Observation.of(observation)
+        return self.decode(z, o.given).log_prob(o.x, self.inputs.observed(o.x))
 
     def terms(
         self,
-        x: Tensor,
-        observed: Tensor | None = None,
+        observation: Observation | Tensor,
         samples: int = 1,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
     ) -> Terms:
-        """Draw `samples` codes for each observation and weigh them.
+        """Draw codes for each observation and weigh them.
 
         Args:
-            x: (B, *shape), in the model's units (`Schema.prepare`).
-            observed: (B, *shape) of bool; the likelihood is that of the observed entries. Without it, all
-                are, or those that are not NaN if the model is for incomplete data.
+            observation: B observations; the likelihood is that of the entries that are not NaN if the model
+                is for incomplete data, and of all entries if it is not.
             samples: K.
             generator: source of the draws, on the device of x.
-            noise: ε of the draws, (samples, B, D), standard normal, where it was drawn before.
+            noise: ε of the draws, (K, B, D), standard normal, if it was drawn before.
         """
-        observed = self.observed(x) if observed is None else observed
-        posterior = self.encode(x, observed)
+        posterior = self.encode(observation)
         z = posterior.sample(samples, generator) if noise is None else posterior.transport(noise)
-        return self.terms_at(x, posterior, z, observed)
+        return self.terms_at(observation, posterior, z)
 
-    def terms_at(self, x: Tensor, posterior: Posterior, z: Tensor, observed: Tensor | None = None) -> Terms:
+    def terms_at(self, observation: Observation | Tensor, posterior: Posterior, z: Tensor) -> Terms:
         """The terms at given codes z, (K, B, D)."""
-        return Terms(self.log_likelihood(x, z, observed), z, posterior, self.prior())
+        return Terms(self.log_likelihood(observation, z), z, posterior, self.prior())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backstory.distributions.gaussian import DiagonalGaussian
+from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.errors import InputError
 from backstory.models.vae import Terms
 from backstory.objectives.bounds import elbo

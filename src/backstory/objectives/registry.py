@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from backstory.distributions.delta import Delta
-from backstory.distributions.gaussian import DiagonalGaussian
+from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.errors import InputError
 from backstory.models.vae import Terms
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from backstory import console
 from backstory.data.schema import Schema
-from backstory.distributions.kl import kl_per_unit
 from backstory.models.vae import VAE
 from backstory.objectives.registry import OBJECTIVES, arguments
 from backstory.options import TrainOptions

@@ -1,0 +1,101 @@
+"""What inference of z needs of a batch, and all that it needs: log p(z|c) and log p(y|z, c).
+
+Importance sampling, variational fits, annealing and chains are written once each, on a `Target`. The evidence
+log p(x) is the target in which y is x (`Evidenced`); restoration, imputation and conditional densities have
+a damaged y (`inference.restore.Restored`).
+"""
+
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+from backstory.distributions.latent import Posterior, Prior
+from backstory.errors import InputError
+from backstory.models.latents import LatentSpace
+from backstory.models.observation import Observation
+from backstory.models.vae import VAE, Terms
+
+
+class Target(Protocol):
+    """p(z) p(y|z) of B observations y.
+
+    Attributes:
+        vae: the model.
+        prior: p(z).
+        posterior: the encoder's q(z|y).
+    """
+
+    vae: VAE
+    prior: Prior
+    posterior: Posterior
+
+    def __len__(self) -> int:
+        """B."""
+        ...
+
+    def rows(self, rows: slice | Tensor) -> Self:
+        """The target of some of the observations."""
+        ...
+
+    def log_likelihood(self, z: Tensor) -> Tensor:
+        """log p(y|z), (K, B) in nats, for packed codes (K, B, D)."""
+        ...
+
+
+class Evidenced:
+    """The target whose evidence is log p(x): y is x.
+
+    Args:
+        vae: the model.
+        observation: B observations.
+        posterior: another q(z|x) than the encoder's.
+    """
+
+    def __init__(self, vae: VAE, observation: Observation, posterior: Posterior | None = None):
+        self.vae, self.observation = vae, observation
+        with torch.no_grad():
+            self.posterior = posterior or vae.encode(observation)
+            self.prior = vae.prior()
+
+    def __len__(self) -> int:
+        return len(self.observation)
+
+    def rows(self, rows: slice | Tensor) -> "Evidenced":
+        return Evidenced(self.vae, self.observation.rows(rows), self.posterior.select(rows))
+
+    def log_likelihood(self, z: Tensor) -> Tensor:
+        return self.vae.log_likelihood(self.observation, z)
+
+
+def terms_at(target: Target, posterior: Posterior, z: Tensor) -> Terms:
+    """What `Terms` says of a target at codes z, (K, B, D), that were drawn from `posterior`."""
+    return Terms(target.log_likelihood(z), z, posterior, target.prior)
+
+
+def latents_of(target: Target) -> LatentSpace:
+    """The groups of z."""
+    return target.vae.latents
+
+
+def check_density(vae: VAE) -> None:
+    """InputError unless the model has a p(x)."""
+    if vae.is_autoencoder:
+        raise InputError(
+            "a plain autoencoder has no distribution of z and so no p(x); train with posterior gaussian"
+        )
+
+
+class frozen:
+    """A context in which gradients of z flow through the model and none are kept for its parameters."""
+
+    def __init__(self, vae: VAE):
+        self.parameters = [p for p in vae.parameters() if p.requires_grad]
+
+    def __enter__(self) -> None:
+        for parameter in self.parameters:
+            parameter.requires_grad_(False)
+
+    def __exit__(self, *_: object) -> None:
+        for parameter in self.parameters:
+            parameter.requires_grad_(True)
