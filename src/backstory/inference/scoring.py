@@ -17,8 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import DataDistribution
-from backstory.distributions.joint import Joint
 from backstory.inference.importance import LogMean, check_density, entries_at_once
 from backstory.models.vae import VAE
 
@@ -94,15 +92,7 @@ def surprise(vae: VAE, x: Tensor, samples: int = 20, seed: int = 0) -> Tensor:
 def _surprise(vae: VAE, x: Tensor, noise: Tensor) -> Tensor:
     there = ~torch.isnan(x)
     z = vae.encode(x).transport(noise.expand(-1, len(x), -1))
-    return torch.where(there, -_entries(vae.decode(z), x, there).mean(0), torch.nan)
-
-
-def _entries(likelihood: DataDistribution, x: Tensor, there: Tensor) -> Tensor:
-    """log p(x_j|z) of each entry, (K, N, d), zero where it is missing."""
-    if isinstance(likelihood, Joint):
-        return likelihood.entries(x, there)
-    each = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
-    return torch.stack([likelihood.log_prob(x, there & one) for one in each], -1)
+    return torch.where(there, -vae.decode(z).entries(x, there).mean(0), torch.nan)
 
 
 def _rows_at_once(vae: VAE, x: Tensor, samples: int) -> int:
