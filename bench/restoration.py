@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 import backstory
 from backstory import Blur, Downscale, Noise
 from backstory.data.dataset import Dataset
-from backstory.inference.conditional import condition, constant_variance
+from backstory.inference.conditional import condition
 from backstory.inference.operators import Operator, Product, observe
 from backstory.inference.restore import coverage
 from backstory.inference.stored import unit_of
@@ -362,7 +362,7 @@ def maximum_a_posteriori(
     seen = observe(operator, torch.from_numpy(y).float(), model.schema.shape, unit_of(vae, model.schema))
     prior = vae.prior()
     with torch.no_grad():
-        seen = seen.prepared(constant_variance(vae.decode(prior.mean[None])))
+        seen = seen.prepared(vae.decode(prior.mean[None]).constant_variance)
         z = torch.stack([prior.sample(len(y), generator) for _ in range(starts)])
     z.requires_grad_()
     optimiser = torch.optim.Adam([z], lr=0.1)

@@ -15,8 +15,6 @@ from backstory.inference.conditional import (
     Levels,
     back_projection,
     condition,
-    constant_variance,
-    level_log_probs,
 )
 from backstory.inference.operators import Blur, Downscale, Linear, Mask, Noise, damage, observe
 
@@ -61,7 +59,7 @@ def test_a_gaussian_is_conditioned_as_the_joint_gaussian_says(name, spread):
     p = Gaussian(numbers(3, 2, *SHAPE), LOG_STD[spread], 2)
     y = damage(OPERATORS[name], numbers(2, *SHAPE, seed=1), generator=torch.Generator().manual_seed(2))
     seen = observe(OPERATORS[name], y, SHAPE)
-    given = condition(p, seen.prepared(constant_variance(p)))
+    given = condition(p, seen.prepared(p.constant_variance))
     a = seen.linear.forward(torch.eye(12).double().reshape(-1, *SHAPE)).flatten(1).T
     noise = torch.diag(seen.sigma.expand(seen.linear.out).flatten().square())
     for k in range(3):
@@ -83,7 +81,7 @@ def test_draws_have_the_conditional_mean_and_covariance(name, generator):
     p = Gaussian(numbers(2, *SHAPE).expand(many, 2, *SHAPE), LOG_STD["per entry"], 2)
     operator = OPERATORS[name]
     seen = observe(operator, damage(operator, numbers(2, *SHAPE, seed=1), generator=generator), SHAPE)
-    given = condition(p, seen.prepared(constant_variance(p)))
+    given = condition(p, seen.prepared(p.constant_variance))
     x = given.sample(generator)
     spread = given.variance[0].sqrt()
     assert float(((x.mean(0) - given.mean[0]) / spread).abs().max()) < 4.5 / many**0.5
@@ -132,7 +130,7 @@ def test_noise_on_levels_is_a_sum_over_the_levels_of_each_entry(head, generator)
     y = 1 + numbers(2, *SHAPE, seed=1)
     given = condition(p, observe(Mask(mask) @ Noise(sigma), y, SHAPE))
     assert isinstance(given, Levels)
-    probability = level_log_probs(p).exp()
+    probability = p.level_log_probs.exp()
     torch.testing.assert_close(probability.sum(0), torch.ones(3, 2, *SHAPE).double())
     values = torch.arange(levels).double().view(-1, 1, 1, 1, 1)
     torch.testing.assert_close((probability * values).sum(0), p.mean)
@@ -154,7 +152,7 @@ def test_noise_on_levels_is_a_sum_over_the_levels_of_each_entry(head, generator)
 def test_a_map_of_levels_takes_them_as_gaussian(head):
     p, _ = HEADS[head]
     seen = observe(Noise(0.3) @ Downscale(2), numbers(2, 2, 2, seed=1), SHAPE)
-    given = condition(p, seen.prepared(constant_variance(p)))
+    given = condition(p, seen.prepared(p.constant_variance))
     assert isinstance(given, Conditioned)
     same = condition(Gaussian(p.mean, 0.5 * p.variance.log(), 2), seen)
     torch.testing.assert_close(given.log_evidence, same.log_evidence)
@@ -166,7 +164,7 @@ def test_gradients_reach_the_decoder_through_every_case():
     for operator in OPERATORS.values():
         y = damage(operator, numbers(2, *SHAPE, seed=1))
         for p in (Gaussian(mean, LOG_STD["of z"], 2), Gaussian(mean, LOG_STD["one"], 2), Bernoulli(mean, 2)):
-            seen = observe(operator, y, SHAPE).prepared(constant_variance(p))
+            seen = observe(operator, y, SHAPE).prepared(p.constant_variance)
             (gradient,) = torch.autograd.grad(condition(p, seen).log_evidence.sum(), mean)
             assert bool(torch.isfinite(gradient).all())
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from backstory.distributions.base import soft_clamp_inverse
 from backstory.errors import InputError
-from backstory.inference.conditional import condition, constant_variance
+from backstory.inference.conditional import condition
 from backstory.inference.latent_posterior import Correlated, Effort, Finder, convergence, pick
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.operators import Blur, Damaged, Downscale, Linear, Mask, Noise, damage, observe
@@ -173,7 +173,7 @@ def quadrature(vae, seen):
     """E[x|y], its deviation and log p(y), by a sum over a grid of z."""
     z = torch.linspace(-9, 9, 6001).double().view(-1, 1, 1).expand(-1, len(seen), 1)
     p = vae.decode(z)
-    given = condition(p, seen.prepared(constant_variance(p)))
+    given = condition(p, seen.prepared(p.constant_variance))
     log_joint = given.log_evidence + vae.prior().log_prob(z) + math.log(18 / 6000)
     weight = torch.softmax(log_joint, 0).view(*log_joint.shape, *[1] * len(SHAPE))
     mean = (weight * given.mean).sum(0)

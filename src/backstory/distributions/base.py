@@ -1,11 +1,12 @@
 """What every distribution shares: protocols, masks and numerics."""
 
 import math
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -50,8 +51,11 @@ def randn(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | Non
     return torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
 
 
-class DataDistribution(Protocol):
-    """What p(x|z) answers, for one observation per batch entry."""
+class MissingEntries(Protocol):
+    """The distribution of the missing entries of x given z and the observed ones, for each batch entry.
+
+    All tensors have the shape of x, (*batch, *shape); at observed entries their values have no meaning.
+    """
 
     @property
     def mean(self) -> Tensor: ...
@@ -59,34 +63,202 @@ class DataDistribution(Protocol):
     @property
     def variance(self) -> Tensor: ...
 
-    def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor: ...
+    @property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance of entries that are numbers; zero for the columns that `level_probs` covers."""
+        ...
+
+    @property
+    def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """For each group of columns with levels: the columns, (C,), and P(x_j = l), (*batch, L, C)."""
+        ...
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor: ...
 
 
+class DataDistribution(MissingEntries, Protocol):
+    """p(x|z), a distribution of x of shape `shape` for each z of a batch of shape `batch`.
+
+    A likelihood is a frozen record that answers these questions, and a `Head` that makes it. A record that
+    inherits from `Entrywise` has to provide
+
+        event_dims                  the number of axes of x, len(shape)
+        mean, variance              of each entry, (*batch, *shape), as fields or properties
+        sample(generator)           a draw of x, (*batch, *shape)
+        entry_log_probs(x)          log p(x_i|z) of each entry of a complete x
+
+    and, if x has levels 0, …, L − 1, `levels` and `level_log_probs`. All else has a default: that of entries
+    which are independent given z. A record with entries that depend on each other given z overrides `entries`
+    (its chain rule), `missing_given` and `refuses_noise`.
+
+    Attributes:
+        mean, variance, moments, level_probs: of x given z; see `MissingEntries`.
+        event_dims: the number of axes of x.
+        levels: L, if x_i ∈ {0, …, L − 1} for all entries; 0 for any other x.
+        level_log_probs: log P(x_i = l|z), (L, *batch, *shape); asked for only where `levels` is not 0.
+        constant_variance: the variance if it does not depend on z, broadcasting against `shape`; else None.
+        is_gaussian: whether p(x|z) is N(mean, diag(variance)), so that p(x|z, y) for linear y is exact.
+        informative_mask: whether which entries are missing depends on x, so that log_prob has a term for it.
+        refuses_noise: why p(y|z) for a noisy or transformed y is not available, as the end of a sentence
+            ("the model …; do …"); None where it is.
+    """
+
+    @property
+    def event_dims(self) -> int: ...
+
+    @property
+    def levels(self) -> int: ...
+
+    @property
+    def level_log_probs(self) -> Tensor: ...
+
+    @property
+    def constant_variance(self) -> Tensor | None: ...
+
+    @property
+    def is_gaussian(self) -> bool: ...
+
+    @property
+    def informative_mask(self) -> bool: ...
+
+    @property
+    def refuses_noise(self) -> str | None: ...
+
+    def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """log p of the observed entries of x given z, (*batch) in nats: the sum of `entries`.
+
+        Args:
+            x: broadcasts against (*batch, *shape); any value, also NaN, where it is not observed.
+            observed: of bool, broadcasts likewise; None if all entries are.
+        """
+        ...
+
+    def entries(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """The term of each entry in `log_prob`, (*batch, *shape).
+
+        Zero at missing entries, unless `informative_mask`: then log P(missing|z).
+        """
+        ...
+
+    def missing_given(self, x: Tensor, observed: Tensor) -> MissingEntries:
+        """The missing entries given z, the observed entries of x, and which they are."""
+        ...
+
+
+class Entrywise:
+    """Defaults of a `DataDistribution`, for entries that are independent given z."""
+
+    is_gaussian = False
+    informative_mask = False
+    refuses_noise: str | None = None
+
+    def entry_log_probs(self, x: Tensor) -> Tensor:
+        """log p(x_i|z) of each entry of a complete x, (*batch, *shape)."""
+        raise NotImplementedError
+
+    def entries(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """log p(x_i|z), (*batch, *shape), zero at missing entries."""
+        entries = self.entry_log_probs(fill_unobserved(x, observed))
+        return entries if observed is None else torch.where(observed, entries, 0.0)
+
+    def log_prob(self: DataDistribution, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """log p of the observed entries given z, (*batch), nats."""
+        return sum_observed(self.entries(x, observed), None, self.event_dims)
+
+    def missing_given(self: DataDistribution, x: Tensor, observed: Tensor) -> MissingEntries:
+        """p(x|z) itself: given z, observed entries say nothing of missing ones."""
+        return self
+
+    @property
+    def moments(self: MissingEntries) -> tuple[Tensor, Tensor]:
+        return self.mean, self.variance
+
+    @property
+    def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        return ()
+
+    @cached_property  # a plain property would not let a record have a field of this name
+    def levels(self) -> int:
+        return 0
+
+    @property
+    def level_log_probs(self) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} has no levels")
+
+    @property
+    def constant_variance(self) -> Tensor | None:
+        return None
+
+
+class Head(nn.Module):
+    """A module from the decoder's output, (*batch, *features_shape), to p(x|z).
+
+    Heads of a likelihood for whole observations are built as `SomeHead(shape, shift=…, scale=…, **options)`,
+    with the mean and the deviation of the training data, which broadcast against `shape`, and options of
+    their own. Heads of a table's columns are built as `SomeHead.of_columns(quantities, marginals)`, see
+    `backstory.distributions.joint.COLUMN_HEADS`.
+
+    Attributes:
+        shape: of x.
+        features_shape: of the decoder's output for one z.
+    """
+
+    def __init__(self, shape: tuple[int, ...], features_shape: tuple[int, ...]):
+        super().__init__()
+        self.shape, self.features_shape = shape, features_shape
+
+
+class LocationScaleHead(Head):
+    """A head whose decoder works in standard units y, with x = shift + scale · y."""
+
+    shift: Tensor
+    log_scale: Tensor
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        parameters: int,
+        shift: Tensor | float = 0.0,
+        scale: Tensor | float = 1.0,
+    ):
+        super().__init__(shape, (parameters, *shape))
+        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))
+        self.register_buffer("log_scale", torch.as_tensor(scale, dtype=torch.float32).log())
+
+    def location(self, features: Tensor) -> Tensor:
+        """The first parameter, in the data's units."""
+        return self.shift + self.log_scale.exp() * parameter(features, 0, self.shape)
+
+
 def fill_unobserved(x: Tensor, observed: Tensor | None) -> Tensor:
-    """Zero in place of what was not observed, which may be NaN: 0 · NaN would reach the gradient."""
+    """x with zeros at missing entries, which may be NaN: 0 · NaN would reach the gradient."""
     return x if observed is None else torch.where(observed, x, 0.0)
 
 
 def sum_observed(log_prob: Tensor, observed: Tensor | None, event_dims: int) -> Tensor:
-    """Sum over the entries of an observation, those that were observed alone if a mask is given."""
+    """Sum over the entries of an observation; with a mask, over the observed ones only."""
     if observed is not None:
         log_prob = torch.where(observed, log_prob, 0.0)
     return log_prob.flatten(log_prob.dim() - event_dims).sum(-1) if event_dims else log_prob
 
 
+def level_values(levels: int, like: Tensor) -> Tensor:
+    """0, …, L − 1 along a new first axis before those of `like`, (L, 1, …, 1)."""
+    values = torch.arange(levels, device=like.device).to(like.dtype)
+    return values.view(-1, *[1] * like.dim())
+
+
 def log_softmax(logits: Tensor, axis: int) -> Tensor:
-    """As of torch, which is several times slower where the levels are not on the last axis."""
+    """torch.log_softmax, which itself is several times slower when the levels are not on the last axis."""
     return logits - torch.logsumexp(logits, axis, keepdim=True)
 
 
 def with_gumbel(logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Logits plus Gumbel noise, of which the argmax is a draw of the softmax (Gumbel 1954)."""
+    """Logits plus Gumbel noise: their argmax is a draw from the softmax (Gumbel 1954)."""
     u = torch.rand(logits.shape, generator=generator, device=logits.device)
     return logits - torch.log(-torch.log(u.clamp(1e-20, 1 - 1e-7)))
 
 
 def parameter(features: Tensor, index: int, shape: tuple[int, ...]) -> Tensor:
-    """One of the parameters that the decoder's output (*batch, P, *shape) holds."""
+    """One of the P parameters in the decoder's output (*batch, P, *shape)."""
     return features.select(features.dim() - 1 - len(shape), index)

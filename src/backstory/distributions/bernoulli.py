@@ -1,21 +1,30 @@
-"""Binary x."""
+"""Binary x: the Bernoulli distribution, x ∈ {0, 1}.
 
+With logits l,
+
+    P(x = 1) = sigmoid(l),    log p(x) = x l − log(1 + eˡ)
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from backstory.distributions.base import fill_unobserved, parameter, sum_observed
+from backstory.distributions.base import Entrywise, Head, level_values, parameter
+from backstory.distributions.columns import Marginals, Quantity
 
 
 @dataclass(frozen=True)
-class Bernoulli:
+class Bernoulli(Entrywise):
     """x ∈ {0, 1} with P(x = 1) = sigmoid(logits); −log_prob is the binary cross-entropy."""
 
     logits: Tensor
     event_dims: int
+
+    levels = 2
 
     @property
     def mean(self) -> Tensor:
@@ -30,8 +39,14 @@ class Bernoulli:
             entries = (self.logits.flatten(-self.event_dims), x.flatten(-self.event_dims))
             log_prob: Tensor = _BernoulliLogProb.apply(*entries)
             return log_prob
-        x = fill_unobserved(x, observed)
-        return sum_observed(x * self.logits - F.softplus(self.logits), observed, self.event_dims)
+        return super().log_prob(x, observed)
+
+    def entry_log_probs(self, x: Tensor) -> Tensor:
+        return x * self.logits - F.softplus(self.logits)
+
+    @property
+    def level_log_probs(self) -> Tensor:
+        return self.entries(level_values(self.levels, self.logits))
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         u = torch.rand(self.logits.shape, generator=generator, device=self.logits.device)
@@ -68,12 +83,15 @@ class _BernoulliLogProb(torch.autograd.Function):
         return of_logits, (gradient * logits).sum_to_size(centred.shape) if ctx.needs_input_grad[1] else None
 
 
-class BernoulliHead(nn.Module):
-    """Bernoulli likelihood; the decoder's output is the logits."""
+class BernoulliHead(Head):
+    """Bernoulli likelihood; the decoder's output is the logits, so `shift` and `scale` have no effect."""
 
-    def __init__(self, shape: tuple[int, ...]):
-        super().__init__()
-        self.shape, self.features_shape = shape, (1, *shape)
+    def __init__(self, shape: tuple[int, ...], shift: Tensor | float = 0.0, scale: Tensor | float = 1.0):
+        super().__init__(shape, (1, *shape))
+
+    @classmethod
+    def of_columns(cls, quantities: Sequence[Quantity], marginals: Marginals) -> "BernoulliHead":
+        return cls((len(quantities),))
 
     def forward(self, features: Tensor) -> Bernoulli:
         return Bernoulli(parameter(features, 0, self.shape), len(self.shape))

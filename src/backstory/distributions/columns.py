@@ -1,4 +1,4 @@
-"""What a table's columns hold, as far as a likelihood needs it."""
+"""What a likelihood has to know of a table's columns."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,13 @@ from torch import Tensor
 
 
 class Quantity(NamedTuple):
-    """What a column holds: its kind, how many levels, 0 for numbers, and which numbers a grid has."""
+    """The contents of a column.
+
+    Attributes:
+        kind: a key of `backstory.distributions.joint.COLUMN_HEADS`, or `date`, which counts as continuous.
+        levels: the number of levels; 0 for numbers.
+        values: the numbers of a grid; empty for other kinds.
+    """
 
     kind: str
     levels: int = 0
@@ -17,18 +23,18 @@ class Quantity(NamedTuple):
 
     @property
     def family(self) -> "Quantity":
-        """Columns with the same are computed together."""
+        """The group of this column: columns with the same family are computed together."""
         kind = "continuous" if self.kind == "date" else self.kind
         return Quantity(kind) if kind in ("continuous", "grid") else self
 
 
 class Marginals(NamedTuple):
-    """What is known of each column from the training data, (C,) each.
+    """Statistics of each column in the training data, (C,) each.
 
     Attributes:
-        location, scale: m and s; of log(1 + x) for counts; 0 and 1 for levels.
+        location, scale: m and s; those of log(1 + x) for counts; 0 and 1 for levels.
         curved: whether the column is modelled by asinh((x − m)/s), of bool.
-        atom: a value that many cells of a continuous column have; NaN without.
+        atom: a value that many cells of a continuous column have; NaN for none.
     """
 
     location: Tensor
@@ -38,17 +44,17 @@ class Marginals(NamedTuple):
 
     @classmethod
     def blank(cls, columns: int) -> "Marginals":
-        """Of columns that nothing is known of, until they are loaded."""
+        """Placeholders, until the statistics are loaded."""
         no = torch.zeros(columns, dtype=torch.bool)
         return cls(torch.zeros(columns), torch.ones(columns), no, torch.full((columns,), math.nan))
 
     def of(self, columns: Tensor) -> "Marginals":
-        """Those of some columns."""
+        """The statistics of some columns."""
         return Marginals(*(part[columns] for part in self))
 
 
 def column_groups(quantities: Sequence[Quantity]) -> dict[Quantity, Tensor]:
-    """The columns of each family, in the order in which they first come."""
+    """The columns of each family; families are ordered by their first column."""
     groups: dict[Quantity, list[int]] = {}
     for index, quantity in enumerate(quantities):
         groups.setdefault(quantity.family, []).append(index)

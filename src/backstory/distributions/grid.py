@@ -1,4 +1,11 @@
-"""Columns of few numbers: a categorical over these numbers."""
+"""Columns with few distinct numbers: a categorical distribution over these numbers.
+
+With the numbers v_1 < … < v_L of a column, and logits l_1, …, l_L,
+
+    P(x = v_k) = softmax(l)_k,    any other x counts as the nearest v_k
+
+Columns have different numbers L_1, …, L_C; their logits stand in one line, column after column.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,22 +13,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from backstory.distributions.base import (
-    fill_unobserved,
-    sum_observed,
-    with_gumbel,
-)
+from backstory.distributions.base import Entrywise, Head, with_gumbel
+from backstory.distributions.columns import Marginals, Quantity
 
 
 class Places(NamedTuple):
-    """Where the numbers of grids with L_1, …, L_C of them stand in a line.
+    """The places of all columns' numbers in a line.
 
     Attributes:
-        sizes: L_c.
-        column: c of each number, (L_1 + … + L_C,).
-        first: where the numbers of a column begin, (C,).
+        sizes: L_1, …, L_C.
+        column: the column of each place, (L_1 + … + L_C,).
+        first: the place of each column's first number, (C,).
     """
 
     sizes: tuple[int, ...]
@@ -36,12 +40,12 @@ class Places(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Numbers of which each column has few: P(x = v_l) = softmax(logits)_l, of any x by the nearest v_l.
+class Grid(Entrywise):
+    """A categorical distribution over the numbers of each column.
 
     Attributes:
-        logits: of the numbers of all columns in a line, (*batch, L_1 + … + L_C).
-        values: v, ascending, (max L, C); columns with fewer repeat the last one.
+        logits: l for all columns in a line, (*batch, L_1 + … + L_C).
+        values: v in ascending order, (max L, C); columns with fewer numbers repeat the last one.
         places: of the columns in the line.
     """
 
@@ -50,14 +54,13 @@ class Grid:
     places: Places
     event_dims: int = 1
 
-    def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
-        index = self.places.first + nearest(self.values, fill_unobserved(x, observed))
-        chosen = self.logits.gather(-1, index.expand(*self.logits.shape[:-1], -1))
-        return sum_observed(chosen - self._log_total, observed, self.event_dims)
+    def entry_log_probs(self, x: Tensor) -> Tensor:
+        index = self.places.first + nearest(self.values, x)
+        return self.logits.gather(-1, index.expand(*self.logits.shape[:-1], -1)) - self._log_total
 
     @property
     def _log_total(self) -> Tensor:
-        """The log of what normalises each column, (*batch, C)."""
+        """log Σ_k e^{l_k} of each column, (*batch, C)."""
         return torch.stack([part.logsumexp(-1) for part in self.logits.split(self.places.sizes, -1)], -1)
 
     @property
@@ -71,7 +74,7 @@ class Grid:
         return self.values[level - self.places.first[self.places.column], self.places.column]
 
     def _sums(self, each: Tensor) -> Tensor:
-        """Of each column, (*batch, C)."""
+        """Sums over the numbers of each column, (*batch, C)."""
         return torch.stack([part.sum(-1) for part in each.split(self.places.sizes, -1)], -1)
 
     @property
@@ -90,32 +93,36 @@ class Grid:
 
 
 def nearest(values: Tensor, x: Tensor) -> Tensor:
-    """The index of the nearest of the values (L, C) of each column, for x (*batch, C)."""
+    """The index of the value (L, C) that is nearest to x (*batch, C), for each column."""
     below, above = values[:-1], values[1:]
-    middles = torch.where(above > below, (below + above) / 2, math.inf)  # none above the last
+    middles = torch.where(above > below, (below + above) / 2, math.inf)  # no x is above a repeated value
     return (x.unsqueeze(-2) > middles).sum(-2)
 
 
-class GridHead(nn.Module):
-    """Columns of few numbers; the decoder's output is the logits of each column's numbers in a line."""
+class GridHead(Head):
+    """Likelihood of columns with few distinct numbers; the decoder's output is the logits in a line."""
 
     values: Tensor
     column: Tensor
     first: Tensor
 
     def __init__(self, grids: Sequence[tuple[float, ...]]):
-        super().__init__()
         places = Places.of(grids)
-        self.sizes, self.features_shape = places.sizes, (sum(places.sizes),)
+        super().__init__((len(grids),), (sum(places.sizes),))
+        self.sizes = places.sizes
         self.register_buffer("values", padded(grids), persistent=False)
         self.register_buffer("column", places.column, persistent=False)
         self.register_buffer("first", places.first, persistent=False)
+
+    @classmethod
+    def of_columns(cls, quantities: Sequence[Quantity], marginals: Marginals) -> "GridHead":
+        return cls([quantity.values for quantity in quantities])
 
     def forward(self, features: Tensor) -> Grid:
         return Grid(features, self.values, Places(self.sizes, self.column, self.first))
 
 
 def padded(grids: Sequence[tuple[float, ...]]) -> Tensor:
-    """Numbers of columns that have more or fewer of them, (L, C): the last ones are repeated."""
+    """The numbers of columns as one tensor, (max L, C); shorter columns repeat their last number."""
     most = max(map(len, grids))
     return torch.tensor([(*grid, *[grid[-1]] * (most - len(grid))) for grid in grids]).T.contiguous()

@@ -1,187 +1,147 @@
-"""A likelihood for each column of a table, and what the encoder sees of it.
+"""A likelihood for each column of a table, by the kind of the column.
 
-Given z the columns are independent, so p(x|z) is a product, and its log a sum in nats: no column is weighed
-by hand. Each column has the distribution that its kind calls for, with parameters that the decoder predicts:
+Given z the columns are independent, so p(x|z) is a product, and its log a sum in nats: no column has a weight
+that is set by hand. The decoder predicts the parameters of each column's distribution:
 
-    continuous, date   a mixture of Gaussians, of x or of asinh((x − m)/s), and a value with a mass of its own
-    grid               categorical over the numbers that the column has
+    continuous, date   a mixture of Gaussians, of x or of asinh((x − m)/s), and a point mass
+    grid               categorical over the distinct numbers of the column
     count              negative binomial
     binary             Bernoulli
     ordinal            discretised logistic
     categorical        categorical
 
-Densities are of x itself, in the column's own unit: with y = asinh(u), u = (x − m)/s,
-
-    log p(x) = log p(y) − log s − ½ log(1 + u²)
-
-(Johnson 1949, the system S_U). Columns of one kind and number of levels are computed together.
+Densities are those of x itself, in the unit of the column. Columns with the same kind and number of levels
+are computed together.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from backstory.distributions.base import (
-    DataDistribution,
-    fill_unobserved,
-    log_softmax,
-    sum_observed,
-)
-from backstory.distributions.bernoulli import Bernoulli, BernoulliHead
-from backstory.distributions.categorical import Categorical, CategoricalHead
+from backstory.distributions.base import DataDistribution, Entrywise, Head
+from backstory.distributions.bernoulli import BernoulliHead
+from backstory.distributions.categorical import CategoricalHead
 from backstory.distributions.columns import Marginals, Quantity, column_groups
-from backstory.distributions.curved_mixture import COMPONENTS, CurvedMixture, CurvedMixtureHead
+from backstory.distributions.curved_mixture import CurvedMixtureHead
 from backstory.distributions.grid import GridHead
-from backstory.distributions.logistic import DiscretisedLogistic, DiscretisedLogisticHead
+from backstory.distributions.logistic import DiscretisedLogisticHead
 from backstory.distributions.negative_binomial import NegativeBinomialHead
+
+# The head for a group of columns of each kind, from their quantities and marginals.
+COLUMN_HEADS: dict[str, Callable[[Sequence[Quantity], Marginals], Head]] = {
+    "continuous": CurvedMixtureHead.of_columns,
+    "grid": GridHead.of_columns,
+    "count": NegativeBinomialHead.of_columns,
+    "binary": BernoulliHead.of_columns,
+    "ordinal": DiscretisedLogisticHead.of_columns,
+    "categorical": CategoricalHead.of_columns,
+}
 
 
 @dataclass(frozen=True)
-class Joint:
-    """Independent columns, in groups.
+class Joint(Entrywise):
+    """Columns that are independent given z, in groups.
 
     Attributes:
-        parts: the distributions of the groups, over one axis of columns each.
-        columns: which columns of x each group has.
-        order: where in the groups, one after the other, each column of x stands.
+        parts: the distributions of the groups, over one axis of columns each; their columns are independent.
+        columns: the columns of x in each group.
+        order: the place of each column of x among the columns of the groups, one group after the other.
     """
 
     parts: tuple[DataDistribution, ...]
     columns: tuple[Tensor, ...]
     order: Tensor
+    event_dims: int = 1
 
     def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         found = [
-            part.log_prob(x[..., columns], None if observed is None else observed[..., columns])
-            for part, columns in zip(self.parts, self.columns, strict=True)
+            part.log_prob(*each) for part, each in zip(self.parts, self._split(x, observed), strict=True)
         ]
         return sum(found[1:], found[0])
 
     def entries(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
-        """log p(x_j|z) of each column, (*batch, C), zero where it was not observed."""
-        found = []
-        for part, columns in zip(self.parts, self.columns, strict=True):
-            mask = None if observed is None else observed[..., columns]
-            found.append(_entries(part, x[..., columns], mask))
-        return torch.cat(found, -1)[..., self.order]
+        """log p(x_j|z) of each column, (*batch, C), zero at missing entries."""
+        return self._join(
+            part.entries(*each) for part, each in zip(self.parts, self._split(x, observed), strict=True)
+        )
 
     @property
     def mean(self) -> Tensor:
-        return torch.cat([part.mean for part in self.parts], -1)[..., self.order]
+        return self._join(part.mean for part in self.parts)
 
     @property
     def variance(self) -> Tensor:
-        return torch.cat([part.variance for part in self.parts], -1)[..., self.order]
+        return self._join(part.variance for part in self.parts)
 
     @property
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the columns of numbers, (*batch, C) each; zero for columns with levels."""
-        mean, variance = zip(*map(_moments, self.parts), strict=True)
-        return torch.cat(mean, -1)[..., self.order], torch.cat(variance, -1)[..., self.order]
-
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        return torch.cat([part.sample(generator) for part in self.parts], -1)[..., self.order]
+        """Mean and variance of columns with numbers, (*batch, C) each; zero for columns with levels."""
+        mean, variance = zip(*map(_moments, self.parts, self._probs), strict=True)
+        return self._join(mean), self._join(variance)
 
     @property
     def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
-        """Of each group with levels its columns, and the probabilities of their levels, (*batch, L, C)."""
+        groups = zip(self.columns, self._probs, strict=True)
+        return tuple((columns, probs) for columns, probs in groups if probs is not None)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        return self._join(part.sample(generator) for part in self.parts)
+
+    @cached_property
+    def _probs(self) -> tuple[Tensor | None, ...]:
+        """P(x_j = l|z) for each group, (*batch, L, C); None for groups of numbers."""
         return tuple(
-            (columns, probs)
-            for part, columns in zip(self.parts, self.columns, strict=True)
-            if (probs := _level_probs(part)) is not None
+            part.level_log_probs.exp().movedim(0, -2) if part.levels else None for part in self.parts
         )
 
+    def _split(self, x: Tensor, observed: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
+        return [(x[..., c], None if observed is None else observed[..., c]) for c in self.columns]
 
-def _entries(p: Any, x: Tensor, observed: Tensor | None) -> Tensor:
-    if not isinstance(p, Categorical):
-        entries: Tensor = replace(p, event_dims=0).log_prob(x, observed)
-        return entries
-    log_probs = log_softmax(p.logits, -2)
-    index = fill_unobserved(x, observed).long().expand(*log_probs.shape[:-2], -1).unsqueeze(-2)
-    return sum_observed(log_probs.gather(-2, index).squeeze(-2), observed, 0)
+    def _join(self, values: Iterable[Tensor]) -> Tensor:
+        """Values of the groups, in the order of the columns of x."""
+        return torch.cat(list(values), -1)[..., self.order]
 
 
-def _moments(p: Any) -> tuple[Tensor, Tensor]:
-    if isinstance(p, CurvedMixture):
-        return p.moments
-    match p:
-        case Categorical():
-            nothing = torch.zeros_like(p.logits[..., 0, :])
-        case Bernoulli():
-            nothing = torch.zeros_like(p.logits)
-        case DiscretisedLogistic():
-            nothing = torch.zeros_like(p.location)
-        case _:
-            return p.mean, p.variance
-    return nothing, nothing
+def _moments(part: DataDistribution, probs: Tensor | None) -> tuple[Tensor, Tensor]:
+    if probs is None:
+        return part.moments
+    zeros = torch.zeros_like(probs[..., 0, :])
+    return zeros, zeros
 
 
-def _level_probs(p: DataDistribution) -> Tensor | None:
-    if isinstance(p, Bernoulli):
-        return torch.stack((1 - p.mean, p.mean), -2)
-    if isinstance(p, Categorical):
-        return log_softmax(p.logits, -2).exp()
-    if isinstance(p, DiscretisedLogistic):
-        levels = torch.arange(p.levels, device=p.location.device, dtype=p.location.dtype)
-        each = [replace(p, event_dims=0).log_prob(level.expand(p.location.shape[-1:])) for level in levels]
-        return torch.stack(each, -2).exp()
-    return None
-
-
-class JointHead(nn.Module):
-    """The likelihood of a row of a table: `Joint`, from features for all columns in a line.
+class JointHead(Head):
+    """The likelihood of a row of a table: `Joint`, from the features of all columns in a line.
 
     Args:
-        quantities: what each of the C columns holds.
-        marginals: what is known of them.
-        components: of the mixtures of continuous columns.
+        quantities: the contents of the C columns.
+        marginals: their statistics.
     """
 
-    def __init__(self, quantities: Sequence[Quantity], marginals: Marginals, components: int = COMPONENTS):
-        super().__init__()
+    order: Tensor
+
+    def __init__(self, quantities: Sequence[Quantity], marginals: Marginals):
         groups = column_groups(quantities)
-        self.heads = nn.ModuleList(
-            _head(g, marginals.of(c), components, [quantities[j].values for j in c.tolist()])
-            for g, c in groups.items()
-        )
-        self.columns = list(groups.values())
-        for index, columns in enumerate(self.columns):
+        heads = [
+            COLUMN_HEADS[family.kind]([quantities[j] for j in columns.tolist()], marginals.of(columns))
+            for family, columns in groups.items()
+        ]
+        sizes = [math.prod(head.features_shape) for head in heads]
+        super().__init__((len(quantities),), (sum(sizes),))
+        self.heads, self.sizes = nn.ModuleList(heads), sizes
+        for index, columns in enumerate(groups.values()):
             self.register_buffer(f"columns_{index}", columns, persistent=False)
-        self.register_buffer("order", torch.cat(self.columns).argsort(), persistent=False)
-        shapes: list[Any] = [head.features_shape for head in self.heads]
-        self.sizes = [math.prod(shape) for shape in shapes]
-        self.features_shape = (sum(self.sizes),)
+        self.register_buffer("order", torch.cat(list(groups.values())).argsort(), persistent=False)
 
     def forward(self, features: Tensor) -> Joint:
         pieces: list[Tensor] = list(features.split(self.sizes, -1))
-        parts = []
-        for piece, head in zip(pieces, self.heads, strict=True):
-            shape: Any = head.features_shape
-            parts.append(head(piece.unflatten(-1, shape)))
+        heads: Any = self.heads
+        parts = tuple(
+            head(piece.unflatten(-1, head.features_shape)) for head, piece in zip(heads, pieces, strict=True)
+        )
         columns = tuple(getattr(self, f"columns_{index}") for index in range(len(parts)))
-        order: Any = self.order
-        return Joint(tuple(parts), columns, order)
-
-
-def _head(
-    family: Quantity, marginals: Marginals, components: int, grids: Sequence[tuple[float, ...]]
-) -> nn.Module:
-    shape = (len(marginals.location),)
-    match family.kind:
-        case "continuous":
-            return CurvedMixtureHead(marginals, components)
-        case "grid":
-            return GridHead(grids)
-        case "count":
-            return NegativeBinomialHead(marginals)
-        case "binary":
-            return BernoulliHead(shape)
-        case "ordinal":
-            middle = (family.levels - 1) / 2
-            return DiscretisedLogisticHead(shape, family.levels, middle, max(middle, 1) / 2)
-        case _:
-            return CategoricalHead(shape, family.levels)
+        return Joint(parts, columns, self.order)

@@ -1,25 +1,36 @@
-"""Ordered levels of x: the discretised logistic."""
+"""Ordered levels of x: the discretised logistic distribution, x ∈ {0, …, L − 1}.
 
-from dataclasses import dataclass
+A logistic density is integrated over the cell of each level; the outer cells are open:
+
+    P(x = l) = F(l + ½) − F(l − ½),    F(t) = sigmoid((t − location) / exp(log_scale)),
+    F(−½) := 0,  F(L − ½) := 1
+
+(Kingma et al. 2016, sec. 5; Salimans et al. 2017, eq. 2). For a cell of width w = 1 / scale, with upper edge
+u and lower edge v in units of the scale,
+
+    F(u) − F(v) = (1 − e^{−w}) · sigmoid(u) · sigmoid(−v)
+
+so that its log is computed without cancellation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from backstory.distributions.base import fill_unobserved, parameter, soft_clamp, sum_observed
+from backstory.distributions.base import Entrywise, LocationScaleHead, level_values, parameter, soft_clamp
+from backstory.distributions.columns import Marginals, Quantity
 
 
 @dataclass(frozen=True)
-class DiscretisedLogistic:
-    """x ∈ {0, …, L − 1}: a logistic density integrated over each level's cell, the outer cells open.
-
-    P(x = l) = F(l + ½) − F(l − ½) with F(t) = sigmoid((t − location) / exp(log_scale)), F(−½) := 0 and
-    F(L − ½) := 1 (Kingma et al. 2016, sec. 5; Salimans et al. 2017, eq. 2).
-    """
+class DiscretisedLogistic(Entrywise):
+    """x ∈ {0, …, L − 1}: a logistic density integrated over each level's cell; `levels` is L."""
 
     location: Tensor
     log_scale: Tensor
-    levels: int
+    levels: int = field()  # without a default, although the base class has one
     event_dims: int
 
     @property
@@ -33,7 +44,7 @@ class DiscretisedLogistic:
 
     @property
     def variance(self) -> Tensor:
-        """Of the level: E[x²] = Σ_{l < L−1} (2l + 1) P(x > l), less the square of the mean."""
+        """E[x²] − E[x]² with E[x²] = Σ_{l < L−1} (2l + 1) P(x > l)."""
         first, second = torch.zeros_like(self.location), torch.zeros_like(self.location)
         inverse = torch.exp(-self.log_scale)
         for level in range(self.levels - 1):
@@ -41,16 +52,17 @@ class DiscretisedLogistic:
             first, second = first + above, second + (2 * level + 1) * above
         return (second - first.square()).clamp(min=0)
 
-    def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+    def entry_log_probs(self, x: Tensor) -> Tensor:
         inverse = torch.exp(-self.log_scale)
-        upper = (fill_unobserved(x, observed) + 0.5 - self.location) * inverse
+        upper = (x + 0.5 - self.location) * inverse
         lower = upper - inverse
-        # log(F(upper) − F(lower)) without cancellation, for a cell of width w = 1 / scale:
-        # F(u) − F(l) = (1 − e^{−w}) · sigmoid(u) · sigmoid(−l)
         inside = torch.log(-torch.expm1(-inverse)) + F.logsigmoid(upper) + F.logsigmoid(-lower)
         first, last = x <= 0, x >= self.levels - 1
-        log_prob = torch.where(first, F.logsigmoid(upper), torch.where(last, F.logsigmoid(-lower), inside))
-        return sum_observed(log_prob, observed, self.event_dims)
+        return torch.where(first, F.logsigmoid(upper), torch.where(last, F.logsigmoid(-lower), inside))
+
+    @property
+    def level_log_probs(self) -> Tensor:
+        return self.entries(level_values(self.levels, self.location))
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         u = torch.rand(self.location.shape, generator=generator, device=self.location.device)
@@ -58,21 +70,21 @@ class DiscretisedLogistic:
         return draw.round().clamp(0, self.levels - 1)
 
 
-class DiscretisedLogisticHead(nn.Module):
-    """Discretised logistic likelihood over `levels` ordered levels, location and scale predicted."""
-
-    shift: Tensor
-    log_scale: Tensor
+class DiscretisedLogisticHead(LocationScaleHead):
+    """Discretised logistic likelihood over `levels` ordered levels; location and scale are predicted."""
 
     def __init__(
         self, shape: tuple[int, ...], levels: int, shift: Tensor | float = 0.0, scale: Tensor | float = 1.0
     ):
-        super().__init__()
-        self.shape, self.levels, self.features_shape = shape, levels, (2, *shape)
-        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))
-        self.register_buffer("log_scale", torch.as_tensor(scale, dtype=torch.float32).log())
+        super().__init__(shape, 2, shift, scale)
+        self.levels = levels
+
+    @classmethod
+    def of_columns(cls, quantities: Sequence[Quantity], marginals: Marginals) -> "DiscretisedLogisticHead":
+        levels = quantities[0].levels
+        middle = (levels - 1) / 2
+        return cls((len(quantities),), levels, middle, max(middle, 1) / 2)
 
     def forward(self, features: Tensor) -> DiscretisedLogistic:
-        location = self.shift + self.log_scale.exp() * parameter(features, 0, self.shape)
         log_scale = self.log_scale + soft_clamp(parameter(features, 1, self.shape), -7.0, 4.0)
-        return DiscretisedLogistic(location, log_scale, self.levels, len(self.shape))
+        return DiscretisedLogistic(self.location(features), log_scale, self.levels, len(self.shape))

@@ -1,20 +1,24 @@
-"""Counts: the negative binomial."""
+"""Counts: the negative binomial distribution, x ∈ {0, 1, …}.
 
+With mean μ and variance μ + μ²/r; a Poisson distribution with a gamma-distributed rate:
+
+    log p(x) = log Γ(x + r) − log Γ(r) − log x! + r log(r/(r + μ)) + x log(μ/(r + μ))
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from backstory.distributions.base import fill_unobserved, soft_clamp, sum_observed
-from backstory.distributions.columns import Marginals
+from backstory.distributions.base import Entrywise, Head, soft_clamp
+from backstory.distributions.columns import Marginals, Quantity
 
 
 @dataclass(frozen=True)
-class NegativeBinomial:
-    """x ∈ {0, 1, …} with mean μ and variance μ + μ²/r: a Poisson whose rate is gamma distributed.
-
-        log p(x) = log Γ(x + r) − log Γ(r) − log x! + r log(r/(r + μ)) + x log(μ/(r + μ))
+class NegativeBinomial(Entrywise):
+    """x ∈ {0, 1, …} with mean μ and variance μ + μ²/r.
 
     Attributes:
         log_mean: log μ.
@@ -33,27 +37,34 @@ class NegativeBinomial:
     def variance(self) -> Tensor:
         return self.mean + torch.exp(2 * self.log_mean - self.log_size)
 
-    def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
-        x, r, logit = fill_unobserved(x, observed), self.log_size.exp(), self.log_mean - self.log_size
+    def entry_log_probs(self, x: Tensor) -> Tensor:
+        r, logit = self.log_size.exp(), self.log_mean - self.log_size
         ways = torch.lgamma(x + r) - torch.lgamma(r) - torch.lgamma(x + 1)
-        return sum_observed(ways - r * F.softplus(logit) - x * F.softplus(-logit), observed, self.event_dims)
+        return ways - r * F.softplus(logit) - x * F.softplus(-logit)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         gamma = torch._standard_gamma(self.log_size.exp(), generator=generator)
         return torch.poisson(gamma * torch.exp(self.log_mean - self.log_size), generator=generator)
 
 
-class NegativeBinomialHead(nn.Module):
-    """Counts; the decoder's output is log μ, in deviations of log(1 + x) from its mean, and log r."""
+class NegativeBinomialHead(Head):
+    """Negative binomial likelihood of columns; the decoder's output gives log μ and log r.
+
+    log μ is measured from the mean of log(1 + x) in the training data, in units of its deviation.
+    """
 
     location: Tensor
     scale: Tensor
 
     def __init__(self, marginals: Marginals):
-        super().__init__()
-        self.features_shape = (2, len(marginals.location))
+        columns = len(marginals.location)
+        super().__init__((columns,), (2, columns))
         self.register_buffer("location", marginals.location.clone())
         self.register_buffer("scale", marginals.scale.clone())
+
+    @classmethod
+    def of_columns(cls, quantities: Sequence[Quantity], marginals: Marginals) -> "NegativeBinomialHead":
+        return cls(marginals)
 
     def forward(self, features: Tensor) -> NegativeBinomial:
         mean, size = features.unbind(-2)

@@ -1,7 +1,7 @@
 """Entries that are missing because of their own value: a model of the mask beside that of x.
 
-Each entry vanishes by itself ("self-masking"; Ipsen, Mattei & Frellsen 2021, sec. 3), with a probability that
-rises or falls with its value:
+Whether an entry is missing depends on its own value only ("self-masking"; Ipsen, Mattei & Frellsen 2021,
+sec. 3). The probability rises or falls with the value:
 
     P(missing | x) = Φ(w x + c)
 
@@ -28,25 +28,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backstory.distributions.base import fill_unobserved, randn, sum_observed
+from backstory.distributions.base import Entrywise, Head, MissingEntries, fill_unobserved, randn
 from backstory.distributions.gaussian import Gaussian
 
-# Of w and c where the sign of w is known: a sharp edge has a large w, to which small steps would take longer
-# than training. Where it is not known, small ones leave the data more time to decide.
+# Scale of w and c when the sign of w is known: a sharp edge has a large w, and small steps would take longer
+# than training to reach it. With an unknown sign, small steps give the data more time to decide.
 SPEED = 5.0
-SIGNS = {"self": 0, "self-high": 1, "self-low": -1}  # of w
+SIGNS = {"self": 0, "self-high": 1, "self-low": -1}  # the sign of w for each mechanism
 
 
 @dataclass(frozen=True)
-class SelfMasked:
-    """p(x|z), and P(missing | x) = Φ(w x + c) for each entry; `slope` w and `intercept` c are per unit of x.
+class SelfMasked(Entrywise):
+    """p(x|z), and P(missing | x) = Φ(w x + c) for each entry.
 
-    Mean, variance and draws are those of x, whether it is observed or not.
+    Mean, variance and draws are those of x, whether it is observed or missing.
+
+    Attributes:
+        p: p(x|z).
+        slope, intercept: w and c, for x in its own unit.
     """
 
     p: Gaussian
     slope: Tensor
     intercept: Tensor
+
+    informative_mask = True
+    refuses_noise = (
+        "the model takes what is missing as missing by its own value; "
+        "train one with missingness random for noise and maps"
+    )
+
+    @property
+    def event_dims(self) -> int:
+        return self.p.event_dims
 
     @property
     def mean(self) -> Tensor:
@@ -57,23 +71,26 @@ class SelfMasked:
         return self.p.variance
 
     @property
-    def missing(self) -> "Vanished":
-        """p(x|z) of entries that are missing."""
-        return Vanished(self.p, self.slope, self.intercept)
+    def missing(self) -> "Missing":
+        """p(x | z, missing)."""
+        return Missing(self.p, self.slope, self.intercept)
 
-    def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
-        """log p(x_o, mask | z), of the observed entries and of which they are."""
-        kept = torch.special.log_ndtr(-self.slope * fill_unobserved(x, observed) - self.intercept)
-        entries = kept if observed is None else torch.where(observed, kept, self.missing.log_share)
-        return self.p.log_prob(x, observed) + sum_observed(entries, None, self.p.event_dims)
+    def entries(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """log p(x_i, observed | z) of observed entries, log P(missing | z) of missing ones."""
+        x = fill_unobserved(x, observed)
+        entries = self.p.entry_log_probs(x) + torch.special.log_ndtr(-self.slope * x - self.intercept)
+        return entries if observed is None else torch.where(observed, entries, self.missing.log_share)
+
+    def missing_given(self, x: Tensor, observed: Tensor) -> MissingEntries:
+        return self.missing
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         return self.p.sample(generator)
 
 
 @dataclass(frozen=True)
-class Vanished:
-    """p(x | z, missing), entry by entry."""
+class Missing:
+    """p(x | z, missing), entry by entry; `slope` and `intercept` as in `SelfMasked`."""
 
     p: Gaussian
     slope: Tensor
@@ -110,6 +127,14 @@ class Vanished:
         shrink = self._lambda * (self._lambda + self._tau)
         return self.p.variance * (1 - self._rho.square() * shrink.clamp(0, 1))
 
+    @property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        return self.mean, self.variance
+
+    @property
+    def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        return ()
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         tau, rho = self._tau.double(), self._rho
         v = torch.rand(tau.shape, generator=generator, device=tau.device, dtype=tau.dtype)
@@ -119,24 +144,22 @@ class Vanished:
         return self.p.mean + self.p.std * (rho * u + torch.sqrt(1 - rho.square()) * noise)
 
 
-class SelfMasking(nn.Module):
-    """A Gaussian likelihood whose entries vanish by their own value, w and c learned for each.
+class SelfMasking(Head):
+    """A Gaussian likelihood with entries that are missing by their own value; w and c are learned for each.
 
     Args:
-        head: from the decoder's output to a Gaussian p(x|z).
-        sign: of w: 1, high values vanish; −1, low ones; 0, to be found out. Which of the two it is can be
-            hard to tell from the data, and knowing it helps (Ipsen et al. 2021, sec. 3.2).
-        shift, scale: the data's mean and deviation; w and c are learned for (x − shift) / scale.
+        head: the head of a Gaussian p(x|z).
+        sign: of w: 1 if high values are missing, −1 if low ones are, 0 if it has to be learned. The data may
+            hardly tell the two apart, and knowing the sign helps (Ipsen et al. 2021, sec. 3.2).
+        shift, scale: mean and deviation of the data; w and c are learned for (x − shift) / scale.
     """
 
     shift: Tensor
     scale: Tensor
 
     def __init__(self, head: Any, sign: int = 0, shift: Tensor | float = 0.0, scale: Tensor | float = 1.0):
-        super().__init__()
+        super().__init__(head.shape, head.features_shape)
         self.head, self.sign = head, sign
-        self.shape: tuple[int, ...] = head.shape
-        self.features_shape: tuple[int, ...] = head.features_shape
         self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
         self.slope = nn.Parameter(torch.zeros(self.shape))

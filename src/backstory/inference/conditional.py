@@ -1,43 +1,46 @@
-"""What y says about x and z: p(y|z) and p(x|z, y), for the y of `inference.operators`.
+"""p(y|z) and p(x|z, y), for the observations y of `inference.operators`.
 
 With m and S the mean and the diagonal covariance of p(x|z), and y = A x + σ ε:
 
     p(y|z)   = N(A m, C),   C = A S Aᵀ + σ² I
     p(x|z,y) = N(m + S Aᵀ C⁻¹ (y − A m),  S − S Aᵀ C⁻¹ A S)
 
-and a draw of it is x' + S Aᵀ C⁻¹ (y − A x' − σ ε') for a draw x' of p(x|z) (Matheron's rule; Hoffman & Ribak
-1991). That is exact where p(x|z) is Gaussian. Two cases are exact for other data too:
+A draw of the latter is x' + S Aᵀ C⁻¹ (y − A x' − σ ε') for a draw x' of p(x|z) (Matheron's rule; Hoffman &
+Ribak 1991). This is exact if p(x|z) is Gaussian. Two cases are exact for other data too:
 
-    a mask without noise    p(y|z) is the model's own likelihood of the entries that were seen, which x keeps,
-                            and of the mask, if that depends on x (`backstory.distributions.self_masked`)
-    noise on levels         p(y_i|z) = Σ_l P(x_i = l|z) N(y_i; l, σ²), each level weighed for each entry
+    a mask without noise    p(y|z) is the likelihood of the observed entries, which x keeps, and of the mask
+                            if it depends on x (`DataDistribution.missing_given`, `entries`)
+    noise on levels         p(y_i|z) = Σ_l P(x_i = l|z) N(y_i; l, σ²), the sum taken for each entry
 
-Elsewhere (a map of x that is not Gaussian; noise on heads without levels) p(x|z) is replaced by the Gaussian
-of its mean and variance: an approximation, whose draws of x are numbers between the levels.
+In all other cases (a map of x that is not Gaussian; noise on x that has no levels) p(x|z) is replaced by the
+Gaussian with its mean and variance. This is an approximation, and its draws of x are not whole levels.
 
-C is diagonal for Noise and Downscale, and after a rotation of y for any map if S does not depend on z; else
-a Cholesky factor is computed for each code, M³ / 3 operations for M entries of y.
+C is diagonal for Noise and Downscale, and, after a rotation of y, for every map if S does not depend on z. In
+all other cases a Cholesky factor is computed for each code: M³ / 3 operations for M entries of y.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import LOG_2PI, DataDistribution, randn, sum_observed
-from backstory.distributions.bernoulli import Bernoulli
-from backstory.distributions.categorical import Categorical
+from backstory.distributions.base import (
+    LOG_2PI,
+    DataDistribution,
+    MissingEntries,
+    level_values,
+    randn,
+    sum_observed,
+)
 from backstory.distributions.gaussian import Gaussian
-from backstory.distributions.logistic import DiscretisedLogistic
-from backstory.distributions.self_masked import SelfMasked, Vanished
 from backstory.inference.linear_maps import Dense
 from backstory.inference.operators import Damaged
 
 
 class Conditional(Protocol):
-    """What p(y|z) and p(x|z, y) answer for codes z of shape (*batch, N, D)."""
+    """p(y|z) and p(x|z, y) for codes z of shape (*batch, N, D)."""
 
     @property
     def log_evidence(self) -> Tensor:
@@ -51,7 +54,20 @@ class Conditional(Protocol):
 
     @property
     def variance(self) -> Tensor:
-        """Of each entry of x given z and y, (*batch, N, *shape)."""
+        """Var[x|z, y] of each entry, (*batch, N, *shape)."""
+        ...
+
+    @property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """E[x|z, y] and Var[x|z, y]; zero at missing entries of the columns that `level_probs` covers."""
+        ...
+
+    @property
+    def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """For each group of columns with levels: the columns, (C,), and P(x_j = l|z, y), (*batch, N, L, C).
+
+        At observed entries the probabilities have no meaning.
+        """
         ...
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
@@ -60,31 +76,24 @@ class Conditional(Protocol):
 
 
 def condition(p: DataDistribution, seen: Damaged) -> Conditional:
-    """p(y|z) and p(x|z, y), from p(x|z) of codes (*batch, N, D) and what was seen of N observations."""
+    """p(y|z) and p(x|z, y), from p(x|z) at codes (*batch, N, D) and the damaged y of N observations."""
     if seen.exact:
         return Kept(p, seen)
-    if seen.direct and level_count(p):
-        return Levels(level_log_probs(p), seen)
+    if seen.direct and p.levels:
+        return Levels(p.level_log_probs, seen)
     return Conditioned(p, seen)
-
-
-def constant_variance(p: DataDistribution) -> Tensor | None:
-    """The variance of x given z where it does not depend on z, a number or one for each entry."""
-    if isinstance(p, Gaussian) and p.log_std.dim() <= p.event_dims:
-        return torch.exp(2 * p.log_std.detach())
-    return None
 
 
 def back_projection(seen: Damaged, shift: Tensor, scale: Tensor) -> Tensor:
     """E[x|y], (N, *shape), if the entries of x were independent, with mean `shift` and deviation `scale`."""
     shape = seen.linear.shape
     p = Gaussian(shift.to(seen.y).expand(1, *shape), scale.to(seen.y).log(), len(shape))
-    return condition(p, seen.prepared(constant_variance(p))).mean
+    return condition(p, seen.prepared(p.constant_variance)).mean
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Entries seen without noise: x has them exactly."""
+    """Some entries of x observed without noise: x keeps them."""
 
     p: DataDistribution
     seen: Damaged
@@ -93,10 +102,9 @@ class Kept:
     def log_evidence(self) -> Tensor:
         return self.p.log_prob(self.seen.y, self.seen.seen)
 
-    @property
-    def _missing(self) -> DataDistribution | Vanished:
-        """Of the entries that were not seen."""
-        return self.p.missing if isinstance(self.p, SelfMasked) else self.p
+    @cached_property
+    def _missing(self) -> MissingEntries:
+        return self.p.missing_given(self.seen.y, self.seen.seen)
 
     @property
     def mean(self) -> Tensor:
@@ -106,37 +114,38 @@ class Kept:
     def variance(self) -> Tensor:
         return torch.where(self.seen.seen, 0.0, self._missing.variance)
 
+    @property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        mean, variance = self._missing.moments
+        return torch.where(self.seen.seen, self.seen.y, mean), torch.where(self.seen.seen, 0.0, variance)
+
+    @property
+    def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        return self._missing.level_probs
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         return torch.where(self.seen.seen, self.seen.y, self._missing.sample(generator))
 
 
-def level_count(p: DataDistribution) -> int:
-    """How many levels x has, where each has its probability; 0 for other data."""
-    if isinstance(p, Bernoulli):
-        return 2
-    if isinstance(p, Categorical):
-        return p.logits.shape[-1 - p.event_dims]
-    return p.levels if isinstance(p, DiscretisedLogistic) else 0
+class _Moments:
+    """Results that have a mean and a variance for every entry."""
 
+    @property
+    def moments(self: Conditional) -> tuple[Tensor, Tensor]:
+        return self.mean, self.variance
 
-def level_log_probs(p: DataDistribution) -> Tensor:
-    """log P(x_i = l|z), (L, *batch, *shape)."""
-    if isinstance(p, Categorical):
-        axis = p.logits.dim() - 1 - p.event_dims
-        return torch.log_softmax(p.logits, axis).movedim(axis, 0)
-    assert isinstance(p, Bernoulli | DiscretisedLogistic)
-    like = p.logits if isinstance(p, Bernoulli) else p.location
-    values = torch.arange(level_count(p), device=like.device).to(like.dtype)
-    entrywise: Bernoulli | DiscretisedLogistic = replace(p, event_dims=0)
-    return entrywise.log_prob(values.view(-1, *[1] * like.dim()))
+    @property
+    def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        return ()
 
 
 @dataclass(frozen=True)
-class Levels:
-    """Noise on data with levels: each entry's level given its noisy value, by enumeration.
+class Levels(_Moments):
+    """Noise on data with levels: the level of each entry given its noisy value, by enumeration.
 
     Attributes:
         log_prior: log P(x_i = l|z), (L, *batch, *shape).
+        seen: the noisy y.
     """
 
     log_prior: Tensor
@@ -144,8 +153,7 @@ class Levels:
 
     @property
     def _values(self) -> Tensor:
-        levels = torch.arange(len(self.log_prior), device=self.log_prior.device)
-        return levels.to(self.log_prior.dtype).view(-1, *[1] * (self.log_prior.dim() - 1))
+        return level_values(len(self.log_prior), self.log_prior[0])
 
     @cached_property
     def _log_joint(self) -> Tensor:
@@ -177,8 +185,8 @@ class Levels:
 
 
 @dataclass(frozen=True)
-class Conditioned:
-    """A linear-Gaussian observation of x, whose p(x|z) is Gaussian or taken as one."""
+class Conditioned(_Moments):
+    """A linear-Gaussian observation of x, with p(x|z) Gaussian or approximated by a Gaussian."""
 
     p: DataDistribution
     seen: Damaged
@@ -186,7 +194,7 @@ class Conditioned:
     @cached_property
     def _s(self) -> Tensor:
         """The diagonal of S, (*shape) if it is constant, else (*batch, *shape)."""
-        constant = constant_variance(self.p)
+        constant = self.p.constant_variance
         return self.p.variance if constant is None else constant.expand(self.seen.linear.shape)
 
     @cached_property
@@ -222,19 +230,19 @@ class Conditioned:
 
 
 class Diagonal:
-    """C = A S Aᵀ + σ² I, where it is diagonal."""
+    """C = A S Aᵀ + σ² I, if it is diagonal."""
 
     def __init__(self, seen: Damaged, s: Tensor):
         self.seen, self.squared = seen, seen.linear.entrywise(torch.square)
         self.c = self.squared.forward(s) + seen.sigma.square()
 
     def log_prob(self, residual: Tensor) -> Tensor:
-        """log N(residual; 0, C) over the entries that were seen."""
+        """log N(residual; 0, C) over the observed entries of y."""
         entries = -0.5 * (residual.square() / self.c + LOG_2PI + self.c.log())
         return sum_observed(entries, self.seen.seen, len(self.seen.linear.out))
 
     def solve(self, residual: Tensor) -> Tensor:
-        """C⁻¹ residual, zero where nothing was seen."""
+        """C⁻¹ residual, zero at missing entries of y."""
         return torch.where(self.seen.seen, residual / self.c, 0.0)
 
     def explained(self) -> Tensor:
@@ -243,9 +251,9 @@ class Diagonal:
 
 
 class Full:
-    """C = A S Aᵀ + σ² I in full, with its Cholesky factor in double precision.
+    """C = A S Aᵀ + σ² I as a full matrix, with its Cholesky factor in double precision.
 
-    Rows and columns of entries that were not seen are those of the identity, and their residuals zero.
+    At missing entries of y, rows and columns are those of the identity, and residuals are zero.
     """
 
     def __init__(self, seen: Damaged, s: Tensor):
@@ -265,14 +273,14 @@ class Full:
         return torch.where(self.mask, flat, 0.0).unsqueeze(-1)
 
     def log_prob(self, residual: Tensor) -> Tensor:
-        """log N(residual; 0, C) over the entries that were seen."""
+        """log N(residual; 0, C) over the observed entries of y."""
         whitened = torch.linalg.solve_triangular(self.factor, self._flat(residual), upper=False)
         log_det = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         constant = 0.5 * LOG_2PI * self.mask.to(self.a).sum(-1)
         return (-0.5 * whitened.square().sum((-2, -1)) - log_det - constant).to(residual.dtype)
 
     def solve(self, residual: Tensor) -> Tensor:
-        """C⁻¹ residual, zero where nothing was seen."""
+        """C⁻¹ residual, zero at missing entries of y."""
         return (
             torch.cholesky_solve(self._flat(residual), self.factor).reshape(residual.shape).to(residual.dtype)
         )

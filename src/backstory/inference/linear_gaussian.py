@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from backstory.distributions.full_gaussian import FullGaussian
-from backstory.distributions.gaussian import Gaussian
 from backstory.errors import InputError
 from backstory.inference.target import check_density
 from backstory.models.priors import StandardNormal
@@ -56,9 +55,9 @@ class LinearGaussian:
         probes = torch.cat([torch.zeros(1, latent), torch.eye(latent), _far(latent)]).to(exact.shift)
         with torch.no_grad():
             p = exact.decode(probes)
-        if not isinstance(p, Gaussian):
+        if not p.is_gaussian:
             raise _not_exact("its likelihood is not Gaussian")
-        mean, variance = p.mean.flatten(1), p.std.square().flatten(1)
+        mean, variance = p.mean.flatten(1), p.variance.flatten(1)
         if not torch.allclose(variance, variance[:1].expand_as(variance), rtol=1e-9, atol=0):
             raise _not_exact("its σ depends on z")
         bias, weight = mean[0], (mean[1 : latent + 1] - mean[0]).T

@@ -33,10 +33,8 @@ import torch
 from torch import Tensor
 
 from backstory.distributions.base import DataDistribution
-from backstory.distributions.joint import Joint
-from backstory.distributions.self_masked import SelfMasked
 from backstory.errors import InputError
-from backstory.inference.conditional import Conditional, condition, constant_variance, level_count
+from backstory.inference.conditional import Conditional, condition
 from backstory.inference.hmc import RowNoise
 from backstory.inference.importance import LogMean, check_density, entries_at_once
 from backstory.inference.latent_posterior import Codes, Effort, Finder, pick
@@ -165,18 +163,15 @@ def restore(
         how = _within(how, budget, units)
     with torch.no_grad():
         probe = vae.decode(vae.prior().mean[None])
-        if isinstance(probe, SelfMasked) and not seen.exact:
-            raise InputError(
-                "expected entries of x as they are, got an operator, and the model takes what is missing as "
-                "missing by its own value; train one with missingness random for noise and maps"
-            )
-        prepared = seen.prepared(constant_variance(probe))
+        if probe.refuses_noise and not seen.exact:
+            raise InputError(f"expected entries of x as they are, got an operator, and {probe.refuses_noise}")
+        prepared = seen.prepared(probe.constant_variance)
     entries = _entries_per_code(math.prod(vae.features_shape), probe, prepared)
     pairs = chunk or max(1, entries_at_once(vae.shift.device) // entries)
     work = _Work(vae, seen, prepared, draws, seed, how, pairs)
     plan = [(method, how)] if method != "auto" else _affordable(how, budget, units)
     size = max(1, pairs // how.chains)
-    kind = _kinds(seen, isinstance(probe, SelfMasked))
+    kind = _kinds(seen, probe.informative_mask)
     for name in ("observed", "prior", "inferred"):
         rows = torch.tensor([i for i, k in enumerate(kind) if k == name], dtype=torch.long)
         for some in rows.split(size) if len(rows) else ():
@@ -227,7 +222,7 @@ def _entries_per_code(features: int, p: DataDistribution, seen: Damaged) -> int:
     """How many numbers are held for each code that is decoded."""
     if not seen.diagonal:
         return features + math.prod(seen.linear.out) ** 2
-    return features if seen.exact or not seen.direct else features * max(1, level_count(p))
+    return features if seen.exact or not seen.direct else features * max(1, p.levels)
 
 
 class _Work:
@@ -352,39 +347,29 @@ def _moments(vae: VAE, seen: Damaged, codes: Codes, at_once: int) -> _Moments:
     levels: list[Tensor] = []  # of each group of columns the weighted probabilities, (B, L, C)
     for start in range(0, len(codes.z), at_once):
         some = slice(start, start + at_once)
-        p = vae.decode(codes.z[some])
-        given = condition(p, seen)
+        given = condition(vae.decode(codes.z[some]), seen)
         log_weights.append(_log_weight(codes, some, given))
         new_top = torch.maximum(top, log_weights[-1].amax(0))
         weight, shrink = torch.exp(log_weights[-1] - new_top), torch.exp(top - new_top)
-        mean, variance = _mean_and_variance(p, given, seen)
+        mean, variance = given.moments
         distance = mean - origin
         top, total = new_top, shrink * total + weight.sum(0)
         first = _scaled(shrink, first) + _weighted(weight, distance)
         second = _scaled(shrink, second) + _weighted(weight, distance.square() + variance)
-        if isinstance(p, Joint) and seen.exact:
-            more = [_weighted(weight, probs) for _, probs in p.level_probs]
-            levels = [_scaled(shrink, old) + new for old, new in zip(levels or more, more, strict=True)]
+        groups = given.level_probs
+        more = [_weighted(weight, probs) for _, probs in groups]
+        levels = [_scaled(shrink, old) + new for old, new in zip(levels or more, more, strict=True)]
     shift = _scaled(1 / total, first)
     variance = (_scaled(1 / total, second) - shift.square()).clamp(min=0)
-    groups = zip(p.level_probs if isinstance(p, Joint) else (), levels, strict=False)
     kept = seen.seen.unsqueeze(-2)
     level_probs = [
         (columns, _scaled(1 / total, probs).masked_fill(kept[..., columns], 0))
-        for (columns, _), probs in groups
+        for (columns, _), probs in zip(groups, levels, strict=True)
     ]
     found = _Moments(origin + shift, variance.sqrt(), torch.cat(log_weights), level_probs)
     for columns, probs in level_probs:
         guess_levels(found.mean, found.std, columns, probs)
     return found
-
-
-def _mean_and_variance(p: DataDistribution, given: Conditional, seen: Damaged) -> tuple[Tensor, Tensor]:
-    """Of x given z and y; columns with levels, of whose codes probabilities are summed, have none."""
-    if not (isinstance(p, Joint) and seen.exact):
-        return given.mean, given.variance
-    mean, variance = p.moments
-    return torch.where(seen.seen, seen.y, mean), torch.where(seen.seen, 0.0, variance)
 
 
 def guess_levels(mean: Tensor, std: Tensor, columns: Tensor, probs: Tensor) -> None:

@@ -17,8 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import DataDistribution
-from backstory.distributions.joint import Joint
 from backstory.inference.importance import LogMean, entries_at_once
 from backstory.inference.target import check_density
 from backstory.models.observation import Observation
@@ -103,14 +101,6 @@ def _noise(vae: VAE, samples: int, seed: int) -> Tensor:
     """ε, (K, 1, D): the same for every row."""
     generator = torch.Generator(vae.device).manual_seed(seed)
     return torch.randn(samples, 1, vae.latents.size, generator=generator, device=vae.device)
-
-
-def _entries(likelihood: DataDistribution, x: Tensor, there: Tensor) -> Tensor:
-    """log p(x_j|z) of each entry, (K, N, d), zero where it is missing."""
-    if isinstance(likelihood, Joint):
-        return likelihood.entries(x, there)
-    each = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
-    return torch.stack([likelihood.log_prob(x, there & one) for one in each], -1)
 
 
 def _rows_at_once(vae: VAE, observation: Observation, samples: int) -> int:
