@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from backstory.inference.operators import Linear as Linear
     from backstory.inference.operators import Mask as Mask
     from backstory.inference.operators import Noise as Noise
-    from backstory.inference.restore import coverage as coverage
+    from backstory.inference.restoration import coverage as coverage
     from backstory.model import Model as Model
     from backstory.models.vae import VAE as VAE
     from backstory.models.vae import Terms as Terms
@@ -55,7 +55,7 @@ _HOME = {
     "VAEImputer": "sklearn.imputer",
     "VAEOutlierDetector": "sklearn.outliers",
     "VAETransformer": "sklearn.transformer",
-    "coverage": "inference.restore",
+    "coverage": "inference.restoration",
     "fit": "fitting",
     "keep_memory": "training.memory",
     "load": "data.load",

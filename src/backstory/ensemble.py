@@ -23,14 +23,14 @@ from torch import Tensor
 
 from backstory import model
 from backstory.data.rows import Rows
-from backstory.distributions.latent import LatentDistribution
-from backstory.distributions.diagonal_gaussian import DiagonalGaussian
+from backstory.distributions.side_by_side import SideBySide
 from backstory.errors import InputError
 from backstory.inference import scoring
+from backstory.inference.effort import METHODS
 from backstory.inference.hmc import mixed_seed
 from backstory.inference.importance import Evidence, check_density
 from backstory.inference.operators import Operator
-from backstory.inference.restore import METHODS, Restoration, guess_levels
+from backstory.inference.restoration import Restoration, guess_levels
 from backstory.model import Model, Values
 from backstory.runs.folder import CONFIG, check_folder, member_folder, members_of, read_config
 
@@ -77,12 +77,10 @@ class Ensemble(Model):
 
     # -- answers ------------------------------------------------------------------------------------------
 
-    def encode(self, x: Values, seed: int = 0) -> LatentDistribution:
+    def encode(self, x: Values, seed: int = 0) -> Any:
         """q(z|x) of all members side by side: (N, ΣD) means and deviations, in the order of the members."""
         parts = [member.encode(x, seed) for member in self.members]
-        return DiagonalGaussian(
-            torch.cat([q.mean for q in parts], -1), torch.cat([q.std for q in parts], -1).log()
-        )
+        return SideBySide(tuple(parts))
 
     def sample(
         self,

@@ -24,18 +24,18 @@ from backstory.data.schema import Schema
 from backstory.data.splits import Splits, row_hashes
 from backstory.distributions.base import DataDistribution
 from backstory.distributions.latent import LatentDistribution
-from backstory.distributions.delta import Delta
-from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.errors import InputError
 from backstory.inference import evidence, gap, generate, scoring, stored
+from backstory.inference.effort import usual_budget
 from backstory.inference.importance import Evidence, tail_warning
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.operators import Mask, Operator, Product
 from backstory.inference.recovery import Recovery, Tally
-from backstory.inference.restore import Restoration, usual_budget
+from backstory.inference.restoration import Restoration
 from backstory.models import build
 from backstory.models.defaults import resolve
 from backstory.models.diagnostics import bits_per_dim, code_use
+from backstory.models.observation import Observation
 from backstory.models.priors import Mixture
 from backstory.models.vae import VAE, Terms
 from backstory.options import ModelOptions, TrainOptions, one_of
@@ -131,16 +131,13 @@ class Model:
         return self.vae.prior()
 
     @torch.no_grad()
-    def encode(self, x: Values, seed: int = 0) -> LatentDistribution:
+    def encode(self, x: Values, seed: int = 0) -> Any:
         """q(z|x) for each observation: `.mean` and `.std` are (N, D), `.sample(K)` is (K, N, D).
 
         `seed` matters where x is presented at random (grey values to a Bernoulli model).
         """
         parts = [self.vae.encode(batch) for batch in self._batches(x, self._generator(seed))]
-        means = torch.cat([q.mean for q in parts])
-        if isinstance(parts[0], Delta):
-            return Delta(means)
-        return DiagonalGaussian(means, torch.cat([q.std for q in parts]).log())
+        return self.vae.latents.base(parts[0].joined(parts[1:]))
 
     @torch.no_grad()
     def decode(self, z: np.ndarray | Tensor) -> DataDistribution:
@@ -155,7 +152,6 @@ class Model:
     def terms(
         self,
         x: Values,
-        observed: np.ndarray | Tensor | None = None,
         samples: int = 1,
         generator: torch.Generator | None = None,
     ) -> Terms:
@@ -163,8 +159,7 @@ class Model:
         values = _values(x, self.schema)
         self.schema.check(values)
         prepared = self.schema.prepare(torch.as_tensor(values).to(self.device), generator)
-        mask = None if observed is None else torch.as_tensor(observed, device=self.device)
-        return self.vae.terms(prepared, mask, samples, generator)
+        return self.vae.terms(Observation(prepared), samples, generator)
 
     # -- use ------------------------------------------------------------------------------------------
 
@@ -478,7 +473,7 @@ class Model:
         """How many entries of an observation are there, on average."""
         if not self.vae.incomplete:
             return self.schema.numel
-        return sum(int((~torch.isnan(x)).sum()) for x in self._batches(values, self._generator(0))) / len(
+        return sum(int((~torch.isnan(o.x)).sum()) for o in self._batches(values, self._generator(0))) / len(
             values
         )
 
@@ -486,7 +481,7 @@ class Model:
     def _active_units(self, values: Rows | Tensor, seed: int) -> int:
         use = None
         for x in self._batches(values, self._generator(seed)):
-            use = code_use(self.vae.encode(x).mean, None, use)
+            use = code_use(self.vae.encode(x).centre, None, use)
         assert use is not None
         return use.active_units
 
@@ -505,7 +500,7 @@ class Model:
         What `score` compares with was of the p(x) before, and is gone.
         """
         q = self.encode(x, seed)
-        check_components(components, len(q.mean))
+        check_components(components, len(q.centre))
         codes = q.sample(1, self._generator(seed))[0]
         with torch.random.fork_rng(devices=[]):  # the initial parameters, which the fit replaces, are drawn
             prior = Mixture(codes.shape[-1], components).to(self.device)
@@ -593,7 +588,7 @@ class Model:
             return generator
         return generator.manual_seed(seed)
 
-    def _batches(self, x: Values, generator: torch.Generator) -> Iterator[Tensor]:
+    def _batches(self, x: Values, generator: torch.Generator) -> Iterator[Observation]:
         """x in the model's units, a batch at a time; NaN where an entry is missing, if that may be."""
         values = _values(x, self.schema)
         self.schema.check(values)
@@ -603,7 +598,7 @@ class Model:
             tensor = part if isinstance(part, Tensor) else torch.tensor(part)
             if tensor.is_floating_point():
                 self._check_finite(tensor)
-            yield self.schema.prepare(tensor.to(self.device), generator)
+            yield Observation(self.schema.prepare(tensor.to(self.device), generator))
 
     def _check_finite(self, values: Tensor) -> None:
         if self.vae.incomplete and not torch.isinf(values).any():

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from backstory.data.rows import FileRows, Rows
+from backstory.data.stored import Stored, StoredRows
 
 # Consecutive rows that are read together: long enough for a disk, short for the shuffle
 CHUNK_BYTES = 1 << 18
@@ -31,7 +32,7 @@ class Loader:
     beginning with its own number, which may be none of a short last batch. Only these are read.
 
     Args:
-        rows: stored values, (N, *shape).
+        rows: stored rows, or their values alone.
         batch_size: rows of a global batch.
         device: where the batches go.
         rank, world: this process's number, and the number of processes.
@@ -40,7 +41,7 @@ class Loader:
 
     def __init__(
         self,
-        rows: Rows | Tensor,
+        rows: StoredRows | Rows | Tensor,
         batch_size: int,
         device: torch.device,
         rank: int = 0,
@@ -48,10 +49,12 @@ class Loader:
         chunk_bytes: int = CHUNK_BYTES,
         pool_bytes: int = POOL_BYTES,
     ):
-        self.rows, self.device = rows, device
+        stored = StoredRows.of(rows)
+        self.rows, self.device = stored.values, device
         self.batch_size, self.rank, self.world = batch_size, rank, world
-        self.resident = None if isinstance(rows, FileRows) else torch.as_tensor(rows).to(device)
-        row_bytes = max(1, rows.nbytes // max(1, len(rows)))
+        self.resident = None if stored.in_file else torch.as_tensor(stored.values).to(device)
+        self.given = None if stored.given is None else torch.as_tensor(stored.given).to(device)
+        row_bytes = max(1, stored.values.nbytes // max(1, len(stored)))
         self.chunk = max(1, chunk_bytes // row_bytes)  # in rows
         self.pool = max(1, pool_bytes // row_bytes // batch_size) * batch_size  # in rows
 
@@ -73,19 +76,23 @@ class Loader:
             pool.copy_(pool[shuffled(len(pool))])
         return order
 
-    def batches(self, order: Tensor, done: int = 0) -> Iterator[Tensor]:
-        """Stored values of the batches of an epoch in this order, after `done` of them, the last one short.
+    def batches(self, order: Tensor, done: int = 0) -> Iterator[Stored]:
+        """The batches of an epoch in this order, after `done` of them; the last one is short.
 
         Any order of row numbers will do, such as `torch.arange(len(loader))`.
 
         Raises:
             InputError: the file was cut short meanwhile.
         """
-        if self.resident is None:
-            return self._streamed(order, done)
         order = order.to(self.device)
         mine = (batch[self.rank :: self.world] for batch in order.split(self.batch_size)[done:])
-        return (self.resident.index_select(0, index) for index in mine)  # [index] takes longer
+        if self.resident is None:
+            return map(self._with_conditions, self._streamed(order, done), mine)
+        values = self.resident
+        return (self._with_conditions(values.index_select(0, rows), rows) for rows in mine)
+
+    def _with_conditions(self, values: Tensor, rows: Tensor) -> Stored:
+        return Stored(values, None if self.given is None else self.given.index_select(0, rows))
 
     def _streamed(self, order: Tensor, done: int) -> Iterator[Tensor]:
         """The batches of one pool after another, the next of which is read meanwhile."""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from backstory.errors import InputError
 from backstory.inference.annealing import Annealing, annealed

@@ -8,8 +8,9 @@ q is the encoder's, q* the diagonal Gaussian with the highest ELBO for the obser
 a large amortisation gap for a larger encoder.
 
 q* is the limit of Adam on μ* = μ + σ·a and log σ* = log σ + b from a = b = 0 (`inference.variational`). Both
-ELBOs are then estimated with other draws, and log p(x) by annealing from q*. (As a proposal for importance sampling q*
-would be too narrow wherever it is not the posterior: what it loses would be missing from the gap.)
+ELBOs are then estimated with other draws, and log p(x) by annealing from q*. (As a proposal for importance
+sampling q* would be too narrow wherever it is not the posterior: what it loses would be missing from the
+gap.)
 """
 
 from collections.abc import Callable, Iterable
@@ -18,13 +19,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from backstory.distributions.base import randn
 from backstory.distributions.latent import Posterior
-from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.errors import InputError
 from backstory.inference.annealing import Annealing, Chains
 from backstory.inference.hmc import Rows, mixed_seed
 from backstory.inference.importance import LogMean, check_samples, pairs_at_once, target_evidence
-from backstory.inference.moments import matched
 from backstory.inference.target import Evidenced, Target, check_density
 from backstory.inference.variational import diagonal_fit
 from backstory.models.observation import Observation
@@ -114,7 +114,7 @@ def optimise_posterior(
 ) -> Posterior:
     """The diagonal Gaussian with the highest ELBO for each observation; the fit begins at the encoder's q."""
     latents, centre = target.vae.latents, target.posterior.centre
-    start = matched(latents.base(target.posterior))
+    start = target.start()
     noise = (randn((draws, *centre.shape), centre, generator) for _ in range(steps))
     best: Posterior = latents.lift(diagonal_fit(target, start, start.std, noise, steps, lr))
     return best

@@ -91,7 +91,7 @@ class Rows:
     numbers: Sequence[int]
 
     def noise(self, stream: int, chains: int, like: Tensor) -> "RowNoise":
-        """The source of noise of one stream for C chains of each row, on the device and of the type of `like`."""
+        """One stream of noise for C chains of each row, on the device and of the type of `like`."""
         return RowNoise(self.seed, stream, self.numbers, chains, like)
 
     def take(self, rows: Tensor) -> "Rows":

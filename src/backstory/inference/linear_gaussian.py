@@ -13,6 +13,7 @@ x is in the model's units; everything is float64. It is what the estimators are 
 import copy
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +23,13 @@ from backstory.errors import InputError
 from backstory.inference.target import check_density
 from backstory.models.priors import StandardNormal
 from backstory.models.vae import VAE
+
+
+class GaussianMoments(NamedTuple):
+    """Mean, (N, M), and covariance, (N, M, M), of a Gaussian that may be singular."""
+
+    mean: Tensor
+    covariance: Tensor
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ class LinearGaussian:
         mean = torch.cholesky_solve(pull.unsqueeze(-1), factor).squeeze(-1)
         return FullGaussian.of_precision(mean, factor.expand(*mean.shape, mean.shape[-1]))
 
-    def restored(self, y: Tensor, a: Tensor, sigma: float = 0.0) -> FullGaussian:
+    def restored(self, y: Tensor, a: Tensor, sigma: float = 0.0) -> GaussianMoments:
         """p(x|y) for a linear observation y = A x + σ ε, over the entries of x in order.
 
         With V = W Wᵀ + diag(v) and G = V Aᵀ (A V Aᵀ + σ² I)⁻¹, its mean is b + G (y − A b) and its covariance
@@ -109,7 +117,7 @@ class LinearGaussian:
         noisy = a @ v @ a.T + sigma**2 * torch.eye(len(a), dtype=torch.float64, device=a.device)
         gain = torch.linalg.solve(noisy, a @ v).T
         mean = self.bias + (y.double() - a @ self.bias) @ gain.T
-        return FullGaussian.of_covariance(mean, (v - gain @ a @ v).expand(len(y), *v.shape))
+        return GaussianMoments(mean, (v - gain @ a @ v).expand(len(y), *v.shape))
 
     def _residual(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
         """x − b and 1/v, both zero where nothing was observed."""

@@ -45,4 +45,3 @@ def matched(posterior: Posterior) -> DiagonalGaussian:
 def _of_draws(z: Tensor) -> Moments:
     std, mean = torch.std_mean(z, 0)
     return Moments(mean, std)
-

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from backstory.errors import InputError
-from backstory.inference.restore import Restoration, coverage
+from backstory.inference.restoration import Restoration, coverage
 
 
 @dataclass(frozen=True)

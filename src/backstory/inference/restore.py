@@ -8,132 +8,115 @@ Codes z_k with weights w_k stand for p(z|y) (`inference.codes`), and p(x|z, y) i
     E[x|y]   = Σ_k w_k E[x|z_k, y]
     Var[x|y] = Σ_k w_k (Var[x|z_k, y] + E[x|z_k, y]²) − E[x|y]²
 
-Of a column with levels, where there is no mean, the mean is the most probable level, and the deviation the
-probability of all others.
+A column with levels has no mean: in its place stands the most probable level, and in place of the deviation
+the probability of all others.
 
 Draws of x come from codes resampled by their weights, so all count alike. The mean of many draws is E[x|y];
 it has the least squared error, and lies between the modes where there are several.
-
-`auto` spends as little as it has to. It begins with importance weights, where a few of them show that they
-may do. The observations for which they are worth too few draws (an effective sample size under `ENOUGH`, or a
-tail too heavy by Pareto k̂) go on to the variational proposal, and those for which that is worth fewer than
-chains are (`FEW`, `NO_MEAN`) to more weights of it, unless chains cost less, then to HMC, as far as the
-budget reaches: a method whose cost (`Effort.cost`, codes decoded for each observation) is above it is not
-begun. Of more than 2,500 observations each gets less, so that a table of a hundred thousand rows is done in
-the time of a few thousand: first no chains, then fewer steps and fewer codes.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from backstory.distributions.base import DataDistribution
+from backstory.distributions.diagonal_gaussian import DiagonalGaussian
+from backstory.distributions.latent import Posterior
 from backstory.errors import InputError
-from backstory.inference.conditional import Conditional, condition
-from backstory.inference.hmc import RowNoise
-from backstory.inference.importance import LogMean, check_density, entries_at_once
-from backstory.inference.latent_posterior import Codes, Effort, Finder, pick
+from backstory.inference.codes import Codes, CodeSearch
+from backstory.inference.conditional import Conditional, back_projection, condition
+from backstory.inference.effort import ENOUGH, FEW, MORE, NO_MEAN, Effort, Restoring
+from backstory.inference.hmc import Rows
+from backstory.inference.importance import LogMean, entries_at_once
+from backstory.inference.moments import matched
 from backstory.inference.operators import Damaged
 from backstory.inference.pareto import pareto_k, tail_size, threshold
+from backstory.inference.restoration import Restoration, guess_levels
+from backstory.inference.target import check_density
+from backstory.inference.tempering import pick
+from backstory.models.observation import Observation
 from backstory.models.vae import VAE
-from backstory.options import one_of
 
-METHODS = ("encoder", "importance", "variational", "hmc")
-ENOUGH = 100.0  # effective draws with which importance weights are trusted
-FEW, NO_MEAN = 25.0, 1.0  # effective draws, and k̂, from which chains of the usual length do no better
-MORE = 8  # times the weights, where they are worth few: less than half of what chains cost
-BUDGET = 40_000  # codes decoded for each observation: all methods at their defaults
-TOTAL = 10**8  # codes decoded for all observations of `auto`, which of many gets less for each
-LEAST = 1000  # for each: what the variational method needs of a table
-FEWEST = 200  # importance weights
-
+SWEEPS = 10  # turns between x and z before a fit
 DRAWS_AT_ONCE = 64  # of one row; part of the definition of a seeded result, not a setting
 LOWEST = -1e300  # the log-weight of a code that cannot have made y
 
 SELECT, DRAW = range(20, 22)  # streams of noise, apart from those of `codes`
 
-T = TypeVar("T", Tensor, np.ndarray)
 
-
-@dataclass(frozen=True)
-class Restoration(Generic[T]):
-    """What p(x|y) says of each of N observations.
-
-    Attributes:
-        mean: E[x|y], (N, *shape); of a table's columns with levels the most probable level.
-        std: standard deviation of each entry, (N, *shape); of columns with levels the probability of others.
-        draws: of p(x|y), (M, N, *shape), each with the same weight.
-        codes: the z of each draw, (M, N, D).
-        methods: how the codes of each observation were found; `prior` where nothing was seen, and `observed`
-            where nothing was missing, so that x is y.
-        log_evidence: estimate of log p(y), (N,) nats; NaN without importance weights.
-        ess: effective sample size, (N,), of the weights or of the chains; NaN for independent draws.
-        pareto_k: shape of the tail of the weights, (N,), see `inference.pareto`; NaN without weights.
-        r_hat, acceptance: of the chains, (N,); NaN without.
-        level_probs: of each group of columns with levels its columns, (C,), and the probabilities of their
-            levels given y, (N, L, C); zeros where they were seen.
-    """
-
-    mean: T
-    std: T
-    draws: T
-    codes: Tensor
-    methods: tuple[str, ...]
-    log_evidence: Tensor
-    ess: Tensor
-    pareto_k: Tensor
-    r_hat: Tensor
-    acceptance: Tensor
-    level_probs: tuple[tuple[Tensor, Tensor], ...] = ()
-
-
-def coverage(
-    restoration: Restoration[T], truth: T, level: float = 0.9, where: np.ndarray | Tensor | None = None
-) -> float:
-    """The share of true entries that lie in the central interval of `level` of the draws: at best, `level`.
-
-    Of M draws and the truth, all ranks of the truth are equally likely if the draws are right. An entry
-    counts by the share of its rank, [r, r + 1] / (M + 1), that lies within ½ ± level / 2; with ties r + 1 is
-    r + 1 + ties. So the number is right for any M, and for data with levels.
+class Restored:
+    """The target in which y is a damaged x.
 
     Args:
-        restoration: of `truth`.
-        truth: (N, *shape).
-        level: of the interval, in (0, 1).
-        where: (N, *shape) of bool: the entries to count, such as those that were missing; all without it.
-
-    Raises:
-        InputError: for a truth of another shape, or nothing to count.
+        vae: the model.
+        raw: y and how it came from x.
+        prepared: the same, made ready for the model (`Damaged.prepared`).
+        given: the conditions c, (N, C); None for a model of p(x).
+        posterior: another q(z|y) than the encoder's.
     """
-    draws, x = torch.as_tensor(restoration.draws), torch.as_tensor(truth)
-    if x.shape != draws.shape[1:]:
-        raise InputError(f"expected a truth of shape {tuple(draws.shape[1:])}, got {tuple(x.shape)}")
-    if not 0 < level < 1:
-        raise InputError(f"the level of an interval lies between 0 and 1, got {level:g}")
-    below, equal = (draws < x).sum(0).double(), (draws == x).sum(0).double()
-    first, last = (below / (len(draws) + 1), (below + equal + 1) / (len(draws) + 1))
-    inside = last.clamp(max=0.5 + level / 2) - first.clamp(min=0.5 - level / 2)
-    share = inside.clamp(min=0) / (last - first)
-    share = share if where is None else share[torch.as_tensor(where)]
-    if share.numel() == 0:
-        raise InputError("there is no entry to count: `where` is false everywhere")
-    return float(share.mean())
+
+    def __init__(
+        self,
+        vae: VAE,
+        raw: Damaged,
+        prepared: Damaged,
+        given: Tensor | None = None,
+        posterior: Posterior | None = None,
+    ):
+        self.vae, self.raw, self.prepared, self.given = vae, raw, prepared, given
+        with torch.no_grad():
+            self.prior = vae.prior()
+            self.posterior = posterior or self._encode()
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def rows(self, rows: slice | Tensor) -> "Restored":
+        given = None if self.given is None else self.given[rows]
+        posterior = self.posterior.select(rows)
+        return Restored(self.vae, self.raw.rows(rows), self.prepared.rows(rows), given, posterior)
+
+    def log_likelihood(self, z: Tensor) -> Tensor:
+        return self.conditional(z).log_evidence
+
+    def conditional(self, z: Tensor) -> Conditional:
+        """p(y|z) and p(x|z, y) at codes (*, B, D)."""
+        return condition(self.vae.decode(z, self.given), self.prepared)
+
+    @torch.no_grad()
+    def start(self) -> DiagonalGaussian:
+        """The better of two posteriors, by p(z) p(y|z) at their centres.
+
+        One is the encoder's on x̂, the other comes of reading x off z and z off x in turns, x ← E[x|z, y],
+        z ← E_q[z|x] (Rezende et al. 2014, app. F, in means).
+        """
+        swept = self.posterior
+        for _ in range(SWEEPS):
+            swept = self.vae.encode(Observation(self.conditional(swept.centre).mean, self.given))
+        both = (swept, self.posterior)
+        heights = [self.prior.log_prob(q.centre) + self.log_likelihood(q.centre) for q in both]
+        better = (heights[0] > heights[1]).unsqueeze(-1)
+        one, other = (matched(self.vae.latents.base(q)) for q in both)
+        mean, std = torch.where(better, one.mean, other.mean), torch.where(better, one.std, other.std)
+        return DiagonalGaussian(mean, std.log())
+
+    def _encode(self) -> Posterior:
+        """q(z|x̂): missing entries stay missing, or x̂ = E[x|y] as if the entries of x were independent."""
+        if self.raw.exact and self.vae.incomplete:
+            x = torch.where(self.raw.seen, self.raw.y, math.nan)
+        else:
+            x = back_projection(self.raw, self.vae.shift, self.vae.scale)
+        return self.vae.encode(Observation(x, self.given))
 
 
 def restore(
     vae: VAE,
     seen: Damaged,
-    draws: int = 10,
-    method: str = "auto",
-    seed: int = 0,
-    effort: Effort | None = None,
-    budget: int | None = None,
-    chunk: int | None = None,
+    how: Restoring | None = None,
+    given: Tensor | None = None,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> Restoration[Tensor]:
     """Mean, deviation and draws of x given y.
@@ -143,78 +126,40 @@ def restore(
 
     Args:
         vae: the model; InputError if it is a plain autoencoder.
-        seen: what was seen, from `operators.observe`.
-        draws: M.
-        method: `encoder`, `importance`, `variational`, `hmc`, or `auto`, see above.
-        seed: of every draw.
-        effort: how much to spend on each observation.
-        budget: of `auto`, in codes decoded for each observation; by default `usual_budget`.
-        chunk: pairs of code and observation decoded at once; changes memory, not the result.
-        advance: called with the number of observations finished.
+        seen: y, from `operators.observe`.
+        how: method, draws, seed and effort.
+        given: the conditions c of each observation, (N, C); None for a model of p(x).
+        advance: called with the number of finished observations.
     """
-    one_of("method", method, ["auto", *METHODS])
     check_density(vae)
-    for name, value in (("draws", draws), ("chunk", chunk), ("budget", budget)):
-        if value is not None and (value < 1 or value != int(value)):
-            raise InputError(f"{name} has to be at least 1 and whole, got {value:g}")
-    how, budget = effort or Effort(), usual_budget(len(seen)) if budget is None else budget
-    units = len(vae.prior().mean)
-    if method == "auto":
-        how = _within(how, budget, units)
+    how = how or Restoring()
     with torch.no_grad():
-        probe = vae.decode(vae.prior().mean[None])
+        origin = torch.zeros(1, vae.latents.size).to(vae.shift)
+        probe = vae.decode(origin, None if given is None else given[:1])
         if probe.refuses_noise and not seen.exact:
             raise InputError(f"expected entries of x as they are, got an operator, and {probe.refuses_noise}")
-        prepared = seen.prepared(probe.constant_variance)
-    entries = _entries_per_code(math.prod(vae.features_shape), probe, prepared)
-    pairs = chunk or max(1, entries_at_once(vae.shift.device) // entries)
-    work = _Work(vae, seen, prepared, draws, seed, how, pairs)
-    plan = [(method, how)] if method != "auto" else _affordable(how, budget, units)
-    size = max(1, pairs // how.chains)
-    kind = _kinds(seen, probe.informative_mask)
+        target = Restored(vae, seen, seen.prepared(probe.constant_variance), given)
+    entries = _entries_per_code(math.prod(vae.features_shape), probe, target.prepared)
+    pairs = how.chunk or max(1, entries_at_once(vae.device) // entries)
+    plan = how.plan(len(seen), vae.latents.units)
+    effort = plan[0][1]
+    work, size, kind = _Work(target, how, effort, pairs), max(1, pairs // effort.chains), _kinds(seen, probe)
     for name in ("observed", "prior", "inferred"):
         rows = torch.tensor([i for i, k in enumerate(kind) if k == name], dtype=torch.long)
         for some in rows.split(size) if len(rows) else ():
-            work.run(some, plan if name == "inferred" else [(name, how)])
+            work.run(some, plan if name == "inferred" else [(name, effort)])
             advance(len(some))
     return work.result()
 
 
-def usual_budget(rows: int) -> int:
-    """Codes decoded for each of so many observations.
+def _kinds(seen: Damaged, p: DataDistribution) -> list[str]:
+    """For each row: `observed` if no entry is missing or damaged, `prior` if all are, else `inferred`.
 
-    >>> usual_budget(1_000), usual_budget(20_000), usual_budget(1_000_000)
-    (40000, 5000, 1000)
-    """
-    return max(LEAST, min(BUDGET, TOTAL // max(1, rows)))
-
-
-def _within(how: Effort, budget: int, units: int) -> Effort:
-    """The effort that a budget leaves: the variational method if it can be had for it, else fewer weights."""
-    less = how.within(budget, units)
-    if less.proposals >= FEWEST and less.cost("variational", units) <= budget:
-        return less
-    return replace(how, proposals=budget) if FEWEST <= budget < how.proposals else how
-
-
-def _affordable(how: Effort, budget: int, units: int) -> list[tuple[str, Effort]]:
-    """Methods with their efforts, in the order in which they are tried."""
-    more = replace(how, proposals=MORE * how.proposals)
-    plan = [("importance", how), ("variational", how), ("variational", more), ("hmc", how)]
-    plan = [(m, e) for m, e in plan if e.cost(m, units) <= budget] or [("encoder", how)]
-    if ("hmc", how) in plan and how.cost("hmc", units) < more.cost("variational", units):
-        plan.remove(("variational", more))
-    return plan
-
-
-def _kinds(seen: Damaged, telling: bool) -> list[str]:
-    """`observed` where an observation is there as it was, `prior` where nothing is, else `inferred`.
-
-    Also `inferred` where nothing is there, if that is `telling`: what is missing depends on what it is.
+    Also `inferred` if all are missing and the mask itself says something about x.
     """
     mask = seen.seen.flatten(1)
     whole = mask.all(1) if seen.exact else torch.zeros_like(mask[:, 0])
-    pairs = zip(whole.tolist(), (mask.any(1) | telling).tolist(), strict=True)
+    pairs = zip(whole.tolist(), (mask.any(1) | p.informative_mask).tolist(), strict=True)
     return ["observed" if full else "inferred" if some else "prior" for full, some in pairs]
 
 
@@ -226,17 +171,15 @@ def _entries_per_code(features: int, p: DataDistribution, seen: Damaged) -> int:
 
 
 class _Work:
-    """The restoration of all rows, filled in as their posteriors are found."""
+    """The restoration of all rows, filled in as rows are finished."""
 
-    def __init__(
-        self, vae: VAE, seen: Damaged, prepared: Damaged, draws: int, seed: int, how: Effort, pairs: int
-    ):
-        self.vae, self.seen, self.prepared = vae, seen, prepared
-        self.seed, self.how, self.pairs = seed, how, pairs
-        n, x = len(seen), seen.y.new_empty(0)
-        shape, latent = seen.linear.shape, vae.prior().mean.shape[-1]
+    def __init__(self, target: Restored, how: Restoring, effort: Effort, pairs: int):
+        self.target, self.how, self.effort, self.pairs = target, how, effort, pairs
+        seen, latent = target.raw, target.vae.latents.size
+        n, x, shape = len(seen), seen.y.new_empty(0), seen.linear.shape
         self.mean, self.std = x.new_empty(n, *shape), x.new_zeros(n, *shape)
-        self.draws, self.codes = x.new_empty(draws, n, *shape), x.new_full((draws, n, latent), math.nan)
+        self.draws = x.new_empty(how.draws, n, *shape)
+        self.codes = x.new_full((how.draws, n, latent), math.nan)
         self.methods = ["observed"] * n
         names = ("log_evidence", "ess", "pareto_k", "r_hat", "acceptance")
         self.numbers = {name: torch.full((n,), math.nan, dtype=torch.float64) for name in names}
@@ -247,7 +190,7 @@ class _Work:
             self.mean,
             self.std,
             self.draws,
-            self.codes,
+            self.target.vae.latents.own(self.codes),
             tuple(self.methods),
             **self.numbers,
             level_probs=tuple((columns.cpu(), probs.cpu()) for columns, probs in self.level_probs),
@@ -256,47 +199,47 @@ class _Work:
     def run(self, rows: Tensor, plan: list[tuple[str, Effort]]) -> None:
         """Restore some rows by the first method of the plan that will do for each, or by the last."""
         if plan[0][0] == "observed":
-            self.mean[rows], self.draws[:, rows] = self.seen.y[rows], self.seen.y[rows]
+            self.mean[rows], self.draws[:, rows] = self.target.raw.y[rows], self.target.raw.y[rows]
             return
-        finder = Finder(
-            self.vae, self.seen.rows(rows), self.prepared.rows(rows), rows.tolist(), self.how, self.seed
-        )
+        search = CodeSearch(self.target.rows(rows), Rows(self.how.seed, rows.tolist()), self.effort)
         for method, effort in plan:
-            finder.effort = effort
             tried = torch.ones(len(rows), dtype=torch.bool)
             if method == "importance" and len(plan) > 1:
-                tried = finder.promising().cpu()
-            elif effort.proposals > self.how.proposals:  # more of what was worth next to nothing is in vain
+                tried = search.promising().cpu()
+            elif effort.proposals > self.effort.proposals:  # helps only if some are worth something
                 tried = MORE * self.numbers["ess"][rows] >= FEW
             if tried.any():
                 chosen = tried.nonzero().squeeze(1)
-                self._restore(finder if tried.all() else finder.take(chosen), rows[chosen], method)
+                some = search if tried.all() else search.take(chosen)
+                self._restore(some, rows[chosen], method, effort)
             poor = (~tried | self._poor(rows, method)).nonzero().squeeze(1)
             if len(poor) == 0:
                 return
-            rows, finder = rows[poor], finder.take(poor)
+            rows, search = rows[poor], search.take(poor)
 
     def _poor(self, rows: Tensor, method: str) -> Tensor:
-        """Which rows' weights are not worth what the next method's are."""
+        """Which rows have weights that are worth less than those of the next method."""
         last = method == "variational"
         few = self.numbers["ess"][rows] < (FEW if last else ENOUGH)
-        return few | (self.numbers["pareto_k"][rows] > (NO_MEAN if last else threshold(self.how.proposals)))
+        limit = NO_MEAN if last else threshold(self.effort.proposals)
+        return few | (self.numbers["pareto_k"][rows] > limit)
 
-    def _restore(self, finder: Finder, rows: Tensor, method: str) -> None:
-        numbers, prepared, found = finder.rows, finder.seen, finder.find(method)
+    def _restore(self, search: CodeSearch[Restored], rows: Tensor, method: str, effort: Effort) -> None:
+        codes = search.codes(method, effort)
+        target = search.target
         with torch.no_grad():
-            moments = _moments(self.vae, prepared, found, max(1, self.pairs // len(rows)))
+            moments = _moments(target, codes, max(1, self.pairs // len(rows)))
             self.mean[rows], self.std[rows] = moments.mean, moments.std
             self._keep_levels(rows, moments.level_probs)
-            self._draw(numbers, prepared, found.z, moments.log_weight)
-        for row in numbers:
+            self._draw(target, search.rows, codes.z, moments.log_weight)
+        for row in search.rows.numbers:
             self.methods[row] = method
-        if found.log_ratio is not None:
+        if codes.log_ratio is not None:
             weights = LogMean.of(moments.log_weight)
-            largest = moments.log_weight.T.topk(min(len(found.z), tail_size(len(found.z)) + 1)).values
+            largest = moments.log_weight.T.topk(min(len(codes.z), tail_size(len(codes.z)) + 1)).values
             self._note(rows, log_evidence=weights.value, ess=weights.ess, pareto_k=pareto_k(largest))
         else:
-            self._note(rows, ess=found.ess, r_hat=found.r_hat, acceptance=found.acceptance)
+            self._note(rows, ess=codes.ess, r_hat=codes.r_hat, acceptance=codes.acceptance)
 
     def _keep_levels(self, rows: Tensor, groups: list[tuple[Tensor, Tensor]]) -> None:
         if not self.level_probs:
@@ -309,19 +252,19 @@ class _Work:
         for name in self.numbers:
             self.numbers[name][rows] = numbers[name].cpu() if name in numbers else math.nan
 
-    def _draw(self, numbers: list[int], seen: Damaged, z: Tensor, log_weight: Tensor) -> None:
-        """Codes by their weights in an order that is random, and x given each."""
-        u = RowNoise(self.seed, SELECT, numbers, len(self.draws), z).uniform(2)
+    def _draw(self, target: Restored, rows: Rows, z: Tensor, log_weight: Tensor) -> None:
+        """Codes by their weights in a random order, and x given each."""
+        u = rows.noise(SELECT, len(self.draws), z).uniform(2)
         chosen = pick(torch.softmax(log_weight, 0), u[..., 0]).gather(0, u[..., 1].argsort(0))
         codes = z.gather(0, chosen.unsqueeze(-1).expand(-1, -1, z.shape[-1]))
-        self.codes[:, numbers] = codes
-        sources = RowNoise(self.seed, DRAW, numbers, 1, z).generators
-        for index, (row, source) in enumerate(zip(numbers, sources, strict=True)):
+        self.codes[:, rows.numbers] = codes
+        sources = rows.noise(DRAW, 1, z).generators
+        for index, (row, source) in enumerate(zip(rows.numbers, sources, strict=True)):
             here = slice(index, index + 1)
+            one = target.rows(here)
             for start in range(0, len(codes), DRAWS_AT_ONCE):
                 some = slice(start, start + DRAWS_AT_ONCE)
-                p = self.vae.decode(codes[some, here])
-                self.draws[some, row] = condition(p, seen.rows(here)).sample(source)[:, 0]
+                self.draws[some, row] = one.conditional(codes[some, here]).sample(source)[:, 0]
 
 
 @dataclass(frozen=True)
@@ -337,17 +280,17 @@ class _Moments:
     level_probs: list[tuple[Tensor, Tensor]]
 
 
-def _moments(vae: VAE, seen: Damaged, codes: Codes, at_once: int) -> _Moments:
+def _moments(target: Restored, codes: Codes, at_once: int) -> _Moments:
     """Of x given y, a few codes at a time; sums are kept relative to the largest weight so far."""
     log_weights: list[Tensor] = []
     top = torch.full(codes.z.shape[1:2], -math.inf, dtype=torch.float64, device=codes.z.device)
     total = torch.zeros_like(top)
-    origin = condition(vae.decode(codes.z[:1]), seen).mean[0]  # near the mean: its square cancels little
+    origin = target.conditional(codes.z[:1]).mean[0]  # near the mean: its square cancels little
     first, second = torch.zeros_like(origin), torch.zeros_like(origin)
     levels: list[Tensor] = []  # of each group of columns the weighted probabilities, (B, L, C)
     for start in range(0, len(codes.z), at_once):
         some = slice(start, start + at_once)
-        given = condition(vae.decode(codes.z[some]), seen)
+        given = target.conditional(codes.z[some])
         log_weights.append(_log_weight(codes, some, given))
         new_top = torch.maximum(top, log_weights[-1].amax(0))
         weight, shrink = torch.exp(log_weights[-1] - new_top), torch.exp(top - new_top)
@@ -361,7 +304,7 @@ def _moments(vae: VAE, seen: Damaged, codes: Codes, at_once: int) -> _Moments:
         levels = [_scaled(shrink, old) + new for old, new in zip(levels or more, more, strict=True)]
     shift = _scaled(1 / total, first)
     variance = (_scaled(1 / total, second) - shift.square()).clamp(min=0)
-    kept = seen.seen.unsqueeze(-2)
+    kept = target.prepared.seen.unsqueeze(-2)
     level_probs = [
         (columns, _scaled(1 / total, probs).masked_fill(kept[..., columns], 0))
         for (columns, _), probs in zip(groups, levels, strict=True)
@@ -370,18 +313,6 @@ def _moments(vae: VAE, seen: Damaged, codes: Codes, at_once: int) -> _Moments:
     for columns, probs in level_probs:
         guess_levels(found.mean, found.std, columns, probs)
     return found
-
-
-def guess_levels(mean: Tensor, std: Tensor, columns: Tensor, probs: Tensor) -> None:
-    """The most probable levels in place of means, and the probability of others in place of deviations.
-
-    Args:
-        mean, std: (N, C), of which the columns are changed where their levels have probabilities.
-        columns, probs: as in `Restoration.level_probs`.
-    """
-    best, guessed = probs.max(-2), probs.sum(-2) > 0
-    mean[:, columns] = torch.where(guessed, best.indices.to(mean), mean[:, columns])
-    std[:, columns] = torch.where(guessed, (1 - best.values).clamp(min=0).to(std), std[:, columns])
 
 
 def _log_weight(codes: Codes, some: slice, given: Conditional) -> Tensor:

@@ -92,7 +92,7 @@ def surprise(vae: VAE, observation: Observation, samples: int = 20, seed: int = 
     for part in observation.split(_rows_at_once(vae, observation, samples)):
         missing = torch.isnan(part.x)
         z = vae.encode(part).transport(noise.expand(-1, len(part), -1))
-        entries = _entries(vae.decode(z, part.given), part.x, ~missing)
+        entries = vae.decode(z, part.given).entries(part.x, ~missing)
         parts.append((-entries.mean(0)).masked_fill(missing, torch.nan))
     return torch.cat(parts)
 

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from backstory.data.schema import Schema
 from backstory.errors import InputError
+from backstory.inference.effort import Effort, Restoring
 from backstory.inference.importance import HEAVY_SHARE
-from backstory.inference.latent_posterior import Effort
 from backstory.inference.operators import Damaged, Linear, Mask, Noise, Operator, Product, damage, observe
 from backstory.inference.pareto import threshold
-from backstory.inference.restore import Restoration, restore
+from backstory.inference.restoration import Restoration
+from backstory.inference.restore import restore
 from backstory.models.vae import VAE
 from backstory.options import check_option
 
@@ -47,9 +48,10 @@ def restore_stored(
     """
     for name in effort:
         check_option("restore", name, [field.name for field in fields(Effort)])
-    how, values = Effort(**effort), torch.tensor(np.asarray(y))
+    how = Restoring(draws, method, seed, Effort(**effort), budget, chunk)
+    values = torch.tensor(np.asarray(y))
     seen = _observe(vae, schema, values, _operator(operator), seed if presented is None else presented)
-    found = restore(vae, seen, draws, method, seed, how, budget, chunk, advance)
+    found = restore(vae, seen, how, advance=advance)
     mean, drawn = schema.means(found.mean), schema.restore(found.draws)
     if schema.maximum is not None:
         mean = np.clip(mean, 0, schema.maximum)  # nothing true lies outside, so this is never farther from it

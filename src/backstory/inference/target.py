@@ -10,9 +10,10 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
+from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.latent import Posterior, Prior
 from backstory.errors import InputError
-from backstory.models.latents import LatentSpace
+from backstory.inference.moments import matched
 from backstory.models.observation import Observation
 from backstory.models.vae import VAE, Terms
 
@@ -42,6 +43,10 @@ class Target(Protocol):
         """log p(y|z), (K, B) in nats, for packed codes (K, B, D)."""
         ...
 
+    def start(self) -> DiagonalGaussian:
+        """The Gaussian of z itself at which a variational fit begins."""
+        ...
+
 
 class Evidenced:
     """The target whose evidence is log p(x): y is x.
@@ -67,15 +72,13 @@ class Evidenced:
     def log_likelihood(self, z: Tensor) -> Tensor:
         return self.vae.log_likelihood(self.observation, z)
 
+    def start(self) -> DiagonalGaussian:
+        return matched(self.vae.latents.base(self.posterior))
+
 
 def terms_at(target: Target, posterior: Posterior, z: Tensor) -> Terms:
     """What `Terms` says of a target at codes z, (K, B, D), that were drawn from `posterior`."""
     return Terms(target.log_likelihood(z), z, posterior, target.prior)
-
-
-def latents_of(target: Target) -> LatentSpace:
-    """The groups of z."""
-    return target.vae.latents
 
 
 def check_density(vae: VAE) -> None:

@@ -23,7 +23,7 @@ from backstory.data.rows import Rows, mapped, subset
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import asked
 from backstory.data.write import atomic_path, check_path, write, write_table, write_text
-from backstory.distributions.latent import LatentDistribution
+from backstory.distributions.latent import Posterior
 from backstory.errors import InputError
 from backstory.inference.scoring import Scores
 from backstory.model import Model
@@ -278,9 +278,9 @@ def write_scores(path: Path, scores: Scores, schema: Schema, force: bool) -> Non
     write_table(path, columns, force)
 
 
-def write_code_draws(path: Path, q: LatentDistribution, draws: int, seed: int, force: bool) -> None:
+def write_code_draws(path: Path, q: Posterior, draws: int, seed: int, force: bool) -> None:
     """Arrays are (M, N, D); tables have a line for each row and draw."""
-    z = q.sample(draws, torch.Generator(q.mean.device).manual_seed(seed)).cpu().numpy()
+    z = q.sample(draws, torch.Generator(q.centre.device).manual_seed(seed)).cpu().numpy()
     if format_of(path) in ("npy", "npz"):
         write(path, z, Schema(kind="array", shape=z.shape[1:], dtype="float32"), force=force)
         return

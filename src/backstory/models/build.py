@@ -20,9 +20,10 @@ from backstory.distributions.student import StudentTHead
 from backstory.models.networks.columns import ColumnInputs
 from backstory.models.networks.conv import ConvDecoder, ConvEncoder
 from backstory.models.networks.mlp import MLP
+from backstory.models.posteriors import DeltaPosterior, DiagonalPosterior
 from backstory.models.priors import Mixture, StandardNormal
 from backstory.models.statistics import Statistics, blank_statistics
-from backstory.models.vae import VAE
+from backstory.models.vae import VAE, Inputs
 from backstory.options import ModelOptions
 
 
@@ -57,7 +58,13 @@ def build(
             seen = _with_mask(schema.shape) if options.incomplete else schema.shape
             encoder, decoder = _networks(seen, options, head.features_shape)
         incomplete = bool(options.incomplete)
-        return VAE(encoder, decoder, head, _prior(options), options.posterior, shift, scale, incomplete)
+        inputs_of_x = Inputs(shift, scale, incomplete)
+        return VAE(encoder, decoder, head, _prior(options), _posterior(options), inputs_of_x)
+
+
+def _posterior(options: ModelOptions) -> nn.Module:
+    make = {"gaussian": DiagonalPosterior, "delta": DeltaPosterior}[options.posterior]
+    return make(options.latent or 1)
 
 
 def _prior(options: ModelOptions) -> nn.Module:

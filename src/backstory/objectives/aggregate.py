@@ -61,10 +61,11 @@ def aggregate_log_density(terms: Terms, rows: int | None = None) -> tuple[Tensor
     The densities under the logs are unbiased for a batch of distinct rows; one draw at a time, because
     (B, B, D) numbers are held for each.
     """
-    q = terms.posterior
-    assert isinstance(q, DiagonalGaussian)
-    weights = stratified_weights(len(q.mean), rows or len(q.mean)).log().to(terms.z)
-    units = DiagonalGaussian(q.mean.unsqueeze(-1), q.log_std.unsqueeze(-1))  # distributions of one unit each
+    diagonal = terms.posterior.diagonal()
+    assert diagonal is not None
+    mean, log_std = diagonal
+    weights = stratified_weights(len(mean), rows or len(mean)).log().to(terms.z)
+    units = DiagonalGaussian(mean.unsqueeze(-1), log_std.unsqueeze(-1))  # distributions of one dimension each
     joint, marginal = [], []
     for z in terms.z:
         log_q = units.log_prob(z[:, None, :, None])  # (draw's row, row, D)

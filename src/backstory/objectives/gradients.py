@@ -1,7 +1,6 @@
 """Two functions that change a gradient and no value."""
 
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,10 +10,7 @@ from backstory.models.vae import Terms
 
 def without_score(terms: Terms) -> Terms:
     """The same terms with a detached q(z|x), whose gradient reaches the encoder through z alone."""
-    q: Any = terms.posterior
-    return replace(
-        terms, posterior=replace(q, **{field.name: getattr(q, field.name).detach() for field in fields(q)})
-    )
+    return replace(terms, posterior=terms.posterior.detach())
 
 
 def scale_path(value: Tensor, z: Tensor, factor: Tensor | float) -> Tensor:

@@ -8,8 +8,6 @@ from typing import Concatenate, ParamSpec, TypeAlias
 import torch
 from torch import Tensor
 
-from backstory.distributions.delta import Delta
-from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.errors import InputError
 from backstory.models.vae import Terms
 
@@ -58,7 +56,7 @@ def arguments(name: str) -> list[str]:
 
 def path(terms: Terms, name: str) -> None:
     """Draws that carry the encoder's gradient."""
-    if torch.is_grad_enabled() and terms.posterior.mean.requires_grad and not terms.z.requires_grad:
+    if torch.is_grad_enabled() and terms.posterior.centre.requires_grad and not terms.z.requires_grad:
         raise InputError(
             f"objective {name} differentiates through z, but these draws of z carry no gradient (they are "
             "discrete, or were made under no_grad); draw z by reparameterisation, or use objective score"
@@ -67,7 +65,7 @@ def path(terms: Terms, name: str) -> None:
 
 def density(terms: Terms, name: str) -> None:
     """A density q(z|x)."""
-    if isinstance(terms.posterior, Delta):
+    if not terms.posterior.has_density:
         raise InputError(
             f"objective {name} needs a density q(z|x), which a plain autoencoder (posterior delta) does not "
             "have; use objective elbo or mmd, or posterior gaussian"
@@ -86,7 +84,7 @@ def closed_form(terms: Terms, name: str) -> None:
 
 def factorised(terms: Terms, name: str) -> None:
     """A q(z|x) with independent units."""
-    if not isinstance(terms.posterior, DiagonalGaussian):
+    if terms.posterior.diagonal() is None:
         raise InputError(
             f"objective {name} needs the density of each latent unit on its own, which a posterior of type "
             f"{type(terms.posterior).__name__} does not have; use posterior gaussian"

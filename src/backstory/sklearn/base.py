@@ -22,6 +22,7 @@ from backstory.fitting import fit
 from backstory.inference.exemplar import Exemplars
 from backstory.inference.scoring import log_evidence
 from backstory.model import Model
+from backstory.models.observation import Observation
 from backstory.runs.folder import CONFIG, WEIGHTS
 
 
@@ -255,7 +256,7 @@ def in_double(model: Model) -> Model:
 
 def score_rows(model: Model, x: np.ndarray) -> np.ndarray:
     rows = model.schema.prepare(torch.tensor(x))
-    each = torch.stack([log_evidence(member.vae, rows) for member in model.members])
+    each = torch.stack([log_evidence(member.vae, Observation(rows)) for member in model.members])
     return log_mean_exp(each).cpu().numpy()
 
 

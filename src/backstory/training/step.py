@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from backstory import console
 from backstory.data.schema import Schema
+from backstory.data.stored import Stored
+from backstory.models.observation import Observation
 from backstory.models.vae import VAE
 from backstory.objectives.registry import OBJECTIVES, arguments
 from backstory.options import TrainOptions
@@ -22,10 +24,15 @@ from backstory.training.devices import Alone
 
 
 class Batch(NamedTuple):
-    """What one process has of a batch: x in the model's units, (B, *shape), and ε, (K, B, D)."""
+    """What one process has of a batch: x in the model's units, ε, (K, B, D), and conditions, (B, C)."""
 
     x: Tensor
     noise: Tensor
+    given: Tensor | None = None
+
+    @property
+    def observation(self) -> Observation:
+        return Observation(self.x, self.given)
 
 
 class Pass(NamedTuple):
@@ -55,17 +62,18 @@ class Bound(nn.Module):
         super().__init__()
         self.vae, self.schema, self.options = vae, schema, options
         self.objective, self.supplied = OBJECTIVES[options.objective], set(arguments(options.objective))
-        self.latent = vae.prior().mean.shape[-1]
+        self.latent = vae.latents.size
 
     def batch(
-        self, values: Tensor, rows: int, generator: torch.Generator, rank: int = 0, world: int = 1
+        self, stored: Stored, rows: int, generator: torch.Generator, rank: int = 0, world: int = 1
     ) -> Batch:
         """The draws for a batch, of which this process has every world-th row, from `rank` on.
 
         Args:
-            values: stored values of its rows.
+            stored: its rows.
             rows: of the whole batch, for all of which draws are made: they do not depend on `world`.
         """
+        values = stored.values
         presentation = self.schema.noise(values, rows, generator)
         noise = torch.randn(
             self.options.samples or 1, rows, self.latent, generator=generator, device=values.device
@@ -73,7 +81,7 @@ class Bound(nn.Module):
         if world > 1:
             part = slice(rank, None, world)
             presentation, noise = None if presentation is None else presentation[part], noise[:, part]
-        return Batch(self.schema.present(values, presentation), noise)
+        return Batch(self.schema.present(values, presentation), noise, stored.given)
 
     def forward(
         self,
@@ -91,7 +99,7 @@ class Bound(nn.Module):
             generator: for objectives that draw.
         """
         with self._precision(batch.x.device.type):
-            terms = self.vae.terms(batch.x, samples=self.options.samples or 1, noise=batch.noise)
+            terms = self.vae.terms(batch.observation, self.options.samples or 1, noise=batch.noise)
         beta = warmup * self.options.beta
         known = {"beta": beta, "warmup": warmup, "rows": rows, "generator": generator}
         supplied = {name: value for name, value in known.items() if name in self.supplied}
@@ -100,13 +108,13 @@ class Bound(nn.Module):
             per_unit = terms.kl_per_unit
             kl = terms.kl if per_unit is None else per_unit.sum(-1)
             reconstruction = terms.log_likelihood.mean(0)
-        return Pass(objective, reconstruction, kl, terms.posterior.mean.detach(), per_unit)
+        return Pass(objective, reconstruction, kl, terms.posterior.centre.detach(), per_unit)
 
     def codes(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """E[z|x] and the KL of each unit, (B, D), by the encoder alone."""
+        """The centre of q(z|x) and the KL of each dimension, (B, D), by the encoder alone."""
         with self._precision(batch.x.device.type):
-            posterior = self.vae.encode(batch.x)
-        return posterior.mean, kl_per_unit(posterior, self.vae.prior())
+            posterior = self.vae.encode(batch.observation)
+        return posterior.centre, posterior.kl_per_unit(self.vae.prior())
 
     def _precision(self, device: str) -> Any:
         return torch.autocast(device, torch.bfloat16) if self.options.precision == "bf16" else nullcontext()

@@ -24,6 +24,7 @@ from backstory import console
 from backstory.data.loader import Loader
 from backstory.data.rows import FileRows
 from backstory.data.schema import Schema
+from backstory.data.stored import Stored, StoredRows
 from backstory.errors import InputError, TrainingFailed
 from backstory.models.diagnostics import CodeUse, code_use
 from backstory.models.vae import VAE
@@ -58,7 +59,7 @@ class Trainer:
     Args:
         vae: the model, on the device where training happens; trained in place.
         schema: how stored rows become the model's x.
-        rows, validation: stored values, (N, *shape) and (V, *shape), V may be 0.
+        rows, validation: stored rows, N and V of them; V may be 0.
         options: from `resolve`.
         autosave: what to do with the run's state, and how often.
         devices: by default the one that the model is on.
@@ -71,8 +72,8 @@ class Trainer:
         self,
         vae: VAE,
         schema: Schema,
-        rows: Rows,
-        validation: Rows,
+        rows: StoredRows | Rows,
+        validation: StoredRows | Rows,
         options: TrainOptions,
         autosave: Autosave | None = None,
         devices: Alone | None = None,
@@ -80,10 +81,10 @@ class Trainer:
         self.vae, self.schema, self.options = vae, schema, options
         self.device = vae.shift.device
         self.devices = devices or Alone(self.device)
-        self.rows, self.validation = rows, validation
+        self.rows, self.validation = StoredRows.of(rows), StoredRows.of(validation)
         self.epochs, self.warmup = options.epochs or 1, options.warmup or 0
         self.batch_size, self.highest_lr = options.batch_size or 1, options.lr or 1e-3
-        self.loader = Loader(rows, self.batch_size, self.device, self.devices.rank, self.devices.world)
+        self.loader = Loader(self.rows, self.batch_size, self.device, self.devices.rank, self.devices.world)
         self.generator = torch.Generator(self.device).manual_seed(options.seed)
         self.bound = Bound(vae, schema, options)
         self._try_objective()
@@ -106,13 +107,9 @@ class Trainer:
         """The objective of two rows, for its complaints about the model, the draws or its arguments."""
         self.vae.eval()
         generator = torch.Generator(self.device).manual_seed(self.options.seed)
-        values = self._values(self.rows, slice(2))
-        batch = self.bound.batch(values, len(values), generator)
+        stored = self.rows.on(self.device, slice(2))
+        batch = self.bound.batch(stored, len(stored.values), generator)
         self.bound(batch, 1.0, len(self.rows), generator)
-
-    def _values(self, rows: Rows, part: slice) -> Tensor:
-        """Some of the rows, on the device."""
-        return torch.as_tensor(rows[part]).to(self.device)
 
     # -- the run as a state ---------------------------------------------------------------------------------
 
@@ -288,10 +285,10 @@ class Trainer:
         fraction = warmup_fraction(epoch, self.warmup, self.options.warmup_cycles)
         warmup = torch.tensor(fraction, device=self.device)
         steps = math.ceil(total / self.batch_size)
-        for values in self.loader.batches(self._order(), position.step):
+        for stored in self.loader.batches(self._order(), position.step):
             count = min(self.batch_size, total - position.step * self.batch_size)
             progress = max((epoch - 1 + position.step / steps) / self.epochs, self.spent)
-            self._step(values, count, warmup, learning_rate(progress, self.highest_lr))
+            self._step(stored, count, warmup, learning_rate(progress, self.highest_lr))
             position.step += 1
             advance(count)
             self._between_steps()
@@ -315,9 +312,9 @@ class Trainer:
             "seconds": position.seconds + time.monotonic() - self.epoch_started,
         }
 
-    def _step(self, values: Tensor, count: int, warmup: Tensor, lr: float) -> None:
+    def _step(self, stored: Stored, count: int, warmup: Tensor, lr: float) -> None:
         """One step of Adam on this process's part of a batch of `count` rows."""
-        batch = self.bound.batch(values, count, self.generator, self.devices.rank, self.devices.world)
+        batch = self.bound.batch(stored, count, self.generator, self.devices.rank, self.devices.world)
         outcome = self.step(batch, warmup, count, self._own_generator(self.generator, self.taken))
         self.failed += outcome.failed
         left_out = outcome.failed
@@ -395,11 +392,11 @@ class Trainer:
             **metrics,
         }
 
-    def _part(self, rows: Rows, start: int, total: int, generator: torch.Generator) -> Batch:
+    def _part(self, rows: StoredRows, start: int, total: int, generator: torch.Generator) -> Batch:
         """What this process has of `total` rows."""
         rank, world = self.devices.rank, self.devices.world
-        values = self._values(rows, slice(start + rank, start + total, world))
-        return self.bound.batch(values, total, generator, rank, world)
+        stored = rows.on(self.device, slice(start + rank, start + total, world))
+        return self.bound.batch(stored, total, generator, rank, world)
 
     def _code_use(self, means: Tensor, kl: Tensor | None, total: int, before: CodeUse | None) -> CodeUse:
         """Of all `total` rows, of which this process has a part, and of those before."""

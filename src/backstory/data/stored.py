@@ -1,0 +1,53 @@
+"""Rows as they are stored, with the conditions that belong to them."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backstory.data.rows import FileRows, Rows, subset
+
+
+class Stored(NamedTuple):
+    """Some rows on a device: stored values, (B, *shape), and conditions, (B, C), or None without."""
+
+    values: Tensor
+    given: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """All rows of a data set or of a part of it.
+
+    Attributes:
+        values: stored values, (N, *shape), in memory or in a file.
+        given: conditions of each row, (N, C) of float32; None without.
+    """
+
+    values: Rows | Tensor
+    given: np.ndarray | Tensor | None = None
+
+    @classmethod
+    def of(cls, rows: "StoredRows | Rows | Tensor") -> "StoredRows":
+        """Stored rows as they are; values alone as rows without conditions."""
+        return rows if isinstance(rows, StoredRows) else cls(rows)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def in_file(self) -> bool:
+        """Whether the values stay in a file."""
+        return isinstance(self.values, FileRows)
+
+    def take(self, index: np.ndarray) -> "StoredRows":
+        """The rows of these numbers."""
+        values = self.values[index] if isinstance(self.values, Tensor) else subset(self.values, index)
+        return StoredRows(values, None if self.given is None else self.given[index])
+
+    def on(self, device: torch.device, part: slice) -> Stored:
+        """Some of the rows, on a device."""
+        given = None if self.given is None else torch.as_tensor(self.given[part]).to(device)
+        return Stored(torch.as_tensor(self.values[part]).to(device), given)

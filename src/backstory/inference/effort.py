@@ -1,0 +1,157 @@
+"""How much work to spend on each observation, and in which order methods are tried.
+
+`auto` spends as little as it has to. It begins with importance weights if a few of them show that they may
+do. Observations whose weights are worth too few draws (an effective sample size under `ENOUGH`, or a tail too
+heavy by Pareto k̂) go on to the variational proposal. Those for which that is worth fewer draws than chains
+are (`FEW`, `NO_MEAN`) go on to more weights of it, unless chains cost less, and then to HMC, as far as the
+budget reaches: a method that costs more codes than the budget allows for an observation is not begun. Beyond
+2,500 observations each gets less, so that a table of a hundred thousand rows takes as long as one of a few
+thousand: first no chains, then fewer steps and fewer codes.
+"""
+
+import math
+from dataclasses import dataclass, field, fields, replace
+
+from backstory.errors import InputError
+from backstory.options import one_of
+
+METHODS = ("encoder", "importance", "variational", "hmc")
+GRADIENTS_PER_DIMENSION = 4  # from which an expected Hessian is regressed
+WARM_UP = 0.5  # transitions at β = 1 before those that are kept, as a share of these
+
+ENOUGH = 100.0  # effective draws with which importance weights are trusted
+FEW, NO_MEAN = 25.0, 1.0  # effective draws, and k̂, from which chains of the usual length do no better
+MORE = 8  # times the weights if they are worth few: less than half of what chains cost
+BUDGET = 40_000  # codes decoded for each observation: all methods at their defaults
+TOTAL = 10**8  # codes decoded for all observations
+LEAST = 1000  # codes for each observation: what the variational method needs of a table
+FEWEST = 200  # importance weights
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to spend on each observation.
+
+    Attributes:
+        proposals: K codes that are weighed.
+        steps: of Adam, for the diagonal Gaussian.
+        gradient_draws: of z in each of these.
+        rounds: of natural gradients after them.
+        chains, temperatures, transitions, leapfrog: C chains of HMC, the increments of β, the transitions at
+            β = 1 that are kept, and the leapfrog steps of each.
+
+    Raises:
+        InputError: for numbers that are too small or not whole.
+    """
+
+    proposals: int = 1000
+    steps: int = 30
+    gradient_draws: int = 4
+    rounds: int = 6
+    chains: int = 8
+    temperatures: int = 60
+    transitions: int = 100
+    leapfrog: int = 4
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            value, least = getattr(self, option.name), 4 if option.name == "transitions" else 1
+            if value < least or value != int(value):
+                raise InputError(
+                    f"{option.name} has to be at least {least} for restoration and whole, got {value:g}"
+                )
+        if self.chains < 2:
+            raise InputError(f"chains has to be at least 2, so that they can be compared, got {self.chains}")
+
+    def cost(self, method: str, units: int) -> int:
+        """Codes of so many dimensions that are decoded for each observation; a gradient counts as three."""
+        optimising = 3 * self.steps * self.gradient_draws
+        regressing = 3 * GRADIENTS_PER_DIMENSION * units * self.rounds
+        moves = self.temperatures + math.ceil((1 + WARM_UP) * self.transitions)
+        walking = 3 * self.chains * self.leapfrog * moves + self.chains * self.transitions
+        return {
+            "encoder": self.proposals,
+            "importance": self.proposals,
+            "variational": optimising + regressing + self.proposals,
+            "hmc": optimising + regressing + walking,
+        }[method]
+
+    def within(self, budget: int, units: int) -> "Effort":
+        """At most what a budget allows for the variational method, in shares that suit each other.
+
+        >>> Effort().within(1000, units=8).cost("variational", units=8) <= 1000
+        True
+        """
+        if self.cost("variational", units) <= budget:
+            return self
+        steps, regression = 3 * self.gradient_draws, 3 * GRADIENTS_PER_DIMENSION * units
+        return replace(
+            self,
+            steps=max(1, min(self.steps, int(0.1 * budget) // steps)),
+            rounds=max(1, min(self.rounds, int(0.5 * budget) // regression)),
+            proposals=max(1, min(self.proposals, int(0.4 * budget))),
+        )
+
+
+@dataclass(frozen=True)
+class Restoring:
+    """How to restore.
+
+    Attributes:
+        draws: M, draws of x for each observation.
+        method: `encoder`, `importance`, `variational`, `hmc`, or `auto`, the cheapest that will do.
+        seed: of every draw.
+        effort: how much to spend on each observation.
+        budget: of `auto`, in codes decoded for each observation; by default `usual_budget`.
+        chunk: pairs of code and observation decoded at once; changes memory, not the result.
+
+    Raises:
+        InputError: for an unknown method, or numbers that are too small or not whole.
+    """
+
+    draws: int = 10
+    method: str = "auto"
+    seed: int = 0
+    effort: Effort = field(default_factory=Effort)
+    budget: int | None = None
+    chunk: int | None = None
+
+    def __post_init__(self) -> None:
+        one_of("method", self.method, ["auto", *METHODS])
+        for name in ("draws", "chunk", "budget"):
+            value = getattr(self, name)
+            if value is not None and (value < 1 or value != int(value)):
+                raise InputError(f"{name} has to be at least 1 and whole, got {value:g}")
+
+    def plan(self, rows: int, units: int) -> list[tuple[str, Effort]]:
+        """Methods with their efforts for so many observations, in the order in which they are tried."""
+        if self.method != "auto":
+            return [(self.method, self.effort)]
+        budget = usual_budget(rows) if self.budget is None else self.budget
+        return _affordable(_within(self.effort, budget, units), budget, units)
+
+
+def usual_budget(rows: int) -> int:
+    """Codes decoded for each of so many observations.
+
+    >>> usual_budget(1_000), usual_budget(20_000), usual_budget(1_000_000)
+    (40000, 5000, 1000)
+    """
+    return max(LEAST, min(BUDGET, TOTAL // max(1, rows)))
+
+
+def _within(how: Effort, budget: int, units: int) -> Effort:
+    """The effort that a budget leaves: that of the variational method if it suffices, else fewer weights."""
+    less = how.within(budget, units)
+    if less.proposals >= FEWEST and less.cost("variational", units) <= budget:
+        return less
+    return replace(how, proposals=budget) if FEWEST <= budget < how.proposals else how
+
+
+def _affordable(how: Effort, budget: int, units: int) -> list[tuple[str, Effort]]:
+    more = replace(how, proposals=MORE * how.proposals)
+    plan = [("importance", how), ("variational", how), ("variational", more), ("hmc", how)]
+    plan = [(m, e) for m, e in plan if e.cost(m, units) <= budget] or [("encoder", how)]
+    if ("hmc", how) in plan and how.cost("hmc", units) < more.cost("variational", units):
+        plan.remove(("variational", more))
+    return plan

@@ -1,0 +1,89 @@
+"""The record of a restoration, and how well it agrees with the truth."""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backstory.errors import InputError
+
+T = TypeVar("T", Tensor, np.ndarray)
+
+
+@dataclass(frozen=True)
+class Restoration(Generic[T]):
+    """What p(x|y) says of each of N observations.
+
+    Attributes:
+        mean: E[x|y], (N, *shape); of a table's columns with levels the most probable level.
+        std: standard deviation of each entry, (N, *shape); of columns with levels the probability of others.
+        draws: of p(x|y), (M, N, *shape), each with the same weight.
+        codes: the z of each draw, (M, N, D).
+        methods: how the codes of each observation were found; `prior` where nothing was seen, and `observed`
+            where nothing was missing, so that x is y.
+        log_evidence: estimate of log p(y), (N,) nats; NaN without importance weights.
+        ess: effective sample size, (N,), of the weights or of the chains; NaN for independent draws.
+        pareto_k: shape of the tail of the weights, (N,), see `inference.pareto`; NaN without weights.
+        r_hat, acceptance: of the chains, (N,); NaN without.
+        level_probs: of each group of columns with levels its columns, (C,), and the probabilities of their
+            levels given y, (N, L, C); zeros where they were seen.
+    """
+
+    mean: T
+    std: T
+    draws: T
+    codes: Tensor
+    methods: tuple[str, ...]
+    log_evidence: Tensor
+    ess: Tensor
+    pareto_k: Tensor
+    r_hat: Tensor
+    acceptance: Tensor
+    level_probs: tuple[tuple[Tensor, Tensor], ...] = ()
+
+
+def coverage(
+    restoration: Restoration[T], truth: T, level: float = 0.9, where: np.ndarray | Tensor | None = None
+) -> float:
+    """The share of true entries that lie in the central interval of `level` of the draws: at best, `level`.
+
+    Of M draws and the truth, all ranks of the truth are equally likely if the draws are right. An entry
+    counts by the share of its rank, [r, r + 1] / (M + 1), that lies within ½ ± level / 2; with ties r + 1 is
+    r + 1 + ties. So the number is right for any M, and for data with levels.
+
+    Args:
+        restoration: of `truth`.
+        truth: (N, *shape).
+        level: of the interval, in (0, 1).
+        where: (N, *shape) of bool: the entries to count, such as those that were missing; all without it.
+
+    Raises:
+        InputError: for a truth of another shape, or nothing to count.
+    """
+    draws, x = torch.as_tensor(restoration.draws), torch.as_tensor(truth)
+    if x.shape != draws.shape[1:]:
+        raise InputError(f"expected a truth of shape {tuple(draws.shape[1:])}, got {tuple(x.shape)}")
+    if not 0 < level < 1:
+        raise InputError(f"the level of an interval lies between 0 and 1, got {level:g}")
+    below, equal = (draws < x).sum(0).double(), (draws == x).sum(0).double()
+    first, last = (below / (len(draws) + 1), (below + equal + 1) / (len(draws) + 1))
+    inside = last.clamp(max=0.5 + level / 2) - first.clamp(min=0.5 - level / 2)
+    share = inside.clamp(min=0) / (last - first)
+    share = share if where is None else share[torch.as_tensor(where)]
+    if share.numel() == 0:
+        raise InputError("there is no entry to count: `where` is false everywhere")
+    return float(share.mean())
+
+
+def guess_levels(mean: Tensor, std: Tensor, columns: Tensor, probs: Tensor) -> None:
+    """The most probable levels in place of means, and the probability of others in place of deviations.
+
+    Args:
+        mean, std: (N, C), of which the columns are changed where their levels have probabilities.
+        columns, probs: as in `Restoration.level_probs`.
+    """
+    best, guessed = probs.max(-2), probs.sum(-2) > 0
+    mean[:, columns] = torch.where(guessed, best.indices.to(mean), mean[:, columns])
+    std[:, columns] = torch.where(guessed, (1 - best.values).clamp(min=0).to(std), std[:, columns])
