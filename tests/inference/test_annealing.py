@@ -10,8 +10,11 @@ from backstory.errors import InputError
 from backstory.inference import annealing as ais
 from backstory.inference import finished_rows as store
 from backstory.inference.annealing import SCHEDULES, Annealing, annealed, bidirectional
-from backstory.inference.importance import LogMean, batch_evidence
+from backstory.inference.hmc import Rows
+from backstory.inference.importance import LogMean, target_evidence
 from backstory.inference.linear_gaussian import LinearGaussian
+from backstory.inference.target import Evidenced
+from backstory.models.observation import Observation
 
 
 @pytest.fixture
@@ -76,7 +79,9 @@ def test_one_step_is_importance_sampling(small_vae, levels, start):
         proposal = vae.encode(x)
         if start == "prior":
             proposal = type(proposal)(torch.zeros_like(proposal.mean), torch.zeros_like(proposal.mean))
-        other = batch_evidence(vae, x, proposal, 20_000, torch.Generator().manual_seed(1))
+        other = target_evidence(
+            Evidenced(vae, Observation(x), proposal), 20_000, torch.Generator().manual_seed(1)
+        )
     away = (result.mean.value - other.log_evidence).abs()
     assert (away < 5 * (result.mean.standard_error + other.standard_error)).all()
 
@@ -96,7 +101,9 @@ def test_annealing_and_importance_sampling_agree_for_every_likelihood(small_vae,
     with torch.no_grad():
         q = vae.encode(x)
         wide = type(q)(q.mean, q.log_std + 0.5)
-    reference = batch_evidence(vae, x, wide, 20_000, torch.Generator().manual_seed(0))
+    reference = target_evidence(
+        Evidenced(vae, Observation(x), wide), 20_000, torch.Generator().manual_seed(0)
+    )
     for start in ais.STARTS:
         result = annealed(vae, [x], settings(start=start, leapfrog=2)).mean
         allowed = 5 * (result.standard_error + reference.standard_error) + 0.02
@@ -140,7 +147,7 @@ def test_reverse_weights_average_to_the_inverse_of_the_evidence(linear_gaussian)
         posterior.mean
         + torch.randn(400, 2, generator=g).double() @ torch.linalg.cholesky(posterior.covariance[0]).mT
     )
-    run = ais.Chains(exact.vae, x, range(400), settings(chains=1, steps=20), 0)
+    run = ais.Chains(Evidenced(exact.vae, Observation(x)), Rows(0, range(400)), settings(chains=1, steps=20))
     log_weight, _ = run.reverse(z)
     estimate = LogMean.of(log_weight.T)
     assert float(estimate.value) == pytest.approx(
@@ -153,9 +160,9 @@ def test_steps_are_found_by_other_chains_and_then_stay(small_vae, levels, monkey
     used = []
     transition = ais.transition
 
-    def spy(density, at, beta, step, *rest):
-        used.append((at.z.shape[0], beta, step.clone()))
-        return transition(density, at, beta, step, *rest)
+    def spy(density, at, beta, trajectory, noise):
+        used.append((at.z.shape[0], beta, trajectory.step.clone()))
+        return transition(density, at, beta, trajectory, noise)
 
     monkeypatch.setattr(ais, "transition", spy)
     how = settings(chains=7, steps=120)
@@ -192,7 +199,7 @@ def test_batches_do_not_change_the_result(small_vae, levels, batch, chunk, quick
 
 def test_no_more_is_decoded_at_once_than_fits(small_vae, levels, monkeypatch, quick):
     vae = small_vae()
-    monkeypatch.setattr(ais, "entries_at_once", lambda device: 24 * 4 * 3)
+    monkeypatch.setattr(ais, "pairs_at_once", lambda vae: 4 * 3)
     sizes, progress = [], []
     vae.decoder.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
     annealed(vae, [levels()], settings(chains=4, steps=3), advance=progress.append)

@@ -71,9 +71,9 @@ def test_every_method_and_every_k_sees_the_same_binarised_rows(grey, monkeypatch
     seen = {}
     encode = type(model.vae).encode
 
-    def spy(self, x, observed=None):
-        seen.setdefault(name, []).append(x.clone())
-        return encode(self, x, observed)
+    def spy(self, observation):
+        seen.setdefault(name, []).append(observation.x.clone())
+        return encode(self, observation)
 
     monkeypatch.setattr(type(model.vae), "encode", spy)
     name = "few"

@@ -7,6 +7,8 @@ from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.errors import InputError
 from backstory.inference.gap import inference_gap, optimise_posterior
 from backstory.inference.linear_gaussian import LinearGaussian
+from backstory.inference.target import Evidenced
+from backstory.models.observation import Observation
 
 
 def generator():
@@ -30,7 +32,8 @@ def test_the_best_diagonal_gaussian_is_found(linear_gaussian):
     posterior = exact.posterior(x)
     with torch.no_grad():
         q = vae.encode(x)
-    best = optimise_posterior(vae, x, q, steps=400, draws=16, generator=generator())
+    target = Evidenced(vae, Observation(x), q)
+    best = optimise_posterior(target, steps=400, draws=16, generator=generator())
     std = torch.linalg.inv(posterior.covariance).diagonal(dim1=-2, dim2=-1).rsqrt()
     torch.testing.assert_close(best.std, std, rtol=0.1, atol=0)
     assert float(((best.mean - posterior.mean) / std).abs().max()) < 0.15
@@ -80,13 +83,17 @@ def test_rows_do_not_see_each_other(small_vae, levels):
     vae, x = small_vae(), levels()
     with torch.no_grad():
         q = vae.encode(x)
-    both = optimise_posterior(vae, x[:2], q.select(slice(0, 2)), 20, 200, generator=generator())
+    both = optimise_posterior(
+        Evidenced(vae, Observation(x[:2]), q.select(slice(0, 2))), 20, 200, generator=generator()
+    )
     assert isinstance(both, DiagonalGaussian)
     other = x.clone()
     other[1:] = 4 - other[1:]
     with torch.no_grad():
         q = vae.encode(other)
-    changed = optimise_posterior(vae, other[:2], q.select(slice(0, 2)), 20, 200, generator=generator())
+    changed = optimise_posterior(
+        Evidenced(vae, Observation(other[:2]), q.select(slice(0, 2))), 20, 200, generator=generator()
+    )
     torch.testing.assert_close(changed.mean[0], both.mean[0])
     assert not torch.allclose(changed.mean[1], both.mean[1])
 

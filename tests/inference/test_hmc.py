@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
-from backstory.inference.hmc import Point, RowNoise, mixed_seed, point, transition
+from backstory.inference.hmc import Point, RowNoise, Trajectory, mixed_seed, point, transition
 
 
 def gaussian(mean, precision):
@@ -30,9 +30,8 @@ def run(density, z, transitions, step=0.7, leapfrog=4, beta=1.0, scale=None, see
     scale = torch.ones(rows, units, dtype=torch.float64) if scale is None else scale
     at, accepted = point(density, z), []
     for _ in range(transitions):
-        at, probability = transition(
-            density, at, beta, torch.full((rows,), step).double(), scale, leapfrog, source
-        )
+        trajectory = Trajectory(torch.full((rows,), step).double(), scale, leapfrog)
+        at, probability = transition(density, at, beta, trajectory, source)
         accepted.append(probability)
     return at, torch.stack(accepted)
 
@@ -77,7 +76,9 @@ def test_a_step_may_differ_between_rows():
     density = gaussian(0.0, torch.eye(2).double())
     at = point(density, z)
     step = torch.tensor([0.05, 4.0]).double()
-    moved, probability = transition(density, at, 1.0, step, torch.ones(2, 2).double(), 4, noise(2, 200))
+    moved, probability = transition(
+        density, at, 1.0, Trajectory(step, torch.ones(2, 2).double(), 4), noise(2, 200)
+    )
     first, second = probability.mean(0).tolist()
     assert first > 0.99
     assert second < 0.1

@@ -11,6 +11,8 @@ from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.inference import importance as likelihood
 from backstory.inference.importance import importance_sampling, tail_warning
 from backstory.inference.pareto import Largest, generalised_pareto_k, pareto_k, tail_size, threshold
+from backstory.inference.target import Evidenced
+from backstory.models.observation import Observation
 
 
 @pytest.mark.parametrize("k", [-0.5, 0.1, 0.3, 0.7, 1.0, 1.5])
@@ -94,7 +96,9 @@ def test_a_narrow_proposal_is_noticed_and_a_good_one_is_not(linear_gaussian):
         # The weights of N(0, 1) from N(0, s²), s² < ½, have no variance: k = 1 − s²
         q = exact.vae.encode(exact.x)
         narrow = DiagonalGaussian(q.mean, q.log_std + math.log(width))
-        return likelihood.batch_evidence(exact.vae, exact.x, narrow, 2_000, torch.Generator().manual_seed(0))
+        return likelihood.target_evidence(
+            Evidenced(exact.vae, Observation(exact.x), narrow), 2_000, torch.Generator().manual_seed(0)
+        )
 
     good, bad = evidence(1.1), evidence(0.3)
     assert tail_warning(good) is None

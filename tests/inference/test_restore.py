@@ -8,14 +8,20 @@ import torch
 from torch import nn
 
 from backstory.distributions.base import soft_clamp_inverse
+from backstory.distributions.full_gaussian import FullGaussian
 from backstory.errors import InputError
+from backstory.inference.codes import CodeSearch
 from backstory.inference.conditional import condition
-from backstory.inference.latent_posterior import Correlated, Effort, Finder, convergence, pick
+from backstory.inference.effort import METHODS, Effort, Restoring, _affordable
+from backstory.inference.hmc import Rows
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.operators import Blur, Damaged, Downscale, Linear, Mask, Noise, damage, observe
-from backstory.inference.restore import METHODS, Restoration, _affordable, coverage, restore
+from backstory.inference.restoration import Restoration, coverage
+from backstory.inference.restore import Restored, restore
+from backstory.inference.tempering import convergence, pick
+from backstory.inference.variational import _gradient
 from backstory.models.defaults import resolve
-from backstory.models.vae import LOG_STD_HIGH, LOG_STD_LOW
+from backstory.models.posteriors import LOG_STD_HIGH, LOG_STD_LOW
 from backstory.options import ModelOptions
 
 SHAPE = (3, 4)
@@ -90,7 +96,9 @@ def linear_case(small_vae, name, rows=4):
 @pytest.mark.parametrize("name", OPERATORS)
 def test_mean_and_deviation_are_those_of_the_closed_form(small_vae, name, method):
     vae, seen, mean, covariance = linear_case(small_vae, name)
-    found = restore(vae, seen, draws=1, method=method, effort=MANY if method == "importance" else QUICK)
+    found = restore(
+        vae, seen, Restoring(draws=1, method=method, effort=MANY if method == "importance" else QUICK)
+    )
     assert found.methods == (method,) * 4
     std = covariance.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt().reshape(4, *SHAPE)
     error = 5 * std / found.ess.sqrt().view(-1, 1, 1) + 1e-6
@@ -103,7 +111,9 @@ def test_mean_and_deviation_are_those_of_the_closed_form(small_vae, name, method
 @pytest.mark.parametrize("name", ["missing", "noise", "downscaled"])
 def test_draws_have_the_covariance_of_the_closed_form(small_vae, name, method):
     vae, seen, mean, covariance = linear_case(small_vae, name)
-    found = restore(vae, seen, draws=1500, method=method, effort=MANY if method == "importance" else QUICK)
+    found = restore(
+        vae, seen, Restoring(draws=1500, method=method, effort=MANY if method == "importance" else QUICK)
+    )
     assert found.draws.shape == (1500, 4, *SHAPE)
     assert found.codes.shape == (1500, 4, 3)
     for row in range(4):
@@ -118,7 +128,7 @@ def test_draws_have_the_covariance_of_the_closed_form(small_vae, name, method):
 @pytest.mark.parametrize("name", ["missing", "noise", "sums"])
 def test_the_evidence_of_y_is_that_of_the_closed_form(small_vae, name, method):
     vae, seen, _, _ = linear_case(small_vae, name)
-    found = restore(vae, seen, draws=1, method=method, effort=QUICK)
+    found = restore(vae, seen, Restoring(draws=1, method=method, effort=QUICK))
     exact = LinearGaussian.of(vae)
     if seen.exact:
         expected = exact.log_evidence(seen.y, seen.seen)
@@ -133,7 +143,7 @@ def test_the_evidence_of_y_is_that_of_the_closed_form(small_vae, name, method):
 
 def test_the_encoder_is_taken_at_its_word(small_vae):
     vae, seen, _, _ = linear_case(small_vae, "missing")
-    found = restore(vae, seen, draws=2000, method="encoder", effort=Effort(proposals=2000))
+    found = restore(vae, seen, Restoring(draws=2000, method="encoder", effort=Effort(proposals=2000)))
     with torch.no_grad():
         q = vae.encode(seen.y, seen.seen)
     assert float(((found.codes.mean(0) - q.mean) / q.std).abs().max()) < 0.1
@@ -149,7 +159,7 @@ def test_intervals_cover_what_they_promise(linear_gaussian, encoder_error):
     mask, unit = partly(exact.x.shape, 0.6), exact.vae.scale
     for operator, where in ((Mask(mask), ~mask), (Mask(mask) @ Noise(0.4), None)):
         y = damage(operator, exact.x, unit, torch.Generator().manual_seed(5))
-        found = restore(exact.vae, observe(operator, y, (6,), unit), draws=19, method="importance")
+        found = restore(exact.vae, observe(operator, y, (6,), unit), Restoring(draws=19, method="importance"))
         for level in (0.5, 0.9):
             assert coverage(found, exact.x, level, where) == pytest.approx(level, abs=0.06)
 
@@ -212,14 +222,14 @@ def agrees(found, expected, sigmas=5.0):
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_every_kind_of_data_agrees_with_quadrature(small_vae, likelihood, name):
     vae, seen = one_unit(small_vae, likelihood, name)
-    agrees(restore(vae, seen, draws=1, method="importance", effort=QUICK), quadrature(vae, seen))
+    agrees(restore(vae, seen, Restoring(draws=1, method="importance", effort=QUICK)), quadrature(vae, seen))
 
 
 @pytest.mark.parametrize("method", ["variational", "hmc"])
 @pytest.mark.parametrize(("likelihood", "prior"), [("bernoulli", "normal"), ("logistic", "mixture")])
 def test_the_costly_methods_agree_with_quadrature(small_vae, likelihood, prior, method):
     vae, seen = one_unit(small_vae, likelihood, "missing", prior)
-    agrees(restore(vae, seen, draws=1, method=method, effort=QUICK), quadrature(vae, seen))
+    agrees(restore(vae, seen, Restoring(draws=1, method=method, effort=QUICK)), quadrature(vae, seen))
 
 
 @pytest.mark.parametrize("method", CORRECTED)
@@ -229,7 +239,7 @@ def test_both_modes_are_found(small_vae, method):
     vae.decoder = Even(vae.decoder)
     seen = observe(Noise(0.2), damage(Noise(0.2), draw(vae, 3)), SHAPE)
     effort = Effort(proposals=4000, chains=128, temperatures=30, transitions=20, steps=60, leapfrog=3)
-    found = restore(vae, seen, draws=1000, method=method, effort=effort)
+    found = restore(vae, seen, Restoring(draws=1000, method=method, effort=effort))
     assert (found.codes > 0).double().mean(0).flatten().numpy() == pytest.approx([0.5] * 3, abs=0.25)
     mean, std, _ = quadrature(vae, seen)
     assert bool(((found.mean - mean).abs() < 0.2 * std + 1e-3).all())
@@ -243,7 +253,7 @@ def test_all_or_nothing_seen(small_vae, levels, method):
     vae, x = small_vae(), levels(4)
     mask = partly(x.shape)
     mask[0], mask[2] = True, False
-    found = restore(vae, observe(Mask(mask), x, SHAPE), draws=400, method=method, effort=QUICK)
+    found = restore(vae, observe(Mask(mask), x, SHAPE), Restoring(draws=400, method=method, effort=QUICK))
     assert found.methods[0] == "observed"
     assert found.methods[2] == "prior"
     for values in (found.mean[None], found.draws):
@@ -256,7 +266,9 @@ def test_all_or_nothing_seen(small_vae, levels, method):
 
 
 def test_nothing_missing_under_noise_is_not_the_data_itself(small_vae, levels):
-    found = restore(small_vae(), observe(Noise(0.1), levels(2), SHAPE, 4.0), effort=TINY, method="importance")
+    found = restore(
+        small_vae(), observe(Noise(0.1), levels(2), SHAPE, 4.0), Restoring(effort=TINY, method="importance")
+    )
     assert found.methods == ("importance",) * 2
 
 
@@ -271,7 +283,7 @@ def test_odd_and_colour_images_and_single_rows(shape, operator):
     vae = build.build(schema, options)
     y = damage(operator, draw(vae, 1))
     for method in METHODS:
-        found = restore(vae, observe(operator, y, shape), draws=3, method=method, effort=TINY)
+        found = restore(vae, observe(operator, y, shape), Restoring(draws=3, method=method, effort=TINY))
         assert found.mean.shape == (1, *shape)
         assert bool(found.draws.isfinite().all())
         assert bool((found.std > 0).all())
@@ -286,14 +298,17 @@ def test_chunks_change_nothing(small_vae, levels, method):
     mask = partly(x.shape)
     mask[1] = False
     seen = observe(Mask(mask), x, SHAPE)
-    whole = restore(vae, seen, draws=7, method=method, effort=TINY)
+    whole = restore(vae, seen, Restoring(draws=7, method=method, effort=TINY))
     for chunk in (1, 7, 40):
         compare(
-            restore(vae, seen, draws=7, method=method, effort=TINY, chunk=chunk), whole, rtol=1e-7, atol=1e-7
+            restore(vae, seen, Restoring(draws=7, method=method, effort=TINY, chunk=chunk)),
+            whole,
+            rtol=1e-7,
+            atol=1e-7,
         )
-    some = restore(vae, seen.rows(slice(4)), draws=7, method=method, effort=TINY)
+    some = restore(vae, seen.rows(slice(4)), Restoring(draws=7, method=method, effort=TINY))
     torch.testing.assert_close(some.draws, whole.draws[:, :4])
-    other = restore(vae, seen, draws=7, method=method, effort=TINY, seed=1)
+    other = restore(vae, seen, Restoring(draws=7, method=method, effort=TINY, seed=1))
     assert not torch.equal(other.draws, whole.draws)
 
 
@@ -301,7 +316,7 @@ def test_it_reports_every_row_and_leaves_the_model_as_it_was(small_vae, levels):
     vae, done = small_vae(), []
     state = torch.random.get_rng_state()
     seen = observe(Mask(partly((6, *SHAPE))), levels(6), SHAPE)
-    restore(vae, seen, method="hmc", effort=TINY, chunk=4, advance=done.append)
+    restore(vae, seen, Restoring(method="hmc", effort=TINY, chunk=4), advance=done.append)
     assert sum(done) == 6
     assert len(done) > 1
     assert all(p.requires_grad and p.grad is None for p in vae.parameters())
@@ -316,13 +331,13 @@ def test_auto_spends_no_more_than_it_has_to(linear_gaussian):
     for error, sigma, methods in ((0.0, 0.4, {"importance"}), (1.0, 0.05, {"variational", "hmc"})):
         exact = linear_gaussian(rows=8, encoder_error=error, sigma=sigma)
         seen = observe(Noise(0.05), exact.x, (6,), exact.vae.scale)
-        found = restore(exact.vae, seen, effort=QUICK)
+        found = restore(exact.vae, seen, Restoring(effort=QUICK))
         assert set(found.methods) <= methods
         assert not any(e < 25 for e, m in zip(found.ess, found.methods, strict=True) if m != "hmc")
-        little = restore(exact.vae, seen, effort=QUICK, budget=1000)
+        little = restore(exact.vae, seen, Restoring(effort=QUICK, budget=1000))
         assert set(little.methods) == methods - {"hmc"}
-        assert set(restore(exact.vae, seen, effort=QUICK, budget=10).methods) == {"encoder"}
-        few = restore(exact.vae, seen, effort=QUICK, budget=300)
+        assert set(restore(exact.vae, seen, Restoring(effort=QUICK, budget=10)).methods) == {"encoder"}
+        few = restore(exact.vae, seen, Restoring(effort=QUICK, budget=300))
         assert set(few.methods) == {"importance"}
         assert (few.ess <= 300).all()
 
@@ -353,8 +368,8 @@ def test_a_few_weights_show_whether_all_will_do(linear_gaussian):
     for error, sigma, promising in ((0.0, 0.4, True), (1.0, 0.02, False)):
         exact = linear_gaussian(rows=8, encoder_error=error, sigma=sigma)
         seen = observe(Noise(0.05), exact.x, (6,), exact.vae.scale)
-        finder = Finder(exact.vae, seen, seen.prepared(None), range(8), Effort(), 0)
-        assert finder.promising().tolist() == [promising] * 8
+        search = CodeSearch(Restored(exact.vae, seen, seen.prepared(None)), Rows(0, range(8)), Effort())
+        assert search.promising().tolist() == [promising] * 8
 
 
 def test_costs_rise():
@@ -408,7 +423,8 @@ def test_codes_are_picked_by_their_weights(generator):
 def test_a_correlated_gaussian_is_that_of_torch(generator):
     root = torch.randn(2, 3, 3, generator=generator).double()
     precision = root @ root.mT + 0.1 * torch.eye(3).double()
-    q = Correlated(torch.randn(2, 3, generator=generator).double(), torch.linalg.cholesky(precision))
+    mean = torch.randn(2, 3, generator=generator).double()
+    q = FullGaussian.of_precision(mean, torch.linalg.cholesky(precision))
     expected = torch.distributions.MultivariateNormal(q.mean, precision_matrix=precision)
     z = q.transport(torch.randn(50_000, 2, 3, generator=generator).double())
     torch.testing.assert_close(q.log_prob(z), expected.log_prob(z))
@@ -424,16 +440,16 @@ def test_a_correlated_gaussian_is_that_of_torch(generator):
 def test_the_variational_proposal_is_the_posterior_of_a_linear_model(small_vae, name):
     """Its precision is exact, and nearly all of its draws count."""
     vae, seen, _, _ = linear_case(small_vae, name)
-    finder = Finder(vae, seen, seen.prepared(LinearGaussian.of(vae).variance[0]), range(4), QUICK, 0)
-    q = finder._correlated(finder._optimise())
+    target = Restored(vae, seen, seen.prepared(LinearGaussian.of(vae).variance[0]))
+    q = CodeSearch(target, Rows(0, range(4)), QUICK).fit.full
     z = torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).double()
-    given = condition(vae.decode(torch.stack([z, q.mean])), finder.seen).log_evidence
+    given = target.log_likelihood(torch.stack([z, q.mean]))
     log_joint = given + vae.prior().log_prob(torch.stack([z, q.mean]))
-    gradient = finder._gradient(q.mean) - q.mean  # of log p(z, y); the mean is near its zero
+    gradient = _gradient(target, q.mean) - q.mean  # of log p(z, y); the mean is near its zero
     difference = q.log_prob(z[None])[0] - q.log_prob(q.mean[None])[0]
     expected = log_joint[0] - log_joint[1] - (gradient * (z - q.mean)).sum(-1)
     torch.testing.assert_close(difference, expected.detach(), rtol=1e-6, atol=1e-6)
-    found = restore(vae, seen, draws=1, method="variational", effort=QUICK)
+    found = restore(vae, seen, Restoring(draws=1, method="variational", effort=QUICK))
     assert float(found.ess.min()) > 500
 
 
@@ -462,7 +478,7 @@ def test_convergence_knows_chains_that_have_not_met(generator):
 def test_bad_settings(small_vae, levels, options, message):
     seen = observe(Mask(partly((2, *SHAPE))), levels(2), SHAPE)
     with pytest.raises(InputError, match=message):
-        restore(small_vae(), seen, **options)
+        restore(small_vae(), seen, Restoring(**options))
 
 
 def test_bad_efforts_and_models(small_vae, levels):
@@ -484,5 +500,5 @@ def test_what_no_code_explains_gives_no_nan(small_vae):
     y[0, 0, 0] = math.nan
     vae = small_vae(likelihood="gaussian").float()
     for method in METHODS:
-        found = restore(vae, observe(Noise(0), y, SHAPE), method=method, effort=TINY)
+        found = restore(vae, observe(Noise(0), y, SHAPE), Restoring(method=method, effort=TINY))
         assert np.isfinite(found.mean.numpy()).all()

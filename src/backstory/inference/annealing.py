@@ -159,7 +159,7 @@ class Bracket:
 
 def annealed(
     vae: VAE,
-    batches: Iterable[Observation],
+    batches: Iterable[Observation | Tensor],
     annealing: Annealing | None = None,
     seed: int = 0,
     resume: str | Path | None = None,
@@ -185,7 +185,7 @@ def annealed(
     how = annealing or Annealing()
     store = RowStore(resume, vae, {"method": "ais", **asdict(how), "seed": seed})
     first, rows = 0, max(1, chunk // how.chains) if chunk else rows_at_once(vae, how.chains)
-    for batch in batches:
+    for batch in map(Observation.of, batches):
         done = store.matching(batch, first)
         advance(done)
         for part in batch.rows(slice(done, None)).split(rows):

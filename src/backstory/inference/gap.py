@@ -63,7 +63,7 @@ class Gap:
 
 def inference_gap(
     vae: VAE,
-    batches: Iterable[Observation],
+    batches: Iterable[Observation | Tensor],
     steps: int = 300,
     draws: int = 8,
     samples: int = 1000,
@@ -92,7 +92,7 @@ def inference_gap(
             raise InputError(f"{name} has to be at least 1, got {value}")
     generator = torch.Generator(vae.device).manual_seed(mixed_seed(seed, DRAWS))
     rows, first, parts = max(1, pairs_at_once(vae) // max(draws, annealing.chains)), 0, []
-    for batch in batches:
+    for batch in map(Observation.of, batches):
         for part in batch.split(rows):
             target = Evidenced(vae, part)
             best = Evidenced(vae, part, optimise_posterior(target, steps, draws, lr, generator))

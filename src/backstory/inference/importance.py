@@ -122,7 +122,7 @@ def tail_warning(evidence: Evidence) -> str | None:
 
 def importance_sampling(
     vae: VAE,
-    batches: Iterable[Observation],
+    batches: Iterable[Observation | Tensor],
     samples: int = 1000,
     generator: torch.Generator | None = None,
     chunk: int | None = None,
@@ -144,7 +144,7 @@ def importance_sampling(
         raise InputError(f"chunk has to be at least 1, got {chunk}")
     parts = []
     with torch.no_grad():
-        for batch in batches:
+        for batch in map(Observation.of, batches):
             parts.append(target_evidence(Evidenced(vae, batch), samples, generator, chunk))
             advance(len(batch))
     stacked = {
