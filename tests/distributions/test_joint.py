@@ -1,4 +1,4 @@
-"""The likelihood of a row of a table: its columns, levels, grids and moments; and the inputs of its encoder."""
+"""The likelihood of a row of a table: columns, levels, grids and moments; and the inputs of its encoder."""
 
 import math
 
