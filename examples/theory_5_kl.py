@@ -109,7 +109,7 @@ def draw_surface(axes, r: Result) -> None:
     mu, sigma = np.linspace(-3, 3, 200), np.geomspace(0.1, 4, 200)
     m, s = (torch.from_numpy(a).reshape(-1, 1) for a in np.meshgrid(mu, sigma))
     unit = torch.zeros(1).double()
-    kl = kl_per_unit(DiagonalGaussian(m, s.log()), DiagonalGaussian(unit, unit)).reshape(200, 200)
+    kl = DiagonalGaussian(m, s.log()).kl_per_unit(DiagonalGaussian(unit, unit)).reshape(200, 200)
     levels = [0.05, 0.2, 0.5, 1, 2, 3, 4.5, 6, 8]
     axes.contourf(mu, sigma, kl, levels=[0, *levels, 12], cmap="YlOrBr", norm=PowerNorm(0.5), alpha=0.8)
     lines = axes.contour(mu, sigma, kl, levels=levels, colors=INK, linewidths=0.7)

@@ -8,7 +8,9 @@ from scipy import stats
 from backstory.distributions.bernoulli import Bernoulli
 from backstory.distributions.categorical import Categorical
 from backstory.distributions.gaussian import Gaussian
+from backstory.distributions.joint import Joint
 from backstory.distributions.logistic import DiscretisedLogistic
+from backstory.distributions.self_masked import SelfMasked
 from backstory.inference.conditional import (
     Conditioned,
     Kept,
@@ -180,3 +182,35 @@ def test_the_back_projection_fills_in_averages_and_shrinks_noise():
     torch.testing.assert_close(
         damage(Downscale(2), back_projection(coarse, shift, scale)), coarse.y, atol=1e-3, rtol=1e-3
     )
+
+
+def test_kept_entries_leave_the_missing_ones_to_the_likelihood(generator):
+    """With a mask that depends on x, missing entries have the distribution of x given that it is missing."""
+    p = SelfMasked(Gaussian(numbers(3, 2, 4), torch.tensor(0.0), 1), torch.tensor(1.5), torch.tensor(-0.5))
+    mask = partly(shape=(4,))
+    given = condition(p, observe(Mask(mask), numbers(2, 4), (4,)))
+    missing = ~mask.expand(3, -1, -1)
+    for moments in (given.moments, (given.mean, given.variance)):
+        for moment, expected in zip(moments, p.missing.moments, strict=True):
+            torch.testing.assert_close(moment[missing], expected[missing])
+    assert given.level_probs == ()
+
+
+def test_a_row_of_a_table_has_moments_of_its_numbers_and_probabilities_of_its_levels():
+    p = Joint(
+        (Gaussian(numbers(3, 2, 2), torch.tensor(0.0), 1), Categorical(numbers(3, 2, 4, 1), 1)),
+        (torch.tensor([0, 2]), torch.tensor([1])),
+        torch.tensor([0, 2, 1]),
+    )
+    mask, y = torch.tensor([[True, False, False], [False, True, False]]), torch.ones(2, 3).double()
+    given = condition(p, observe(Mask(mask), y, (3,)))
+    mean, variance = given.moments
+    torch.testing.assert_close(mean[:, 0, 2], p.mean[:, 0, 2])
+    assert (mean[:, 0, :2] == torch.tensor([1.0, 0.0])).all()
+    assert not variance[:, 0, :2].any()
+    ((columns, probs),) = given.level_probs
+    assert columns.tolist() == [1]
+    torch.testing.assert_close(probs, p.parts[1].logits.softmax(-2))
+    noisy = condition(p, observe(Noise(0.1), y, (3,)))
+    assert noisy.level_probs == ()
+    torch.testing.assert_close(noisy.moments, (noisy.mean, noisy.variance))

@@ -177,7 +177,9 @@ class Entrywise:
     def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
         return ()
 
-    @cached_property  # a plain property would not let a record have a field of this name
+    # Cached, since a plain property would not let a record have a field of this name. Such a field is written
+    # as `levels: int = field()`, so that it does not take this property as its default.
+    @cached_property
     def levels(self) -> int:
         return 0
 
