@@ -7,10 +7,16 @@ import torch
 
 from backstory.data.loader import Loader
 from backstory.data.rows import FileRows, Spool, subset
+from backstory.data.stored import StoredRows
 from backstory.errors import InputError
 
 CPU = torch.device("cpu")
 ROWS = 103
+
+
+def values_of(loader, *how):
+    """The stored values of its batches."""
+    return (stored.values for stored in loader.batches(*how))
 
 
 def on_disk(array: np.ndarray) -> FileRows:
@@ -44,7 +50,7 @@ def generator(seed: int = 0) -> torch.Generator:
 @pytest.mark.parametrize("batch_size", [1, 8, 30, 200])
 def test_every_row_comes_once(array, kind: int, batch_size: int) -> None:
     loader = loaders(array, batch_size)[kind]
-    batches = list(loader.batches(loader.order(generator())))
+    batches = list(values_of(loader, loader.order(generator())))
     assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
     seen = torch.cat(batches).numpy()
     assert seen.dtype == array.dtype
@@ -62,7 +68,7 @@ def test_the_order_follows_from_the_generator(array, kind: int) -> None:
     assert first.dtype == torch.int64
     assert torch.equal(loader.order(generator()), first)
     assert not torch.equal(second, first)
-    for batch, index in zip(loader.batches(first), first.split(8), strict=True):
+    for batch, index in zip(values_of(loader, first), first.split(8), strict=True):
         np.testing.assert_array_equal(batch.numpy(), array[index.numpy()])
 
 
@@ -71,7 +77,7 @@ def test_the_order_follows_from_the_generator(array, kind: int) -> None:
 def test_an_epoch_can_be_taken_up_in_its_middle(array, kind: int, done: int) -> None:
     loader = loaders(array)[kind]
     order = loader.order(generator())
-    whole, rest = list(loader.batches(order)), list(loader.batches(order, done))
+    whole, rest = list(values_of(loader, order)), list(values_of(loader, order, done))
     assert len(rest) == max(0, len(whole) - done)
     assert all(torch.equal(a, b) for a, b in zip(whole[done:], rest, strict=True))
 
@@ -81,7 +87,7 @@ def test_an_epoch_can_be_taken_up_in_its_middle(array, kind: int, done: int) -> 
 def test_processes_share_out_each_batch(array, kind: int, world: int) -> None:
     ranks = [loaders(array, rank=rank, world=world)[kind] for rank in range(world)]
     order = ranks[0].order(generator())
-    parts = zip(*(list(loader.batches(order, 3)) for loader in ranks), strict=True)
+    parts = zip(*(list(values_of(loader, order, 3)) for loader in ranks), strict=True)
     for shares, index in zip(parts, order.split(8)[3:], strict=True):
         for rank, share in enumerate(shares):
             np.testing.assert_array_equal(share.numpy(), array[index[rank::world].numpy()])
@@ -93,13 +99,13 @@ def test_a_process_reads_its_own_rows_only(array, monkeypatch) -> None:
     read = FileRows.__getitem__
     monkeypatch.setattr(FileRows, "__getitem__", lambda self, key: asked.extend(key) or read(self, key))
     order = loader.order(generator())
-    list(loader.batches(order))
+    list(values_of(loader, order))
     assert asked == [int(i) for batch in order.split(8) for i in batch[1::2]]
 
 
 def test_rows_in_a_given_order(array) -> None:
     for loader in loaders(array):
-        np.testing.assert_array_equal(torch.cat(list(loader.batches(torch.arange(ROWS)))).numpy(), array)
+        np.testing.assert_array_equal(torch.cat(list(values_of(loader, torch.arange(ROWS)))).numpy(), array)
 
 
 def test_few_pools_are_in_memory(array, monkeypatch) -> None:
@@ -109,7 +115,7 @@ def test_few_pools_are_in_memory(array, monkeypatch) -> None:
     monkeypatch.setattr(
         Loader, "_read", lambda self, pool, r=Loader._read: read.append(len(pool)) or r(self, pool)
     )
-    for step, _ in enumerate(loader.batches(loader.order(generator()))):
+    for step, _ in enumerate(values_of(loader, loader.order(generator()))):
         running.append(len(read) <= step // 4 + 2)
     assert read == [32, 32, 32, 7]
     assert all(running)
@@ -122,7 +128,7 @@ def test_a_pool_is_read_while_the_one_before_is_used(array, monkeypatch) -> None
     monkeypatch.setattr(
         Loader, "_read", lambda self, pool, r=Loader._read: next(counter).set() or r(self, pool)
     )
-    batches = loader.batches(loader.order(generator()))
+    batches = values_of(loader, loader.order(generator()))
     next(batches)
     assert begun[1].wait(5)  # without a second call
     assert not begun[2].is_set()
@@ -147,7 +153,7 @@ def test_batches_of_a_sorted_file_are_nearly_as_mixed_as_those_of_a_perfect_shuf
     def deviation(loader: Loader) -> float:
         counts = [
             np.bincount(batch[:, 0], minlength=classes) / batch_size
-            for batch in loader.batches(loader.order(g))
+            for batch in values_of(loader, loader.order(g))
         ]
         return float(np.sqrt(np.square(np.array(counts) - 1 / classes).mean()))
 
@@ -172,7 +178,7 @@ def test_an_error_of_the_reading_thread_comes_out(array, tmp_path) -> None:
     path.write_bytes(array.tobytes())
     with path.open("r+b") as handle:
         loader = Loader(FileRows(handle, 0, array.shape, array.dtype), 8, CPU, pool_bytes=800)
-        batches = loader.batches(torch.arange(ROWS))
+        batches = values_of(loader, torch.arange(ROWS))
         next(batches)
         handle.truncate(70 * 24)
     with pytest.raises(InputError, match="cut short"):
@@ -182,14 +188,23 @@ def test_an_error_of_the_reading_thread_comes_out(array, tmp_path) -> None:
 
 def test_the_thread_ends_when_nobody_asks_any_more(array) -> None:
     loader = loaders(array)[1]
-    batches = loader.batches(loader.order(generator()))
+    batches = values_of(loader, loader.order(generator()))
     next(batches)
     assert threads()
     batches.close()
     assert not threads()
-    for _ in loader.batches(loader.order(generator())):
+    for _ in values_of(loader, loader.order(generator())):
         break
     deadline = time.monotonic() + 5
     while threads() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not threads()
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_conditions_stay_with_their_rows(array, place):
+    plain = loaders(array)[place]
+    given = array.reshape(len(array), -1)[:, :2].astype(np.float32)
+    loader = Loader(StoredRows(plain.rows, given), 8, CPU, chunk_bytes=100, pool_bytes=800)
+    for stored in loader.batches(loader.order(generator())):
+        assert torch.equal(stored.values.flatten(1)[:, :2].float(), stored.given)

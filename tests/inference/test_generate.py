@@ -31,7 +31,7 @@ def test_means_are_no_samples(linear_gaussian):
     noise = torch.diag((0.4 * exact.vae.scale).square())
     std = exact.covariance.diagonal().sqrt()
     assert ((x.T.cov() - (exact.covariance - noise)).abs() < 6 * torch.outer(std, std) / math.sqrt(n)).all()
-    z = generate._prior_sample(exact.vae, n, 1.0, source())
+    z = exact.vae.prior().tempered(1.0, n, source())
     torch.testing.assert_close(x, exact.vae.decode(z).mean.detach())
 
 
@@ -60,7 +60,7 @@ def test_temperature_scales_the_prior(small_vae, prior):
     vae = small_vae(prior=prior)
     centre = vae.prior().mean.detach()
     with torch.no_grad():
-        at = {t: generate._prior_sample(vae, 9, t, source()) - centre for t in (0.0, 0.5, 1.0)}
+        at = {t: vae.prior().tempered(t, 9, source()) - centre for t in (0.0, 0.5, 1.0)}
     assert (at[0.0] == 0).all()
     torch.testing.assert_close(at[0.5], 0.5 * at[1.0])
     cold = generate.sample(vae, 4, mean=True, temperature=0, generator=source())

@@ -129,22 +129,10 @@ def test_encode_is_not_a_draw(small_vae, levels):
     assert isinstance(vae.encode(x), DiagonalGaussian)
 
 
-def test_unobserved_values_are_not_looked_at(small_vae, levels):
-    vae, x = small_vae(), levels()
-    mask = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.6
-    results = []
-    for filler in (0.0, math.nan):
-        vae.zero_grad()
-        dirty = torch.where(mask, x, filler)
-        terms = vae.terms(dirty, mask, 3, torch.Generator().manual_seed(0))
-        elbo(terms).sum().backward()
-        results.append([terms.log_weight.detach(), *[p.grad.clone() for p in vae.parameters()]])
-    for clean, dirty in zip(*results, strict=True):
-        assert torch.isfinite(dirty).all()
-        assert torch.equal(clean, dirty)
-    everything, nothing = torch.ones_like(mask), torch.zeros_like(mask)
-    assert torch.equal(vae.encode(x, everything).mean, vae.encode(x).mean)
-    assert (vae.terms(x, nothing, 2).log_likelihood == 0).all()
+def test_a_row_without_an_observed_entry_has_no_likelihood(small_vae, levels):
+    vae, x = small_vae(incomplete=True), levels()
+    assert (vae.terms(torch.full_like(x, math.nan), 2).log_likelihood == 0).all()
+    assert torch.isfinite(vae.terms(x, 2).log_likelihood).all()
 
 
 @pytest.mark.parametrize("network", ["mlp", "conv"])
@@ -161,7 +149,6 @@ def test_the_encoder_is_told_what_is_there(network):
     average = hole.clone()
     average[0, 2, 3] = float(vae.shift)  # what stands in its place in the encoder's input
     assert (vae.encode(average).mean[0] != other.mean[0]).all()
-    assert torch.equal(vae.encode(x, ~torch.isnan(hole)).mean, other.mean)
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
@@ -169,15 +156,12 @@ def test_nan_is_a_mask(likelihood):
     schema, vae = model(likelihood, incomplete=True)
     x = data(schema)
     mask = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.6
-    results = []
-    for arguments in ((torch.where(mask, x, math.nan),), (x, mask)):
-        vae.zero_grad()
-        terms = vae.terms(*arguments, samples=3, generator=torch.Generator().manual_seed(0))
-        elbo(terms).sum().backward()
-        results.append([terms.log_weight.detach(), *[p.grad.clone() for p in vae.parameters()]])
-    for left, right in zip(*results, strict=True):
-        assert torch.isfinite(left).all()
-        assert torch.equal(left, right)
+    terms = vae.terms(torch.where(mask, x, math.nan), 3, torch.Generator().manual_seed(0))
+    elbo(terms).sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in vae.parameters())
+    with torch.no_grad():  # the entries that are missing may hold anything
+        expected = vae.decode(terms.z).log_prob(torch.where(mask, x, 1.0), mask)
+    assert torch.equal(terms.log_likelihood.detach(), expected)
 
 
 def test_the_encoder_sees_standardised_values():

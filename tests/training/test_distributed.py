@@ -14,6 +14,7 @@ from spread import CASES, SHARDED
 from test_step import grey, run_of
 
 import backstory
+from backstory.data.stored import Stored
 from backstory.errors import InputError
 from backstory.objectives.registry import OBJECTIVES
 from backstory.options import TrainOptions
@@ -228,7 +229,7 @@ def test_one_process_does_not_need_it(monkeypatch):
 def test_the_part_of_a_short_batch(objective, rows):
     """Of a last batch with one row, all processes but one have none, and all have a gradient."""
     run = run_of(objective)
-    batch = run.bound.batch(grey()[:rows], 1, torch.Generator().manual_seed(0), 1 - rows, 2)
+    batch = run.bound.batch(Stored(grey()[:rows]), 1, torch.Generator().manual_seed(0), 1 - rows, 2)
     parts = run.bound(batch, 1.0, 24, torch.Generator().manual_seed(0))
     assert parts.objective.shape == (rows,)
     assert parts.sums().isfinite().all()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from test_trainer import GREY, table, trainer, weights
 
+from backstory.data.stored import Stored
 from backstory.errors import InputError
 from backstory.objectives.bounds import NOT_COMPILED
 from backstory.objectives.registry import OBJECTIVES
@@ -34,7 +35,7 @@ def run_of(objective, **options):
 def test_the_gradient_is_that_of_the_mean_objective(objective):
     run = run_of(objective)
     values = torch.as_tensor(run.rows)[:7]
-    batch = run.bound.batch(values, 7, torch.Generator().manual_seed(1))
+    batch = run.bound.batch(Stored(values), 7, torch.Generator().manual_seed(1))
     outcome = run.step(batch, torch.tensor(0.5), 7, torch.Generator().manual_seed(2))
     found = [p.grad.clone() for p in run.parameters]
     run.vae.zero_grad()
@@ -53,7 +54,7 @@ def test_the_gradient_is_that_of_the_mean_objective(objective):
 def test_a_step_that_is_not_finite_is_marked_and_adds_nothing():
     run = trainer(table(30))
     values = table(5).index_fill(0, torch.tensor([2]), torch.nan)
-    batch = run.bound.batch(values, 5, torch.Generator().manual_seed(1))
+    batch = run.bound.batch(Stored(values), 5, torch.Generator().manual_seed(1))
     outcome = run.step(batch, torch.tensor(1.0), 5, run.generator)
     assert outcome.failed == 1
     assert outcome.sums.tolist() == 4 * [0]
@@ -63,9 +64,9 @@ def test_a_step_that_is_not_finite_is_marked_and_adds_nothing():
 def test_processes_share_out_the_draws_of_a_whole_batch(world):
     """Also where there are more of them than rows."""
     bound, values = run_of("iwae").bound, grey(5)
-    whole = bound.batch(values, 5, torch.Generator().manual_seed(1))
+    whole = bound.batch(Stored(values), 5, torch.Generator().manual_seed(1))
     for rank in range(world):
-        part = bound.batch(values[rank::world], 5, torch.Generator().manual_seed(1), rank, world)
+        part = bound.batch(Stored(values[rank::world]), 5, torch.Generator().manual_seed(1), rank, world)
         assert torch.equal(part.x, whole.x[rank::world])
         assert torch.equal(part.noise, whole.noise[:, rank::world])
 
@@ -73,7 +74,7 @@ def test_processes_share_out_the_draws_of_a_whole_batch(world):
 def test_bfloat16_is_close_and_keeps_single_precision_outside_the_networks():
     full, low = (run_of("elbo", precision=precision) for precision in ("float32", "bf16"))
     values = grey(20)
-    batch = full.bound.batch(values, 20, torch.Generator().manual_seed(1))
+    batch = full.bound.batch(Stored(values), 20, torch.Generator().manual_seed(1))
     a, b = (run.bound(batch, 1.0, 24) for run in (full, low))
     assert b.objective.dtype == torch.float32
     assert not torch.equal(a.objective, b.objective)

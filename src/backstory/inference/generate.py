@@ -53,10 +53,11 @@ def sample(
 
 @torch.no_grad()
 def reconstruct(
-    vae: VAE, observation: Observation, mean: bool = True, generator: torch.Generator | None = None
+    vae: VAE, observation: Observation | Tensor, mean: bool = True, generator: torch.Generator | None = None
 ) -> Tensor:
     """The mean of p(x|z) at the centre z of the posterior, or with `mean=False` a draw of z and x."""
-    q = vae.encode(observation)
+    o = Observation.of(observation)
+    q = vae.encode(o)
     if mean:
-        return vae.decode(q.centre, observation.given).mean
-    return vae.decode(q.sample(1, generator)[0], observation.given).sample(generator)
+        return vae.decode(q.centre, o.given).mean
+    return vae.decode(q.sample(1, generator)[0], o.given).sample(generator)

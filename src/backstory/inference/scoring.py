@@ -77,8 +77,9 @@ def _shares(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), np.nan, shares)
 
 
-def look(vae: VAE, observation: Observation) -> Reference:
+def look(vae: VAE, observation: Observation | Tensor) -> Reference:
     """log p(x) and the surprise of each entry, which `compare` compares."""
+    observation = Observation.of(observation)
     x = observation.x
     entries = x.shape[1] if x.dim() == 2 and x.shape[1] <= MOST_ENTRIES else 0
     value = log_evidence(vae, observation)
@@ -86,9 +87,9 @@ def look(vae: VAE, observation: Observation) -> Reference:
 
 
 @torch.no_grad()
-def surprise(vae: VAE, observation: Observation, samples: int = 20, seed: int = 0) -> Tensor:
+def surprise(vae: VAE, observation: Observation | Tensor, samples: int = 20, seed: int = 0) -> Tensor:
     """E_q[−log p(x_j|z)] of each entry, (N, d) in nats; the arguments are those of `log_evidence`."""
-    noise, parts = _noise(vae, samples, seed), []
+    observation, noise, parts = Observation.of(observation), _noise(vae, samples, seed), []
     for part in observation.split(_rows_at_once(vae, observation, samples)):
         missing = torch.isnan(part.x)
         z = vae.encode(part).transport(noise.expand(-1, len(part), -1))
@@ -109,7 +110,7 @@ def _rows_at_once(vae: VAE, observation: Observation, samples: int) -> int:
 
 
 @torch.no_grad()
-def log_evidence(vae: VAE, observation: Observation, samples: int = 100, seed: int = 0) -> Tensor:
+def log_evidence(vae: VAE, observation: Observation | Tensor, samples: int = 100, seed: int = 0) -> Tensor:
     """log p(x) of each row, (N,) in nats.
 
     Args:
@@ -119,7 +120,7 @@ def log_evidence(vae: VAE, observation: Observation, samples: int = 100, seed: i
         seed: of ε.
     """
     check_density(vae)
-    noise = _noise(vae, samples, seed)
+    observation, noise = Observation.of(observation), _noise(vae, samples, seed)
     parts = [
         LogMean.of(vae.terms(part, noise=noise.expand(-1, len(part), -1)).log_weight).value
         for part in observation.split(_rows_at_once(vae, observation, samples))
