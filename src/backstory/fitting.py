@@ -27,7 +27,6 @@ from backstory.models import build
 from backstory.models.defaults import default_schedule, resolve
 from backstory.models.diagnostics import collapse_warning
 from backstory.models.statistics import data_statistics
-from backstory.models.vae import VAE
 from backstory.options import ModelOptions, TrainOptions, check_option, options_from
 from backstory.runs import checkpoint
 from backstory.runs.checkpoint import Checkpoint
@@ -53,7 +52,6 @@ def fit(
     device: str = "auto",
     devices: int | None = None,
     nodes: int | None = None,
-    strategy: str = "ddp",
     force: bool = False,
     resume: bool = False,
     checkpoint_every: float = 60.0,
@@ -80,7 +78,6 @@ def fit(
             many as torchrun or SLURM started, or else one. `batch_size` is of all of them together. More
             than one need `pip install 'backstory[distributed]'`, and run the calling script once more each.
         nodes: machines, by default likewise; all of them see the data and the folder of the run.
-        strategy: `ddp`, a whole model on each device, or `fsdp`, a part of each parameter.
         force: overwrite the run that the folder holds.
         resume: go on with the run that the folder holds, to the weights that it would have had without the
             interruption, bit for bit; begin it if there is none. Options may be left out.
@@ -118,7 +115,7 @@ def fit(
         source = data() if callable(data) else data
         dataset = source if isinstance(source, Dataset) else load(source, resize, stream, columns, known)
         return _fit_ensemble(dataset, folder, ensemble, asked, begun, force, device, how)
-    group = distributed.start(device, devices, nodes, strategy)
+    group = distributed.start(device, devices, nodes)
     with group.together():
         board = _board_writer(folder) if tensorboard else None
         if resume and group.first(lambda: _finished(folder, force)):
@@ -167,8 +164,6 @@ def fit(
                 f"going on with epoch {done.epoch} of {trainer.epochs}, after {done.step} steps", progress
             )
         history = _run(trainer, written, board, progress)
-        if group.sharded:
-            model.vae = _in_one_piece(model, group)
         model.summary = {**_summary(history), **model.summary}
         if model.vae.is_autoencoder and model.options.prior == "mixture":
             model.fit_prior(train, model.options.components, model.training.seed)
@@ -180,14 +175,6 @@ def fit(
                 checkpoint.remove_checkpoint(written)
         _report(history, model, progress)
         return model
-
-
-def _in_one_piece(model: Model, group: Alone) -> VAE:
-    """The trained model, whose parameters are spread over the processes, as an ordinary one in each."""
-    weights = {name: group.whole(value) for name, value in model.vae.state_dict().items()}
-    vae = build.build(*resolve(model.schema, model.options))
-    vae.load_state_dict(weights)
-    return vae.to(group.device).eval()
 
 
 # -- options ----------------------------------------------------------------------------------------------

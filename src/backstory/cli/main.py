@@ -82,7 +82,6 @@ def fit(
     device: o.Device = "auto",
     devices: o.Devices = None,
     nodes: o.Nodes = None,
-    strategy: o.Strategy = "ddp",
     resize: o.Resize = None,
     stream: o.Stream = None,
     column: o.Column = None,

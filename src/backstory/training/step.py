@@ -180,7 +180,7 @@ class Step:
         parts = self.module(batch, warmup, self.rows, generator)
         self.devices.backward(-parts.objective.sum() * (self.devices.world / count))
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        return _outcome(self.devices.sum(parts.sums()), self.devices.whole(norm))
+        return _outcome(self.devices.sum(parts.sums()), norm)
 
 
 def _norms(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...] | list[Tensor]:
