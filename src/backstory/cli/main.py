@@ -180,7 +180,7 @@ def encode(
     io.check_paths(files, force)
     io.at_least_one("draws", draws)
     model = backstory.open(run, device)
-    if len(files) > 1 and model.vae.is_autoencoder:
+    if len(files) > 1 and model.is_autoencoder:
         raise InputError("a plain autoencoder has codes without a spread; leave --std and --draws out")
     rows = io.rows(model, data, resize, stream, split, limit)
     q = model.encode(rows, seed)
@@ -429,7 +429,7 @@ def evaluate(
         check_settings(method or "is", samples, **how)
         model = backstory.open(run, device)
         seen = io.rows(model, data, *where).values
-        result = asdict(model.evaluate(seen, samples, seed, chunk, True, method or "is", **how))
+        result = asdict(model.evaluate(seen, samples, seed, method or "is", True, chunk=chunk, **how))
     if as_json:
         text.print_json(result)
     elif damage:
