@@ -313,3 +313,10 @@ def test_estimators_average():
     each = [scoring.log_evidence(m.vae, torch.tensor(x)) for m in density.model_.members]
     truth = torch.logsumexp(torch.stack(each), 0) - math.log(2)
     np.testing.assert_allclose(density.score_samples(x), truth.numpy())
+
+
+def test_the_split_may_have_a_seed_of_its_own():
+    short = SMALL | {"epochs": 1, "seed": 5, "split_seed": 9}
+    several, alone = backstory.fit(table(), ensemble=2, **short), backstory.fit(table(), **short)
+    for member in several.members:
+        assert np.array_equal(member.splits.validation, alone.splits.validation)
