@@ -33,8 +33,7 @@ from backstory import Blur, Downscale, Noise
 from backstory.data.dataset import Dataset
 from backstory.inference.conditional import condition
 from backstory.inference.operators import Operator, Product, observe
-from backstory.inference.restore import coverage
-from backstory.inference.stored import unit_of
+from backstory.inference.restoration import coverage
 from backstory.report import training as plots
 from classical import DEBLURRING, DENOISERS, INPAINTING, UPSCALING, Known, Method, psnr, ssim, tuned
 from record import environment, has_place, place, timed, write
@@ -359,7 +358,7 @@ def maximum_a_posteriori(
 ) -> np.ndarray:
     """E[x|z, y] at the z with the highest p(z) p(y|z) that gradient ascent finds from draws of the prior."""
     vae, generator = model.vae, torch.Generator().manual_seed(seed)
-    seen = observe(operator, torch.from_numpy(y).float(), model.schema.shape, unit_of(vae, model.schema))
+    seen = observe(operator, torch.from_numpy(y).float(), model.schema.shape, model.units.unit)
     prior = vae.prior()
     with torch.no_grad():
         seen = seen.prepared(vae.decode(prior.mean[None]).constant_variance)

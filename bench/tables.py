@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 import backstory
-from backstory.inference.restore import usual_budget
+from backstory.inference.effort import usual_budget
 from record import environment, timed, write
 
 ROOT = Path(__file__).parents[1]

@@ -13,8 +13,10 @@ import torch
 import backstory
 from backstory import InputError, VAEDensity, VAEImputer
 from backstory.cli.main import main
-from backstory.ensemble import Ensemble, mixture_evidence, unpack
+from backstory.ensemble import Ensemble
 from backstory.inference import scoring
+from backstory.inference.mixture import mixture_evidence
+from backstory.opening import unpack
 from backstory.training import trainer as train
 
 SMALL = {"latent": 2, "hidden": (8,), "epochs": 4, "compile": False, "progress": False}
@@ -166,7 +168,7 @@ def test_reconstructions_are_averages_and_votes(three, x):
 
 def test_scores_compare_with_the_mixture_of_held_out_rows(three, x):
     found = three.score(x)
-    each = [m._look(x, 0)[0].double() for m in three.members]
+    each = [m._look(m._batches(x), 0)[0].double() for m in three.members]
     truth = torch.logsumexp(torch.stack(each), 0) - math.log(3)
     np.testing.assert_allclose(found.log_evidence, truth.cpu(), rtol=1e-5)
     held_out = backstory.load(table(), schema=three.schema).values[three.splits.validation]
@@ -190,9 +192,11 @@ def test_it_is_saved_and_opened(three, x, tmp_path):
 
 
 def test_what_one_model_has_is_asked_of_a_member(three):
-    for ask in (three.prior, three.exact, lambda: three.decode(np.zeros((1, 2)))):
-        with pytest.raises(InputError, match="ask one of its members"):
-            ask()
+    for name in ("prior", "exact", "decode", "terms", "inference_gap", "vae"):
+        with pytest.raises(AttributeError, match=f"no {name} of its own; ask one of its members"):
+            getattr(three, name)
+    with pytest.raises(AttributeError, match="'Ensemble' object has no attribute 'nothing'"):
+        _ = three.nothing
 
 
 @pytest.mark.parametrize(
@@ -309,3 +313,10 @@ def test_estimators_average():
     each = [scoring.log_evidence(m.vae, torch.tensor(x)) for m in density.model_.members]
     truth = torch.logsumexp(torch.stack(each), 0) - math.log(2)
     np.testing.assert_allclose(density.score_samples(x), truth.numpy())
+
+
+def test_the_split_may_have_a_seed_of_its_own():
+    short = SMALL | {"epochs": 1, "seed": 5, "split_seed": 9}
+    several, alone = backstory.fit(table(), ensemble=2, **short), backstory.fit(table(), **short)
+    for member in several.members:
+        assert np.array_equal(member.splits.validation, alone.splits.validation)

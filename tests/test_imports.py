@@ -24,8 +24,11 @@ LAYERS = [
     "training",
     "inference",
     "runs",
+    "restoring",
+    "trained",
     "model",
     "ensemble",
+    "opening",
     "fitting",
     "sklearn",
     "report",
@@ -67,7 +70,7 @@ def layer(name: str) -> str:
 
 
 def test_the_walk_sees_the_imports():
-    assert {"models.vae", "models.build", "data.schema"} <= imports("model")
+    assert {"models.vae", "runs.run", "data.schema"} <= imports("model")
     assert "distributions.mixture" in imports("models.priors")
 
 

@@ -428,10 +428,10 @@ def test_the_parts_of_a_run():
     assert np.array_equal(model.rows(data, "all"), np.arange(ROWS))
     assert np.array_equal(model.rows(data), np.arange(ROWS))
     assert model.trained_on(data)
-    assert model.seen(data.values[model.rows(data, "train")]) == 90
+    assert model.count_trained_on(data.values[model.rows(data, "train")]) == 90
     other = backstory.load(load_digits().images[ROWS : ROWS + 50].astype(np.uint8))
     assert not model.trained_on(other)
-    assert model.seen(other.values) == 0
+    assert model.count_trained_on(other.values) == 0
     with pytest.raises(
         InputError, match="with a test part in this run, got array without one; use --split all"
     ):

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from backstory.data.load import load as load
     from backstory.data.schema import Schema as Schema
     from backstory.ensemble import Ensemble as Ensemble
-    from backstory.ensemble import open as open
     from backstory.errors import InputError as InputError
     from backstory.errors import TrainingFailed as TrainingFailed
-    from backstory.fitting import fit as fit
+    from backstory.fitting.fit import fit as fit
     from backstory.inference.operators import Blur as Blur
     from backstory.inference.operators import Downscale as Downscale
     from backstory.inference.operators import Linear as Linear
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from backstory.model import Model as Model
     from backstory.models.vae import VAE as VAE
     from backstory.models.vae import Terms as Terms
+    from backstory.opening import open as open
     from backstory.sklearn.density import VAEDensity as VAEDensity
     from backstory.sklearn.imputer import VAEImputer as VAEImputer
     from backstory.sklearn.outliers import VAEOutlierDetector as VAEOutlierDetector
@@ -56,10 +56,10 @@ _HOME = {
     "VAEOutlierDetector": "sklearn.outliers",
     "VAETransformer": "sklearn.transformer",
     "coverage": "inference.restoration",
-    "fit": "fitting",
+    "fit": "fitting.fit",
     "keep_memory": "training.memory",
     "load": "data.load",
-    "open": "ensemble",
+    "open": "opening",
 }
 __all__ = sorted(_HOME)
 

@@ -24,7 +24,6 @@ from backstory.models.networks.mlp import ACTIVATIONS
 from backstory.models.priors import PRIORS
 from backstory.objectives.registry import OBJECTIVES
 from backstory.options import LIKELIHOODS, MISSINGNESS, NETWORKS, POSTERIORS, PRECISIONS
-from backstory.training.distributed import STRATEGIES
 
 TINY = ["--epochs", "2", "--hidden", "8", "--latent", "2", "--batch-size", "32"]
 
@@ -723,7 +722,6 @@ def test_a_training_that_cannot_go_on_is_a_failure_of_ours(home, tmp_path, capfd
         ("start", STARTS),
         ("schedule", SCHEDULES),
         ("precision", PRECISIONS),
-        ("strategy", STRATEGIES),
     ],
 )
 def test_the_help_lists_the_choices_there_are(name, choices):

@@ -14,8 +14,9 @@ from backstory.cli.main import main
 from backstory.cli.parameters import CHOICES
 from backstory.data.tables.refill import refilled
 from backstory.errors import InputError
+from backstory.inference.effort import METHODS
 from backstory.inference.recovery import Tally
-from backstory.inference.restore import METHODS, Restoration
+from backstory.inference.restoration import Restoration
 
 QUICK = ["--method", "importance"]
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from backstory.data.observation import Observation
 from backstory.errors import InputError
 from backstory.inference import annealing as ais
 from backstory.inference import finished_rows as store
@@ -14,7 +15,6 @@ from backstory.inference.hmc import Rows
 from backstory.inference.importance import LogMean, target_evidence
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.target import Evidenced
-from backstory.models.observation import Observation
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def grey():
 
 def test_every_method_and_every_k_sees_the_same_binarised_rows(grey, monkeypatch):
     model, images = grey
-    monkeypatch.setattr("backstory.model.BATCH", 10)
+    monkeypatch.setattr("backstory.data.values.BATCH", 10)
     seen = {}
     encode = type(model.vae).encode
 

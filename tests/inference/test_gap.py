@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from backstory.data.observation import Observation
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.errors import InputError
 from backstory.inference.gap import inference_gap, optimise_posterior
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.target import Evidenced
-from backstory.models.observation import Observation
 
 
 def generator():

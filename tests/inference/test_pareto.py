@@ -7,12 +7,12 @@ import pytest
 import torch
 from scipy import stats
 
+from backstory.data.observation import Observation
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.inference import importance as likelihood
 from backstory.inference.importance import importance_sampling, tail_warning
 from backstory.inference.pareto import Largest, generalised_pareto_k, pareto_k, tail_size, threshold
 from backstory.inference.target import Evidenced
-from backstory.models.observation import Observation
 
 
 @pytest.mark.parametrize("k", [-0.5, 0.1, 0.3, 0.7, 1.0, 1.5])

@@ -12,10 +12,11 @@ from backstory.distributions.full_gaussian import FullGaussian
 from backstory.errors import InputError
 from backstory.inference.codes import CodeSearch
 from backstory.inference.conditional import condition
-from backstory.inference.effort import METHODS, Effort, Restoring, _affordable
+from backstory.inference.effort import METHODS, Effort, affordable
 from backstory.inference.hmc import Rows
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.operators import Blur, Damaged, Downscale, Linear, Mask, Noise, damage, observe
+from backstory.inference.requests import RestorationRequest as Request
 from backstory.inference.restoration import Restoration, coverage
 from backstory.inference.restore import Restored, restore
 from backstory.inference.tempering import convergence, pick
@@ -97,7 +98,9 @@ def linear_case(small_vae, name, rows=4):
 def test_mean_and_deviation_are_those_of_the_closed_form(small_vae, name, method):
     vae, seen, mean, covariance = linear_case(small_vae, name)
     found = restore(
-        vae, seen, Restoring(draws=1, method=method, effort=MANY if method == "importance" else QUICK)
+        vae,
+        seen,
+        Request(draws=1, method=method, effort=MANY if method == "importance" else QUICK),
     )
     assert found.methods == (method,) * 4
     std = covariance.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt().reshape(4, *SHAPE)
@@ -112,7 +115,9 @@ def test_mean_and_deviation_are_those_of_the_closed_form(small_vae, name, method
 def test_draws_have_the_covariance_of_the_closed_form(small_vae, name, method):
     vae, seen, mean, covariance = linear_case(small_vae, name)
     found = restore(
-        vae, seen, Restoring(draws=1500, method=method, effort=MANY if method == "importance" else QUICK)
+        vae,
+        seen,
+        Request(draws=1500, method=method, effort=MANY if method == "importance" else QUICK),
     )
     assert found.draws.shape == (1500, 4, *SHAPE)
     assert found.codes.shape == (1500, 4, 3)
@@ -128,7 +133,7 @@ def test_draws_have_the_covariance_of_the_closed_form(small_vae, name, method):
 @pytest.mark.parametrize("name", ["missing", "noise", "sums"])
 def test_the_evidence_of_y_is_that_of_the_closed_form(small_vae, name, method):
     vae, seen, _, _ = linear_case(small_vae, name)
-    found = restore(vae, seen, Restoring(draws=1, method=method, effort=QUICK))
+    found = restore(vae, seen, Request(draws=1, method=method, effort=QUICK))
     exact = LinearGaussian.of(vae)
     if seen.exact:
         expected = exact.log_evidence(seen.y, seen.seen)
@@ -143,9 +148,9 @@ def test_the_evidence_of_y_is_that_of_the_closed_form(small_vae, name, method):
 
 def test_the_encoder_is_taken_at_its_word(small_vae):
     vae, seen, _, _ = linear_case(small_vae, "missing")
-    found = restore(vae, seen, Restoring(draws=2000, method="encoder", effort=Effort(proposals=2000)))
+    found = restore(vae, seen, Request(draws=2000, method="encoder", effort=Effort(proposals=2000)))
     with torch.no_grad():
-        q = vae.encode(seen.y, seen.seen)
+        q = vae.encode(torch.where(seen.seen, seen.y, vae.shift))
     assert float(((found.codes.mean(0) - q.mean) / q.std).abs().max()) < 0.1
     torch.testing.assert_close(found.codes.std(0), q.std, rtol=0.1, atol=0)
     assert bool(found.ess.isnan().all())
@@ -159,7 +164,7 @@ def test_intervals_cover_what_they_promise(linear_gaussian, encoder_error):
     mask, unit = partly(exact.x.shape, 0.6), exact.vae.scale
     for operator, where in ((Mask(mask), ~mask), (Mask(mask) @ Noise(0.4), None)):
         y = damage(operator, exact.x, unit, torch.Generator().manual_seed(5))
-        found = restore(exact.vae, observe(operator, y, (6,), unit), Restoring(draws=19, method="importance"))
+        found = restore(exact.vae, observe(operator, y, (6,), unit), Request(draws=19, method="importance"))
         for level in (0.5, 0.9):
             assert coverage(found, exact.x, level, where) == pytest.approx(level, abs=0.06)
 
@@ -222,14 +227,17 @@ def agrees(found, expected, sigmas=5.0):
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_every_kind_of_data_agrees_with_quadrature(small_vae, likelihood, name):
     vae, seen = one_unit(small_vae, likelihood, name)
-    agrees(restore(vae, seen, Restoring(draws=1, method="importance", effort=QUICK)), quadrature(vae, seen))
+    agrees(
+        restore(vae, seen, Request(draws=1, method="importance", effort=QUICK)),
+        quadrature(vae, seen),
+    )
 
 
 @pytest.mark.parametrize("method", ["variational", "hmc"])
 @pytest.mark.parametrize(("likelihood", "prior"), [("bernoulli", "normal"), ("logistic", "mixture")])
 def test_the_costly_methods_agree_with_quadrature(small_vae, likelihood, prior, method):
     vae, seen = one_unit(small_vae, likelihood, "missing", prior)
-    agrees(restore(vae, seen, Restoring(draws=1, method=method, effort=QUICK)), quadrature(vae, seen))
+    agrees(restore(vae, seen, Request(draws=1, method=method, effort=QUICK)), quadrature(vae, seen))
 
 
 @pytest.mark.parametrize("method", CORRECTED)
@@ -239,7 +247,7 @@ def test_both_modes_are_found(small_vae, method):
     vae.decoder = Even(vae.decoder)
     seen = observe(Noise(0.2), damage(Noise(0.2), draw(vae, 3)), SHAPE)
     effort = Effort(proposals=4000, chains=128, temperatures=30, transitions=20, steps=60, leapfrog=3)
-    found = restore(vae, seen, Restoring(draws=1000, method=method, effort=effort))
+    found = restore(vae, seen, Request(draws=1000, method=method, effort=effort))
     assert (found.codes > 0).double().mean(0).flatten().numpy() == pytest.approx([0.5] * 3, abs=0.25)
     mean, std, _ = quadrature(vae, seen)
     assert bool(((found.mean - mean).abs() < 0.2 * std + 1e-3).all())
@@ -253,7 +261,7 @@ def test_all_or_nothing_seen(small_vae, levels, method):
     vae, x = small_vae(), levels(4)
     mask = partly(x.shape)
     mask[0], mask[2] = True, False
-    found = restore(vae, observe(Mask(mask), x, SHAPE), Restoring(draws=400, method=method, effort=QUICK))
+    found = restore(vae, observe(Mask(mask), x, SHAPE), Request(draws=400, method=method, effort=QUICK))
     assert found.methods[0] == "observed"
     assert found.methods[2] == "prior"
     for values in (found.mean[None], found.draws):
@@ -267,7 +275,9 @@ def test_all_or_nothing_seen(small_vae, levels, method):
 
 def test_nothing_missing_under_noise_is_not_the_data_itself(small_vae, levels):
     found = restore(
-        small_vae(), observe(Noise(0.1), levels(2), SHAPE, 4.0), Restoring(effort=TINY, method="importance")
+        small_vae(),
+        observe(Noise(0.1), levels(2), SHAPE, 4.0),
+        Request(effort=TINY, method="importance"),
     )
     assert found.methods == ("importance",) * 2
 
@@ -283,7 +293,7 @@ def test_odd_and_colour_images_and_single_rows(shape, operator):
     vae = build.build(schema, options)
     y = damage(operator, draw(vae, 1))
     for method in METHODS:
-        found = restore(vae, observe(operator, y, shape), Restoring(draws=3, method=method, effort=TINY))
+        found = restore(vae, observe(operator, y, shape), Request(draws=3, method=method, effort=TINY))
         assert found.mean.shape == (1, *shape)
         assert bool(found.draws.isfinite().all())
         assert bool((found.std > 0).all())
@@ -298,17 +308,17 @@ def test_chunks_change_nothing(small_vae, levels, method):
     mask = partly(x.shape)
     mask[1] = False
     seen = observe(Mask(mask), x, SHAPE)
-    whole = restore(vae, seen, Restoring(draws=7, method=method, effort=TINY))
+    whole = restore(vae, seen, Request(draws=7, method=method, effort=TINY))
     for chunk in (1, 7, 40):
         compare(
-            restore(vae, seen, Restoring(draws=7, method=method, effort=TINY, chunk=chunk)),
+            restore(vae, seen, Request(draws=7, method=method, effort=TINY, chunk=chunk)),
             whole,
             rtol=1e-7,
             atol=1e-7,
         )
-    some = restore(vae, seen.rows(slice(4)), Restoring(draws=7, method=method, effort=TINY))
+    some = restore(vae, seen.rows(slice(4)), Request(draws=7, method=method, effort=TINY))
     torch.testing.assert_close(some.draws, whole.draws[:, :4])
-    other = restore(vae, seen, Restoring(draws=7, method=method, effort=TINY, seed=1))
+    other = restore(vae, seen, Request(draws=7, method=method, effort=TINY, seed=1))
     assert not torch.equal(other.draws, whole.draws)
 
 
@@ -316,7 +326,7 @@ def test_it_reports_every_row_and_leaves_the_model_as_it_was(small_vae, levels):
     vae, done = small_vae(), []
     state = torch.random.get_rng_state()
     seen = observe(Mask(partly((6, *SHAPE))), levels(6), SHAPE)
-    restore(vae, seen, Restoring(method="hmc", effort=TINY, chunk=4), advance=done.append)
+    restore(vae, seen, Request(method="hmc", effort=TINY, chunk=4), advance=done.append)
     assert sum(done) == 6
     assert len(done) > 1
     assert all(p.requires_grad and p.grad is None for p in vae.parameters())
@@ -331,13 +341,13 @@ def test_auto_spends_no_more_than_it_has_to(linear_gaussian):
     for error, sigma, methods in ((0.0, 0.4, {"importance"}), (1.0, 0.05, {"variational", "hmc"})):
         exact = linear_gaussian(rows=8, encoder_error=error, sigma=sigma)
         seen = observe(Noise(0.05), exact.x, (6,), exact.vae.scale)
-        found = restore(exact.vae, seen, Restoring(effort=QUICK))
+        found = restore(exact.vae, seen, Request(effort=QUICK))
         assert set(found.methods) <= methods
         assert not any(e < 25 for e, m in zip(found.ess, found.methods, strict=True) if m != "hmc")
-        little = restore(exact.vae, seen, Restoring(effort=QUICK, budget=1000))
+        little = restore(exact.vae, seen, Request(effort=QUICK, budget=1000))
         assert set(little.methods) == methods - {"hmc"}
-        assert set(restore(exact.vae, seen, Restoring(effort=QUICK, budget=10)).methods) == {"encoder"}
-        few = restore(exact.vae, seen, Restoring(effort=QUICK, budget=300))
+        assert set(restore(exact.vae, seen, Request(effort=QUICK, budget=10)).methods) == {"encoder"}
+        few = restore(exact.vae, seen, Request(effort=QUICK, budget=300))
         assert set(few.methods) == {"importance"}
         assert (few.ess <= 300).all()
 
@@ -345,9 +355,7 @@ def test_auto_spends_no_more_than_it_has_to(linear_gaussian):
 def test_auto_draws_more_weights_only_where_chains_cost_more():
     usual, short = Effort(), Effort(temperatures=20, transitions=20)
     plans = {
-        (how, budget): _affordable(how, budget, units=64)
-        for how in (usual, short)
-        for budget in (13_000, 40_000)
+        (how, budget): affordable(how, 1, 64, budget) for how in (usual, short) for budget in (13_000, 40_000)
     }
     methods = {key: [method for method, _ in plan] for key, plan in plans.items()}
     assert methods[usual, 13_000] == ["importance", "variational", "variational"]
@@ -449,7 +457,7 @@ def test_the_variational_proposal_is_the_posterior_of_a_linear_model(small_vae, 
     difference = q.log_prob(z[None])[0] - q.log_prob(q.mean[None])[0]
     expected = log_joint[0] - log_joint[1] - (gradient * (z - q.mean)).sum(-1)
     torch.testing.assert_close(difference, expected.detach(), rtol=1e-6, atol=1e-6)
-    found = restore(vae, seen, Restoring(draws=1, method="variational", effort=QUICK))
+    found = restore(vae, seen, Request(draws=1, method="variational", effort=QUICK))
     assert float(found.ess.min()) > 500
 
 
@@ -478,7 +486,7 @@ def test_convergence_knows_chains_that_have_not_met(generator):
 def test_bad_settings(small_vae, levels, options, message):
     seen = observe(Mask(partly((2, *SHAPE))), levels(2), SHAPE)
     with pytest.raises(InputError, match=message):
-        restore(small_vae(), seen, Restoring(**options))
+        restore(small_vae(), seen, Request(**options))
 
 
 def test_bad_efforts_and_models(small_vae, levels):
@@ -500,5 +508,5 @@ def test_what_no_code_explains_gives_no_nan(small_vae):
     y[0, 0, 0] = math.nan
     vae = small_vae(likelihood="gaussian").float()
     for method in METHODS:
-        found = restore(vae, observe(Noise(0), y, SHAPE), Restoring(method=method, effort=TINY))
+        found = restore(vae, observe(Noise(0), y, SHAPE), Request(method=method, effort=TINY))
         assert np.isfinite(found.mean.numpy()).all()

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 import backstory
 from backstory import InputError
 from backstory.inference.operators import Blur, Downscale, Linear, Mask, Noise
-from backstory.inference.restore import coverage
+from backstory.inference.restoration import coverage
 
 SMALL = {"latent": 3, "hidden": (16,), "epochs": 2, "progress": False, "device": "cpu"}
 QUICK = {"method": "importance", "proposals": 100, "draws": 5}

@@ -44,7 +44,7 @@ def test_a_reopened_model_gives_identical_numbers(name, tmp_path):
     for part in ("train", "validation", "test"):
         assert np.array_equal(getattr(reopened.splits, part), getattr(model.splits, part))
     assert reopened.trained_on(data)
-    assert reopened.seen(data.values) == model.seen(data.values)
+    assert reopened.count_trained_on(data.values) == model.count_trained_on(data.values)
     assert not reopened.vae.training
     again = reopened.save(tmp_path / "again")
     for file in FILES - METRICS:

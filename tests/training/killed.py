@@ -19,7 +19,7 @@ import torch
 
 import backstory
 from backstory.data import write
-from backstory.runs import checkpoint
+from backstory.runs import checkpoint, run
 
 OPTIONS = {
     "latent": 2,
@@ -73,7 +73,8 @@ def die_while_writing(stage: str, nth: int) -> None:
         if stage == "renamed" and count == nth:
             die()
 
-    checkpoint.atomic_path, checkpoint.save_file, write.os.replace = counted, halved, renamed
+    checkpoint.atomic_path = run.atomic_path = counted
+    checkpoint.save_file, write.os.replace = halved, renamed
 
 
 def until_it_ends(folder: Path, how: str) -> int:

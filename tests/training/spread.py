@@ -37,7 +37,7 @@ CASES = {
     "no-validation": {**TABLE, "validation": 0},
     "mmd": {**TABLE, "objective": "mmd"},
 }
-SHARDED = ("table", "no-gradient", "no-validation")
+AS_SLURM = ("table", "no-gradient", "no-validation")
 
 
 def data(case: str) -> np.ndarray:
@@ -127,18 +127,6 @@ def killed(folder: Path, case: str, **options: object) -> None:
     assert [code for code, _ in group(cut)] == [-signal.SIGKILL] * 2
 
 
-def fit_sharded(folder: Path, case: str) -> None:
-    """Half of each parameter is here."""
-
-    def look(trainer: train.Trainer) -> None:
-        parts = [p.to_local().numel() / p.numel() for p in trainer.parameters if p.shape[0] % 2 == 0]
-        assert parts
-        assert set(parts) == {0.5}
-
-    at_step(2, look)
-    fit(folder, case, strategy="fsdp")
-
-
 # -- what goes wrong --------------------------------------------------------------------------------------
 
 
@@ -192,15 +180,15 @@ def main(folder: Path) -> dict[str, list[tuple[int, str]]]:
     for case in CASES:
         fit(folder / f"{case}-one", case)
         ends[case] = group(lambda rank, case=case: fit(folder / f"{case}-two", case))
-    for case in SHARDED:
-        path = folder / f"{case}-fsdp"
-        ends[path.name] = group(lambda rank, case=case, path=path: fit_sharded(path, case), slurm=True)
+    for case in AS_SLURM:
+        path = folder / f"{case}-slurm"
+        ends[path.name] = group(lambda rank, case=case, path=path: fit(path, case), slurm=True)
 
     killed(folder / "mmd-killed", "mmd")
     ends["mmd-killed"] = group(lambda rank: fit(folder / "mmd-killed", "mmd"))
-    killed(folder / "table-killed", "table", strategy="fsdp")
+    killed(folder / "table-killed", "table")
     shutil.copytree(folder / "table-killed", folder / "table-one-left")
-    ends["table-killed"] = group(lambda rank: fit(folder / "table-killed", "table", strategy="fsdp"))
+    ends["table-killed"] = group(lambda rank: fit(folder / "table-killed", "table"))
     fit(folder / "table-one-left", "table")
 
     for task in (fails, lost, other_rows, interrupted, hurried):

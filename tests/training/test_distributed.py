@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from spread import CASES, SHARDED
+from spread import AS_SLURM, CASES
 from test_step import grey, run_of
 
 import backstory
@@ -70,7 +70,7 @@ def test_groups_of_processes(tmp_path):
     ends = json.loads(done.stdout.splitlines()[-1])
 
     # What two processes learn, what they write, and that the second one says nothing
-    for name in (*CASES, *(f"{case}-fsdp" for case in SHARDED), "mmd-killed", "table-killed"):
+    for name in (*CASES, *(f"{case}-slurm" for case in AS_SLURM), "mmd-killed", "table-killed"):
         assert [code for code, _ in ends[name]] == [0, 0], ends[name]
         assert ends[name][1][1] == ""
     for case in CASES:
@@ -78,15 +78,15 @@ def test_groups_of_processes(tmp_path):
         assert [line["epoch"] for line in metrics(tmp_path / f"{case}-two")] == [1, 2, 3, 4, 5]
     for case in ("table", "images", "no-gradient", "no-validation"):
         assert_close(tmp_path / f"{case}-two", tmp_path / f"{case}-one")
-    for case in SHARDED:
-        assert_close(tmp_path / f"{case}-fsdp", tmp_path / f"{case}-one")
+    for case in AS_SLURM:
+        assert_close(tmp_path / f"{case}-slurm", tmp_path / f"{case}-one")
     for case in ("table", "mmd"):  # the objective of a batch as a whole: here of halves, with their own draws
         assert metrics(tmp_path / "mmd-two") != metrics(tmp_path / f"{case}-one")
 
     # Killed and gone on with
     assert_same(tmp_path / "mmd-killed", tmp_path / "mmd-two")
-    assert_same(tmp_path / "table-killed", tmp_path / "table-fsdp")
-    assert_close(tmp_path / "table-one-left", tmp_path / "table-one")  # begun by two, sharded
+    assert_same(tmp_path / "table-killed", tmp_path / "table-two")
+    assert_close(tmp_path / "table-one-left", tmp_path / "table-one")  # begun by two
 
     # Errors
     assert told(ends["fails"]) == ([1, 2], ["error: input/output error: rows.npy"])
@@ -118,7 +118,7 @@ def test_processes_that_are_started_by_the_command_itself_and_by_torchrun(tmp_pa
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     commands = {
         "itself": [*fit, str(tmp_path / "itself"), "--devices", "2"],
-        "torchrun": [*torchrun, *fit, str(tmp_path / "torchrun"), "--strategy", "fsdp"],
+        "torchrun": [*torchrun, *fit, str(tmp_path / "torchrun")],
     }
     for name, command in commands.items():
         done = subprocess.run(
@@ -171,7 +171,6 @@ def test_how_many_processes(asked, environment, found):
     [
         ({"devices": 0}, {}, r"devices has to be at least 1, got 0"),
         ({"nodes": -1}, {}, r"nodes has to be at least 1, got -1"),
-        ({"strategy": "dp"}, {}, r"strategy is one of ddp, fsdp, got 'dp'"),
         ({"devices": 2, "device": "mps"}, {}, r"take device auto, cpu or cuda, got 'mps'"),
         (
             {"nodes": 2},
@@ -185,7 +184,7 @@ def test_how_many_processes(asked, environment, found):
 def test_processes_that_cannot_be_had(arguments, environment, message, monkeypatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    values = {"device": "cpu", "devices": None, "nodes": None, "strategy": "ddp", **arguments}
+    values = {"device": "cpu", "devices": None, "nodes": None, **arguments}
     with pytest.raises(InputError, match=message):
         distributed.start(**values)
     with pytest.raises(InputError, match=message):
@@ -196,7 +195,7 @@ def test_more_gpus_than_there_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     with pytest.raises(InputError, match=r"at most 3, the number of GPUs here, got 4; ask for fewer"):
-        distributed.start("auto", 4, None, "ddp")
+        distributed.start("auto", 4, None)
 
 
 @pytest.mark.parametrize("where", ["shell", "standard input"])
@@ -206,14 +205,14 @@ def test_a_session_that_cannot_be_run_again(where, monkeypatch):
     if where == "shell":
         monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
     with pytest.raises(InputError, match=r"a notebook or interactive session; use the command line"):
-        distributed.start("cpu", 2, None, "ddp")
+        distributed.start("cpu", 2, None)
 
 
 def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
     monkeypatch.setattr(sys, "argv", [__file__])  # a worker of the tests has none
     with pytest.raises(InputError, match=r"not installed; pip install 'backstory\[distributed\]'"):
-        distributed.start("cpu", 2, None, "ddp")
+        distributed.start("cpu", 2, None)
 
 
 def test_one_process_does_not_need_it(monkeypatch):

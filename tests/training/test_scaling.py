@@ -72,7 +72,7 @@ def test_the_run_knows_its_rows_wherever_they_are(home) -> None:
         data = backstory.load(home / "images.npy", stream=stream)
         assert isinstance(data.values, FileRows) == stream
         assert model.trained_on(data)
-        assert model.seen(data.values) == len(model.rows(data, "train")) == 117
+        assert model.count_trained_on(data.values) == len(model.rows(data, "train")) == 117
 
 
 def test_a_run_without_validation_and_a_mixture_fitted_afterwards(home) -> None:

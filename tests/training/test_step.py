@@ -34,7 +34,7 @@ def run_of(objective, **options):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_gradient_is_that_of_the_mean_objective(objective):
     run = run_of(objective)
-    values = torch.as_tensor(run.rows)[:7]
+    values = torch.as_tensor(run.rows.values)[:7]
     batch = run.bound.batch(Stored(values), 7, torch.Generator().manual_seed(1))
     outcome = run.step(batch, torch.tensor(0.5), 7, torch.Generator().manual_seed(2))
     found = [p.grad.clone() for p in run.parameters]

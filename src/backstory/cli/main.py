@@ -82,7 +82,6 @@ def fit(
     device: o.Device = "auto",
     devices: o.Devices = None,
     nodes: o.Nodes = None,
-    strategy: o.Strategy = "ddp",
     resize: o.Resize = None,
     stream: o.Stream = None,
     column: o.Column = None,
@@ -174,6 +173,7 @@ def encode(
     """Write the posterior means of DATA, the columns z_0, z_1, … of a table."""
     import backstory
     from backstory.cli import text
+    from backstory.inference.moments import posterior_moments
     from backstory.jobs import rows as io
 
     std_file, draws_file = io.beside(output, "std"), io.beside(output, "draws")
@@ -181,16 +181,16 @@ def encode(
     io.check_paths(files, force)
     io.at_least_one("draws", draws)
     model = backstory.open(run, device)
-    if len(files) > 1 and model.vae.is_autoencoder:
+    if len(files) > 1 and model.is_autoencoder:
         raise InputError("a plain autoencoder has codes without a spread; leave --std and --draws out")
     rows = io.rows(model, data, resize, stream, split, limit)
     q = model.encode(rows, seed)
-    io.write_codes(output, q.mean, force)
+    io.write_codes(output, q.centre, force)
     if std:
-        io.write_codes(std_file, q.std, force)
+        io.write_codes(std_file, posterior_moments(q).std, force)
     if draws is not None:
         io.write_code_draws(draws_file, q, draws, seed, force)
-    text.say(f"codes of {len(q.mean)} observations, written to {', '.join(map(str, files))}")
+    text.say(f"codes of {len(q.centre)} observations, written to {', '.join(map(str, files))}")
     io.report_seen(model, rows.values, split)
 
 
@@ -430,7 +430,7 @@ def evaluate(
         check_settings(method or "is", samples, **how)
         model = backstory.open(run, device)
         seen = io.rows(model, data, *where).values
-        result = asdict(model.evaluate(seen, samples, seed, chunk, True, method or "is", **how))
+        result = asdict(model.evaluate(seen, samples, seed, method or "is", True, chunk=chunk, **how))
     if as_json:
         text.print_json(result)
     elif damage:

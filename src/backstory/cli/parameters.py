@@ -23,7 +23,6 @@ CHOICES = {
     "start": "posterior, prior",
     "schedule": "sigmoid, geometric, linear",
     "precision": "float32, bf16",
-    "strategy": "ddp, fsdp",
 }
 
 _DATA = (
@@ -92,10 +91,6 @@ Devices = A[
 ]
 Nodes = A[
     int | None, Option(metavar="N", help="Machines (1, or as torchrun has it).", rich_help_panel=_DEVICES)
-]
-Strategy = A[
-    str,
-    Option(help=f"{CHOICES['strategy']}: a whole model each, or parts of it.", rich_help_panel=_DEVICES),
 ]
 Force = A[bool, Option("--force", help="Replace what is there.")]
 Json = A[bool, Option("--json", help="Print one JSON object and nothing else.")]

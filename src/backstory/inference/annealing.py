@@ -31,6 +31,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from backstory.data.observation import Observation
 from backstory.distributions.latent import LatentDistribution
 from backstory.errors import InputError
 from backstory.inference.finished_rows import RowStore
@@ -48,7 +49,6 @@ from backstory.inference.hmc import (
 from backstory.inference.importance import LogMean, pairs_at_once
 from backstory.inference.moments import posterior_moments, prior_moments
 from backstory.inference.target import Evidenced, Target, check_density, frozen
-from backstory.models.observation import Observation
 from backstory.models.vae import VAE
 from backstory.options import one_of
 

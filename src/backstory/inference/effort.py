@@ -10,10 +10,9 @@ thousand: first no chains, then fewer steps and fewer codes.
 """
 
 import math
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 
 from backstory.errors import InputError
-from backstory.options import one_of
 
 METHODS = ("encoder", "importance", "variational", "hmc")
 GRADIENTS_PER_DIMENSION = 4  # from which an expected Hessian is regressed
@@ -93,44 +92,6 @@ class Effort:
         )
 
 
-@dataclass(frozen=True)
-class Restoring:
-    """How to restore.
-
-    Attributes:
-        draws: M, draws of x for each observation.
-        method: `encoder`, `importance`, `variational`, `hmc`, or `auto`, the cheapest that will do.
-        seed: of every draw.
-        effort: how much to spend on each observation.
-        budget: of `auto`, in codes decoded for each observation; by default `usual_budget`.
-        chunk: pairs of code and observation decoded at once; changes memory, not the result.
-
-    Raises:
-        InputError: for an unknown method, or numbers that are too small or not whole.
-    """
-
-    draws: int = 10
-    method: str = "auto"
-    seed: int = 0
-    effort: Effort = field(default_factory=Effort)
-    budget: int | None = None
-    chunk: int | None = None
-
-    def __post_init__(self) -> None:
-        one_of("method", self.method, ["auto", *METHODS])
-        for name in ("draws", "chunk", "budget"):
-            value = getattr(self, name)
-            if value is not None and (value < 1 or value != int(value)):
-                raise InputError(f"{name} has to be at least 1 and whole, got {value:g}")
-
-    def plan(self, rows: int, units: int) -> list[tuple[str, Effort]]:
-        """Methods with their efforts for so many observations, in the order in which they are tried."""
-        if self.method != "auto":
-            return [(self.method, self.effort)]
-        budget = usual_budget(rows) if self.budget is None else self.budget
-        return _affordable(_within(self.effort, budget, units), budget, units)
-
-
 def usual_budget(rows: int) -> int:
     """Codes decoded for each of so many observations.
 
@@ -148,7 +109,17 @@ def _within(how: Effort, budget: int, units: int) -> Effort:
     return replace(how, proposals=budget) if FEWEST <= budget < how.proposals else how
 
 
-def _affordable(how: Effort, budget: int, units: int) -> list[tuple[str, Effort]]:
+def affordable(how: Effort, rows: int, units: int, budget: int | None = None) -> list[tuple[str, Effort]]:
+    """The methods of `auto` with their efforts, in the order in which they are tried.
+
+    Args:
+        how: the most to spend on each observation.
+        rows: number of observations.
+        units: dimensions of z.
+        budget: codes decoded for each observation; by default `usual_budget(rows)`.
+    """
+    budget = usual_budget(rows) if budget is None else budget
+    how = _within(how, budget, units)
     more = replace(how, proposals=MORE * how.proposals)
     plan = [("importance", how), ("variational", how), ("variational", more), ("hmc", how)]
     plan = [(m, e) for m, e in plan if e.cost(m, units) <= budget] or [("encoder", how)]

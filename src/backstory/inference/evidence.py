@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from backstory.data.observation import Observation
 from backstory.errors import InputError
 from backstory.inference.annealing import Annealing, annealed
 from backstory.inference.hmc import mixed_seed
@@ -21,7 +22,6 @@ from backstory.inference.importance import Evidence, check_samples, importance_s
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.pareto import pareto_k, tail_size
 from backstory.inference.target import check_density
-from backstory.models.observation import Observation
 from backstory.models.vae import VAE
 from backstory.options import check_option, one_of
 

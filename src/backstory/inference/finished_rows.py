@@ -14,10 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from backstory.data.observation import Observation
 from backstory.data.splits import row_hashes
 from backstory.data.write import atomic_path
 from backstory.errors import InputError
-from backstory.models.observation import Observation
 
 NAMES = ("log_weight", "acceptance", "hash")
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from backstory.data.observation import Observation
 from backstory.distributions.base import randn
 from backstory.distributions.latent import Posterior
 from backstory.errors import InputError
@@ -27,7 +28,6 @@ from backstory.inference.hmc import Rows, mixed_seed
 from backstory.inference.importance import LogMean, check_samples, pairs_at_once, target_evidence
 from backstory.inference.target import Evidenced, Target, check_density
 from backstory.inference.variational import diagonal_fit
-from backstory.models.observation import Observation
 from backstory.models.vae import VAE
 
 ANNEALING = Annealing(chains=16, steps=100, leapfrog=3)

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from backstory.data.observation import Observation
 from backstory.errors import InputError
-from backstory.models.observation import Observation
 from backstory.models.priors import StandardNormal
 from backstory.models.vae import VAE
 

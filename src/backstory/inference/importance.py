@@ -19,10 +19,10 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from backstory.data.observation import Observation
 from backstory.errors import InputError
 from backstory.inference.pareto import Largest, pareto_k, tail_size, threshold
 from backstory.inference.target import Evidenced, Target, check_density, terms_at
-from backstory.models.observation import Observation
 from backstory.models.vae import VAE
 
 # Entries of decoder output held at once: on a processor few enough to stay in its cache, and in memory that

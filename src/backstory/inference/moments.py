@@ -11,6 +11,7 @@ from torch import Tensor
 
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.latent import Moments, Posterior, Prior
+from backstory.distributions.side_by_side import SideBySide
 
 DRAWS = 512
 
@@ -23,7 +24,7 @@ def prior_moments(prior: Prior, device: torch.device) -> Moments:
 
 
 @torch.no_grad()
-def posterior_moments(posterior: Posterior) -> Moments:
+def posterior_moments(posterior: Posterior | SideBySide) -> Moments:
     """Of q(z|x), (B, D) each."""
     moments = posterior.moments()
     if moments is not None:

@@ -22,22 +22,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from backstory.data.observation import Observation
 from backstory.distributions.base import DataDistribution
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.latent import Posterior
 from backstory.errors import InputError
 from backstory.inference.codes import Codes, CodeSearch
 from backstory.inference.conditional import Conditional, back_projection, condition
-from backstory.inference.effort import ENOUGH, FEW, MORE, NO_MEAN, Effort, Restoring
+from backstory.inference.effort import ENOUGH, FEW, MORE, NO_MEAN, Effort
 from backstory.inference.hmc import Rows
 from backstory.inference.importance import LogMean, entries_at_once
 from backstory.inference.moments import matched
 from backstory.inference.operators import Damaged
 from backstory.inference.pareto import pareto_k, tail_size, threshold
+from backstory.inference.requests import RestorationRequest
 from backstory.inference.restoration import Restoration, guess_levels
 from backstory.inference.target import check_density
 from backstory.inference.tempering import pick
-from backstory.models.observation import Observation
 from backstory.models.vae import VAE
 
 SWEEPS = 10  # turns between x and z before a fit
@@ -115,7 +116,7 @@ class Restored:
 def restore(
     vae: VAE,
     seen: Damaged,
-    how: Restoring | None = None,
+    how: RestorationRequest | None = None,
     given: Tensor | None = None,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> Restoration[Tensor]:
@@ -132,7 +133,7 @@ def restore(
         advance: called with the number of finished observations.
     """
     check_density(vae)
-    how = how or Restoring()
+    how = how or RestorationRequest()
     with torch.no_grad():
         origin = torch.zeros(1, vae.latents.size).to(vae.shift)
         probe = vae.decode(origin, None if given is None else given[:1])
@@ -173,7 +174,7 @@ def _entries_per_code(features: int, p: DataDistribution, seen: Damaged) -> int:
 class _Work:
     """The restoration of all rows, filled in as rows are finished."""
 
-    def __init__(self, target: Restored, how: Restoring, effort: Effort, pairs: int):
+    def __init__(self, target: Restored, how: RestorationRequest, effort: Effort, pairs: int):
         self.target, self.how, self.effort, self.pairs = target, how, effort, pairs
         seen, latent = target.raw, target.vae.latents.size
         n, x, shape = len(seen), seen.y.new_empty(0), seen.linear.shape

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backstory.data.observation import Observation
 from backstory.inference.importance import LogMean, entries_at_once
 from backstory.inference.target import check_density
-from backstory.models.observation import Observation
 from backstory.models.vae import VAE
 
 MOST_ENTRIES = 500  # of a row whose entries are looked at one by one

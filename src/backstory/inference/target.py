@@ -10,11 +10,11 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
+from backstory.data.observation import Observation
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.latent import Posterior, Prior
 from backstory.errors import InputError
 from backstory.inference.moments import matched
-from backstory.models.observation import Observation
 from backstory.models.vae import VAE, Terms
 
 

@@ -19,7 +19,7 @@ from backstory.data.schema import Schema
 from backstory.errors import InputError
 from backstory.inference.operators import Blur, Downscale, Noise, Operator, Product
 from backstory.jobs import rows as io
-from backstory.model import Model
+from backstory.trained import Trained
 
 NOISE_REACH = 10.0  # standard deviations beyond which a value is no noisy fraction
 BLACK, WHITE = 0, 255  # of a mask's pixels
@@ -127,7 +127,7 @@ class Case:
 
 
 def read_case(
-    model: Model,
+    model: Trained,
     source: str,
     damage: Damage,
     whole: bool = False,
@@ -233,7 +233,7 @@ def _check_size(schema: Schema, data: Dataset, damage: Damage, whole: bool) -> N
     )
 
 
-def read_mask(path: Path, model: Model, damage: Damage, data: Dataset, index: np.ndarray) -> np.ndarray:
+def read_mask(path: Path, model: Trained, damage: Damage, data: Dataset, index: np.ndarray) -> np.ndarray:
     """Where y was observed, (N, *out) of bool for the chosen rows, in the model's columns.
 
     A `.npy` of booleans, or a picture in which white is what was observed; for all rows, or for each row of

@@ -17,11 +17,11 @@ from backstory.data.write import check_format, write, write_table, write_text
 from backstory.errors import InputError
 from backstory.inference.operators import Mask
 from backstory.inference.recovery import Recovery
-from backstory.inference.restore import Restoration
+from backstory.inference.restoration import Restoration
 from backstory.jobs import rows as io
 from backstory.jobs.damage import Case, Damage, read_case
-from backstory.model import Model
 from backstory.report import restorations as sheets
+from backstory.trained import Trained
 
 SHEET_ROWS, SHEET_DRAWS = 16, 3  # of a picture, unless it is asked for otherwise
 TABLES = (*SEPARATORS, "parquet")
@@ -48,7 +48,7 @@ def files_of(output: Path, sheet: bool, draws: int | None, std: bool) -> dict[st
 # -- files ----------------------------------------------------------------------------------------------
 
 
-def write_sheet(path: Path, model: Model, case: Case, found: Found, force: bool) -> None:
+def write_sheet(path: Path, model: Trained, case: Case, found: Found, force: bool) -> None:
     """A picture: each observation, its restoration, some draws and what is uncertain, one below the other."""
     top = model.schema.maximum or 1.0
     lines = {} if case.truth is None else {"whole": case.truth / top}
@@ -177,7 +177,7 @@ def _table_of_draws(values: np.ndarray, schema: Schema) -> dict[str, np.ndarray]
 
 
 def evaluate(
-    model: Model, source: str, damage: Damage, where: Where, seed: int, options: dict[str, Any]
+    model: Trained, source: str, damage: Damage, where: Where, seed: int, options: dict[str, Any]
 ) -> tuple[np.ndarray, Recovery]:
     """The chosen rows of DATA, and how near they come after damage and restoration."""
     case = read_case(model, source, replace(damage, missing=None), True, *where, seed)
@@ -230,7 +230,7 @@ def say_written(found: Found, files: dict[str, Path]) -> None:
     say(f"{len(found.mean)} restored observations ({how}), written to {', '.join(map(str, files.values()))}")
 
 
-def check_output(output: Path, model: Model) -> None:
+def check_output(output: Path, model: Trained) -> None:
     """InputError before the work for an output that cannot hold what will come."""
     check_format(output)
     if format_of(output) in ("", "png") and model.schema.kind != "images":

@@ -23,13 +23,12 @@ from backstory.data.rows import Rows, mapped, subset
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import asked
 from backstory.data.write import atomic_path, check_path, write, write_table, write_text
-from backstory.distributions.latent import Posterior
 from backstory.errors import InputError
 from backstory.inference.scoring import Scores
-from backstory.model import Model
 from backstory.options import one_of
 from backstory.runs import checkpoint
 from backstory.runs.folder import PICTURE, member_folder
+from backstory.trained import Trained
 
 if TYPE_CHECKING:
     from backstory.data.tables.read import Columns
@@ -134,12 +133,12 @@ def _toml(columns: dict[str, dict[str, Any]]) -> str:
 
 
 def rows(
-    model: Model, source: str, resize: str | None, stream: bool | None, part: str, limit: int | None = None
+    model: Trained, source: str, resize: str | None, stream: bool | None, part: str, limit: int | None = None
 ) -> Dataset:
     """The chosen rows of DATA, of the model's shape, and complete unless the model is for incomplete data."""
     data, index = chosen(model, source, resize, stream, part, limit)
     count, first = missing(data.observed, index)
-    if count and not model.vae.incomplete:
+    if count and not model.incomplete:
         where = place(first, data.schema.columns)
         raise InputError(
             f"expected a value in every cell, got none in {where} of {data.source}; fill it, or drop the row"
@@ -154,7 +153,7 @@ def rows(
 
 
 def chosen(
-    model: Model, source: str, resize: str | None, stream: bool | None, part: str, limit: int | None = None
+    model: Trained, source: str, resize: str | None, stream: bool | None, part: str, limit: int | None = None
 ) -> tuple[Dataset, np.ndarray]:
     """DATA, and the numbers of its chosen rows."""
     at_least_one("limit", limit)
@@ -199,9 +198,9 @@ def named_values(text: str, option: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def report_seen(model: Model, values: Rows, part: str) -> None:
+def report_seen(model: Trained, values: Rows, part: str) -> None:
     """Say how many of the rows were trained on: a warning, unless they were asked for."""
-    seen = model.seen(values)
+    seen = model.count_trained_on(values)
     if seen and part == "train":
         say("these are rows that the model was trained on")
     elif seen:
@@ -225,7 +224,7 @@ def refuse(purpose: str, **options: Any) -> None:
         raise InputError(f"--{name} belongs to {purpose}; leave it out")
 
 
-def fit_prior(model: Model, prior: str, components: int | None, source: str | None, seed: int) -> None:
+def fit_prior(model: Trained, prior: str, components: int | None, source: str | None, seed: int) -> None:
     """Fit the prior to the codes of the run's training rows, or of DATA where that is other data."""
     one_of("prior", prior, ["mixture"])
     at_least_one("components", components)
@@ -278,7 +277,7 @@ def write_scores(path: Path, scores: Scores, schema: Schema, force: bool) -> Non
     write_table(path, columns, force)
 
 
-def write_code_draws(path: Path, q: Posterior, draws: int, seed: int, force: bool) -> None:
+def write_code_draws(path: Path, q: Any, draws: int, seed: int, force: bool) -> None:
     """Arrays are (M, N, D); tables have a line for each row and draw."""
     z = q.sample(draws, torch.Generator(q.centre.device).manual_seed(seed)).cpu().numpy()
     if format_of(path) in ("npy", "npz"):
@@ -320,18 +319,18 @@ def write_pairs(path: Path, originals: Rows, x: Rows, schema: Schema, force: boo
         contact_sheet(np.concatenate(lines), columns).save(temporary, format="PNG")
 
 
-def _trained_in(run: Path, model: Model) -> list[Path]:
+def _trained_in(run: Path, model: Trained) -> list[Path]:
     """The folders of single models: of an ensemble those of its members."""
     count = len(model.members)
     return [run] if count == 1 else [run / member_folder(number) for number in range(count)]
 
 
-def picture_of(run: Path, model: Model) -> Path:
+def picture_of(run: Path, model: Trained) -> Path:
     """Where the picture of the training is, of an ensemble that of the first member."""
     return _trained_in(run, model)[0] / PICTURE
 
 
-def write_training_pictures(run: Path, model: Model) -> None:
+def write_training_pictures(run: Path, model: Trained) -> None:
     """RUN/training.png, of an ensemble one for each member."""
     from backstory.report import (
         training as plots,

@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from backstory.data.observation import Observation
 from backstory.distributions.base import DataDistribution
 from backstory.distributions.latent import Posterior, Prior
 from backstory.models.latents import LatentSpace
-from backstory.models.observation import Observation
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What the estimators share: data in scikit-learn's conventions, and packed models."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,16 +14,21 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
+from backstory.data.observation import Observation
 from backstory.data.schema import Schema
 from backstory.data.tables.read import FAR, to_frame
-from backstory.ensemble import log_mean_exp, unpack
+from backstory.ensemble import Ensemble
 from backstory.errors import InputError
-from backstory.fitting import fit
+from backstory.fitting.fit import fit
 from backstory.inference.exemplar import Exemplars
+from backstory.inference.mixture import log_mean_exp
 from backstory.inference.scoring import log_evidence
 from backstory.model import Model
-from backstory.models.observation import Observation
+from backstory.opening import unpack
 from backstory.runs.folder import CONFIG, WEIGHTS
+from backstory.trained import Trained
+
+M = TypeVar("M", bound=Trained)
 
 
 class Estimator(BaseEstimator):
@@ -121,7 +126,7 @@ class Estimator(BaseEstimator):
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _train(self, data: Dataset, seed: int, **defaults: Any) -> Model:
+    def _train(self, data: Dataset, seed: int, **defaults: Any) -> Model | Ensemble:
         given = {name: getattr(self, name, None) for name in ("latent", "likelihood", "epochs")}
         options = {name: value for name, value in (self.options or {}).items() if name != "columns"}
         model = fit(
@@ -188,7 +193,7 @@ class Averaged(Estimator):
         super().__init__(latent, likelihood, epochs, options, random_state)
         self.ensemble = ensemble
 
-    def _train(self, data: Dataset, seed: int, **defaults: Any) -> Model:
+    def _train(self, data: Dataset, seed: int, **defaults: Any) -> Model | Ensemble:
         return super()._train(data, seed, **{"ensemble": self.ensemble, **defaults})
 
 
@@ -220,7 +225,7 @@ def members_for(networks: int, mixed: bool) -> list[Member]:
     return members
 
 
-def log_density(model: Model | Exemplars, x: np.ndarray) -> np.ndarray:
+def log_density(model: Trained | Exemplars, x: np.ndarray) -> np.ndarray:
     return model.log_evidence(x) if isinstance(model, Exemplars) else score_rows(model, x)
 
 
@@ -248,13 +253,13 @@ def as_dataset(x: np.ndarray) -> Dataset:
     return Dataset(x, schema, None if observed.all() else observed)
 
 
-def in_double(model: Model) -> Model:
+def in_double(model: M) -> M:
     for member in model.members:
         member.vae.double()
     return model
 
 
-def score_rows(model: Model, x: np.ndarray) -> np.ndarray:
+def score_rows(model: Trained, x: np.ndarray) -> np.ndarray:
     rows = model.schema.prepare(torch.tensor(x))
     each = torch.stack([log_evidence(member.vae, Observation(rows)) for member in model.members])
     return log_mean_exp(each).cpu().numpy()
@@ -263,7 +268,7 @@ def score_rows(model: Model, x: np.ndarray) -> np.ndarray:
 def packed(value: Any) -> Any:
     if isinstance(value, list):
         return [packed(item) for item in value]
-    return value.pack() if isinstance(value, Model) else value
+    return value.pack() if isinstance(value, Trained) else value
 
 
 def unpacked(value: Any) -> Any:

@@ -10,6 +10,7 @@ from sklearn.base import (
 
 from backstory.data.dataset import Dataset
 from backstory.data.tables.read import constant, filled
+from backstory.ensemble import Ensemble
 from backstory.model import Model
 from backstory.sklearn.base import Averaged
 
@@ -38,7 +39,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Averaged):
     ):
         super().__init__(latent, likelihood, epochs, options, random_state, ensemble)
 
-    def _train(self, data: Dataset, seed: int, **defaults: Any) -> Model:
+    def _train(self, data: Dataset, seed: int, **defaults: Any) -> Model | Ensemble:
         if not data.schema.kinds and data.observed is not None:  # the last weights are kept: none are chosen
             defaults = {"validation": 0.0, **defaults}
         return super()._train(data, seed, **defaults)

@@ -11,9 +11,9 @@ from sklearn.base import (
 from backstory.data.dataset import Dataset
 from backstory.errors import InputError
 from backstory.inference.exemplar import Exemplars, Tail
-from backstory.model import Model
 from backstory.sklearn.base import Estimator, Member, as_dataset, log_density, members_for, robust_scale
 from backstory.sklearn.estimators import _DETECTOR, BATCH, STEPS
+from backstory.trained import Trained
 
 
 class VAEOutlierDetector(OutlierMixin, Estimator):
@@ -85,7 +85,7 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
         self.offset_ = float(np.percentile(self._scores(values), 100 * self.contamination))
         return self
 
-    def _density(self, member: Member, data: Dataset, seed: int) -> Model | Exemplars:
+    def _density(self, member: Member, data: Dataset, seed: int) -> Trained | Exemplars:
         seen = self._seen(np.asarray(data.values), member)
         if member.kind != "network":
             return Exemplars.of(seen, self.sigma_floor, separate=member.kind == "separate")

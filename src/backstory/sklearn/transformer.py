@@ -18,7 +18,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
 
     def transform(self, X: Any) -> np.ndarray:
         """E[z|x], (n_samples, latent)."""
-        return self.model_.encode(self._rows(X)).mean.cpu().numpy()
+        return self.model_.encode(self._rows(X)).centre.cpu().numpy()
 
     def inverse_transform(self, X: Any) -> Any:
         """E[x|z] at codes z, (n_samples, n_features); of texts the level that is nearest to the mean."""

@@ -1,6 +1,6 @@
 """An exponential average of the weights."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -45,7 +45,7 @@ class Average:
         return {str(i): mean for i, mean in enumerate(self.means)}
 
     @torch.no_grad()
-    def load(self, tensors: dict[str, Tensor], place: Callable[[Tensor, Tensor], Tensor]) -> None:
-        """The averages that `tensors` gave; `place` places one as another tensor is."""
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take the averages that `tensors` gave."""
         for i, mean in enumerate(self.means):
-            mean.copy_(place(tensors[str(i)], mean))
+            mean.copy_(tensors[str(i)])

@@ -29,10 +29,9 @@ class Alone:
         device: of this process.
         rank, world: its number, and the number of processes. The first, 0, writes and speaks for all.
         pause: steps between two moments at which the processes agree on what to do next.
-        sharded: whether a process holds only a part of each parameter.
     """
 
-    rank, world, pause, sharded = 0, 1, 1, False
+    rank, world, pause = 0, 1, 1
 
     def __init__(self, device: torch.device):
         self.device = device
@@ -69,11 +68,3 @@ class Alone:
     def backward(self, loss: Tensor) -> None:
         """The backward pass of the part of the loss that is this process's."""
         loss.backward()
-
-    def whole(self, value: Tensor) -> Tensor:
-        """A tensor that may be spread over the processes, in one piece."""
-        return value
-
-    def spread(self, value: Tensor, like: Tensor) -> Tensor:
-        """A tensor in one piece, placed as another one is."""
-        return value.reshape(like.shape).to(like.device)

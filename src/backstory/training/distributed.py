@@ -27,26 +27,22 @@ from backstory import console
 from backstory.errors import InputError, TrainingFailed
 from backstory.training.devices import Alone, pick_device
 
-STRATEGIES = ("ddp", "fsdp")
 GRACE = 2.0  # seconds in which the first process may come to tell an error
 
 T = TypeVar("T")
 
 
-def start(device: str, devices: int | None, nodes: int | None, strategy: str) -> Alone:
+def start(device: str, devices: int | None, nodes: int | None) -> Alone:
     """This process, or the group that it is one of.
 
     Args:
         device: `auto`, `cpu`, `cuda`, …; a group has one kind of device.
         devices: processes on each machine; None for as many as torchrun or SLURM started, or else one.
         nodes: machines, None likewise.
-        strategy: `ddp` (each process has the whole model) or `fsdp` (a part of each parameter).
 
     Raises:
         InputError: the processes cannot be had; none has been started then.
     """
-    if strategy not in STRATEGIES:
-        raise InputError(f"strategy is one of {', '.join(STRATEGIES)}, got {strategy!r}")
     for name, value in (("devices", devices), ("nodes", nodes)):
         if value is not None and value < 1:
             raise InputError(f"{name} has to be at least 1, got {value}")
@@ -57,7 +53,7 @@ def start(device: str, devices: int | None, nodes: int | None, strategy: str) ->
     accelerator = _accelerator(device, devices)
     if launcher is None:
         _check_start(nodes, os.environ)
-    return Group(_fabric(accelerator, devices, nodes, strategy, launcher), sharded=strategy == "fsdp")
+    return Group(_fabric(accelerator, devices, nodes, launcher))
 
 
 def processes(devices: int | None, nodes: int | None) -> int:
@@ -128,12 +124,12 @@ def _check_start(nodes: int, environment: Mapping[str, str]) -> None:
         )
 
 
-def _fabric(accelerator: str, devices: int, nodes: int, strategy: str, launcher: str | None) -> Any:
+def _fabric(accelerator: str, devices: int, nodes: int, launcher: str | None) -> Any:
     """A Fabric whose processes run."""
     try:
         from lightning_fabric import Fabric
         from lightning_fabric.plugins import environments
-        from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy
+        from lightning_fabric.strategies import DDPStrategy
     except ImportError:
         raise InputError(
             "several devices need Lightning Fabric, which is not installed; "
@@ -146,13 +142,9 @@ def _fabric(accelerator: str, devices: int, nodes: int, strategy: str, launcher:
             "srun": environments.SLURMEnvironment,
             None: environments.LightningEnvironment,
         }[launcher]()
-        spreading: Any = (
-            DDPStrategy(**_ddp_settings())
-            if strategy == "ddp"
-            else ModelParallelStrategy(_shard, data_parallel_size=devices * nodes, tensor_parallel_size=1)
-        )
+        strategy = DDPStrategy(**_ddp_settings())
         fabric = Fabric(
-            accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=spreading, plugins=[place]
+            accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy, plugins=[place]
         )
         fabric.launch()
     except (RuntimeError, ValueError) as error:
@@ -171,26 +163,6 @@ def _ddp_settings() -> dict[str, Any]:
     return {"static_graph": True, "forward_sync_buffers" if newer else "broadcast_buffers": False}
 
 
-def _shard(bound: Any, mesh: Any) -> Any:
-    """FSDP: each layer of the networks is gathered when it computes, and what is left at the beginning.
-
-    Only networks have layers of their own: a head and a prior hand out records, not tensors, of which FSDP
-    would not see that they are still in use.
-    """
-    from torch.distributed.fsdp import fully_shard
-
-    for module in list(bound.modules()):
-        for name, parameter in list(module.named_parameters(recurse=False)):
-            if parameter.dim() == 0:  # which cannot be sharded
-                module.register_parameter(name, nn.Parameter(parameter.detach().reshape(1)))
-    for network in (bound.vae.encoder, bound.vae.decoder):
-        for module in network.modules():
-            if any(True for _ in module.parameters(recurse=False)):
-                fully_shard(module, mesh=mesh["data_parallel"])
-    fully_shard(bound, mesh=mesh["data_parallel"])
-    return bound
-
-
 # -- the group --------------------------------------------------------------------------------------------
 
 
@@ -199,14 +171,13 @@ class Group(Alone):
 
     Args:
         fabric: from Lightning Fabric, launched.
-        sharded: whether the strategy is FSDP.
     """
 
     pause = 10
 
-    def __init__(self, fabric: Any, sharded: bool):
+    def __init__(self, fabric: Any):
         super().__init__(fabric.device)
-        self.fabric, self.sharded = fabric, sharded
+        self.fabric = fabric
         self.rank, self.world = fabric.global_rank, fabric.world_size
         self.store = dist.distributed_c10d._get_default_store()
         if self.rank:
@@ -240,23 +211,6 @@ class Group(Alone):
 
     def backward(self, loss: Tensor) -> None:
         self.fabric.backward(loss)
-
-    def whole(self, value: Tensor) -> Tensor:
-        if not self.sharded:
-            return value
-        from torch.distributed.tensor import DTensor
-
-        return value.full_tensor() if isinstance(value, DTensor) else value
-
-    def spread(self, value: Tensor, like: Tensor) -> Tensor:
-        value = super().spread(value, like)
-        if not self.sharded:
-            return value
-        from torch.distributed.tensor import DTensor, distribute_tensor
-
-        if not isinstance(like, DTensor):
-            return value
-        return distribute_tensor(value, like.device_mesh, like.placements)
 
     # -- errors -----------------------------------------------------------------------------------------
 

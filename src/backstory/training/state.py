@@ -103,23 +103,11 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {f"{i}.{name}": value for i, values in state.items() for name, value in values.items()}
 
 
-def load_optimiser(
-    optimiser: torch.optim.Optimizer,
-    tensors: dict[str, Tensor],
-    place: Callable[[Tensor, Tensor], Tensor],
-) -> None:
-    """Give an optimiser its memory back.
-
-    Args:
-        optimiser: of the parameters of `optimiser_tensors`.
-        tensors: from there, in one piece.
-        place: places a tensor in one piece as the parameter is, which is its second argument.
-    """
+def load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Give an optimiser of the same parameters the memory that `optimiser_tensors` took."""
     described = optimiser.state_dict()["param_groups"]
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         number, _, key = name.partition(".")
-        held = value if key == "step" else place(value, parameters[int(number)])
-        state.setdefault(int(number), {})[key] = held
+        state.setdefault(int(number), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": described})

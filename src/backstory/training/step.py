@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from backstory import console
+from backstory.data.observation import Observation
 from backstory.data.schema import Schema
 from backstory.data.stored import Stored
-from backstory.models.observation import Observation
 from backstory.models.vae import VAE
 from backstory.objectives.registry import OBJECTIVES, arguments
 from backstory.options import TrainOptions
@@ -187,7 +187,7 @@ class Step:
         parts = self.module(batch, warmup, self.rows, generator)
         self.devices.backward(-parts.objective.sum() * (self.devices.world / count))
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        return _outcome(self.devices.sum(parts.sums()), self.devices.whole(norm))
+        return _outcome(self.devices.sum(parts.sums()), norm)
 
 
 def _norms(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...] | list[Tensor]:

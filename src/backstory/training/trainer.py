@@ -125,7 +125,6 @@ class Trainer:
             "sums": self.sums,
             "failed": self.failed,
         }
-        tensors = {name: self.devices.whole(tensor) for name, tensor in tensors.items()}
         now = time.monotonic()
         seconds = self.position.seconds + now - self.epoch_started
         values = {
@@ -155,25 +154,21 @@ class Trainer:
                 f"the run was started on device {values['device']}, got {self.device.type}; "
                 f"go on with --device {values['device']}"
             )
-        self.vae.load_state_dict(self._placed(under("model", tensors)))
-        load_optimiser(self.optimiser, under("optimiser", tensors), self.devices.spread)
+        self.vae.load_state_dict(under("model", tensors))
+        load_optimiser(self.optimiser, under("optimiser", tensors))
         self.optimiser.param_groups[0]["lr"] = values["lr"]
-        self.best = self._placed(under("best", tensors)) or None
+        best = under("best", tensors)
+        self.best = {name: value.to(self.device) for name, value in best.items()} or None
         self.generator.set_state(tensors["generator"])
         self.order, self.sums = tensors["order"], tensors["sums"].to(self.device)
         self.position, self.history = Position(**values["position"]), History(**values["history"])
         self.failed, self.failed_before = tensors["failed"].to(self.device), values["failed_before"]
         self.best_value, self.taken = values["best_value"], values["taken"]
         if self.average:
-            self.average.load(under("average", tensors), self.devices.spread)
+            self.average.load(under("average", tensors))
         if self.spikes:
             self.spikes = Spikes(self.spikes.factor, values["norms"])
         self.started = time.monotonic() - values["elapsed"]
-
-    def _placed(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weights in one piece, as the model has them."""
-        live = self.vae.state_dict()
-        return {name: self.devices.spread(value, live[name]) for name, value in weights.items()}
 
     # -- the run --------------------------------------------------------------------------------------------
 

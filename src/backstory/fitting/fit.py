@@ -1,0 +1,116 @@
+"""`fit`: begin a run or go on with one, of a single model or an ensemble."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from backstory import console
+from backstory.ensemble import Ensemble
+from backstory.errors import InputError
+from backstory.fitting.begun import Begun
+from backstory.fitting.job import Job, Saving, Source
+from backstory.fitting.members import train_members
+from backstory.fitting.options import asked_options
+from backstory.fitting.progress import board_writer
+from backstory.fitting.single import train_single
+from backstory.model import Model
+from backstory.opening import open
+from backstory.runs import checkpoint
+from backstory.runs.folder import is_ensemble
+from backstory.training import distributed
+
+
+def fit(
+    data: Any,
+    run: str | Path | None = None,
+    *,
+    ensemble: int | None = None,
+    split_seed: int | None = None,
+    validation: float | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    devices: int | None = None,
+    nodes: int | None = None,
+    force: bool = False,
+    resume: bool = False,
+    checkpoint_every: float = 60.0,
+    tensorboard: bool = False,
+    progress: bool = True,
+    columns: Mapping[str, Any] | None = None,
+    resize: int | tuple[int, int] | None = None,
+    stream: bool | None = None,
+    **options: Any,
+) -> Model | Ensemble:
+    """Train a model on data.
+
+    Args:
+        data: a `Dataset`, anything that `load` takes, or a function that returns one of these, which is
+            called when all processes run.
+        run: folder to write the run to during training; None keeps the model in memory.
+        ensemble: number of models to train one after the other, with seed, seed + 1, …, on the same rows; the
+            result is an `Ensemble`, which averages their answers. By default one. `minutes` are for all of
+            them together.
+        split_seed: of the split alone, by default the seed.
+        validation: fraction of the rows held out for choosing, by default 0.1; 0 for none.
+        seed: of the split, the initial weights and every draw, by default 0.
+        device: `auto`, `cpu`, `cuda`, …
+        devices: processes on each machine, each with a GPU of its own, or all on processors; by default as
+            many as torchrun or SLURM started, or else one. `batch_size` is of all of them together. More
+            than one need `pip install 'backstory[distributed]'`, and run the calling script once more each.
+        nodes: machines, by default likewise; all of them need the data and the folder of the run.
+        force: overwrite the run in the folder.
+        resume: go on with the run in the folder, to the weights that it would have had without the
+            interruption, bit for bit; begin it if there is none. Options may be left out.
+        checkpoint_every: seconds between two checkpoints; one more is written at the end of an epoch where it
+            costs less than a hundredth of the time since the last.
+        tensorboard: also write the metrics to RUN/tensorboard; needs `pip install 'backstory[tensorboard]'`.
+        progress: show a progress bar and the choices made, on standard error.
+        columns: the kinds of some columns of a table, by name, see `load`. The others are inferred, and all
+            are shown. A run that goes on knows them.
+        resize, stream: see `load`.
+        options: any field of `ModelOptions` (what the model is made of) and `TrainOptions` (how it learns).
+
+    Raises:
+        InputError: for data or options that cannot work, or that differ from those of the run to go on with;
+            nothing has been written then.
+        TrainingFailed: if the loss stays non-finite.
+    """
+    if not checkpoint_every > 0:
+        raise InputError(f"checkpoint_every has to be positive, got {checkpoint_every:g}")
+    folder = None if run is None else Path(run)
+    several = ensemble not in (None, 1) or (resume and folder is not None and is_ensemble(folder))
+    if several and distributed.processes(devices, nodes) > 1:
+        raise InputError(
+            "an ensemble trains in one process; leave devices and nodes out, or train its members apart"
+        )
+    group = distributed.start(device, devices, nodes)
+    with group.together():
+        board = board_writer(folder) if tensorboard else None
+        given = {"split_seed": split_seed, "validation": validation, "seed": seed, **options}
+        job = Job({}, Saving(folder, force, resume, checkpoint_every, board), group, progress)
+        return _fit(Source(data, columns, resize, stream), given, job, ensemble)
+
+
+def _fit(source: Source, given: dict[str, Any], job: Job, ensemble: int | None) -> Model | Ensemble:
+    """`fit` in each of the processes."""
+    group, folder = job.group, job.saving.folder
+    begun = group.first(lambda: Begun.read(job.saving, ensemble))
+    if begun is not None and begun.finished:
+        assert folder is not None
+        if group.rank == 0:
+            checkpoint.remove_checkpoint(folder)  # a kill may have come just before
+        console.say(f"{folder} is finished: there is nothing to go on with", job.progress)
+        return open(folder, str(group.device))
+    asked = asked_options({name: value for name, value in given.items() if value is not None})
+    dataset = source.load(None if begun is None else begun.schema)
+    if begun is not None:
+        begun.check_options(asked)
+        job = replace(job, asked=begun.asked, earlier=begun.checkpoint)
+        count = begun.members
+    else:
+        job = replace(job, asked=asked)
+        count = None if ensemble == 1 else ensemble
+    if count is None:
+        return train_single(dataset, job)
+    return train_members(dataset, count, job, begun is not None)

@@ -1,0 +1,77 @@
+"""What `fit` was asked for, in records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from backstory.data.dataset import Dataset
+from backstory.data.load import load
+from backstory.data.schema import Schema
+from backstory.runs.checkpoint import Checkpoint
+from backstory.runs.folder import member_folder
+from backstory.training.devices import Alone
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the data comes from; the attributes are arguments of `fit`."""
+
+    data: Any
+    columns: Mapping[str, Any] | None
+    resize: int | tuple[int, int] | None
+    stream: bool | None
+
+    def load(self, known: Schema | None) -> Dataset:
+        """The data; the columns of a table are read as in the `known` schema, unless `columns` are given."""
+        data = self.data() if callable(self.data) else self.data
+        if isinstance(data, Dataset):
+            return data
+        return load(data, self.resize, self.stream, self.columns, None if self.columns else known)
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Where and how often a run is written.
+
+    Attributes:
+        folder: of the run; None keeps it in memory.
+        force, resume: as of `fit`.
+        every: seconds between two checkpoints.
+        board: the class that writes for TensorBoard, or None.
+    """
+
+    folder: Path | None
+    force: bool
+    resume: bool
+    every: float
+    board: Any
+
+    def of_member(self, number: int) -> "Saving":
+        """The same for a member of an ensemble, which is always resumed where its folder holds a run."""
+        own = None if self.folder is None else self.folder / member_folder(number)
+        return replace(self, folder=own, force=False, resume=own is not None)
+
+
+@dataclass(frozen=True)
+class Job:
+    """The training of a model, or of all members of an ensemble.
+
+    Attributes:
+        asked: the options that were given, as JSON values.
+        saving: where and how often to write.
+        group: the processes that train.
+        progress: whether to show progress.
+        earlier: the checkpoint to go on from, or None.
+    """
+
+    asked: dict[str, Any]
+    saving: Saving
+    group: Alone
+    progress: bool
+    earlier: Checkpoint | None = None
+
+    @property
+    def written(self) -> Path | None:
+        """The folder that this process writes to; None for all processes but the first."""
+        return self.saving.folder if self.group.rank == 0 else None

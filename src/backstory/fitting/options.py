@@ -1,0 +1,89 @@
+"""The options of `fit`: checked when they are given, and decided where they were left open."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backstory.data.dataset import Dataset
+from backstory.data.schema import Schema
+from backstory.data.splits import Splits, check_for_training, split
+from backstory.data.tables.statistics import as_numbers, only_numbers
+from backstory.model import check_components
+from backstory.models.defaults import default_schedule, resolve
+from backstory.options import ModelOptions, TrainOptions, check_option, options_from
+from backstory.training import schedule
+from backstory.training.compile import decide
+from backstory.training.devices import Alone
+
+VALIDATION, SEED = 0.1, 0  # by default
+OURS = ("split_seed", "validation")  # options that are neither of the model nor of its training
+
+
+@dataclass(frozen=True)
+class Decided:
+    """All choices for a model and its training.
+
+    Attributes:
+        schema: of the data, with its presentation to the model.
+        model, training: options, with all defaults resolved.
+    """
+
+    schema: Schema
+    model: ModelOptions
+    training: TrainOptions
+
+
+def asked_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The given options as JSON values; InputError for an unknown one or one of the wrong type."""
+    ours = {name: options[name] for name in OURS if name in options}
+    parts = [record.model_dump(mode="json", exclude_unset=True) for record in _sort_options(options)]
+    return {**parts[0], **parts[1], **ours}
+
+
+def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
+    options = {name: value for name, value in options.items() if name not in OURS}
+    model_names, train_names = set(ModelOptions.model_fields), set(TrainOptions.model_fields)
+    for name in options:
+        check_option("fit", name, [*model_names, *train_names])
+    return (
+        options_from(ModelOptions, {k: v for k, v in options.items() if k in model_names}),
+        options_from(TrainOptions, {k: v for k, v in options.items() if k in train_names}),
+    )
+
+
+def as_modelled(dataset: Dataset, asked: dict[str, Any]) -> Dataset:
+    """The data set; a table with all columns continuous where the likelihood is for numbers alone."""
+    likelihood = asked.get("likelihood", "auto")
+    if likelihood not in ("auto", "joint") or (likelihood == "auto" and only_numbers(dataset.schema)):
+        return as_numbers(dataset)
+    return dataset
+
+
+def split_rows(dataset: Dataset, asked: dict[str, Any]) -> Splits:
+    """The training, validation and test rows."""
+    seed = asked.get("split_seed", asked.get("seed", SEED))
+    return split(dataset, asked.get("validation", VALIDATION), seed)
+
+
+def decide_options(dataset: Dataset, asked: dict[str, Any], train: np.ndarray, group: Alone) -> Decided:
+    """All options with defaults resolved.
+
+    Args:
+        dataset: from `as_modelled`.
+        asked: from `asked_options`.
+        train: the training rows.
+        group: the processes that train.
+
+    Raises:
+        InputError: for options that cannot be, or data that cannot be trained on.
+    """
+    check_for_training(dataset, train)
+    options, training = _sort_options(asked)
+    gaps = dataset.observed is not None
+    schema, options = resolve(dataset.schema, options, gaps)
+    training = schedule.resolve(training, len(train), **default_schedule(schema, options, gaps))
+    training = decide(training, len(train), group.device, group.world)
+    if options.posterior == "delta" and options.prior == "mixture":
+        check_components(options.components, len(train))
+    return Decided(schema, options, training)

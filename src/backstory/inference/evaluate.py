@@ -1,0 +1,77 @@
+"""The averages over observations that `Model.evaluate` returns."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from backstory.inference.importance import Evidence
+from backstory.models.diagnostics import bits_per_dim
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Averages over observations, in nats per observation; None where a quantity does not exist.
+
+    Attributes:
+        elbo: reconstruction − kl.
+        reconstruction: E_q[log p(x|z)].
+        kl: KL(q(z|x) ‖ p(z)).
+        log_evidence: log p(x), by `method`.
+        standard_error: Monte Carlo error of log_evidence, over the draws for the same observations.
+        ess: effective sample size, average over observations.
+        bits_per_dim: −log₂ p(x) per entry, from log_evidence; for discrete data.
+        active_units: latent units whose posterior mean varies over the observations.
+        n: observations.
+        samples: K.
+        method: of the log-evidence: `is`, `ais` or `exact`.
+        pareto_k: of the weights, average over observations; see `inference.pareto`.
+        acceptance: share of accepted proposals of `ais`.
+    """
+
+    elbo: float | None = None
+    reconstruction: float
+    kl: float | None = None
+    log_evidence: float | None = None
+    standard_error: float | None = None
+    ess: float | None = None
+    bits_per_dim: float | None = None
+    active_units: int
+    n: int
+    samples: int
+    method: str
+    pareto_k: float | None = None
+    acceptance: float | None = None
+
+
+def average(evidence: Evidence, method: str, active_units: int, entries: float | None) -> Evaluation:
+    """The averages of an `Evidence`.
+
+    Args:
+        evidence: of each observation.
+        method: of the log-evidence.
+        active_units: see `Evaluation`.
+        entries: observed entries of an observation, on average; None for continuous x.
+    """
+    n = len(evidence.log_evidence)
+    log_evidence = float(evidence.log_evidence.mean())
+    return Evaluation(
+        reconstruction=float(evidence.reconstruction.mean()),
+        active_units=active_units,
+        n=n,
+        samples=evidence.samples,
+        method=method,
+        elbo=float(evidence.elbo.mean()),
+        kl=float(evidence.kl.mean()),
+        log_evidence=log_evidence,
+        standard_error=_number(evidence.standard_error.square().sum().sqrt() / n),
+        ess=_number(evidence.ess.mean()),
+        bits_per_dim=None if entries is None else bits_per_dim(log_evidence, entries),
+        pareto_k=_number(evidence.pareto_k.mean()),
+        acceptance=_number(evidence.acceptance.mean()),
+    )
+
+
+def _number(value: Tensor) -> float | None:
+    """None for NaN, which stands for a quantity that does not exist."""
+    return None if torch.isnan(value) else float(value)

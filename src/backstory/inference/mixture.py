@@ -1,0 +1,122 @@
+"""The mixture of N densities with equal weights, from the answers of each.
+
+    p(x)    = (1/N) Σ_n p_n(x)
+    p(x|y)  ≈ (1/N) Σ_n p_n(x|y)
+
+The second line gives each member the same weight whatever its p_n(y): a linear pool (Lakshminarayanan et al.
+2017). Bayes' rule would weigh members by p_n(y), which for rows with many entries leaves one of them.
+"""
+
+import math
+from dataclasses import fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backstory.inference.effort import METHODS
+from backstory.inference.importance import Evidence
+from backstory.inference.restoration import Restoration, guess_levels
+from backstory.inference.scoring import Reference
+
+
+def mixture_evidence(parts: list[Evidence]) -> Evidence:
+    """log (1/N) Σ_n p_n(x) from estimates of each log p_n(x), with independent draws.
+
+    With r_n, the share of a member in the sum, the error is √Σ (r_n s_n)² (delta method), and all draws
+    together have an effective sample size of 1 / Σ (r_n² / ess_n). The ELBO and its two terms are averages;
+    by Jensen's inequality the average ELBO bounds the mixture, too. Pareto k̂ is averaged with the shares.
+    """
+    log_evidence = torch.stack([part.log_evidence for part in parts])
+    share = torch.softmax(log_evidence, 0)
+
+    def stacked(name: str) -> Tensor:
+        return torch.stack([getattr(part, name) for part in parts])
+
+    return Evidence(
+        log_evidence=log_mean_exp(log_evidence),
+        standard_error=(share * stacked("standard_error")).square().sum(0).sqrt(),
+        ess=1 / (share.square() / stacked("ess")).sum(0),
+        pareto_k=(share * stacked("pareto_k")).sum(0),
+        elbo=stacked("elbo").mean(0),
+        reconstruction=stacked("reconstruction").mean(0),
+        kl=stacked("kl").mean(0),
+        samples=sum(part.samples for part in parts),
+        acceptance=stacked("acceptance").mean(0),
+    )
+
+
+def mixture_restoration(parts: list[Restoration[np.ndarray]], draws: int) -> Restoration[np.ndarray]:
+    """The mixture of restorations, with `draws` draws of each row, of the members in turn.
+
+    The variance follows from the law of total variance, Σ (v_n + m_n²) / N − m². Each member's mean has an
+    error of 1 / ess_n of its variance; together they have that of N² / Σ 1 / ess_n.
+    """
+    means = np.stack([part.mean for part in parts]).astype(np.float64)
+    variances = np.square(np.stack([part.std for part in parts]).astype(np.float64))
+    distances = means - means[0]  # exactly zero where all members return the observed value
+    mean, std = means[0] + distances.mean(0), np.sqrt(variances.mean(0) + distances.var(0))
+    numbers = {
+        f.name: torch.stack([getattr(part, f.name) for part in parts])
+        for f in fields(Restoration)
+        if f.name in ("log_evidence", "ess", "pareto_k", "r_hat", "acceptance")
+    }
+    every = [sorted(names, key=_effort) for names in zip(*(part.methods for part in parts), strict=True)]
+    found = Restoration(
+        mean.astype(parts[0].mean.dtype),
+        std.astype(parts[0].std.dtype),
+        in_turn(np.stack([part.draws for part in parts]), draws),
+        torch.from_numpy(in_turn(np.stack([part.codes.cpu().numpy() for part in parts]), draws)),
+        tuple(names[-1] for names in every),
+        log_mean_exp(numbers["log_evidence"]),
+        len(parts) ** 2 / (1 / numbers["ess"]).sum(0),
+        _largest(numbers["pareto_k"]),
+        _largest(numbers["r_hat"]),
+        numbers["acceptance"].nanmean(0),
+        tuple(
+            (columns, torch.stack([part.level_probs[i][1] for part in parts]).mean(0))
+            for i, (columns, _) in enumerate(parts[0].level_probs)
+        ),
+    )
+    for columns, probs in found.level_probs:  # the tensors share the arrays' memory
+        guess_levels(torch.from_numpy(found.mean), torch.from_numpy(found.std), columns, probs)
+    return found
+
+
+def mixture_reference(parts: list[Reference | None]) -> Reference | None:
+    """log p(r) of the mixture, and the members' average surprise at each entry; None if a member has none."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    return log_mean_exp(torch.stack([p[0] for p in known])), torch.stack([p[1] for p in known]).mean(0)
+
+
+def log_mean_exp(values: Tensor) -> Tensor:
+    """log (1/N) Σ_n exp v_n over the first axis."""
+    return torch.logsumexp(values, 0) - math.log(len(values))
+
+
+def in_turn(parts: np.ndarray, draws: int) -> np.ndarray:
+    """M draws of each row, (M, rows, …), from those of each member, (N, ⌈M / N⌉, rows, …).
+
+    Draw m of row i is of member (m + i) mod N, so that every row has as many of each as possible.
+    """
+    members, rows = parts.shape[0], parts.shape[2]
+    m, i = np.ogrid[:draws, :rows]
+    taken: np.ndarray = parts[(m + i) % members, np.broadcast_to(m // members, (draws, rows)), i]
+    return taken
+
+
+def most_common(votes: np.ndarray) -> float:
+    """The most frequent of some values, the smallest of several."""
+    values, counts = np.unique(votes, return_counts=True)
+    return float(values[counts.argmax()])
+
+
+def _effort(method: str) -> int:
+    return METHODS.index(method) if method in METHODS else -1
+
+
+def _largest(values: Tensor) -> Tensor:
+    """The largest over the members, NaN left out; NaN where all are NaN."""
+    return torch.where(values.isnan().all(0), torch.nan, values.nan_to_num(nan=-math.inf).amax(0))

@@ -1,0 +1,89 @@
+"""Records of what an estimate is asked for: made once from people's options, passed on whole."""
+
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from backstory.errors import InputError
+from backstory.inference.effort import METHODS, Effort, affordable
+from backstory.options import check_option, one_of
+
+
+@dataclass(frozen=True)
+class RestorationRequest:
+    """What a restoration is asked for.
+
+    Attributes:
+        draws: M, for each observation.
+        method: `encoder`, `importance`, `variational`, `hmc` or `auto`.
+        seed: of every draw.
+        presentation_seed: of the presentation of y, where that is at random.
+        effort: spent on each observation.
+        budget: of method `auto`, in codes decoded for each observation; None for `effort.usual_budget`.
+        chunk: pairs of code and observation decoded at once; None for the default of the device.
+
+    Raises:
+        InputError: for an unknown method, or numbers that are too small or not whole.
+    """
+
+    draws: int = 10
+    method: str = "auto"
+    seed: int = 0
+    presentation_seed: int = 0
+    effort: Effort = field(default_factory=Effort)
+    budget: int | None = None
+    chunk: int | None = None
+
+    def __post_init__(self) -> None:
+        one_of("method", self.method, ["auto", *METHODS])
+        for name in ("draws", "chunk", "budget"):
+            value = getattr(self, name)
+            if value is not None and (value < 1 or value != int(value)):
+                raise InputError(f"{name} has to be at least 1 and whole, got {value:g}")
+
+    def plan(self, rows: int, units: int) -> list[tuple[str, Effort]]:
+        """Methods with their efforts, for so many observations, in the order in which they are tried."""
+        if self.method != "auto":
+            return [(self.method, self.effort)]
+        return affordable(self.effort, rows, units, self.budget)
+
+    @classmethod
+    def of(cls, draws: int, method: str, seed: int, **options: Any) -> "RestorationRequest":
+        """From the options of `Model.restore`; InputError for an unknown one."""
+        own = {name: options.pop(name) for name in ("budget", "chunk") if name in options}
+        for name in options:
+            check_option("restore", name, [known.name for known in fields(Effort)])
+        return cls(draws, method, seed, seed, Effort(**options), **own)
+
+    def with_seed(self, seed: int) -> "RestorationRequest":
+        """The same request with another seed of the draws and of the presentation."""
+        return replace(self, seed=seed, presentation_seed=seed)
+
+
+@dataclass(frozen=True)
+class EvidenceRequest:
+    """What an estimate of log p(x) is asked for.
+
+    Attributes:
+        method: `is`, `ais` or `exact`.
+        samples: K, draws or chains for each observation; None for the default of the method.
+        seed: of every draw.
+        presentation_seed: of the presentation of x, where that is at random.
+        chunk: pairs of draw and observation decoded at once; None for the default of the device.
+        resume: of `ais`: a file that keeps finished rows, from which they are taken up again.
+        annealing: other settings of `ais` by name: steps, leapfrog, start and schedule.
+    """
+
+    method: str = "is"
+    samples: int | None = None
+    seed: int = 0
+    presentation_seed: int = 0
+    chunk: int | None = None
+    resume: Path | None = None
+    annealing: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, method: str, samples: int | None, seed: int, **options: Any) -> "EvidenceRequest":
+        """From the options of `Model.log_evidence`."""
+        chunk, resume = options.pop("chunk", None), options.pop("resume", None)
+        return cls(method, samples, seed, seed, chunk, None if resume is None else Path(resume), options)

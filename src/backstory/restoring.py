@@ -1,0 +1,168 @@
+"""Restoration by trained models: damaged observations y in, draws of x out, in stored units."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from backstory import console
+from backstory.data.dataset import Dataset
+from backstory.data.rows import FileRows
+from backstory.data.schema import Schema
+from backstory.data.values import BATCH, Values, read, stored_values
+from backstory.errors import InputError
+from backstory.inference import stored
+from backstory.inference.effort import usual_budget
+from backstory.inference.importance import Evidence
+from backstory.inference.operators import Mask, Operator, Product
+from backstory.inference.recovery import Recovery, Tally
+from backstory.inference.requests import RestorationRequest
+from backstory.inference.restoration import Restoration
+from backstory.options import ModelOptions
+
+Advance = Callable[[float], None]
+
+
+class Restorer(ABC):
+    """A trained density p(x) of stored values that restores damaged observations.
+
+    Attributes:
+        schema: of the data.
+        options: what the model is made of.
+    """
+
+    schema: Schema
+    options: ModelOptions
+
+    @property
+    @abstractmethod
+    def members(self) -> tuple[Any, ...]:
+        """The single models that answer."""
+
+    @abstractmethod
+    def _restore(
+        self, y: Any, operator: Operator | None, request: RestorationRequest, advance: Advance
+    ) -> Restoration[np.ndarray]:
+        """`restore` of stored values."""
+
+    @abstractmethod
+    def log_evidence(self, x: Values, samples: int | None = None, seed: int = 0) -> Evidence:
+        """log p(x) of each observation in nats."""
+
+    @property
+    def units(self) -> stored.StoredUnits:
+        """The units of stored values."""
+        return stored.StoredUnits(self.schema, self.members[0].vae.scale)
+
+    def restore(
+        self,
+        y: Values,
+        operator: Operator | None = None,
+        draws: int = 10,
+        method: str = "auto",
+        seed: int = 0,
+        progress: bool = False,
+        **options: Any,
+    ) -> Restoration[np.ndarray]:
+        """Mean, standard deviation and draws of x given a damaged observation y.
+
+        Args:
+            y: (N, *shape), or the operator's output shape; NaN where an entry is missing. Means, deviations
+                and draws come back in stored units.
+            operator: what happened to x, see `inference.operators`: `Mask`, `Noise`, `Downscale`, `Blur`,
+                `Linear` and their products. Without one, entries are missing and nothing else happened.
+            draws: M.
+            method: `encoder`, `importance`, `variational`, `hmc`, or `auto`, the cheapest that suffices.
+            seed: of every draw.
+            progress: show a progress bar.
+            options: `budget` and `chunk`, see `inference.requests.RestorationRequest`, and the fields of
+                `inference.effort.Effort`: proposals, steps, gradient_draws, chains, ….
+        """
+        request = RestorationRequest.of(draws, method, seed, **options)
+        y = read(y, self.schema)
+        if isinstance(y, Dataset) and y.observed is not None:
+            operator = Mask(np.asarray(y.observed)) @ (operator or stored.NOTHING)
+        values = stored_values(y, self.schema)
+        values = values[:] if isinstance(values, FileRows) else values  # the results are held in any case
+        with console.progress("restore", len(values), progress) as bar:
+            found = self._restore(values, operator, request, bar.advance)
+        for warning in stored.warnings(found, request.effort.proposals):
+            console.warn(warning)
+        return found
+
+    def damage(
+        self, x: Values, operator: Operator | None = None, missing: float = 0.0, seed: int = 0
+    ) -> np.ndarray:
+        """Damage whole observations x: a y for `restore`, (N, *out) of float64 in stored units.
+
+        Args:
+            x: (N, *shape); NaN where an entry is missing.
+            operator: what happens to x, see `restore`.
+            missing: the fraction of the entries of y that is hidden at random and becomes NaN; pixels of
+                colour images are hidden with all their channels.
+            seed: of the noise and of the hidden entries.
+        """
+        return self.units.damage(np.asarray(stored_values(x, self.schema)), operator, missing, seed)
+
+    def evaluate_restoration(
+        self,
+        x: Values,
+        operator: Operator | None = None,
+        missing: float = 0.0,
+        draws: int = 100,
+        method: str = "auto",
+        seed: int = 0,
+        progress: bool = False,
+        **options: Any,
+    ) -> Recovery:
+        """Damage whole observations, restore them, and compare: errors and the coverage of intervals.
+
+        Arguments are those of `damage` and `restore`. An observation's damage, and the draws for it, depend
+        on the seed and on the observations before it. InputError where nothing is damaged.
+        """
+        if self.options.missingness != "random":
+            raise InputError(
+                "entries hidden at random say nothing about a model that takes them as missing by their own "
+                f"value (missingness {self.options.missingness}); compare with the truth where it is known"
+            )
+        values, y = stored_values(x, self.schema), self.damage(x, operator, missing, seed)
+        options = {"budget": usual_budget(len(values)), **options}
+        request = RestorationRequest.of(draws, method, seed, **options)
+        with console.progress("restore", len(values), progress) as bar:
+            return _recovery(self, values, y, operator or stored.NOTHING, request, bar.advance)
+
+
+def _recovery(
+    model: Restorer,
+    values: Any,
+    y: np.ndarray,
+    operator: Operator,
+    request: RestorationRequest,
+    advance: Advance,
+) -> Recovery:
+    """Restorations of y compared with the true `values`, a batch at a time; see `evaluate_restoration`."""
+    schema = model.schema
+    rest = Product(
+        tuple(part for part in operator.parts if not isinstance(part, Mask))
+    )  # y is NaN where masked
+    masked = not rest.parts
+    tally = Tally(model.units.stored_unit, schema.kind == "images", schema.levelled)
+    for start in range(0, len(y), BATCH):
+        some, seeded = slice(start, start + BATCH), request.with_seed(request.seed + start)
+        truth = np.asarray(values[some])
+        where = ~np.isnan(truth) & (np.isnan(y[some]) if masked else True)
+        found = model._restore(y[some], rest, seeded, advance)
+        likelihood = np.full(len(truth), math.nan)
+        if masked and schema.presentation == "exact" and not np.isnan(truth).any():
+            whole = model.log_evidence(truth, seed=seeded.seed).log_evidence.double().cpu().numpy()
+            likelihood = _log_hidden(whole, found)
+        tally.add(found, truth, where, likelihood)
+    return tally.result()
+
+
+def _log_hidden(whole: np.ndarray, found: Restoration[np.ndarray]) -> np.ndarray:
+    """log p(hidden entries | observed entries), (B,) nats, from log p(x) of whole rows."""
+    observed, methods = found.log_evidence.numpy(), np.array(found.methods)
+    return whole - np.where(methods == "prior", 0.0, np.where(methods == "observed", whole, observed))

@@ -1,0 +1,87 @@
+"""Where a model comes from: its data, which rows it was trained on, and how."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backstory.data.dataset import Dataset
+from backstory.data.rows import Rows
+from backstory.data.splits import Splits, row_hashes
+from backstory.errors import InputError
+from backstory.options import TrainOptions, one_of
+
+PARTS = ("train", "validation", "test")
+HASHES = "train_row_hashes"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model comes from.
+
+    Attributes:
+        source: name of the data.
+        fingerprint: of all rows in their order, see `fingerprint`.
+        validation: the fraction of the rows held out for validation.
+        splits: row numbers of the parts.
+        row_hashes: of the training rows, (N,) of uint64; see `data.splits.row_hashes`.
+        training: the options of the training, with all defaults resolved.
+    """
+
+    source: str
+    fingerprint: str
+    validation: float
+    splits: Splits
+    row_hashes: np.ndarray
+    training: TrainOptions
+
+    def rows(self, data: Dataset, part: str = "auto") -> np.ndarray:
+        """Row numbers of the `train`, `validation` or `test` part of `data`, or of `all` rows.
+
+        `auto` is the test part where the data has one, else all rows. The parts of the data that the model
+        was trained on are those of its run. InputError where there is no such part.
+        """
+        one_of("split", part, ["auto", *PARTS, "all"])
+        if part == "auto":
+            part = "all" if data.test_rows is None else "test"
+        if part == "all":
+            return np.arange(len(data))
+        index = getattr(self.splits, part) if self.is_of(data) else None
+        if index is None and part == "test" and data.test_rows is not None:
+            index = data.test_rows
+        if index is None or len(index) == 0:
+            raise InputError(
+                f"expected data with a {part} part in this run, got {data.source} without one; "
+                "use --split all"
+            )
+        return np.asarray(index)
+
+    def is_of(self, data: Dataset) -> bool:
+        """Whether `data` has exactly the rows of the data that was split into training and other rows."""
+        return self.fingerprint == fingerprint(row_hashes(data.values))
+
+    def count_trained_on(self, values: Rows) -> int:
+        """The number of these rows that are equal to a training row."""
+        return int(np.isin(row_hashes(values), self.row_hashes).sum())
+
+    def sizes(self) -> dict[str, int]:
+        """The number of rows in each part."""
+        return {name: len(getattr(self.splits, name)) for name in PARTS}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The splits and hashes, for a file."""
+        parts = {name: torch.from_numpy(getattr(self.splits, name)) for name in PARTS}
+        return parts | {HASHES: torch.from_numpy(self.row_hashes.view(np.int64))}
+
+
+def parts_from(tensors: dict[str, Tensor]) -> tuple[Splits, np.ndarray]:
+    """The splits and hashes of `Provenance.tensors`; KeyError where one is missing."""
+    splits = Splits(*(tensors[name].numpy() for name in PARTS))
+    return splits, tensors[HASHES].numpy().view(np.uint64)
+
+
+def fingerprint(hashes: np.ndarray) -> str:
+    """A short name of a data set, from the hashes of its rows in order."""
+    return hashlib.blake2b(hashes.tobytes(), digest_size=8).hexdigest()

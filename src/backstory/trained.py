@@ -1,0 +1,262 @@
+"""What a single model and an ensemble have in common: everything that is not a matter of one decoder."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backstory import console
+from backstory.data.dataset import Dataset
+from backstory.data.rows import Rows
+from backstory.data.schema import Schema
+from backstory.data.values import Batches, Values, stored_values
+from backstory.errors import InputError
+from backstory.inference import evaluate, scoring
+from backstory.inference.importance import Evidence, tail_warning
+from backstory.inference.requests import EvidenceRequest
+from backstory.restoring import Advance, Restorer
+from backstory.runs.folder import prepare_folder
+from backstory.runs.provenance import Provenance
+from backstory.runs.run import write_files
+
+
+class Trained(Restorer):
+    """A trained density of observations: sample, encode, reconstruct, restore, log_evidence, evaluate, save.
+
+    Observations x are given as stored values, (N, *shape), in NumPy arrays, tensors, a frame, a `Dataset` or
+    its values, or by the path of a file; observations in a file are read as they are needed. Draws of x have
+    the data's own type. Means are float32, or float64 for tables in which a column is counted from an origin,
+    as dates and large numbers are.
+
+    Attributes:
+        schema: of the data.
+        options: what the model is made of.
+        provenance: the data and the training; `source`, `splits` and `training` are parts of it.
+        summary: numbers and events of the training.
+        reference: held-out rows that `score` compares with, or None.
+    """
+
+    def __init__(self, schema: Schema, provenance: Provenance, summary: dict[str, Any]):
+        self.schema, self.provenance, self.summary = schema, provenance, summary
+        self.source, self.splits, self.training = provenance.source, provenance.splits, provenance.training
+        self.reference: scoring.Reference | None = None
+
+    # -- primitives -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def encode(self, x: Values, seed: int = 0) -> Any:
+        """q(z|x) for each observation.
+
+        `seed` matters where x is presented at random (grey values to a Bernoulli model).
+        """
+
+    @abstractmethod
+    def reconstruct(self, x: Values, mean: bool = True, seed: int = 0) -> Rows:
+        """E[x|z] at z = E[z|x]; or with `mean=False` a draw of z ~ q(z|x), x ~ p(x|z)."""
+
+    @abstractmethod
+    def fit_prior(self, x: Values, components: int = 10, seed: int = 0) -> Self:
+        """Replace p(z) by a Gaussian mixture fitted to codes of x, drawn from q(z|x); changes this model.
+
+        The reference rows of `score` belong to the earlier p(x) and are dropped.
+        """
+
+    @abstractmethod
+    def pack(self) -> dict[str, bytes]:
+        """The files of the run by path, JSON and safetensors; see `backstory.opening.unpack`."""
+
+    @abstractmethod
+    def _sample(self, n: int, mean: bool, temperature: float, seed: int | None) -> np.ndarray:
+        """`sample` from p(x)."""
+
+    @abstractmethod
+    def _evidence(self, batches: Batches, request: EvidenceRequest, advance: Advance) -> Evidence:
+        """`log_evidence` of batches."""
+
+    @abstractmethod
+    def _look(self, batches: Batches, seed: int) -> scoring.Reference:
+        """log p(x) of each row and the surprise of its entries, which `score` compares."""
+
+    @abstractmethod
+    def _active_units(self, batches: Batches, seed: int) -> int:
+        """The number of latent units whose posterior mean varies over the rows."""
+
+    # -- what a model is --------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self.members[0].vae.shift.device
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether entries of x may be missing."""
+        return bool(self.options.incomplete)
+
+    @property
+    def is_autoencoder(self) -> bool:
+        """Whether it is a plain autoencoder, without a p(x)."""
+        return self.options.posterior == "delta"
+
+    # -- draws ----------------------------------------------------------------------------------------
+
+    def sample(
+        self,
+        n: int,
+        mean: bool = False,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        where: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Draw n observations, z ~ p(z) then x ~ p(x|z), in the data's type; or E[x|z] with `mean`.
+
+        Args:
+            n: how many.
+            mean: return E[x|z] of each drawn z in place of a draw of x.
+            temperature: factor of the prior's standard deviation.
+            seed: of the draws; without one each call draws anew.
+            where: one observation of stored values, (*shape), NaN where an entry is not given: the draws are
+                then of p(x | given entries), by `restore`.
+
+        Raises:
+            InputError: for a plain autoencoder; see `fit_prior`.
+        """
+        if where is None:
+            return self._sample(n, mean, temperature, seed)
+        if mean or temperature != 1:
+            raise InputError(
+                "draws given some entries are of p(x|y) as it is; leave mean and temperature out"
+            )
+        seed = torch.Generator().seed() % 2**31 if seed is None else seed
+        return self.restore(np.asarray(where)[None], draws=n, seed=seed).draws[:, 0]
+
+    # -- densities ------------------------------------------------------------------------------------
+
+    def log_evidence(
+        self,
+        x: Values,
+        samples: int | None = None,
+        seed: int = 0,
+        method: str = "is",
+        progress: bool = False,
+        **options: Any,
+    ) -> Evidence:
+        """log p(x) of each observation in nats, with its standard error and diagnostics of the estimate.
+
+        Args:
+            x: (N, *shape).
+            samples: K, the draws (1000) or chains (16) for each observation.
+            seed: of every draw.
+            method: `is`, importance sampling; `ais`, annealed importance sampling; `exact`, for
+                linear-Gaussian models.
+            progress: show a progress bar.
+            options: `chunk`, pairs of draw and observation decoded at once, which changes memory and not the
+                result. For `ais` also `resume`, a file that keeps finished rows, from which they are taken up
+                again; and steps, leapfrog, start and schedule, see `inference.annealing.Annealing`.
+        """
+        batches, request = self._batches(x), EvidenceRequest.of(method, samples, seed, **options)
+        with console.progress("evidence", len(batches), progress) as bar:
+            return self._evidence(batches, request, bar.advance)
+
+    def log_conditional(
+        self, x: Values, given: np.ndarray | Tensor, seed: int = 0, **options: Any
+    ) -> np.ndarray:
+        """log p(other entries | given entries) of each observation, (N,) nats: a difference of log-evidences.
+
+        Args:
+            x: (N, *shape), of a model for incomplete data.
+            given: of bool, (*shape) or (N, *shape): the entries that are given.
+            seed: of every draw.
+            options: of `log_evidence`.
+        """
+        whole = np.array(stored_values(x, self.schema)[:], np.float64)
+        if not self.incomplete:
+            raise InputError(
+                "conditional probabilities need a model for incomplete data; train it with incomplete=True"
+            )
+        part = np.where(np.broadcast_to(np.asarray(given), whole.shape), whole, np.nan)
+        both = [self.log_evidence(values, seed=seed, **options).log_evidence for values in (whole, part)]
+        return np.asarray((both[0] - both[1]).cpu())
+
+    def score(self, x: Values, reference: "Values | None" = None, seed: int = 0) -> scoring.Scores:
+        """How unusual observations are: log p(x), a p-value, and the surprise of each entry.
+
+        Args:
+            x: (N, *shape).
+            reference: observations to compare with, from the source of the training data and held out of
+                training; by default validation rows, which `fit` keeps for tables and arrays.
+            seed: matters where x is presented at random.
+        """
+        against = self.reference if reference is None else self._look(self._batches(reference), seed)
+        if against is None:
+            raise InputError(
+                "expected rows to compare with, and this run kept none: it is of images, was trained without "
+                "validation rows, has another prior since, or is of an earlier version; give some with "
+                "reference"
+            )
+        return scoring.compare(self._look(self._batches(x), seed), against)
+
+    def evaluate(
+        self,
+        x: Values,
+        samples: int | None = None,
+        seed: int = 0,
+        method: str = "is",
+        progress: bool = False,
+        **options: Any,
+    ) -> evaluate.Evaluation:
+        """The ELBO, the log-evidence and the use of the codes, averaged over observations.
+
+        Arguments are those of `log_evidence`. Warns where importance weights are too heavy-tailed to trust.
+        """
+        batches = self._batches(x)
+        active = self._active_units(batches, seed)
+        evidence = self.log_evidence(batches.values, samples, seed, method, progress, **options)
+        if method == "is" and (warning := tail_warning(evidence)):
+            console.warn(warning)
+        entries = self._observed_entries(batches) if self.schema.discrete else None
+        return evaluate.average(evidence, method, active, entries)
+
+    def _observed_entries(self, batches: Batches) -> float:
+        """The number of observed entries of an observation, on average."""
+        if not self.incomplete:
+            return self.schema.numel
+        drawn = batches.draw(self._generator(0))
+        return sum(int((~torch.isnan(o.x)).sum()) for o in drawn) / len(batches)
+
+    # -- rows -----------------------------------------------------------------------------------------
+
+    def rows(self, data: Dataset, part: str = "auto") -> np.ndarray:
+        """Row numbers of a part of `data`; see `Provenance.rows`."""
+        return self.provenance.rows(data, part)
+
+    def trained_on(self, data: Dataset) -> bool:
+        """Whether `data` is the very data set that the model was trained from."""
+        return self.provenance.is_of(data)
+
+    def count_trained_on(self, values: Rows) -> int:
+        """The number of rows that are equal to a training row."""
+        return self.provenance.count_trained_on(values)
+
+    # -- storage --------------------------------------------------------------------------------------
+
+    def save(self, run: str | Path, force: bool = False) -> Path:
+        """Write a run folder; InputError if it holds anything and `force` is false."""
+        prepare_folder(Path(run), force)
+        write_files(Path(run), self.pack())
+        return Path(run)
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _batches(self, x: Values) -> Batches:
+        return Batches(stored_values(x, self.schema), self.schema, self.incomplete, self.device)
+
+    def _generator(self, seed: int | None) -> torch.Generator:
+        generator = torch.Generator(self.device)
+        if seed is None:
+            generator.seed()
+            return generator
+        return generator.manual_seed(seed)
