@@ -32,7 +32,8 @@ import backstory
 from backstory import Blur, Downscale, Noise
 from backstory.data.dataset import Dataset
 from backstory.inference.conditional import condition, constant_variance
-from backstory.inference.operators import Operator, Product, observe
+from backstory.inference.damaged import observe
+from backstory.inference.operators import Operator, Product
 from backstory.inference.restore import coverage
 from backstory.inference.stored import unit_of
 from backstory.report import training as plots

@@ -18,7 +18,8 @@ from backstory.inference.conditional import (
     constant_variance,
     level_log_probs,
 )
-from backstory.inference.operators import Blur, Downscale, Linear, Mask, Noise, damage, observe
+from backstory.inference.damaged import damage, observe
+from backstory.inference.operators import Blur, Downscale, Linear, Mask, Noise
 
 SHAPE = (3, 4)
 

@@ -10,9 +10,10 @@ from torch import nn
 from backstory.distributions.base import soft_clamp_inverse
 from backstory.errors import InputError
 from backstory.inference.conditional import condition, constant_variance
+from backstory.inference.damaged import Damaged, damage, observe
 from backstory.inference.latent_posterior import Correlated, Effort, Finder, convergence, pick
 from backstory.inference.linear_gaussian import LinearGaussian
-from backstory.inference.operators import Blur, Damaged, Downscale, Linear, Mask, Noise, damage, observe
+from backstory.inference.operators import Blur, Downscale, Linear, Mask, Noise
 from backstory.inference.restore import METHODS, Restoration, _affordable, coverage, restore
 from backstory.models.defaults import resolve
 from backstory.models.vae import LOG_STD_HIGH, LOG_STD_LOW

@@ -32,8 +32,8 @@ from backstory.distributions.categorical import Categorical
 from backstory.distributions.gaussian import Gaussian
 from backstory.distributions.logistic import DiscretisedLogistic
 from backstory.distributions.self_masked import SelfMasked, Vanished
+from backstory.inference.damaged import Damaged
 from backstory.inference.linear_maps import Dense
-from backstory.inference.operators import Damaged
 
 
 class Conditional(Protocol):

@@ -46,8 +46,8 @@ from backstory.distributions.gaussian import DiagonalGaussian
 from backstory.errors import InputError
 from backstory.inference.annealing import ADAPTATION_RATE, TARGET_ACCEPTANCE, Annealing, frozen
 from backstory.inference.conditional import back_projection, condition
+from backstory.inference.damaged import Damaged
 from backstory.inference.hmc import Density, Point, RowNoise, point, transition
-from backstory.inference.operators import Damaged
 from backstory.models.vae import VAE
 
 SHARES = (0.6, 0.3, 0.1)  # of the two Gaussians and of p(z) among the proposals

@@ -1,14 +1,15 @@
 """How many codes to decode at once, so that memory stays within a budget.
 
-A pair (draw k, observation b) is one code z_kb that is decoded and weighed by log p(x_b|z_kb). What a pair costs
-is measured, not guessed: log p(x|z) of a single pair is computed once per model, and every block of memory that
-PyTorch allocates on the way is counted until it is freed. The highest sum is the cost. With a gradient the
-backward pass is run too, so that the activations kept for it count.
+A pair (draw k, observation b) is one code z_kb that is decoded and weighed by log p(x_b|z_kb). What a pair
+costs
+is measured, not guessed: log p(x|z) of a single pair is computed once per model, and every block of memory
+that PyTorch allocates on the way is counted until it is freed. The highest sum is the cost. With a gradient
+the backward pass is run too, so that the activations kept for it count.
 
 Two limits hold, and the tighter one decides:
 
     pairs · outputs ≤ OUTPUTS      decoder outputs, chosen for speed: on a processor they stay in its cache
-    pairs · cost    ≤ BUDGET       bytes, chosen for memory: wide networks have far more activations than outputs
+    pairs · cost    ≤ BUDGET       bytes, chosen for memory: the activations of a wide network are many
 
 Work space that a kernel takes for itself, such as that of a convolution, is not counted.
 """

@@ -37,10 +37,10 @@ from backstory.distributions.joint import Joint
 from backstory.distributions.self_masked import SelfMasked
 from backstory.errors import InputError
 from backstory.inference.conditional import Conditional, condition, constant_variance, level_count
+from backstory.inference.damaged import Damaged
 from backstory.inference.hmc import RowNoise
 from backstory.inference.importance import LogMean, check_density, entries_at_once
 from backstory.inference.latent_posterior import Codes, Effort, Finder, pick
-from backstory.inference.operators import Damaged
 from backstory.inference.pareto import pareto_k, tail_size, threshold
 from backstory.models.vae import VAE
 from backstory.options import one_of

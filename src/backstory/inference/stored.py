@@ -15,9 +15,10 @@ from torch import Tensor
 
 from backstory.data.schema import Schema
 from backstory.errors import InputError
+from backstory.inference.damaged import Damaged, damage, observe
 from backstory.inference.importance import HEAVY_SHARE
 from backstory.inference.latent_posterior import Effort
-from backstory.inference.operators import Damaged, Linear, Mask, Noise, Operator, Product, damage, observe
+from backstory.inference.operators import Linear, Mask, Noise, Operator, Product
 from backstory.inference.pareto import threshold
 from backstory.inference.restore import Restoration, restore
 from backstory.models.vae import VAE

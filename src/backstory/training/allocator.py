@@ -12,8 +12,9 @@ def keep_memory() -> bool:
     """Make this process keep the memory that it frees, for its own later use.
 
     By default glibc returns large blocks to the operating system when they are freed, so every training step
-    asks for its pages again and the system clears them again. The setting holds for the whole process until it
-    ends. Therefore a program decides about it, as the command `fit` does; the library never calls this itself.
+    asks for its pages again and the system clears them again. The setting holds for the whole process until
+    it ends. Therefore a program decides about it, as the command `fit` does; the library never calls this
+    itself.
 
     Returns:
         Whether the allocator took the settings; false where the C library is not glibc.
