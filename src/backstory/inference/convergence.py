@@ -1,17 +1,17 @@
 """Whether chains have converged: rank-normalised split R̂ and bulk effective sample size.
 
-Each chain is cut into halves, and all draws of a unit are replaced by the normal scores of their ranks, so that
-neither heavy tails nor the unit's scale matter. With m half chains of n draws each, W the mean of their variances
-and B / n the variance of their means:
+Each chain is cut into halves, and all draws of a unit are replaced by the normal scores of their ranks, so
+that neither heavy tails nor the unit's scale matter. With m half chains of n draws each, W the mean of
+their variances and B / n the variance of their means:
 
     var⁺ = (n − 1)/n W + B/n,    R̂ = √(var⁺ / W),    ess = m n / τ̂,    τ̂ = 1 + 2 Σ_{t≥1} ρ̂_t
     ρ̂_t = 1 − (W − mean autocovariance at lag t) / var⁺
 
-R̂ is the larger of two: of the draws, and of their distances from the median, which tells chains that agree in
-location but not in scale. The sum over lags stops at the first negative pair ρ̂_2t + ρ̂_2t+1, and the pairs are
-made monotone (Geyer 1992). All is from Vehtari et al. 2021, "Rank-normalization, folding, and localization: an
-improved R̂", sec. 3 and 4. At the last lags the sum follows ArviZ, whose figures the tests hold; it treats one
-series at a time, while a batch here has one for each observation and unit.
+R̂ is the larger of two: of the draws, and of their distances from the median, which tells chains that agree
+in location but not in scale. The sum over lags stops at the first negative pair ρ̂_2t + ρ̂_2t+1, and the
+pairs are made monotone (Geyer 1992). All is from Vehtari et al. 2021, "Rank-normalization, folding, and
+localization: an improved R̂", sec. 3 and 4. At the last lags the sum follows ArviZ, whose figures the tests
+hold; it treats one series at a time, while a batch here has one for each observation and unit.
 """
 
 import math

@@ -4,9 +4,9 @@
     p(x) = (1/n) Σ_n N(x; c_n, K),   c_n = b + W μ_n,   K = W S Wᵀ + σ² I
 
 The prior is the average of the posteriors N(μ_n, S) of the n training rows (Norouzi et al. 2020, "Exemplar
-VAE: linking generative models, nearest neighbor retrieval, and data augmentation"). For a given σ and a standard
-normal prior the best W is U (Λ − σ² I)₊^½, where U Λ Uᵀ is the covariance of the rows (Tipping & Bishop
-1999). In the basis U that gives
+VAE: linking generative models, nearest neighbor retrieval, and data augmentation"). For a given σ and a
+standard normal prior the best W is U (Λ − σ² I)₊^½, where U Λ Uᵀ is the covariance of the rows (Tipping &
+Bishop 1999). In the basis U that gives
 
     c_n = b + s (x_n − b),   K = σ² (1 + s),   s = (1 − σ²/λ)₊
 
