@@ -278,8 +278,8 @@ def _decided(
     """All that was left open; InputError for options that cannot be, or data that cannot be trained on."""
     check_for_training(dataset, train)
     options, training = _sort_options({k: v for k, v in asked.items() if k not in OURS})
-    schema, options = resolve(dataset.schema, options, dataset.observed is not None)
-    defaults = default_schedule(schema, options, dataset.observed is not None)
+    schema, options = resolve(dataset.schema, options, dataset.incomplete)
+    defaults = default_schedule(schema, options, dataset.incomplete)
     training = schedule.resolve(training, len(train), **defaults)
     training = decide(training, len(train), group.device, group.world)
     if options.posterior == "delta" and options.prior == "mixture":

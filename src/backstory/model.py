@@ -252,9 +252,6 @@ class Model:
             options: `budget` and `chunk`, see `inference.restore.restore`, and those of
                 `inference.codes.Effort`: proposals, steps, gradient_draws, chains, temperatures, ….
         """
-        y = _read(y, self.schema)
-        if isinstance(y, Dataset) and y.observed is not None:
-            operator = Mask(np.asarray(y.observed)) @ (operator or stored.NOTHING)
         values = _values(y, self.schema)
         values = values[:] if isinstance(values, FileRows) else values  # the results are held in any case
         with console.progress("restore", len(values), progress) as bar:

@@ -8,6 +8,7 @@ Modules that need PyTorch are imported inside the commands, so that `--help` and
 
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -519,7 +520,7 @@ def _fail(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         text, status = "interrupted", 130
     elif isinstance(error, InputError):
-        text, status = f"error: {error}", 2
+        text, status = f"error: {_with_dashes(str(error))}", 2
     elif isinstance(error, TrainingFailed):
         text, status = f"error: {error}", 1
     elif hasattr(error, "format_message"):  # Typer's own, for a command line that cannot be parsed
@@ -537,6 +538,11 @@ def _fail(error: BaseException) -> int:
     if os.environ.get("BACKSTORY_DEBUG"):
         traceback.print_exception(error)
     return status
+
+
+def _with_dashes(text: str) -> str:
+    """A message of the library with its options, which stand in backticks, as the command line has them."""
+    return re.sub(r"`([a-z_]+)`", lambda match: "--" + match[1].replace("_", "-"), text)
 
 
 def _usage(error: Any) -> str:

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from backstory.data.dataset import Dataset
-from backstory.data.files import format_of, reading
 from backstory.data.rows import subset
 from backstory.data.schema import Schema
 from backstory.errors import InputError
+from backstory.files import format_of, reading
 from backstory.inference.operators import Blur, Downscale, Noise, Operator, Product
 from backstory.jobs import rows as io
 from backstory.model import Model

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from backstory.console import say
-from backstory.data.files import SEPARATORS, format_of
 from backstory.data.images import SUFFIXES
 from backstory.data.schema import Schema
 from backstory.data.tables.refill import cell_texts, refilled
 from backstory.data.write import check_format, write, write_table, write_text
 from backstory.errors import InputError
+from backstory.files import SEPARATORS, format_of
 from backstory.inference.operators import Mask
 from backstory.inference.recovery import Recovery
 from backstory.inference.restore import Restoration
@@ -102,7 +102,7 @@ def _refilled(source: Path, values: np.ndarray, case: Case) -> str | None:
 
 def _completed(source: Path, values: np.ndarray, case: Case) -> Any:
     """The rows of the table that came in, as a frame, with their gaps filled."""
-    from backstory.data.tables.read import completed  # with pandas, which is slow to import
+    from backstory.data.tables.frames import completed  # with pandas, which is slow to import
 
     return completed(source, case.index, values, case.fill, np.isnan(case.shown), case.data)
 

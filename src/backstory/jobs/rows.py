@@ -16,15 +16,15 @@ from backstory import console
 from backstory.console import say
 from backstory.data.checks import listed, missing, place
 from backstory.data.dataset import Dataset
-from backstory.data.files import format_of, reading
 from backstory.data.images import contact_sheet, pixels
 from backstory.data.load import load
 from backstory.data.rows import Rows, mapped, subset
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import asked
-from backstory.data.write import atomic_path, check_path, write, write_table, write_text
+from backstory.data.write import check_path, write, write_table, write_text
 from backstory.distributions.base import CodeDistribution
 from backstory.errors import InputError
+from backstory.files import atomic_path, format_of, reading
 from backstory.inference.scoring import Scores
 from backstory.model import Model
 from backstory.options import one_of
@@ -32,7 +32,7 @@ from backstory.runs import checkpoint
 from backstory.runs.folder import PICTURE, member_folder
 
 if TYPE_CHECKING:
-    from backstory.data.tables.read import Columns
+    from backstory.data.tables.columns import Columns
 
 # -- data in --------------------------------------------------------------------------------------------
 
@@ -138,19 +138,17 @@ def rows(
 ) -> Dataset:
     """The chosen rows of DATA, of the model's shape, and complete unless the model is for incomplete data."""
     data, index = chosen(model, source, resize, stream, part, limit)
-    count, first = missing(data.observed, index)
+    count, first = missing(data.values, index) if data.incomplete else (0, ())
     if count and not model.vae.incomplete:
         where = place(first, data.schema.columns)
         raise InputError(
             f"expected a value in every cell, got none in {where} of {data.source}; fill it, or drop the row"
         )
-    values = subset(data.values, index)
-    order = columns_of(model.schema, data)
+    part_of_data = data.subset(index)
+    values, order = part_of_data.values, columns_of(model.schema, data)
     values = values if order is None else mapped(lambda block: block[:, order], values)
     model.schema.check(values)
-    return replace(
-        data, values=values, observed=None, labels=None, test_rows=None, names=names_of(data, index)
-    )
+    return replace(part_of_data, values=values)
 
 
 def chosen(

@@ -15,7 +15,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
 from backstory.data.schema import Schema
-from backstory.data.tables.read import FAR, to_frame
+from backstory.data.tables.frames import to_frame
+from backstory.data.tables.read import FAR
 from backstory.ensemble import log_mean_exp, unpack
 from backstory.errors import InputError
 from backstory.fitting import fit
@@ -243,8 +244,7 @@ def no_value(column: Any) -> InputError:
 def as_dataset(x: np.ndarray) -> Dataset:
     """Columns of numbers, whatever the numbers are: no levels are guessed from them."""
     schema = Schema(kind="array", shape=x.shape[1:], dtype="float64")
-    observed = ~np.isnan(x)
-    return Dataset(x, schema, None if observed.all() else observed)
+    return Dataset(x, schema, bool(np.isnan(x).any()))
 
 
 def in_double(model: Model) -> Model:

@@ -9,7 +9,7 @@ from sklearn.base import (
 )
 
 from backstory.data.dataset import Dataset
-from backstory.data.tables.read import constant, filled
+from backstory.data.tables.frames import constant, filled
 from backstory.model import Model
 from backstory.sklearn.base import Averaged
 
@@ -39,7 +39,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Averaged):
         super().__init__(latent, likelihood, epochs, options, random_state, ensemble)
 
     def _train(self, data: Dataset, seed: int, **defaults: Any) -> Model:
-        if not data.schema.kinds and data.observed is not None:  # the last weights are kept: none are chosen
+        if not data.schema.kinds and data.incomplete:  # the last weights are kept: none are chosen
             defaults = {"validation": 0.0, **defaults}
         return super()._train(data, seed, **defaults)
 

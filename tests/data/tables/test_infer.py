@@ -9,7 +9,7 @@ import torch
 from mixed import mixed_table
 
 from backstory.data.load import load
-from backstory.data.tables.read import completed, to_frame
+from backstory.data.tables.frames import completed, to_frame
 from backstory.data.tables.refill import cell_texts, refilled
 from backstory.errors import InputError
 
@@ -50,7 +50,7 @@ def test_kinds_are_found_out_and_the_same_everywhere(frame, csv, monkeypatch) ->
         0,
         None,
     )
-    monkeypatch.setattr("backstory.data.tables.read._CELLS_AT_ONCE", 2000)
+    monkeypatch.setattr("backstory.data.tables.text.CELLS_AT_ONCE", 2000)
     for source, stream in ((csv, True), (frame, None), (csv.with_suffix(".parquet"), True)):
         there = load(source, stream=stream)
         np.testing.assert_array_equal(there.values[:], here.values)
@@ -149,7 +149,7 @@ def test_dates_are_not_guessed(refusal, caplog) -> None:
 def test_texts_after_numbers_are_read_as_they_stand(tmp_path, monkeypatch) -> None:
     cells = [f"{i % 3:03}" for i in range(40)] + ["A1", "B2"] * 10
     pd.DataFrame({"code": cells, "x": np.arange(60) / 4}).to_csv(tmp_path / "a.csv", index=False)
-    monkeypatch.setattr("backstory.data.tables.read._CELLS_AT_ONCE", 20)
+    monkeypatch.setattr("backstory.data.tables.text.CELLS_AT_ONCE", 20)
     assert load(tmp_path / "a.csv").schema.kinds[0].levels == ("000", "001", "002", "A1", "B2")
 
 
