@@ -484,7 +484,7 @@ def _describe_data(
             raise InputError(
                 f"expected a table for --schema, got {source}, which has no columns; leave it out"
             )
-        io.write_schema(schema, column_table.said(data.schema), force)
+        io.write_schema(schema, column_table.records(data.schema), force)
     if as_json:
         text.print_json(io.record_of_data(data))
     else:

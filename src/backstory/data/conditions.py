@@ -83,10 +83,10 @@ class Condition(BaseModel):
 
     def _stored(self, value: Any, source: str) -> float:
         """The index of a level, or a number; NaN for a missing value."""
-        text = number_text(float(value)) if isinstance(value, float | np.floating) else str(value).strip()
-        known = self.levels or ()
-        if text in known:
-            return float(known.index(text))
+        text, known = str(value).strip(), self.levels or ()
+        for level in (text, text.removesuffix(".0")):  # 3.0 is the level 3
+            if level in known:
+                return float(known.index(level))
         if text in _MISSING:
             return np.nan
         if self.column is not None:

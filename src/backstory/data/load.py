@@ -161,27 +161,30 @@ def _load_table(
 
 
 def _load_memory(source: Any, columns: Columns | None, schema: "Schema | None") -> Dataset:
-    if isinstance(source, np.ndarray | torch.Tensor | str):
-        _check_table(columns)
+    if hasattr(source, "__arrow_c_stream__"):
+        return _load_frame(source, columns, schema)
+    _check_table(columns)
+    if isinstance(source, str):
+        return EMBEDDED[source]()
     if isinstance(source, torch.Tensor):
         tensor = source.detach().cpu()
         return from_array((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(), "tensor")
     if isinstance(source, np.ndarray):
         return from_array(source)
-    if isinstance(source, str):
-        return EMBEDDED[source]()
+    raise InputError(
+        "expected the name of an embedded data set, a path, an array, a tensor or a data frame, "
+        f"got {type(source).__name__}; convert it with numpy.asarray"
+    )
+
+
+def _load_frame(source: Any, columns: Columns | None, schema: "Schema | None") -> Dataset:
     import pandas as pd
 
     from backstory.data.tables.read import from_arrow, from_frame
 
     if isinstance(source, pd.DataFrame):
         return from_frame(source, columns=columns, schema=schema)
-    if hasattr(source, "__arrow_c_stream__"):
-        return from_arrow(source, columns, schema)
-    raise InputError(
-        "expected the name of an embedded data set, a path, an array, a tensor or a data frame, "
-        f"got {type(source).__name__}; convert it with numpy.asarray"
-    )
+    return from_arrow(source, columns, schema)
 
 
 def _digits() -> Dataset:

@@ -162,15 +162,16 @@ class Schema(BaseModel):
             )
         if values.shape[0] == 0:
             raise InputError("expected at least one observation, got none")
+        stored = values.cpu().numpy() if isinstance(values, Tensor) else values
         if self.levels is not None and self.maximum is not None:
-            low, high = extremes(values.cpu().numpy() if isinstance(values, Tensor) else values)
+            low, high = extremes(stored)
             if low < 0 or high > self.maximum:
                 raise InputError(
                     f"expected values between 0 and {self.maximum:g} as in the training data, "
                     f"got {low:g} to {high:g}; rescale the data to the training data's levels"
                 )
-        if isinstance(values, np.ndarray | Tensor):  # rows that stay in a file were read by this schema
-            self._check_levels(np.asarray(values.cpu() if isinstance(values, Tensor) else values))
+        if isinstance(stored, np.ndarray):  # rows that stay in a file were read by this schema
+            self._check_levels(stored)
 
     def _check_levels(self, values: np.ndarray) -> None:
         """Raise InputError for numbers that are not levels: those of a table that was read as an array."""

@@ -45,7 +45,7 @@ def _values_of(column: Column) -> str:
     return f"{few}{column.low:.6g} to {column.high:.6g}"
 
 
-def said(schema: Schema) -> dict[str, dict[str, Any]]:
+def records(schema: Schema) -> dict[str, dict[str, Any]]:
     """The records of a schema file by column, so that a table is read in the same way again.
 
     Constant columns are not among them; they are inferred again, with their values.
