@@ -16,7 +16,8 @@ from backstory.data.schema import Schema
 from backstory.distributions.base import soft_clamp_inverse
 from backstory.models import build
 from backstory.models.defaults import resolve
-from backstory.models.vae import LOG_STD_HIGH, LOG_STD_LOW, VAE
+from backstory.models.posteriors import LOG_STD_HIGH, LOG_STD_LOW
+from backstory.models.vae import VAE
 from backstory.options import ModelOptions
 
 torch.set_num_threads(1)  # the workers share the cores; small models are faster on one anyway

@@ -16,7 +16,7 @@ import backstory
 from backstory import InputError
 from backstory.distributions.base import soft_clamp_inverse
 from backstory.distributions.delta import Delta
-from backstory.models.vae import LOG_STD_HIGH, LOG_STD_LOW
+from backstory.models.posteriors import LOG_STD_HIGH, LOG_STD_LOW
 
 SMALL = {"latent": 3, "hidden": (16,), "epochs": 2, "progress": False, "device": "cpu"}
 ROWS = 120

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from backstory import console
+from backstory.choices import Undecided
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
 from backstory.data.rows import Rows, subset
@@ -28,7 +29,7 @@ from backstory.models.defaults import default_schedule, resolve
 from backstory.models.diagnostics import collapse_warning
 from backstory.models.statistics import data_statistics
 from backstory.models.vae import VAE
-from backstory.options import ModelOptions, TrainOptions, check_option, options_from
+from backstory.options import ModelOptions, TrainOptions, given_options, sort_options
 from backstory.runs import checkpoint
 from backstory.runs.checkpoint import Checkpoint
 from backstory.runs.folder import CONFIG, ENSEMBLE, member_folder, read_config, read_text
@@ -91,7 +92,8 @@ def fit(
         columns: what some columns of a table hold, by name, see `load`. The others are found out, and what
             all hold is shown. A run that goes on knows them.
         resize, stream: see `load`.
-        options: any field of `ModelOptions` (what the model is made of) and `TrainOptions` (how it learns).
+        options: any option of a model or of its training, see docs/options.md: a choice by its name or as a
+            record, and its options by their names.
 
     Raises:
         InputError: for data or options that cannot work, or that are not those of the run to go on with;
@@ -170,8 +172,8 @@ def fit(
         if group.sharded:
             model.vae = _in_one_piece(model, group)
         model.summary = {**_summary(history), **model.summary}
-        if model.vae.is_autoencoder and model.options.prior == "mixture":
-            model.fit_prior(train, model.options.components, model.training.seed)
+        if model.vae.is_autoencoder and model.options.prior.name == "mixture":
+            model.fit_prior(train, model.options.prior.values["components"], model.training.seed)
         if model.schema.kind != "images" and not model.vae.is_autoencoder and len(model.splits.validation):
             model.keep_reference(subset(dataset.values, model.splits.validation[: scoring.MOST_ROWS]))
         if written is not None:
@@ -194,20 +196,13 @@ def _in_one_piece(model: Model, group: Alone) -> VAE:
 
 
 def _asked(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given, checked and as JSON has them."""
+    """The options that were given, checked, flat, and as JSON has them."""
     ours = {name: options.pop(name) for name in OURS if name in options}
-    parts = [record.model_dump(mode="json", exclude_unset=True) for record in _sort_options(options)]
-    return {**parts[0], **parts[1], **ours}
+    return {**given_options(options), **ours}
 
 
-def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
-    model_names, train_names = set(ModelOptions.model_fields), set(TrainOptions.model_fields)
-    for name in options:
-        check_option("fit", name, [*model_names, *train_names])
-    return (
-        options_from(ModelOptions, {k: v for k, v in options.items() if k in model_names}),
-        options_from(TrainOptions, {k: v for k, v in options.items() if k in train_names}),
-    )
+def _sorted(asked: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
+    return sort_options({name: value for name, value in asked.items() if name not in OURS})
 
 
 # -- beginning and going on -------------------------------------------------------------------------------
@@ -224,13 +219,13 @@ def _finished(folder: Path | None, force: bool) -> bool:
 def _check_options(earlier: Checkpoint, asked: dict[str, Any]) -> None:
     """InputError for an option that is neither what was given at the run's beginning nor what it meant."""
     config = earlier.config
-    decided = {**config.model.model_dump(mode="json"), **config.training.model_dump(mode="json")}
+    decided = {**config.model.flat(), **config.training.flat()}
     decided["validation"] = config.validation
     decided["split_seed"] = earlier.asked.get("split_seed", config.training.seed)
     for name, value in asked.items():
-        if value not in (decided[name], earlier.asked.get(name)):
+        if value not in (decided.get(name), earlier.asked.get(name)):
             raise InputError(
-                f"the run was begun with {name} {decided[name]}, got {value}; "
+                f"the run was begun with {name} {decided.get(name)}, got {value}; "
                 "leave it out to go on with the run, or begin another"
             )
 
@@ -257,7 +252,7 @@ def _untrained(
     statistics, marginals = None, None  # the checkpoint has them
     if earlier is None:
         statistics = data_statistics(train, schema)
-        marginals = data_marginals(train, schema) if options.likelihood == "joint" else None
+        marginals = data_marginals(train, schema) if options.likelihood.mixed else None
     vae = build.build(schema, options, seed, statistics, marginals).to(group.device)
     ids, summary = hashes[splits.train], {"fingerprint": name}
     model = Model(vae, schema, options, training, splits, ids, validation, dataset.source, summary)
@@ -266,10 +261,9 @@ def _untrained(
 
 def _as_modelled(dataset: Dataset, asked: dict[str, Any]) -> Dataset:
     """A table with all columns continuous where the likelihood is of numbers alone."""
-    likelihood = asked.get("likelihood", "auto")
-    if likelihood not in ("auto", "joint") or (likelihood == "auto" and only_numbers(dataset.schema)):
-        return as_numbers(dataset)
-    return dataset
+    likelihood = _sorted(asked)[0].likelihood
+    mixed = not only_numbers(dataset.schema) if isinstance(likelihood, Undecided) else likelihood.mixed
+    return dataset if mixed else as_numbers(dataset)
 
 
 def _decided(
@@ -277,13 +271,13 @@ def _decided(
 ) -> tuple[Schema, ModelOptions, TrainOptions]:
     """All that was left open; InputError for options that cannot be, or data that cannot be trained on."""
     check_for_training(dataset, train)
-    options, training = _sort_options({k: v for k, v in asked.items() if k not in OURS})
+    options, training = _sorted(asked)
     schema, options = resolve(dataset.schema, options, dataset.observed is not None)
     defaults = default_schedule(schema, options, dataset.observed is not None)
     training = schedule.resolve(training, len(train), **defaults)
     training = decide(training, len(train), group.device, group.world)
-    if options.posterior == "delta" and options.prior == "mixture":
-        check_components(options.components, len(train))
+    if options.posterior.name == "delta" and options.prior.name == "mixture":
+        check_components(options.prior.values["components"], len(train))
     return schema, options, training
 
 

@@ -37,7 +37,7 @@ from backstory.models.defaults import resolve
 from backstory.models.diagnostics import bits_per_dim, code_use
 from backstory.models.priors import Mixture
 from backstory.models.vae import VAE, Terms
-from backstory.options import ModelOptions, TrainOptions, one_of
+from backstory.options import MixturePrior, ModelOptions, TrainOptions, one_of
 from backstory.runs import checkpoint
 from backstory.training.devices import pick_device
 
@@ -118,6 +118,10 @@ class Model:
     def members(self) -> "tuple[Model, ...]":
         """The models whose answers are averaged: of a single one itself."""
         return (self,)
+
+    @property
+    def _missingness(self) -> str:
+        return str(self.options.likelihood.values.get("missingness", "random"))
 
     @property
     def device(self) -> torch.device:
@@ -309,10 +313,10 @@ class Model:
         Arguments are those of `damage` and `restore`. An observation's damage, and the draws for it, depend
         on the seed and on what stands before it. InputError if nothing is hidden and nothing else happens.
         """
-        if self.options.missingness != "random":
+        if self._missingness != "random":
             raise InputError(
                 "entries hidden at random say nothing about a model that takes them as missing by their own "
-                f"value (missingness {self.options.missingness}); compare with the truth where it is known"
+                f"value (missingness {self._missingness}); compare with the truth where it is known"
             )
         values, y = _values(x, self.schema), self.damage(x, operator, missing, seed)
         done = operator or stored.NOTHING
@@ -509,7 +513,7 @@ class Model:
         with torch.random.fork_rng(devices=[]):  # the initial parameters, which the fit replaces, are drawn
             prior = Mixture(codes.shape[-1], components).to(self.device)
         self.vae.prior_module, self.reference = prior.fit(codes, seed), None
-        self.options = self.options.model_copy(update={"prior": "mixture", "components": components})
+        self.options = self.options.model_copy(update={"prior": MixturePrior(components=components)})
         return self
 
     # -- rows -----------------------------------------------------------------------------------------

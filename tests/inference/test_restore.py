@@ -15,7 +15,7 @@ from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.operators import Blur, Damaged, Downscale, Linear, Mask, Noise, damage, observe
 from backstory.inference.restore import METHODS, Restoration, _affordable, coverage, restore
 from backstory.models.defaults import resolve
-from backstory.models.vae import LOG_STD_HIGH, LOG_STD_LOW
+from backstory.models.posteriors import LOG_STD_HIGH, LOG_STD_LOW
 from backstory.options import ModelOptions
 
 SHAPE = (3, 4)

@@ -27,7 +27,7 @@ from backstory.distributions.base import CodeDistribution
 from backstory.errors import InputError
 from backstory.inference.scoring import Scores
 from backstory.model import Model
-from backstory.options import one_of
+from backstory.options import MixturePrior, one_of
 from backstory.runs import checkpoint
 from backstory.runs.folder import PICTURE, member_folder
 
@@ -236,7 +236,8 @@ def fit_prior(model: Model, prior: str, components: int | None, source: str | No
             raise
         raise InputError(f"the run's own data cannot be loaded, give it with --data ({error})") from None
     values = subset(data.values, model.splits.train) if model.trained_on(data) else data.values
-    model.fit_prior(values, model.options.components if components is None else components, seed)
+    usual = model.options.prior.values.get("components", MixturePrior().components)
+    model.fit_prior(values, usual if components is None else components, seed)
 
 
 # -- results out ----------------------------------------------------------------------------------------

@@ -22,12 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backstory.distributions.base import CodeDistribution, DataDistribution, Posterior, soft_clamp
+from backstory.distributions.base import CodeDistribution, DataDistribution, Posterior
 from backstory.distributions.delta import Delta
-from backstory.distributions.gaussian import DiagonalGaussian
 from backstory.distributions.kl import kl_per_unit
-
-LOG_STD_LOW, LOG_STD_HIGH = -9.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class VAE(nn.Module):
         decoder: module from z, (B, latent), to (B, *head.features_shape).
         head: the likelihood, from the decoder's output to p(x|z).
         prior: module whose call gives p(z).
-        posterior: `gaussian` (diagonal) or `delta`, the zero-variance, zero-KL limit: a plain autoencoder.
+        posterior: module from the encoder's features to q(z|x), see `models.posteriors`.
         shift, scale: the encoder sees (x − shift) / scale; broadcast against the shape of x.
         incomplete: entries of x may be NaN, which is missing. The encoder's input then has a further axis of
             two, (B, *shape, 2), or twice the channels of an image: y, and 1 where it was observed, else 0.
@@ -100,7 +97,7 @@ class VAE(nn.Module):
         decoder: nn.Module,
         head: nn.Module,
         prior: nn.Module,
-        posterior: str = "gaussian",
+        posterior: Any,
         shift: Tensor | float = 0.0,
         scale: Tensor | float = 1.0,
         incomplete: bool = False,
@@ -120,7 +117,7 @@ class VAE(nn.Module):
     @property
     def is_autoencoder(self) -> bool:
         """Whether q(z|x) is a point, so that there is no distribution of z and no evidence."""
-        return self.posterior == "delta"
+        return not self.posterior.has_density
 
     def prior(self) -> CodeDistribution:
         """p(z)."""
@@ -141,10 +138,8 @@ class VAE(nn.Module):
             assert observed is not None
             y = torch.stack((y, observed.to(y.dtype)), -1)
             y = y.flatten(3) if y.dim() > 4 else y  # the channels of an image
-        mean, log_std = self.encoder(y).to(y.dtype).unbind(1)  # networks may compute in bfloat16
-        if self.is_autoencoder:
-            return Delta(mean)
-        return DiagonalGaussian(mean, soft_clamp(log_std, LOG_STD_LOW, LOG_STD_HIGH))
+        posterior: Posterior = self.posterior(self.encoder(y).to(y.dtype))  # networks may compute in bfloat16
+        return posterior
 
     def kl(self, posterior: CodeDistribution) -> Tensor | None:
         """KL(posterior ‖ p(z)), (B,), where the pair has a closed form."""

@@ -1,0 +1,49 @@
+"""Posteriors q(z|x): modules from the encoder's features to a distribution of z.
+
+    posterior.features_shape    what the encoder has to return for one observation
+    posterior(features)         q(z|x), from (B, *features_shape)
+"""
+
+from torch import Tensor, nn
+
+from backstory import options as o
+from backstory.distributions.base import soft_clamp
+from backstory.distributions.delta import Delta
+from backstory.distributions.gaussian import DiagonalGaussian
+from backstory.models.registry import BUILDERS
+
+LOG_STD_LOW, LOG_STD_HIGH = -9.0, 5.0
+
+
+class DiagonalPosterior(nn.Module):
+    """q(z|x) = N(μ(x), diag(σ(x)²)), as in the original paper (Kingma & Welling 2014, eq. 9)."""
+
+    has_density = True
+
+    def __init__(self, latent: int):
+        super().__init__()
+        self.features_shape = (2, latent)
+
+    def forward(self, features: Tensor) -> DiagonalGaussian:
+        mean, log_std = features.unbind(1)
+        return DiagonalGaussian(mean, soft_clamp(log_std, LOG_STD_LOW, LOG_STD_HIGH))
+
+
+class DeltaPosterior(nn.Module):
+    """All mass of q(z|x) on μ(x): the zero-variance, zero-KL limit, which makes a plain autoencoder.
+
+    The encoder has the outputs of a VAE, so that both begin with the same weights; σ(x) is not used.
+    """
+
+    has_density = False
+
+    def __init__(self, latent: int):
+        super().__init__()
+        self.features_shape = (2, latent)
+
+    def forward(self, features: Tensor) -> Delta:
+        return Delta(features.unbind(1)[0])
+
+
+BUILDERS[o.GaussianPosterior] = lambda options, setting: DiagonalPosterior(setting.latent)
+BUILDERS[o.DeltaPosterior] = lambda options, setting: DeltaPosterior(setting.latent)
