@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from backstory import console
-from backstory.choices import Undecided
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
 from backstory.data.rows import Rows, subset
@@ -30,6 +29,7 @@ from backstory.models.diagnostics import collapse_warning
 from backstory.models.statistics import data_statistics
 from backstory.models.vae import VAE
 from backstory.options import ModelOptions, TrainOptions, given_options, sort_options
+from backstory.options.choices import Undecided
 from backstory.runs import checkpoint
 from backstory.runs.checkpoint import Checkpoint
 from backstory.runs.folder import CONFIG, ENSEMBLE, member_folder, read_config, read_text

@@ -19,7 +19,7 @@ from backstory.cli.main import main
 from backstory.data.load import load
 from backstory.inference import evidence
 from backstory.inference.annealing import SCHEDULES, STARTS
-from backstory.jobs.rows import read_schema
+from backstory.jobs.schema_files import read_schema
 from backstory.models.networks.mlp import ACTIVATIONS
 from backstory.models.priors import PRIORS
 from backstory.objectives.registry import OBJECTIVES

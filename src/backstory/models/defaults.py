@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from backstory.choices import Undecided, make
 from backstory.data.schema import Presentation, Schema
 from backstory.data.tables.statistics import only_numbers
 from backstory.errors import InputError
 from backstory.options import GaussianOptions, LikelihoodOptions, ModelOptions, NetworkOptions
+from backstory.options.choices import Undecided, make
 
 GAPS_FLOOR = 0.2  # sigma_floor of numbers with gaps, if the likelihood is auto
 

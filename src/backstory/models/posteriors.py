@@ -1,7 +1,7 @@
 """Posteriors q(z|x): modules from the encoder's features to a distribution of z.
 
-    posterior.features_shape    what the encoder has to return for one observation
-    posterior(features)         q(z|x), from (B, *features_shape)
+posterior.features_shape    what the encoder has to return for one observation
+posterior(features)         q(z|x), from (B, *features_shape)
 """
 
 from torch import Tensor, nn

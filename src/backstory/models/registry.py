@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from backstory.choices import Choice
 from backstory.data.schema import Schema
 from backstory.distributions.columns import Marginals
+from backstory.options.choices import Choice
 
 Shape: TypeAlias = tuple[int, ...]
 

@@ -39,6 +39,7 @@ from backstory.models.vae import Terms
 from backstory.objectives.gradients import scale_path, without_score
 from backstory.objectives.registry import at_least, closed_form, density, objective, path
 
+
 def log_weight(terms: Terms, beta: float = 1.0) -> Tensor:
     """log w = log p(x|z) + β (log p(z) − log q(z|x)), (K, B)."""
     return terms.log_likelihood + beta * (terms.log_prior - terms.log_posterior)
@@ -88,9 +89,7 @@ def free_bits(terms: Terms, beta: float = 1.0, *, threshold: float) -> Tensor:
 
 
 @objective("capacity", path, density)
-def controlled_capacity(
-    terms: Terms, warmup: float = 1.0, *, gamma: float, capacity: float
-) -> Tensor:
+def controlled_capacity(terms: Terms, warmup: float = 1.0, *, gamma: float, capacity: float) -> Tensor:
     """The likelihood at a KL that is held at a given capacity (Burgess et al. 2018, eq. 8).
 
     Args:

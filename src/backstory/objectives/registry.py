@@ -8,12 +8,12 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from backstory.choices import CHOICES, IMPLEMENTED, record_of
 from backstory.distributions.delta import Delta
 from backstory.distributions.gaussian import DiagonalGaussian
 from backstory.errors import InputError
 from backstory.models.vae import Terms
 from backstory.options import OwnObjective
+from backstory.options.choices import CHOICES, IMPLEMENTED, record_of
 
 Objective: TypeAlias = Callable[..., Tensor]
 Check: TypeAlias = Callable[[Terms, str], None]

@@ -38,10 +38,10 @@ from backstory.runs.folder import (
     TABLE,
     WEIGHTS,
     check_folder,
+    config_error,
     damaged,
     members_of,
     missing,
-    not_understood,
     read_config,
     read_text,
 )
@@ -176,6 +176,8 @@ def load_checkpoint(run: Path) -> Checkpoint | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         values, asked = json.loads(text["values"]), json.loads(text["asked"])
         return Checkpoint(Config(**json.loads(text["config"])), asked, State(tensors, values))
+    except ValidationError as error:
+        raise config_error(run, error) from None
     except (SafetensorError, OSError, KeyError, ValueError):
         raise InputError(
             f"{path} is damaged, or of another version of Backstory; train anew with --force"
@@ -240,8 +242,7 @@ def load_config(run: Path) -> Config:
     try:
         return Config(**read_config(run))
     except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise not_understood(run, where) from None
+        raise config_error(run, error) from None
 
 
 def load_weights(model: torch.nn.Module, weights: dict[str, Tensor], run: Path) -> None:

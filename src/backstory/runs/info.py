@@ -12,10 +12,14 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from backstory import __version__
+from backstory.options import ModelOptions, TrainOptions
 from backstory.runs.folder import (
     WEIGHTS,
     check_folder,
+    config_error,
     member_folder,
     members_of,
     not_understood,
@@ -29,25 +33,40 @@ EMBEDDED = ("digits",)  # as `data.load` has them, which is slow to import; a te
 NVML = {"linux": "libnvidia-ml.so.1", "win32": "nvml.dll"}  # comes with NVIDIA's driver
 NAME_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE
 
-# What people are shown of a config, and of which kind it has to be; the rest is passed on as it is
-SHOWN: dict[str, Any] = {
-    "backstory": str,
-    "torch": str,
-    "source": str,
-    "rows": dict,
-    "training": dict,
-    "data": {"kind": str, "shape": list, "dtype": str, "levels": int | None, "presentation": str},
-    "model": {
-        "likelihood": str,
-        "network": str,
-        "hidden": list | None,
-        "latent": int | None,
-        "prior": str,
-        "posterior": str,
-    },
-    "summary": dict.fromkeys(("stopped", "epochs", "best_epoch", "active_units"), object)
-    | dict.fromkeys(("elbo", "reconstruction", "kl"), float | int | None),
-}
+
+class Data(BaseModel):
+    """The parts of a schema that people are shown, without the libraries that `data.schema` needs."""
+
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str
+    levels: int | None
+    presentation: str
+
+
+class Summary(BaseModel):
+    """The parts of a training's summary that people are shown."""
+
+    stopped: str
+    epochs: int
+    best_epoch: int
+    active_units: int
+    elbo: float | None
+    reconstruction: float | None
+    kl: float | None
+
+
+class Run(BaseModel):
+    """config.json as far as people are shown it; the rest is passed on as it is."""
+
+    backstory: str
+    torch: str
+    source: str
+    rows: dict[str, int]
+    training: TrainOptions
+    data: Data
+    model: ModelOptions
+    summary: Summary
 
 
 # -- the machine ------------------------------------------------------------------------------------------
@@ -155,8 +174,7 @@ def run_info(run: str | Path) -> dict[str, Any]:
     count = members_of(folder, config)
     if count is not None:
         return _ensemble_info(folder, count)
-    if wrong := _wrong(config, SHOWN):
-        raise not_understood(folder, wrong)
+    run = _checked(folder, config)
     return {
         "run": str(folder),
         "source": config["source"],
@@ -164,8 +182,8 @@ def run_info(run: str | Path) -> dict[str, Any]:
         "parameters": sum(map(prod, tensor_shapes(folder / WEIGHTS).values())),
         "summary": {k: v for k, v in config["summary"].items() if k != "fingerprint"},
         "data": config["data"],
-        "model": config["model"],
-        "training": config["training"],
+        "model": run.model.flat(),
+        "training": run.training.flat(),
         "backstory": config["backstory"],
         "torch": config["torch"],
         "files": _files(folder),
@@ -185,14 +203,12 @@ def _files(folder: Path) -> dict[str, int]:
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 
 
-def _wrong(record: dict[str, Any], expected: dict[str, Any]) -> str | None:
-    """The dotted name of the first key that is missing or of another kind; None without one."""
-    for key, kind in expected.items():
-        if key not in record:
-            return key
-        value = record[key]
-        if not isinstance(value, dict if isinstance(kind, dict) else kind):
-            return key
-        if isinstance(kind, dict) and (inside := _wrong(value, kind)):
-            return f"{key}.{inside}"
-    return None
+def _checked(folder: Path, config: dict[str, Any]) -> Run:
+    try:
+        run = Run(**config)
+    except ValidationError as error:
+        raise config_error(folder, error) from None
+    for name, value in (("model.latent", run.model.latent), ("training.epochs", run.training.epochs)):
+        if value is None:  # left to the data, which a run has decided
+            raise not_understood(folder, name)
+    return run

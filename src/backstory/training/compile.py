@@ -56,7 +56,7 @@ def decide(options: TrainOptions, rows: int, device: torch.device, world: int = 
     possible = options.objective.compiled
     if options.compile and not possible:
         raise InputError(
-            f"objective {options.objective.name} cannot be compiled; leave compile out, or use another objective"
+            f"objective {options.objective.name} cannot be compiled; leave `compile` out, or take another one"
         )
     steps = (options.epochs or 1) * (rows // (options.batch_size or 1))  # full ones
     if options.compile is not None:

@@ -8,10 +8,10 @@ import math
 from typing import Any
 
 from backstory import console
-from backstory.choices import Undecided, make
 from backstory.errors import InputError
 from backstory.objectives.registry import SUPPLIED, arguments
 from backstory.options import ObjectiveOptions, TrainOptions
+from backstory.options.choices import Undecided, make
 
 TARGET_STEPS = 10_000
 

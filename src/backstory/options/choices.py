@@ -9,7 +9,7 @@ discriminated union that code outside the package can extend (see `backstory.reg
 """
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -220,7 +220,9 @@ def gather(
 def settle(group: str, name: str, given: dict[str, Any]) -> Choice:
     """The record of a choice, or what was given for one that is left to the data."""
     if name == AUTO and group in UNDECIDED:
-        return UNDECIDED[group](given={option: _checked(group, option, value) for option, value in given.items()})
+        return UNDECIDED[group](
+            given={option: _checked(group, option, value) for option, value in given.items()}
+        )
     return make(group, name, given)
 
 
@@ -233,6 +235,18 @@ def _checked(group: str, option: str, value: Any) -> Any:
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def flat(record: Record, groups: Iterable[str]) -> dict[str, Any]:
+    """A record's options by name, those of its choices beside its own."""
+    values = record.model_dump(mode="json")
+    for group in groups:
+        part = values.pop(group)
+        part.pop("path", None)
+        values[group] = part.pop("name")
+        part = part.get("given", part)
+        values |= {"objective_args": part} if group == "objective" else part
+    return values
 
 
 # -- choices from outside the package ---------------------------------------------------------------------
