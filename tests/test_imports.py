@@ -21,6 +21,7 @@ LAYERS = [
     "options",
     "models",
     "objectives",
+    "register",
     "training",
     "inference",
     "runs",

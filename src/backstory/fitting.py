@@ -30,6 +30,7 @@ from backstory.models.statistics import data_statistics
 from backstory.models.vae import VAE
 from backstory.options import ModelOptions, TrainOptions, given_options, sort_options
 from backstory.options.choices import Undecided
+from backstory.register import adopted
 from backstory.runs import checkpoint
 from backstory.runs.checkpoint import Checkpoint
 from backstory.runs.folder import CONFIG, ENSEMBLE, member_folder, read_config, read_text
@@ -92,14 +93,15 @@ def fit(
         columns: what some columns of a table hold, by name, see `load`. The others are found out, and what
             all hold is shown. A run that goes on knows them.
         resize, stream: see `load`.
-        options: any option of a model or of its training, see docs/options.md: a choice by its name or as a
-            record, and its options by their names.
+        options: any option of a model or of its training, see docs/options.md: a choice by its name, as a
+            record or as an object of your own (see `backstory.register`), and its options by their names.
 
     Raises:
         InputError: for data or options that cannot work, or that are not those of the run to go on with;
             nothing has been written then.
         TrainingFailed: if the loss stays non-finite.
     """
+    options = adopted(options)
     if not checkpoint_every > 0:
         raise InputError(f"checkpoint_every has to be positive, got {checkpoint_every:g}")
     folder = None if run is None else Path(run)
