@@ -118,7 +118,7 @@ def tail_warning(evidence: Evidence) -> str | None:
     return (
         f"the importance weights of {heavy} of {len(evidence.pareto_k)} observations are too heavy-tailed to "
         f"trust (Pareto k above {limit:.2f}): log_evidence is probably too low, by more than its standard "
-        f"error; take more samples than {evidence.samples}, or --method ais"
+        f"error; take more samples than {evidence.samples}, or `method` ais"
     )
 
 

@@ -76,7 +76,7 @@ def given_row(schema: Schema, cells: Mapping[str, str]) -> np.ndarray:
 
 
 def fit_prior(
-    model: Model, prior: str, components: int | None = None, data: Data | None = None, seed: int = 0
+    model: Model, prior: str, components: int | None = None, data: "Data | None" = None, seed: int = 0
 ) -> None:
     """Replace the prior of this model by one that is fitted to the codes of its training rows.
 

@@ -75,7 +75,7 @@ class Run(BaseModel):
 def environment() -> dict[str, Any]:
     """Versions, devices and embedded data sets.
 
-    `gpus` are the NVIDIA GPUs that the driver lists, by name. `devices` are those that `--device` takes, as
+    `gpus` are the NVIDIA GPUs that the driver lists, by name. `devices` are those that `device` takes, as
     far as this can be told without starting PyTorch, which alone can try them: a build of PyTorch for the
     CPU uses no GPU, whatever the driver lists, and CUDA_VISIBLE_DEVICES hides some; GPUs of other makes but
     Apple's are not looked for.
