@@ -70,8 +70,8 @@ def test_the_examples_of_the_page(run, tmp_path):
     # opened where nothing has registered it: refused, and its module is not imported though it could be
     (tmp_path / "own.py").write_text("raise SystemExit('imported')")
     for number in range(len(USES)):
-        code = f"import backstory\ntry: backstory.open('run{number}')\nexcept backstory.InputError as e: print(e)"
-        said = run("-c", code).stdout
+        code = "import backstory\ntry: backstory.open('{}')\nexcept backstory.InputError as e: print(e)"
+        said = run("-c", code.format(f"run{number}")).stdout
         assert "is not registered here; import its module first (import own" in said
         assert said.count("\n") == 1
     assert "is not registered here" in run("-m", "backstory", "info", "run1", status=2).stderr
@@ -183,6 +183,6 @@ def test_an_object_has_to_keep_its_options():
 
 def test_backstorys_own_classes_have_names_and_records():
     with pytest.raises(
-        InputError, match="StandardNormal is one of Backstory's own; give its name, or its record"
+        InputError, match="StandardNormal is one of Backstory's own; give its name or its record"
     ):
         backstory.fit("digits", prior=backstory.models.priors.StandardNormal(2), **SMALL)

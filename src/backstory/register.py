@@ -133,8 +133,8 @@ def _record(group: str, value: Any) -> Choice:
     implementation = made if named else type(made)
     if implementation.__module__.split(".")[0] == "backstory" and implementation not in IMPLEMENTED:
         raise InputError(
-            f"{group}: {implementation.__name__} is one of Backstory's own; give its name, or its record from "
-            "backstory.options"
+            f"{group}: {implementation.__name__} is one of Backstory's own; give its name or its record "
+            "from backstory.options"
         )
     if implementation not in IMPLEMENTED:
         implementation = DECORATORS[group](path_of(implementation))(implementation)

@@ -14,10 +14,6 @@ from backstory import console
 from backstory.cli import parameters as cli_options
 from backstory.inference import evidence
 from backstory.inference.annealing import SCHEDULES, STARTS
-from backstory.models.networks.mlp import ACTIVATIONS
-from backstory.models.priors import PRIORS
-from backstory.objectives.registry import OBJECTIVES
-from backstory.options import LIKELIHOODS, MISSINGNESS, NETWORKS, POSTERIORS, PRECISIONS
 from backstory.training.distributed import STRATEGIES
 
 
@@ -186,17 +182,9 @@ def test_warnings_are_one_line_each(monkeypatch, capfd):
 @pytest.mark.parametrize(
     ("name", "choices"),
     [
-        ("likelihood", ["auto", *LIKELIHOODS]),
-        ("network", ["auto", *NETWORKS]),
-        ("activation", ACTIVATIONS),
-        ("prior", PRIORS),
-        ("posterior", POSTERIORS),
-        ("missingness", MISSINGNESS),
-        ("objective", OBJECTIVES),
         ("method", evidence.METHODS),
         ("start", STARTS),
         ("schedule", SCHEDULES),
-        ("precision", PRECISIONS),
         ("strategy", STRATEGIES),
     ],
 )

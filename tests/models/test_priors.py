@@ -8,7 +8,7 @@ from sklearn.mixture import GaussianMixture as EM
 
 from backstory.distributions.gaussian import DiagonalGaussian
 from backstory.distributions.kl import kl_per_unit
-from backstory.models.priors import PRIORS, Mixture, StandardNormal
+from backstory.models.priors import Mixture, StandardNormal
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +72,9 @@ def test_fitting_leaves_no_gradient_history(codes):
     assert all(p.requires_grad and p.grad_fn is None for p in prior.parameters())
 
 
-@pytest.mark.parametrize("name", PRIORS)
-def test_gradient_reaches_every_parameter(name):
-    prior = PRIORS[name](3)
+@pytest.mark.parametrize("make", [StandardNormal, Mixture])
+def test_gradient_reaches_every_parameter(make):
+    prior = make(3)
     z = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
     parameters = list(prior.parameters())
     if parameters:

@@ -82,7 +82,7 @@ def test_the_config_says_what_was_trained(run):
     assert config["torch"] == torch.__version__
     assert config["data"]["shape"] == [8, 8]
     assert config["data"]["levels"] == 17
-    assert config["model"]["likelihood"] == "logistic"
+    assert config["model"]["likelihood"] == {"name": "logistic"}
     assert config["model"]["latent"] == 3
     assert config["training"]["epochs"] == 2
     assert config["training"]["seed"] == 0
