@@ -141,7 +141,8 @@ def _record(group: str, value: Any) -> Choice:
     record = IMPLEMENTED[implementation]
     if isinstance(value, partial):
         return record(**value.keywords)
-    return record() if named else record(**_attributes(made, record))
+    given = {} if named else _attributes(made, record)
+    return record(**given)
 
 
 def _attributes(module: Any, record: type[Choice]) -> dict[str, Any]:

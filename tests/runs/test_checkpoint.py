@@ -209,7 +209,8 @@ def test_a_config_that_was_edited(copy, part, key, value):
 )
 def test_a_config_with_a_choice_that_does_not_exist(copy, key, value):
     config = json.loads((copy / "config.json").read_text())
-    config["model"][key] = value
+    record = config["model"]["network"] if key == "hidden" else config["model"]
+    record[key] = value
     (copy / "config.json").write_text(json.dumps(config))
     assert_one_sentence(copy)
 

@@ -136,7 +136,8 @@ def find(group: str, name: str, path: str | None = None) -> type[Choice]:
             group,
         )
     one_of(group, name, [AUTO, *known] if group in UNDECIDED else list(known))
-    if path is not None and known[name].model_fields.get("path", Field(None)).default != path:
+    own = known[name].model_fields.get("path")
+    if path is not None and (own is None or own.default != path):
         raise NotRegistered(
             f"{group} {name!r} is {path}, and another one is registered here under this name; "
             "import the module that the run was made with",
@@ -336,7 +337,10 @@ def option_error(record: type[BaseModel], error: ValidationError) -> InputError:
     name, field = ".".join(where), record.model_fields.get(where[0] if where else "")
     number = f"{got:g}" if isinstance(got, float) else repr(got)
     if first["type"] in BOUNDED and field is not None:
-        return OptionError(f"{name} has to be {bounds(field)}, got {number}", name)
+        infinite = first["type"] == "finite_number" and "gt" not in limits(field)
+        return OptionError(
+            f"{name} has to be {'a finite number' if infinite else bounds(field)}, got {number}", name
+        )
     if first["type"] == "literal_error" and field is not None:
         words = literals(field)
         return OptionError(

@@ -77,12 +77,12 @@ class GaussianOptions(LikelihoodOptions):
 
     gaussian: ClassVar[bool] = True
     bounded: bool | None = Field(
-        None,
+        default=None,
         description="Whether the means of images lie within the full range, by a sigmoid; by default they "
         "do, except in a linear network.",
     )
     missingness: Missingness = Field(
-        "random",
+        default="random",
         description="Whether entries are missing at random or because of their own value: self if the data "
         "decides how, self-high if high values go missing, self-low if low ones do.",
     )
@@ -92,7 +92,7 @@ class LearnedSigma(GaussianOptions):
     """A Gaussian with a learned σ."""
 
     sigma_floor: float | None = Field(
-        None,
+        default=None,
         gt=0,
         description="The least σ, as a fraction of the data's standard deviation, so that the density does "
         "not follow single rows; by default none, or 0.2 for numbers with gaps if the likelihood is auto.",
@@ -176,7 +176,7 @@ class LayeredOptions(NetworkOptions):
     """A fully connected network."""
 
     hidden: tuple[int, ...] | None = Field(
-        None,
+        default=None,
         json_schema_extra={"metavar": "300,300"},
         description="Widths of the hidden layers of the encoder; the decoder has them in reverse; by default "
         "128,128, or 400,400 for more than 128 entries.",
@@ -193,7 +193,7 @@ class LayeredOptions(NetworkOptions):
 class ActivatedOptions(LayeredOptions):
     """A fully connected network with an activation function."""
 
-    activation: Activation = Field("relu", description="The activation function.")
+    activation: Activation = Field(default="relu", description="The activation function.")
 
 
 @choice
@@ -222,7 +222,9 @@ class ConvNetwork(NetworkOptions):
     """Convolutions, for images."""
 
     name: Literal["conv"] = "conv"
-    width: int = Field(32, ge=1, description="Channels of the first stage; they double from stage to stage.")
+    width: int = Field(
+        default=32, ge=1, description="Channels of the first stage; they double from stage to stage."
+    )
 
 
 @choice
@@ -254,7 +256,7 @@ class MixturePrior(PriorOptions):
     """A mixture of diagonal Gaussians, learned with the model; a plain autoencoder's is fitted afterwards."""
 
     name: Literal["mixture"] = "mixture"
-    components: int = Field(10, ge=1, description="Number of Gaussians.")
+    components: int = Field(default=10, ge=1, description="Number of Gaussians.")
 
 
 class PosteriorOptions(Choice):
@@ -299,7 +301,7 @@ class ModelOptions(Record):
         default_factory=AutoNetwork, description="The networks of encoder and decoder."
     )
     latent: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Number of units of z; by default 16 or 40 for images, and half as many as there are "
         "columns, at most 16, for tables.",
@@ -309,7 +311,7 @@ class ModelOptions(Record):
         default_factory=GaussianPosterior, description="q(z|x)."
     )
     incomplete: bool | None = Field(
-        None,
+        default=None,
         description="Whether entries may be missing, so that the encoder is told which are observed; by "
         "default, whether some are missing in the training data.",
     )

@@ -50,7 +50,7 @@ class FreeBits(ObjectiveOptions):
     """The ELBO with a least KL for each unit."""
 
     name: Literal["free-bits"] = "free-bits"
-    threshold: float = Field(0.125, ge=0, description="λ, the least KL of a unit in nats.")
+    threshold: float = Field(default=0.125, ge=0, description="λ, the least KL of a unit in nats.")
 
 
 @choice
@@ -58,8 +58,10 @@ class Capacity(ObjectiveOptions):
     """The likelihood at a KL that is held at a given capacity."""
 
     name: Literal["capacity"] = "capacity"
-    gamma: float = Field(10.0, ge=0, description="γ, the weight of |KL − C|.")
-    capacity: float = Field(25.0, ge=0, description="C after the warm-up, in nats for each observation.")
+    gamma: float = Field(default=10.0, ge=0, description="γ, the weight of |KL − C|.")
+    capacity: float = Field(
+        default=25.0, ge=0, description="C after the warm-up, in nats for each observation."
+    )
 
 
 @choice
@@ -91,7 +93,9 @@ class Miwae(ObjectiveOptions):
 
     many_draws: ClassVar[bool] = True
     name: Literal["miwae"] = "miwae"
-    averages: int = Field(1, description="M, how many bounds are averaged; it divides the number of draws.")
+    averages: int = Field(
+        default=1, description="M, how many bounds are averaged; it divides the number of draws."
+    )
 
 
 @choice
@@ -109,7 +113,9 @@ class Renyi(ObjectiveOptions):
 
     many_draws: ClassVar[bool] = True
     name: Literal["renyi"] = "renyi"
-    alpha: float = Field(0.5, description="α: 1 is the sampled ELBO, 0 the importance-weighted bound.")
+    alpha: float = Field(
+        default=0.5, description="α: 1 is the sampled ELBO, 0 the importance-weighted bound."
+    )
 
 
 @choice
@@ -117,8 +123,8 @@ class TotalCorrelation(ObjectiveOptions):
     """β-TCVAE: the ELBO with weights for the three parts of the KL."""
 
     name: Literal["tcvae"] = "tcvae"
-    alpha: float = Field(1.0, description="α, the factor of the mutual information I(x; z).")
-    gamma: float = Field(1.0, description="γ, the factor of the units' KL.")
+    alpha: float = Field(default=1.0, description="α, the factor of the mutual information I(x; z).")
+    gamma: float = Field(default=1.0, description="γ, the factor of the units' KL.")
 
 
 @choice
@@ -127,8 +133,8 @@ class MaximumMeanDiscrepancy(ObjectiveOptions):
 
     compiled: ClassVar[bool] = False
     name: Literal["mmd"] = "mmd"
-    weight: float = Field(100.0, ge=0, description="Nats for each unit of MMD².")
-    width: float = Field(1.0, gt=0, description="Width of the kernel.")
+    weight: float = Field(default=100.0, ge=0, description="Nats for each unit of MMD².")
+    width: float = Field(default=1.0, gt=0, description="Width of the kernel.")
 
 
 # -- training ---------------------------------------------------------------------------------------------
@@ -145,31 +151,33 @@ class TrainOptions(Record):
         description="What training maximises; by default elbo, or iwae for tables with gaps.",
     )
     samples: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Draws of z for each row and step; by default 1, or 20 for tables with gaps.",
     )
-    beta: float = Field(1.0, ge=0, description="Factor of the KL term after the warm-up; 1 is the ELBO.")
+    beta: float = Field(
+        default=1.0, ge=0, description="Factor of the KL term after the warm-up; 1 is the ELBO."
+    )
     warmup: int | None = Field(
-        None,
+        default=None,
         ge=0,
         json_schema_extra={"metavar": "EPOCHS"},
         description="Epochs in which β rises from 0, as does the capacity of objective capacity.",
     )
     warmup_cycles: int = Field(
-        1,
+        default=1,
         ge=1,
         json_schema_extra={"metavar": "N"},
         description="How often β rises from 0; before each further rise it stays for as many epochs.",
     )
-    epochs: int | None = Field(None, ge=1, description="Passes over the training rows.")
+    epochs: int | None = Field(default=None, ge=1, description="Passes over the training rows.")
     minutes: float | None = Field(
-        None, gt=0, description="A limit of time; training ends at the first limit that it reaches."
+        default=None, gt=0, description="A limit of time; training ends at the first limit that it reaches."
     )
-    batch_size: int | None = Field(None, ge=1, description="Rows of a step.")
-    lr: float | None = Field(None, gt=0, description="The highest learning rate of Adam.")
+    batch_size: int | None = Field(default=None, ge=1, description="Rows of a step.")
+    lr: float | None = Field(default=None, gt=0, description="The highest learning rate of Adam.")
     ema: float | None = Field(
-        None,
+        default=None,
         gt=0,
         lt=1,
         examples=[0.999],
@@ -178,37 +186,39 @@ class TrainOptions(Record):
         "for tables with gaps.",
     )
     clip: float | None = Field(
-        None,
+        default=None,
         gt=0,
         json_schema_extra={"metavar": "NORM"},
         description="The largest norm of a gradient; larger ones are scaled down.",
     )
     skip_spikes: float | None = Field(
-        None,
+        default=None,
         gt=1,
         examples=[5],
         json_schema_extra={"metavar": "X"},
         description="Skip a step with a gradient above X medians of the norms of the last 100 steps.",
     )
     patience: int | None = Field(
-        None,
+        default=None,
         ge=1,
         json_schema_extra={"metavar": "EPOCHS"},
         description="Stop after so many epochs without a better validation value.",
     )
     keep: Keep | None = Field(
-        None,
+        default=None,
         description="Which epoch's weights are kept: the best on the validation rows, or the last; by "
         "default best, or last for tables of numbers with gaps.",
     )
     compile: bool | None = Field(
-        None, description="Whether the step is compiled; by default it is in long runs."
+        default=None, description="Whether the step is compiled; by default it is in long runs."
     )
     precision: Precision = Field(
-        "float32",
+        default="float32",
         description="Type of the matrix products of networks; weights, likelihoods and KL stay in float32.",
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the split, the initial weights and every draw.")
+    seed: int = Field(
+        default=0, ge=0, lt=2**63, description="Seed of the split, the initial weights and every draw."
+    )
 
     @model_validator(mode="before")
     @classmethod

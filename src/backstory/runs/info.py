@@ -174,7 +174,7 @@ def run_info(run: str | Path) -> dict[str, Any]:
     count = members_of(folder, config)
     if count is not None:
         return _ensemble_info(folder, count)
-    run = _checked(folder, config)
+    known = _checked(folder, config)
     return {
         "run": str(folder),
         "source": config["source"],
@@ -182,8 +182,8 @@ def run_info(run: str | Path) -> dict[str, Any]:
         "parameters": sum(map(prod, tensor_shapes(folder / WEIGHTS).values())),
         "summary": {k: v for k, v in config["summary"].items() if k != "fingerprint"},
         "data": config["data"],
-        "model": run.model.flat(),
-        "training": run.training.flat(),
+        "model": known.model.flat(),
+        "training": known.training.flat(),
         "backstory": config["backstory"],
         "torch": config["torch"],
         "files": _files(folder),

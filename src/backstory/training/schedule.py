@@ -88,7 +88,7 @@ def _check_objective(options: TrainOptions, chosen: ObjectiveOptions) -> None:
         raise InputError(f"objective {chosen.name} has no beta; its arguments are {own}")
     if options.samples == 1 and chosen.many_draws:
         console.warn(
-            f"objective {chosen.name} with a single draw of z is the ELBO; give it more with samples"
+            f"objective {chosen.name} with a single draw of z is the ELBO; give it more with `samples`"
         )
 
 
