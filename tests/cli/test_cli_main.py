@@ -179,6 +179,16 @@ def test_warnings_are_one_line_each(monkeypatch, capfd):
     assert capfd.readouterr().err == "warning: look out\n" * 2
 
 
+def test_options_in_messages_of_the_library_get_their_dashes(monkeypatch, capfd):
+    words = "give `batch_size`, `whole` or `columns`, not `anything`"
+    monkeypatch.setattr("backstory.runs.info.environment", lambda: console.warn(words) or {})
+    assert run("info") == 0
+    assert capfd.readouterr().err == "warning: give --batch-size, --damage or --column, not `anything`\n"
+    fail_with(monkeypatch, backstory.InputError(words))
+    assert run("info") == 2
+    assert capfd.readouterr().err == "error: give --batch-size, --damage or --column, not `anything`\n"
+
+
 @pytest.mark.parametrize(
     ("name", "choices"),
     [

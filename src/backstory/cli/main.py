@@ -11,7 +11,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import typer
@@ -58,8 +59,9 @@ def start(context: typer.Context, version: o.Version = False, modules: o.Import 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line, by default the process's own; the exit status."""
     command = typer.main.get_command(app)
-    names = _option_names(command)
-    handler = _warnings(names)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(_Warning("warning: %(message)s"))
     logger = logging.getLogger("backstory")
     logger.addHandler(handler)
     try:
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             None if arguments is None else list(arguments), prog_name="backstory", standalone_mode=False
         )
     except (Exception, KeyboardInterrupt) as error:
-        return fail(error, names)
+        return fail(error)
     finally:
         logger.removeHandler(handler)
     if status == 130:  # how newer versions of Typer pass Ctrl-C on
@@ -75,19 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
-def fail(error: BaseException, names: Mapping[str, str] | None = None) -> int:
-    """Print one line on standard error; the exit status.
-
-    Args:
-        error: what ended the command.
-        names: the names of options as the library writes them, and as the command line does.
-    """
+def fail(error: BaseException) -> int:
+    """Print one line on standard error; the exit status."""
     line, status = _line_of(error)
     if getattr(error, "told", False):  # by another of many processes, of which the first has the status
         from backstory import console
 
         return 0 if console.hushed() else status
-    print(with_dashes(" ".join(line.split()), names or {}), file=sys.stderr)
+    print(with_dashes(" ".join(line.split())), file=sys.stderr)
     if os.environ.get("BACKSTORY_DEBUG"):
         traceback.print_exception(error)
     return status
@@ -118,33 +115,29 @@ def _usage(error: Any) -> str:
 # -- names of options -----------------------------------------------------------------------------------
 
 
-def with_dashes(text: str, names: Mapping[str, str]) -> str:
+def with_dashes(text: str) -> str:
     """A message of the library, which writes options in backticks, in the spelling of the command line.
 
-    >>> with_dashes("x.csv exists; use `force` to replace it", {"force": "--force"})
+    >>> with_dashes("x.csv exists; use `force` to replace it")
     'x.csv exists; use --force to replace it'
     """
-    return re.sub(r"`(\w+)`", lambda match: names.get(match[1], match[0]), text)
+    return re.sub(r"`(\w+)`", lambda match: _option_names().get(match[1], match[0]), text)
 
 
-def _option_names(group: Any) -> dict[str, str]:
+@cache
+def _option_names() -> dict[str, str]:
     """The option that each parameter of a command is, such as --objective-args for objective_args."""
+    group: Any = typer.main.get_command(app)
     options = [option for command in group.commands.values() for option in command.params]
     names = {option.name: option.opts[-1] for option in options if option.opts[-1].startswith("--")}
     return names | option_names() | {"columns": "--column"}  # which stands for one of them
 
 
-def _warnings(names: Mapping[str, str]) -> logging.Handler:
-    """A handler that prints each warning of the library as one line on standard error."""
+class _Warning(logging.Formatter):
+    """Warnings of the library as lines of the command line."""
 
-    class Line(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return with_dashes(super().format(record), names)
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setLevel(logging.WARNING)
-    handler.setFormatter(Line("warning: %(message)s"))
-    return handler
+    def format(self, record: logging.LogRecord) -> str:
+        return with_dashes(super().format(record))
 
 
 if __name__ == "__main__":
