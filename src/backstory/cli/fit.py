@@ -1,13 +1,15 @@
 """`backstory fit`: training. The options of model and training are made from the records of `options`."""
 
 import inspect
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from backstory.cli import parameters as o
-from backstory.options.catalogue import Option, options
+
+if TYPE_CHECKING:
+    from backstory.options.catalogue import Option
 
 # parameters of the command `fit` that are no options of `backstory.fit`
 NOT_OPTIONS = ("data", "run", "resize", "column", "schema", "as_json")
@@ -22,6 +24,8 @@ class FitCommand(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Call its function; `context.obj` has the options made from the records that were given."""
+        from backstory.options.catalogue import options
+
         made = {option.name: ctx.params.pop(option.name) for option in options()}
         ctx.obj = {name: value for name, value in made.items() if value is not None}
         return super().invoke(ctx)
@@ -29,6 +33,8 @@ class FitCommand(TyperCommand):
 
 def record_parameters() -> list[Any]:
     """The options of model and training as parameters of a command."""
+
+    from backstory.options.catalogue import options
 
     def command(**values: Any) -> None: ...
 
@@ -41,7 +47,7 @@ def record_parameters() -> list[Any]:
     return parameters
 
 
-def _parameter(option: Option) -> inspect.Parameter:
+def _parameter(option: "Option") -> inspect.Parameter:
     kind = option.kind if option.kind in (bool, int, float) else str
     info = typer.Option(metavar=option.metavar, help=option.help, rich_help_panel=option.panel)
     annotation = Annotated[kind | None, info]  # type: ignore[valid-type]
@@ -50,6 +56,8 @@ def _parameter(option: Option) -> inspect.Parameter:
 
 def option_names() -> dict[str, str]:
     """How the command line writes each option of model and training."""
+    from backstory.options.catalogue import options
+
     return {option.name: "--" + option.name.replace("_", "-") for option in options()}
 
 
@@ -104,6 +112,7 @@ def fit(
 def _parsed(given: dict[str, Any]) -> dict[str, Any]:
     """The options with lists of numbers taken apart."""
     from backstory.cli import parsing
+    from backstory.options.catalogue import options
 
     parsed = dict(given)
     for option in options():

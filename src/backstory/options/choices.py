@@ -42,7 +42,7 @@ class NotRegistered(OptionError):
 class Record(BaseModel):
     """Options as fields; an InputError of one sentence for a value that cannot be."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     def __init__(self, **values: Any):
         try:

@@ -319,6 +319,8 @@ class ModelOptions(Record):
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
         if values.get("prior") in BOUNDED_PRIORS:
             raise OptionError(
                 f"prior {values['prior']} has bounded support, and a Gaussian q(z|x) always has mass outside "

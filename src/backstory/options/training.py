@@ -3,6 +3,7 @@
 To add an objective: a record here, and the decorator `objectives.registry.objective` on its function.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
@@ -223,6 +224,8 @@ class TrainOptions(Record):
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
         rest = dict(values)
         name, given = spelt_out("objective", rest.pop("objective", None) or AUTO)
         arguments = rest.pop("objective_args", None) or {}

@@ -38,13 +38,13 @@ from backstory.runs.folder import (
     TABLE,
     WEIGHTS,
     check_folder,
-    config_error,
     damaged,
     members_of,
     missing,
     read_config,
     read_text,
 )
+from backstory.runs.record import config_error
 from backstory.training.state import Metrics, State
 
 

@@ -4,10 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from backstory.errors import InputError
-from backstory.options.choices import NotRegistered, OptionError
 
 CONFIG, WEIGHTS, SPLITS, METRICS = "config.json", "model.safetensors", "splits.safetensors", "metrics.jsonl"
 CHECKPOINT, TABLE = "checkpoint.safetensors", "metrics.csv"
@@ -43,16 +40,6 @@ def not_understood(run: Path, where: str) -> InputError:
     return InputError(
         f"{run / CONFIG} is not a config of this version of Backstory: {where} is missing or not understood"
     )
-
-
-def config_error(run: Path, error: ValidationError) -> InputError:
-    """What to say of a config that its records refuse: a choice that is not registered, or another value."""
-    first = error.errors()[0]
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, NotRegistered):
-        return cause
-    where = ".".join(map(str, first["loc"]))
-    return not_understood(run, f"{where}.{cause.option}" if isinstance(cause, OptionError) else where)
 
 
 def member_folder(number: int) -> str:

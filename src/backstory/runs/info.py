@@ -12,17 +12,12 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
 from backstory import __version__
-from backstory.options import ModelOptions, TrainOptions
 from backstory.runs.folder import (
     WEIGHTS,
     check_folder,
-    config_error,
     member_folder,
     members_of,
-    not_understood,
     read_config,
     tensor_shapes,
 )
@@ -32,41 +27,6 @@ EMBEDDED = ("digits",)  # as `data.load` has them, which is slow to import; a te
 
 NVML = {"linux": "libnvidia-ml.so.1", "win32": "nvml.dll"}  # comes with NVIDIA's driver
 NAME_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE
-
-
-class Data(BaseModel):
-    """The parts of a schema that people are shown, without the libraries that `data.schema` needs."""
-
-    kind: str
-    shape: tuple[int, ...]
-    dtype: str
-    levels: int | None
-    presentation: str
-
-
-class Summary(BaseModel):
-    """The parts of a training's summary that people are shown."""
-
-    stopped: str
-    epochs: int
-    best_epoch: int
-    active_units: int
-    elbo: float | None
-    reconstruction: float | None
-    kl: float | None
-
-
-class Run(BaseModel):
-    """config.json as far as people are shown it; the rest is passed on as it is."""
-
-    backstory: str
-    torch: str
-    source: str
-    rows: dict[str, int]
-    training: TrainOptions
-    data: Data
-    model: ModelOptions
-    summary: Summary
 
 
 # -- the machine ------------------------------------------------------------------------------------------
@@ -168,13 +128,15 @@ def run_info(run: str | Path) -> dict[str, Any]:
     Raises:
         InputError: there is no run, or it is damaged.
     """
+    from backstory.runs.record import checked  # pydantic, which the other uses of this module do not need
+
     folder = Path(run)
     check_folder(folder)
     config = read_config(folder)
     count = members_of(folder, config)
     if count is not None:
         return _ensemble_info(folder, count)
-    known = _checked(folder, config)
+    known = checked(folder, config)
     return {
         "run": str(folder),
         "source": config["source"],
@@ -201,14 +163,3 @@ def _files(folder: Path) -> dict[str, int]:
     """Sizes in bytes by path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-
-
-def _checked(folder: Path, config: dict[str, Any]) -> Run:
-    try:
-        run = Run(**config)
-    except ValidationError as error:
-        raise config_error(folder, error) from None
-    for name, value in (("model.latent", run.model.latent), ("training.epochs", run.training.epochs)):
-        if value is None:  # left to the data, which a run has decided
-            raise not_understood(folder, name)
-    return run
