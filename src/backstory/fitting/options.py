@@ -38,7 +38,7 @@ class Decided:
 def asked_options(options: dict[str, Any]) -> dict[str, Any]:
     """The given options as JSON values; InputError for an unknown one or one of the wrong type."""
     ours = {name: options[name] for name in OURS if name in options}
-    return {**given_options(options), **ours}
+    return {**given_options({name: v for name, v in options.items() if name not in OURS}), **ours}
 
 
 def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
