@@ -16,11 +16,13 @@ SOURCE = Path(backstory.__file__).parent
 LAYERS = [
     "errors",
     "console",
+    "files",
     "distributions",
     "data",
     "options",
     "models",
     "objectives",
+    "register",
     "training",
     "inference",
     "runs",
@@ -36,7 +38,7 @@ LAYERS = [
     "cli",
     "__main__",
 ]
-ALONE = {"distributions": {"errors"}, "data": {"errors", "console", "distributions"}}
+ALONE = {"distributions": {"errors"}, "data": {"errors", "console", "files", "distributions"}}
 
 
 def modules() -> dict[str, Path]:

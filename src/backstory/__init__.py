@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from backstory import options as options
+    from backstory import register as register
     from backstory.data.dataset import Dataset as Dataset
     from backstory.data.load import load as load
     from backstory.data.schema import Schema as Schema
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from backstory.sklearn.imputer import VAEImputer as VAEImputer
     from backstory.sklearn.outliers import VAEOutlierDetector as VAEOutlierDetector
     from backstory.sklearn.transformer import VAETransformer as VAETransformer
-    from backstory.training.memory import keep_memory as keep_memory
+    from backstory.training.allocator import keep_memory as keep_memory
 
 _HOME = {
     "Blur": "inference.operators",
@@ -57,14 +59,24 @@ _HOME = {
     "VAETransformer": "sklearn.transformer",
     "coverage": "inference.restoration",
     "fit": "fitting.fit",
-    "keep_memory": "training.memory",
+    "keep_memory": "training.allocator",
     "load": "data.load",
     "open": "opening",
 }
 __all__ = sorted(_HOME)
 
 
-_MODULES = ("data", "distributions", "inference", "models", "objectives", "report", "training")
+_MODULES = (
+    "data",
+    "distributions",
+    "inference",
+    "models",
+    "objectives",
+    "options",
+    "register",
+    "report",
+    "training",
+)
 
 
 def __getattr__(name: str) -> Any:

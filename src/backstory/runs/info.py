@@ -1,4 +1,7 @@
-"""What is installed, and what a run folder holds: plain records, without PyTorch and the seconds it takes."""
+"""Plain records of the environment and of a run folder, without importing PyTorch, which takes seconds.
+
+GPUs are listed through NVML by ctypes: importing the package `nvidia-ml-py` takes 57 ms, ctypes 5 ms.
+"""
 
 import ctypes
 import os
@@ -18,36 +21,15 @@ from backstory.runs.folder import (
     check_folder,
     member_folder,
     members_of,
-    not_understood,
     read_config,
     tensor_shapes,
 )
 
 LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn")
-EMBEDDED = ("digits",)  # as `data.load` has them, which is slow to import; a test compares the two
+EMBEDDED = ("digits",)  # a copy of the names in `data.load`, which is slow to import; a test compares them
 
 NVML = {"linux": "libnvidia-ml.so.1", "win32": "nvml.dll"}  # comes with NVIDIA's driver
 NAME_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE
-
-# What people are shown of a config, and of which kind it has to be; the rest is passed on as it is
-SHOWN: dict[str, Any] = {
-    "backstory": str,
-    "torch": str,
-    "source": str,
-    "rows": dict,
-    "training": dict,
-    "data": {"kind": str, "shape": list, "dtype": str, "levels": int | None, "presentation": str},
-    "model": {
-        "likelihood": str,
-        "network": str,
-        "hidden": list | None,
-        "latent": int | None,
-        "prior": str,
-        "posterior": str,
-    },
-    "summary": dict.fromkeys(("stopped", "epochs", "best_epoch", "active_units"), object)
-    | dict.fromkeys(("elbo", "reconstruction", "kl"), float | int | None),
-}
 
 
 # -- the machine ------------------------------------------------------------------------------------------
@@ -56,10 +38,10 @@ SHOWN: dict[str, Any] = {
 def environment() -> dict[str, Any]:
     """Versions, devices and embedded data sets.
 
-    `gpus` are the NVIDIA GPUs that the driver lists, by name. `devices` are those that `--device` takes, as
-    far as this can be told without starting PyTorch, which alone can try them: a build of PyTorch for the
-    CPU uses no GPU, whatever the driver lists, and CUDA_VISIBLE_DEVICES hides some; GPUs of other makes but
-    Apple's are not looked for.
+    `gpus` are the names of the NVIDIA GPUs that the driver lists. `devices` are the values of the option
+    `device`, as far as they can be determined without PyTorch, which alone can try them: a build of PyTorch
+    for the CPU uses no GPU, and CUDA_VISIBLE_DEVICES hides some. Other GPUs than those of NVIDIA and Apple
+    are not detected.
 
     >>> environment()["data"]
     ['digits']
@@ -79,9 +61,10 @@ def devices(count: int, has_cuda: bool, visible: str | None) -> list[str]:
     """Names of devices, as PyTorch calls them.
 
     Args:
-        count: of the GPUs that the driver lists.
-        has_cuda: whether PyTorch was built for them.
-        visible: CUDA_VISIBLE_DEVICES, numbers or identifiers up to the first that is none; None without one.
+        count: number of GPUs that the driver lists.
+        has_cuda: whether PyTorch was built with CUDA.
+        visible: the variable CUDA_VISIBLE_DEVICES, numbers or identifiers, which ends at the first that is
+            empty or negative; None if it is not set.
 
     >>> devices(2, True, None)[:3], devices(2, True, "1,-1")[:2], devices(2, False, None)[:1]
     (['cpu', 'cuda:0', 'cuda:1'], ['cpu', 'cuda:0'], ['cpu'])
@@ -95,7 +78,7 @@ def devices(count: int, has_cuda: bool, visible: str | None) -> list[str]:
 
 
 def gpus() -> list[str]:
-    """Names of the NVIDIA GPUs that the driver lists, through its library NVML; none without a driver."""
+    """Names of the NVIDIA GPUs that the driver's library NVML lists; empty without a driver."""
     try:
         nvml = ctypes.CDLL(NVML[sys.platform])
         if nvml.nvmlInit_v2() != 0:
@@ -111,7 +94,7 @@ def gpus() -> list[str]:
 
 
 def _gpu_name(nvml: ctypes.CDLL, index: int) -> str:
-    """The model of a GPU, such as NVIDIA H200; `GPU` where the driver does not tell."""
+    """Name of the model of a GPU, such as NVIDIA H200; `GPU` if the driver gives none."""
     device, name = ctypes.c_void_p(), ctypes.create_string_buffer(NAME_BYTES)
     told = (
         nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(device)) == 0
@@ -121,10 +104,9 @@ def _gpu_name(nvml: ctypes.CDLL, index: int) -> str:
 
 
 def _torch_has_cuda() -> bool:
-    """Whether PyTorch is a build for CUDA.
+    """Whether PyTorch was built with CUDA, read from the few assignments in torch/version.py.
 
-    Told by torch/version.py, a few assignments; the tag +cpu of the version is not in the metadata of
-    every build for the CPU.
+    The version in the package's metadata does not always end in +cpu for a build without CUDA.
     """
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
@@ -136,27 +118,29 @@ def _torch_has_cuda() -> bool:
 
 
 def is_data(name: str) -> bool:
-    """Whether this is a data set: an embedded one or a file; a folder is taken for a run."""
+    """Whether this names a data set, an embedded one or a file; a folder counts as a run."""
     path = Path(name).expanduser()
     return path.is_file() or (name in EMBEDDED and not path.exists())
 
 
 def run_info(run: str | Path) -> dict[str, Any]:
-    """What a run is: its data, model, training and files; `summary` has the values of the kept epoch.
+    """Record of a run: its data, model, training and files; `summary` has the metrics of the kept epoch.
 
-    Of an ensemble: that of its first member, with files and parameters of all; `ensemble` is their number.
+    For an ensemble it is the record of the first member, with the files and parameters of all members and
+    their number, `ensemble`.
 
     Raises:
-        InputError: there is no run, or it is damaged.
+        InputError: there is no run in the folder, or it is damaged.
     """
+    from backstory.runs.record import checked  # pydantic, which the other uses of this module do not need
+
     folder = Path(run)
     check_folder(folder)
     config = read_config(folder)
     count = members_of(folder, config)
     if count is not None:
         return _ensemble_info(folder, count)
-    if wrong := _wrong(config, SHOWN):
-        raise not_understood(folder, wrong)
+    known = checked(folder, config)
     return {
         "run": str(folder),
         "source": config["source"],
@@ -164,8 +148,8 @@ def run_info(run: str | Path) -> dict[str, Any]:
         "parameters": sum(map(prod, tensor_shapes(folder / WEIGHTS).values())),
         "summary": {k: v for k, v in config["summary"].items() if k != "fingerprint"},
         "data": config["data"],
-        "model": config["model"],
-        "training": config["training"],
+        "model": known.model.flat(),
+        "training": known.training.flat(),
         "backstory": config["backstory"],
         "torch": config["torch"],
         "files": _files(folder),
@@ -180,19 +164,6 @@ def _ensemble_info(folder: Path, count: int) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> dict[str, int]:
-    """Sizes in bytes by path."""
+    """Size of each file in bytes, by its path in the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-
-
-def _wrong(record: dict[str, Any], expected: dict[str, Any]) -> str | None:
-    """The dotted name of the first key that is missing or of another kind; None without one."""
-    for key, kind in expected.items():
-        if key not in record:
-            return key
-        value = record[key]
-        if not isinstance(value, dict if isinstance(kind, dict) else kind):
-            return key
-        if isinstance(kind, dict) and (inside := _wrong(value, kind)):
-            return f"{key}.{inside}"
-    return None
