@@ -41,22 +41,17 @@ def build(
         torch.manual_seed(seed)
         posterior = builder(options.posterior)(options.posterior, setting)
         head = likelihood.head(options.likelihood, setting)
-        encoder = _encoder(options, setting, posterior.features_shape)
+        inputs = likelihood.inputs(options.likelihood, setting) if likelihood.inputs else None
+        read = (inputs.outputs,) if inputs else setting.encoder_shape
+        encoder = network.encoder(options.network, read, posterior.features_shape)
         decoder = likelihood.decoder(
             options.likelihood, setting, head, partial(network.decoder, options.network)
         )
-        around = replace(setting, encoder=encoder, posterior=posterior)
+        around = replace(setting, encoder=encoder, posterior=posterior, encoder_input=read)
         prior = builder(options.prior)(options.prior, around)
+    if inputs:
+        encoder = nn.Sequential(inputs, encoder)
     return VAE(encoder, decoder, head, prior, posterior, Inputs(shift, scale, setting.incomplete))
-
-
-def _encoder(options: ModelOptions, setting: Setting, outputs: tuple[int, ...]) -> nn.Module:
-    network: Networks = builder(options.network)
-    likelihood: Likelihood = builder(options.likelihood)
-    if likelihood.inputs is None:
-        return network.encoder(options.network, setting.encoder_shape, outputs)
-    inputs = likelihood.inputs(options.likelihood, setting)
-    return nn.Sequential(inputs, network.encoder(options.network, (inputs.outputs,), outputs))
 
 
 def describe(schema: Schema, options: ModelOptions) -> list[str]:

@@ -28,6 +28,7 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
         raise InputError(
             f"likelihood {likelihood.name} is for tables, got data of kind {schema.kind}; leave it out"
         )
+    _check_prior(options)
     if likelihood.gaussian:
         _check_missingness(likelihood, incomplete)
         affine = network.affine or network.values.get("hidden") == ()
@@ -78,6 +79,14 @@ def _check_missingness(likelihood: GaussianOptions, incomplete: bool) -> None:
         raise InputError(
             f"missingness {likelihood.missingness} is learned from missing entries, got data without any; "
             "leave it out"
+        )
+
+
+def _check_prior(options: ModelOptions) -> None:
+    if options.posterior.name == "delta" and not options.prior.of_codes:
+        raise InputError(
+            f"prior {options.prior.name} is learned through q(z|x), which a plain autoencoder (posterior delta) lacks; "
+            "use prior mixture, which is fitted to its codes"
         )
 
 

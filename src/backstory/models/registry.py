@@ -31,7 +31,8 @@ class Setting:
         shift, scale: location and scale of x in the training data, broadcast against `shape`.
         marginals: of the columns of a table; blank for other data.
         incomplete: whether entries of x may be missing.
-        encoder, posterior: the modules that give q(z|x), for a prior that is made of them.
+        encoder, posterior: the network and the module that give q(z|x), for a prior that is made of them.
+        encoder_input: the shape of what that network reads of one observation.
     """
 
     schema: Schema
@@ -42,6 +43,7 @@ class Setting:
     incomplete: bool = False
     encoder: nn.Module | None = None
     posterior: nn.Module | None = None
+    encoder_input: Shape = ()
 
     @property
     def shape(self) -> Shape:

@@ -17,6 +17,7 @@ from backstory.options.model import Bernoulli as Bernoulli
 from backstory.options.model import Categorical as Categorical
 from backstory.options.model import ConvNetwork as ConvNetwork
 from backstory.options.model import DeltaPosterior as DeltaPosterior
+from backstory.options.model import FlowPrior as FlowPrior
 from backstory.options.model import Gaussian as Gaussian
 from backstory.options.model import GaussianFixed as GaussianFixed
 from backstory.options.model import GaussianOptions as GaussianOptions
@@ -39,6 +40,7 @@ from backstory.options.model import PosteriorOptions as PosteriorOptions
 from backstory.options.model import PriorOptions as PriorOptions
 from backstory.options.model import ResidualNetwork as ResidualNetwork
 from backstory.options.model import Student as Student
+from backstory.options.model import VampPrior as VampPrior
 from backstory.options.training import AutoObjective as AutoObjective
 from backstory.options.training import Capacity as Capacity
 from backstory.options.training import Dreg as Dreg

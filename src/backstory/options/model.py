@@ -239,15 +239,21 @@ class LinearNetwork(NetworkOptions):
 
 
 class PriorOptions(Choice):
-    """A prior."""
+    """A prior.
+
+    Attributes:
+        of_codes: whether a plain autoencoder can have it. Any other prior is learned through q(z|x) alone.
+    """
 
     group: ClassVar[str] = "prior"
+    of_codes: ClassVar[bool] = False
 
 
 @choice
 class NormalPrior(PriorOptions):
     """N(0, I)."""
 
+    of_codes: ClassVar[bool] = True
     name: Literal["normal"] = "normal"
 
 
@@ -255,8 +261,26 @@ class NormalPrior(PriorOptions):
 class MixturePrior(PriorOptions):
     """A mixture of diagonal Gaussians, learned with the model; a plain autoencoder's is fitted afterwards."""
 
+    of_codes: ClassVar[bool] = True
     name: Literal["mixture"] = "mixture"
     components: int = Field(default=10, ge=1, description="Number of Gaussians.")
+
+
+@choice
+class FlowPrior(PriorOptions):
+    """A normalising flow of affine coupling layers, learned with the model."""
+
+    name: Literal["flow"] = "flow"
+    transforms: int = Field(default=6, ge=1, description="Number of coupling layers.")
+    flow_width: int = Field(default=64, ge=1, description="Width of the networks of a coupling layer.")
+
+
+@choice
+class VampPrior(PriorOptions):
+    """The mixture of the posteriors of learned pseudo-inputs (VampPrior)."""
+
+    name: Literal["vamp"] = "vamp"
+    pseudo_inputs: int = Field(default=50, ge=1, description="Number of pseudo-inputs.")
 
 
 class PosteriorOptions(Choice):
