@@ -1,10 +1,10 @@
 """Densities that an invertible map makes of the standard normal."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Transform
 
 from backstory.distributions.base import LOG_2PI, randn
 from backstory.distributions.latent import Prior
@@ -19,7 +19,7 @@ class Flow(Prior):
         zeros: (D,), whose device and type are those of z.
     """
 
-    layers: tuple[Transform, ...]
+    layers: tuple[Any, ...]
     zeros: Tensor
 
     def log_prob(self, z: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ it has the least squared error, and lies between the modes where there are sever
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ from torch import Tensor
 from backstory.data.observation import Observation
 from backstory.distributions.base import DataDistribution
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
-from backstory.distributions.latent import Posterior
+from backstory.distributions.latent import Posterior, Prior
 from backstory.errors import InputError
 from backstory.inference.codes import Codes, CodeSearch
 from backstory.inference.conditional import Conditional, back_projection, condition
@@ -70,8 +71,12 @@ class Restored:
     ):
         self.vae, self.raw, self.prepared, self.given = vae, raw, prepared, given
         with torch.no_grad():
-            self.prior = vae.prior()
             self.posterior = posterior or self._encode()
+
+    @cached_property
+    @torch.no_grad()
+    def prior(self) -> Prior:
+        return self.vae.prior()
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -79,7 +84,9 @@ class Restored:
     def rows(self, rows: slice | Tensor) -> "Restored":
         given = None if self.given is None else self.given[rows]
         posterior = self.posterior.select(rows)
-        return Restored(self.vae, self.raw.rows(rows), self.prepared.rows(rows), given, posterior)
+        some = Restored(self.vae, self.raw.rows(rows), self.prepared.rows(rows), given, posterior)
+        some.prior = self.prior
+        return some
 
     def log_likelihood(self, z: Tensor) -> Tensor:
         return self.conditional(z).log_evidence

@@ -85,8 +85,8 @@ def _check_missingness(likelihood: GaussianOptions, incomplete: bool) -> None:
 def _check_prior(options: ModelOptions) -> None:
     if options.posterior.name == "delta" and not options.prior.of_codes:
         raise InputError(
-            f"prior {options.prior.name} is learned through q(z|x), which a plain autoencoder (posterior delta) lacks; "
-            "use prior mixture, which is fitted to its codes"
+            f"prior {options.prior.name} is learned through q(z|x), which posterior delta lacks; use "
+            "prior mixture, which is fitted to its codes"
         )
 
 
