@@ -32,7 +32,8 @@ import backstory
 from backstory import Blur, Downscale, Noise
 from backstory.data.dataset import Dataset
 from backstory.inference.conditional import condition
-from backstory.inference.operators import Operator, Product, observe
+from backstory.inference.damaged import observe
+from backstory.inference.operators import Operator, Product
 from backstory.inference.restoration import coverage
 from backstory.report import training as plots
 from classical import DEBLURRING, DENOISERS, INPAINTING, UPSCALING, Known, Method, psnr, ssim, tuned

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from backstory.sklearn.imputer import VAEImputer as VAEImputer
     from backstory.sklearn.outliers import VAEOutlierDetector as VAEOutlierDetector
     from backstory.sklearn.transformer import VAETransformer as VAETransformer
-    from backstory.training.memory import keep_memory as keep_memory
+    from backstory.training.allocator import keep_memory as keep_memory
 
 _HOME = {
     "Blur": "inference.operators",
@@ -57,7 +57,7 @@ _HOME = {
     "VAETransformer": "sklearn.transformer",
     "coverage": "inference.restoration",
     "fit": "fitting.fit",
-    "keep_memory": "training.memory",
+    "keep_memory": "training.allocator",
     "load": "data.load",
     "open": "opening",
 }

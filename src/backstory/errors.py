@@ -2,7 +2,10 @@
 
 
 class InputError(ValueError):
-    """The caller's mistake, in one sentence: what was expected, what came, and what to do."""
+    """The caller's mistake, in one sentence: what was expected, what came, and what to do.
+
+    The name of an option stands in backticks, such as `force`; the command line writes it in its own way.
+    """
 
 
 class TrainingFailed(RuntimeError):

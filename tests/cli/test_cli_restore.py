@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import run
 from mixed import mixed_table
 from PIL import Image
 
 import backstory
-from backstory.cli.main import main
 from backstory.cli.parameters import CHOICES
 from backstory.data.tables.refill import refilled
 from backstory.errors import InputError
@@ -19,10 +19,6 @@ from backstory.inference.recovery import Tally
 from backstory.inference.restoration import Restoration
 
 QUICK = ["--method", "importance"]
-
-
-def run(*arguments: object) -> int:
-    return main([str(a) for a in arguments])
 
 
 def images(count: int = 60) -> np.ndarray:
@@ -49,25 +45,6 @@ def home(tmp_path_factory) -> Path:
         options = {"epochs": 2, "hidden": (8,), "latent": 2, "batch_size": 32, "progress": False}
         backstory.fit(home / source, home / name, **options)
     return home
-
-
-@pytest.fixture
-def refuse(capfd, tmp_path):
-    """Check that a command refuses: status 2, one line of words, nothing written."""
-
-    def check(*arguments: object, says: str) -> None:
-        before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-        capfd.readouterr()
-        status = run(*arguments)
-        out, err = capfd.readouterr()
-        assert status == 2, err
-        assert err.startswith("error: ")
-        assert err.count("\n") == 1, err
-        assert says in err
-        assert out == ""
-        assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
-
-    return check
 
 
 # -- tables ---------------------------------------------------------------------------------------------

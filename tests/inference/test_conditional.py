@@ -18,7 +18,8 @@ from backstory.inference.conditional import (
     back_projection,
     condition,
 )
-from backstory.inference.operators import Blur, Downscale, Linear, Mask, Noise, damage, observe
+from backstory.inference.damaged import damage, observe
+from backstory.inference.operators import Blur, Downscale, Linear, Mask, Noise
 
 SHAPE = (3, 4)
 

@@ -159,7 +159,7 @@ def test_heavy_tails_are_told_in_one_line(grey, caplog):
     assert e.pareto_k > 0.6
     (record,) = [r for r in caplog.records if r.levelname == "WARNING"]
     assert "too heavy-tailed to trust" in record.getMessage()
-    assert "--method ais" in record.getMessage()
+    assert "`method` ais" in record.getMessage()
     caplog.clear()
     model.evaluate(images, 500)
     assert not caplog.records

@@ -6,18 +6,9 @@ import torch
 from scipy import ndimage
 
 from backstory.errors import InputError
+from backstory.inference.damaged import LEAST, ROUNDING, damage, observe
 from backstory.inference.linear_maps import DENSE_LIMIT, Dense, Separable
-from backstory.inference.operators import (
-    LEAST,
-    ROUNDING,
-    Blur,
-    Downscale,
-    Linear,
-    Mask,
-    Noise,
-    damage,
-    observe,
-)
+from backstory.inference.operators import Blur, Downscale, Linear, Mask, Noise
 
 SHAPES = [(6, 8), (5, 7), (1, 4), (5, 6, 3), (4, 4, 1)]
 

@@ -12,14 +12,16 @@ from backstory.distributions.full_gaussian import FullGaussian
 from backstory.errors import InputError
 from backstory.inference.codes import CodeSearch
 from backstory.inference.conditional import condition
+from backstory.inference.convergence import convergence
+from backstory.inference.damaged import Damaged, damage, observe
 from backstory.inference.effort import METHODS, Effort, affordable
 from backstory.inference.hmc import Rows
 from backstory.inference.linear_gaussian import LinearGaussian
-from backstory.inference.operators import Blur, Damaged, Downscale, Linear, Mask, Noise, damage, observe
+from backstory.inference.operators import Blur, Downscale, Linear, Mask, Noise
 from backstory.inference.requests import RestorationRequest as Request
 from backstory.inference.restoration import Restoration, coverage
 from backstory.inference.restore import Restored, restore
-from backstory.inference.tempering import convergence, pick
+from backstory.inference.tempering import pick
 from backstory.inference.variational import _gradient
 from backstory.models.defaults import resolve
 from backstory.models.posteriors import LOG_STD_HIGH, LOG_STD_LOW

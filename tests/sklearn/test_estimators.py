@@ -131,7 +131,7 @@ def test_outliers_near_each_other_are_found_by_their_columns():
     detector = VAEOutlierDetector(**SMALL, random_state=0).fit(x)
     areas = {
         member.kind: roc_auc_score(np.arange(300) < 30, -value)
-        for member, value in zip(detector.members_, detector._values(x), strict=True)
+        for member, value in zip(detector.members_, detector._log_densities(x), strict=True)
         if not member.arcsinh
     }
     assert areas["separate"] > 0.95 > areas["joint"]  # neighbours make them common, columns do not
@@ -146,7 +146,7 @@ def test_a_lone_row_between_groups_is_an_outlier():
     detector = VAEOutlierDetector(**SMALL, random_state=0).fit(x)
     strange = np.array([[-1.0, -1.0, -1.0], [1.0, 1.0, -1.0]])
     joint = [m.kind == "joint" for m in detector.members_].index(True)
-    assert detector._values(strange)[joint].max() < detector._values(x)[joint].min() - 5
+    assert detector._log_densities(strange)[joint].max() < detector._log_densities(x)[joint].min() - 5
 
 
 @pytest.mark.parametrize("networks", [1, 3])

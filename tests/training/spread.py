@@ -93,7 +93,7 @@ def fork(task: Callable[[int], object], rank: int, names: dict[str, object], fil
     try:
         status = task(rank) or 0
     except Exception as error:
-        status = cli._fail(error)
+        status = cli.fail(error)
     finally:
         sys.stderr.flush()
     os._exit(status)

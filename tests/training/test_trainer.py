@@ -319,7 +319,7 @@ def test_a_run_that_keeps_failing_stops_with_advice():
     steps = []
     run = trainer(torch.full((200, 4), math.nan), table(7, 1), batch_size=2)
     with pytest.raises(
-        TrainingFailed, match=r"20 steps in a row .* not finite; try a smaller --lr"
+        TrainingFailed, match=r"20 steps in a row .* not finite; try a smaller `lr`"
     ) as caught:
         run.run(advance=steps.append)
     assert len(steps) == 19

@@ -29,10 +29,10 @@ _DATA = (
     "An embedded data set (digits), a folder of images, an image, .npy, .npz, .csv, .parquet, an IDX file, "
     "or a folder of the four MNIST-style files."
 )
-_OUTPUT = "Where to write: .png, .npy, .npz, .csv, .parquet, or no ending for a folder of images."
-_TABLE = "Where to write: .csv, .parquet, .npy or .npz."
+_OUTPUT = "File to write: .png, .npy, .npz, .csv, .parquet, or no ending for a folder of images."
+_TABLE = "File to write: .csv, .parquet, .npy or .npz."
 _MODEL, _TRAINING, _AIS = "The model", "Training", "Annealing (ais)"
-_DAMAGE = "What happened: blurred, then downscaled, then noisy, then partly seen"
+_DAMAGE = "The damage to x: blur, then downscaling, then noise, then missing entries"
 _DEVICES = "Several devices"
 
 # positions, and what most commands share
@@ -42,45 +42,45 @@ RunOrData = A[str | None, Argument(metavar="RUN|DATA", help=f"A run folder, or d
 NewRun = A[Path, Option("-o", "--output", metavar="RUN", help="The run folder to write.")]
 Output = A[Path, Option("-o", "--output", metavar="FILE", help=_OUTPUT)]
 TableOutput = A[Path, Option("-o", "--output", metavar="FILE", help=_TABLE)]
-Reference = A[
-    str | None,
-    Option(
-        metavar="DATA",
-        help="Rows held out of training; by default those that fit kept, of tables and arrays.",
-    ),
-]
 Split = A[
     str,
-    Option(help=f"Rows: {CHOICES['split']}. auto: test where the data has a test part of its own, else all."),
+    Option(
+        help=f"Which rows to use: {CHOICES['split']}. auto: test if the data has a test part of its own, "
+        "else all."
+    ),
 ]
-Limit = A[int | None, Option(metavar="N", help="Take the first N rows only.")]
-Resize = A[str | None, Option(metavar="HxW", help="Bring images to one size, such as 32 or 32x24.")]
+Limit = A[int | None, Option(metavar="N", help="Use the first N of these rows only.")]
+Resize = A[str | None, Option(metavar="HxW", help="Resize all images to this size, such as 32 or 32x24.")]
 Column = A[
     list[str] | None,
     Option(
         metavar="NAME=KIND",
-        help="What a column of a table holds: continuous, grid (few numbers), count, binary, categorical, "
-        "ordinal:low,mid,high, date:%d/%m/%Y or ignore. May be repeated; other columns are found out.",
+        help="What a column of a table holds: continuous, grid (few distinct numbers), count, binary, "
+        "categorical, ordinal:low,mid,high, date:%d/%m/%Y or ignore. May be repeated; the kinds of the other "
+        "columns are inferred.",
     ),
 ]
 SchemaFile = A[
     Path | None,
-    Option(metavar="FILE", help="What columns hold, .json or .toml: {name: {kind: …}} under columns."),
+    Option(
+        metavar="FILE",
+        help="File that says what columns hold, .json or .toml: {name: {kind: …}} under columns.",
+    ),
 ]
 NewSchemaFile = A[
     Path | None,
-    Option(metavar="FILE", help="Write what the columns of a table hold, .json or .toml."),
+    Option(metavar="FILE", help="File to write with what the columns of a table hold, .json or .toml."),
 ]
 Stream = A[
     bool | None,
     Option(
         "--stream/--no-stream",
-        help="Leave the data in a file, and read rows when they are needed; by default above 1 GiB.",
+        help="Leave the data in its file and read rows as they are needed; by default above 1 GiB.",
     ),
 ]
-Seed = A[int, Option(help="The same seed gives the same output.")]
-FreeSeed = A[int | None, Option(help="The same seed gives the same output; a new one each time by default.")]
-Device = A[str, Option(help="auto (a GPU where there is one), cpu, cuda, …")]
+Seed = A[int, Option(help="Seed of all random draws: the same seed gives the same output.")]
+FreeSeed = A[int | None, Option(help="Seed of all random draws; without it each call draws anew.")]
+Device = A[str, Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda, …")]
 Devices = A[
     int | None,
     Option(
@@ -92,63 +92,93 @@ Devices = A[
 Nodes = A[
     int | None, Option(metavar="N", help="Machines (1, or as torchrun has it).", rich_help_panel=_DEVICES)
 ]
-Force = A[bool, Option("--force", help="Replace what is there.")]
+Force = A[bool, Option("--force", help="Replace files that exist.")]
 Json = A[bool, Option("--json", help="Print one JSON object and nothing else.")]
 Version = A[bool, Option("--version", help="Print the version.")]
 
-# of single commands
-Number = A[int, Option("-n", "--number", metavar="N", help="How many.")]
+# sample
+Number = A[int, Option("-n", "--number", metavar="N", help="How many observations to draw.")]
 Mean = A[bool, Option("--mean", help="Write means E\\[x|z], which are no draws of x.")]
-Temperature = A[float, Option(help="Factor of the prior's standard deviation.")]
+Temperature = A[float, Option(help="Multiply the standard deviation of the prior by this factor.")]
 Where = A[
     list[str] | None,
     Option(
         metavar="NAME=VALUE",
-        help="Draw rows of a table given this cell, as it would stand in the file. May be repeated.",
+        help="Draw rows of a table given this cell, written as in the file. May be repeated.",
     ),
 ]
 LaterPrior = A[
-    str | None, Option(help="mixture: draw z from a Gaussian mixture fitted to the codes of training rows.")
+    str | None,
+    Option(help="mixture: draw z from a Gaussian mixture that is fitted to the codes of the training rows."),
 ]
-PriorData = A[str | None, Option(metavar="DATA", help="Data for --prior, by default the run's own.")]
-Std = A[bool, Option("--std", help="Also write standard deviations, .std before the ending.")]
+LaterComponents = A[int | None, Option(help="Components of that mixture; by default as in the run (10).")]
+PriorData = A[
+    str | None, Option(metavar="DATA", help="Data to fit that mixture to; by default the run's own.")
+]
+
+# encode, reconstruct, score
+Std = A[bool, Option("--std", help="Also write standard deviations, to FILE with .std before its ending.")]
 CodeDraws = A[
-    int | None, Option(metavar="M", help="Also write M draws of z for each row, .draws before the ending.")
+    int | None,
+    Option(metavar="M", help="Also write M draws of z for each row, to FILE with .draws before its ending."),
 ]
-Draw = A[bool, Option("--draw", help="Write draws of z and x, not means.")]
+Draw = A[bool, Option("--draw", help="Write draws of z and x instead of means.")]
+Reference = A[
+    str | None,
+    Option(
+        metavar="DATA",
+        help="Rows to compare with, held out of training; by default those of tables and arrays that fit "
+        "held out.",
+    ),
+]
+
+# evaluate
 EvidenceSamples = A[
     int | None, Option(metavar="K", help="Draws (is: 1000) or chains (ais: 16) for each observation.")
 ]
 Method = A[
     str | None,
     Option(
-        help=f"Of log p(x): {CHOICES['method']} (is); importance sampling, annealed, closed form. "
-        f"Of restoration: {CHOICES['restoration']} (auto)."
+        help=f"How to estimate log p(x): {CHOICES['method']}, which are importance sampling, annealed "
+        f"importance sampling and the closed form (is). How to restore: {CHOICES['restoration']} (auto)."
     ),
 ]
-Chunk = A[int | None, Option(help="Decodings held at once: changes memory, not the result.")]
+Chunk = A[
+    int | None, Option(help="How many codes are decoded at once; changes the memory used, not the result.")
+]
+IntervalDraws = A[
+    int | None, Option(metavar="M", help="Draws from which the intervals of a restoration are made (100).")
+]
 
-# restoration
+# restore, impute
 Restoring = A[
-    str, Option("--method", help=f"{CHOICES['restoration']}; auto is the cheapest that will do for a row.")
+    str,
+    Option(
+        "--method",
+        help=f"How to infer z: {CHOICES['restoration']}. auto takes the cheapest method that suffices for a "
+        "row.",
+    ),
 ]
 Budget = A[
     int | None,
     Option(
-        metavar="CODES", help="Of auto: codes decoded for each row (40000; less for more than 2500 rows)."
+        metavar="CODES",
+        help="Codes that the method auto may decode for each row (40000; fewer for more than 2500 rows).",
     ),
 ]
 RestoredDraws = A[
     int | None,
-    Option(metavar="M", help="Also write M draws of p(x|y): .draws before the ending, or lines of a sheet."),
+    Option(
+        metavar="M",
+        help="Also write M draws of p(x|y), to FILE with .draws before its ending, or as lines of a sheet.",
+    ),
 ]
-IntervalDraws = A[int | None, Option(metavar="M", help="Of restoration: draws for its intervals (100).")]
 MaskFile = A[
     Path | None,
     Option(
         metavar="FILE",
-        help=".npy of booleans or black and white .png, true or white where a value was observed; for all "
-        "rows, or for each.",
+        help="Which entries were observed: .npy of booleans or black and white .png, true or white where a "
+        "value was observed; one mask for all rows, or one for each.",
         rich_help_panel=_DAMAGE,
     ),
 ]
@@ -157,41 +187,68 @@ NoiseSigma = A[
     Option(
         "--noise",
         metavar="SIGMA",
-        help="Fraction of the full range of images, of the deviation of a column.",
+        help="Standard deviation of Gaussian noise: a fraction of the full range of images, or of a column's "
+        "standard deviation.",
         rich_help_panel=_DAMAGE,
     ),
 ]
 Factor = A[
     int | None,
     Option(
-        "--downscale", metavar="R", help="Blocks of R × R pixels became their means.", rich_help_panel=_DAMAGE
+        "--downscale",
+        metavar="R",
+        help="Each block of R × R pixels became its mean.",
+        rich_help_panel=_DAMAGE,
     ),
 ]
 BlurSigma = A[
-    float | None, Option("--blur", metavar="SIGMA", help="Gaussian, in pixels.", rich_help_panel=_DAMAGE)
+    float | None,
+    Option(
+        "--blur",
+        metavar="SIGMA",
+        help="Standard deviation of a Gaussian blur, in pixels.",
+        rich_help_panel=_DAMAGE,
+    ),
 ]
 Whole = A[
     bool,
-    Option("--damage", help="DATA is whole: damage it first, by these options.", rich_help_panel=_DAMAGE),
+    Option(
+        "--damage",
+        help="DATA is whole: damage it by these options, then restore it.",
+        rich_help_panel=_DAMAGE,
+    ),
 ]
 HiddenShare = A[
     float | None,
     Option(
         "--missing",
         metavar="FRACTION",
-        help="Hide this fraction of the entries of whole data, of images the pixels.",
+        help="Hide this fraction of the entries of whole data; of images, this fraction of the pixels.",
         rich_help_panel=_DAMAGE,
     ),
 ]
 
 # annealed importance sampling
-Steps = A[int | None, Option(metavar="T", help="Increments of β from 0 to 1 (200).", rich_help_panel=_AIS)]
-Leapfrog = A[int | None, Option(metavar="L", help="Steps of a trajectory (3).", rich_help_panel=_AIS)]
-Start = A[str | None, Option(help=f"q(z|x) or p(z): {CHOICES['start']}.", rich_help_panel=_AIS)]
-Schedule = A[str | None, Option(help=f"Of β: {CHOICES['schedule']}.", rich_help_panel=_AIS)]
+Steps = A[
+    int | None,
+    Option(metavar="T", help="Steps in which β goes from 0 to 1 (200).", rich_help_panel=_AIS),
+]
+Leapfrog = A[
+    int | None,
+    Option(metavar="L", help="Leapfrog steps of each trajectory (3).", rich_help_panel=_AIS),
+]
+Start = A[
+    str | None,
+    Option(help=f"Where chains start: {CHOICES['start']}, q(z|x) or p(z).", rich_help_panel=_AIS),
+]
+Schedule = A[str | None, Option(help=f"How β goes from 0 to 1: {CHOICES['schedule']}.", rich_help_panel=_AIS)]
 Resume = A[
     Path | None,
-    Option(metavar="FILE", help="Keep finished rows here, and take them up again.", rich_help_panel=_AIS),
+    Option(
+        metavar="FILE",
+        help="Keep finished rows in this file, and go on from it after an interruption.",
+        rich_help_panel=_AIS,
+    ),
 ]
 
 # the model

@@ -1,28 +1,60 @@
-"""What the command line says: lines and tables for people, JSON for programs; all of it without PyTorch."""
+"""What the command line prints: lines and tables for people, JSON for programs; all of it without PyTorch."""
 
 import json
 import math
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from backstory import console
 from backstory.runs.folder import CHECKPOINT, ENSEMBLE
+
+if TYPE_CHECKING:
+    from backstory.jobs.restore import Restored
+
+
+# -- lines on standard error ----------------------------------------------------------------------------
 
 
 def say(line: str) -> None:
-    """A line for people."""
+    """Print a line for people."""
     print(line, file=sys.stderr)
+
+
+def say_written(what: str, files: Iterable[Path]) -> None:
+    """Print what was written, and where."""
+    say(f"{what}, written to {', '.join(map(str, files))}")
+
+
+def say_trained(count: int, n: int, split: str) -> None:
+    """Print how many of the rows were trained on: a warning, unless they were asked for."""
+    if count and split == "train":
+        say("these are rows that the model was trained on")
+    elif count:
+        console.warn(f"{count} of {n} rows are among those that the model was trained on")
+
+
+def say_restored(done: "Restored") -> None:
+    """Print what was restored and how, and which rows had no gaps and are written as they came."""
+    untouched = done.methods.get("observed", 0)
+    if untouched == done.n:
+        say("nothing is missing: what is written is the data itself")
+    elif untouched:
+        say(f"nothing is missing in {untouched} of {done.n} observations: they are written as they came")
+    how = ", ".join(f"{name} {count}" for name, count in done.methods.items())
+    say_written(f"{done.n} restored observations ({how})", done.files)
 
 
 @contextmanager
 def advice_to_resume(data: str, run: Path) -> Iterator[None]:
-    """Says how to go on with a run that is interrupted."""
+    """Print how to go on with a run that is interrupted."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -32,20 +64,31 @@ def advice_to_resume(data: str, run: Path) -> Iterator[None]:
         raise
 
 
+# -- JSON -----------------------------------------------------------------------------------------------
+
+
 def print_json(record: dict[str, Any]) -> None:
-    """One object on standard output."""
-    print(json.dumps(_finite(record), indent=2, ensure_ascii=False))
+    """Print one object on standard output."""
+    print(json.dumps(_finite(record), indent=2, ensure_ascii=False, default=str))
+
+
+def record_of(result: Any, without: Collection[str]) -> dict[str, Any]:
+    """The fields of a job's result, but for some."""
+    return {name: value for name, value in asdict(result).items() if name not in without}
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
+    """The same value with None for NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _finite(v) for key, v in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+# -- tables ---------------------------------------------------------------------------------------------
+
+
 def print_table(lines: dict[str, Any], notes: dict[str, str] | None = None) -> None:
-    """Names, values and what they are."""
+    """Print names and values, with a note on what they are."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(justify="right" if notes else "left", overflow="fold")
@@ -63,7 +106,7 @@ METHODS = {
 
 
 def print_evaluation(result: dict[str, Any]) -> None:
-    """The table of an evaluation."""
+    """Print an evaluation as a table."""
     notes = {
         "elbo": "nats, reconstruction - kl",
         "reconstruction": "nats, E_q[log p(x|z)]",
@@ -72,31 +115,31 @@ def print_evaluation(result: dict[str, Any]) -> None:
         "standard_error": "nats, Monte Carlo error of log_evidence",
         "ess": f"effective samples of {result['samples']}, average over observations",
         "bits_per_dim": "from log_evidence",
-        "active_units": "latent units whose mean varies over the observations",
+        "active_units": "latent units whose posterior mean varies over the observations",
         "n": "observations",
         "samples": "draws or chains per observation",
-        "method": "of log_evidence",
-        "pareto_k": "tail of the weights, to be trusted up to 0.7",
+        "method": "that estimated log_evidence",
+        "pareto_k": "tail of the weights, which can be trusted up to 0.7",
         "acceptance": "share of accepted proposals",
     }
     print_table(result, notes)
 
 
 def print_recovery(result: dict[str, Any], images: bool) -> None:
-    """The table of an evaluation of restorations."""
-    unit = "fractions of the range" if images else "columns' deviations"
+    """Print an evaluation of restorations as a table."""
+    unit = "fractions of the full range" if images else "standard deviations of the columns"
     notes = {
         "rmse": f"of the mean, in {unit}",
         "mse": "its square",
         "accuracy": "of guesses in columns with levels",
         "psnr": "dB, of whole images",
-        "coverage_50": "of true entries in 50 % intervals",
-        "coverage_90": "of true entries in 90 % intervals",
-        "log_likelihood": "nats, log p(hidden | seen)",
-        "entries": "that were hidden, or all",
+        "coverage_50": "share of true entries in 50 % intervals",
+        "coverage_90": "share of true entries in 90 % intervals",
+        "log_likelihood": "nats, log p(hidden | observed)",
+        "entries": "that were compared: those hidden, or all",
         "n": "observations",
-        "draws": "for the intervals",
-        "methods": "that found z, for how many",
+        "draws": "from which the intervals were made",
+        "methods": "that inferred z, with the number of observations",
     }
     methods = ", ".join(f"{name} {count}" for name, count in result["methods"].items())
     print_table(result | {"methods": methods}, notes)
@@ -106,7 +149,7 @@ COLUMNS_SHOWN = 20
 
 
 def print_filled(columns: dict[str, int], rows: int, cells: int) -> None:
-    """How many cells were filled, in all and for each column, which has so many."""
+    """Print how many cells were filled, in all and in each column, which has so many cells."""
     lines = {"filled": sum(columns.values())} | {n: count for n, count in columns.items() if count}
     shown = dict(list(lines.items())[: COLUMNS_SHOWN + 1])
     notes = dict.fromkeys(shown, f"of {cells} cells")
@@ -117,19 +160,19 @@ def print_filled(columns: dict[str, int], rows: int, cells: int) -> None:
 
 
 def print_data(record: dict[str, Any]) -> None:
-    """The table of a data set, without its columns."""
+    """Print a data set as a table, without its columns."""
     print_table({"data": f"{record['source']}: {_kind(record)}", "rows": record["rows"]})
 
 
 def _kind(data: dict[str, Any]) -> str:
-    """What one observation is."""
+    """One observation in words: its kind, shape, type and levels."""
     shape = " × ".join(map(str, data["shape"]))
     levels = f", {data['levels']} levels" if data["levels"] else ""
     return f"{data['kind']}, {shape}, {data['dtype']}{levels}"
 
 
 def print_run(record: dict[str, Any]) -> None:
-    """The table of a run."""
+    """Print a run as a table."""
     data, model, summary = record["data"], record["model"], record["summary"]
     hidden = " " + "-".join(map(str, model["hidden"])) if model["hidden"] else ""
     names = ("elbo", "reconstruction", "kl")

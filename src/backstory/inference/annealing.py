@@ -46,7 +46,8 @@ from backstory.inference.hmc import (
     scale_between,
     transition,
 )
-from backstory.inference.importance import LogMean, pairs_at_once
+from backstory.inference.importance import LogMean
+from backstory.inference.memory import pairs_at_once
 from backstory.inference.moments import posterior_moments, prior_moments
 from backstory.inference.target import Evidenced, Target, check_density, frozen
 from backstory.models.vae import VAE
@@ -229,7 +230,7 @@ def bidirectional(
 
 def rows_at_once(vae: VAE, chains: int) -> int:
     """How many rows to hold in memory with all their chains."""
-    return max(1, pairs_at_once(vae) // chains)
+    return max(1, pairs_at_once(vae, gradient=True) // chains)
 
 
 @torch.no_grad()

@@ -35,8 +35,8 @@ from backstory.distributions.base import (
     sum_observed,
 )
 from backstory.distributions.gaussian import Gaussian
+from backstory.inference.damaged import Damaged
 from backstory.inference.linear_maps import Dense
-from backstory.inference.operators import Damaged
 
 
 class Conditional(Protocol):

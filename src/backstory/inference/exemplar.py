@@ -1,17 +1,19 @@
-"""A linear VAE whose prior is its training rows: density in closed form, and the tail of a density.
+"""A linear VAE with its training rows as the prior, and how rare a log-density is among the training rows.
 
     z ~ (1/n) Σ_n N(μ_n, S),   x = b + W z + ε,   ε ~ N(0, σ² I)
     p(x) = (1/n) Σ_n N(x; c_n, K),   c_n = b + W μ_n,   K = W S Wᵀ + σ² I
 
 The prior is the average of the posteriors N(μ_n, S) of the n training rows (Norouzi et al. 2020, "Exemplar
-VAE: linking generative models, nearest neighbor retrieval, and data augmentation"). For a given σ the best W
-for a standard normal prior is U (Λ − σ² I)₊^½, with Λ and U of the covariance of the rows (Tipping & Bishop
-1999), so that in the basis U
+VAE: linking generative models, nearest neighbor retrieval, and data augmentation"). For a given σ and a
+standard normal prior the best W is U (Λ − σ² I)₊^½, where U Λ Uᵀ is the covariance of the rows (Tipping &
+Bishop 1999). In the basis U that gives
 
     c_n = b + s (x_n − b),   K = σ² (1 + s),   s = (1 − σ²/λ)₊
 
-A small σ gives the density around single rows, a large one that of their mean. A training row is weighed with
-the exemplars of the others, as in training an exemplar VAE: its own says nothing of how common it is.
+A small σ gives a density with a peak at each row; a large σ gives a Gaussian around their mean. The density
+at a
+training row leaves out its own exemplar, as training an exemplar VAE does: that one says nothing about how
+common the row is.
 """
 
 from dataclasses import dataclass
@@ -20,21 +22,23 @@ import numpy as np
 import torch
 
 MOST_EXEMPLARS = 2000
-MOST_KEPT = 1000  # of the scores that a tail is told from
+MOST_KEPT = 1000  # log-densities of training rows that a tail keeps
 ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
 class Exemplars:
-    """p(x) of an exemplar VAE over d columns, of the columns as they are.
+    """p(x) of an exemplar VAE over d columns of numbers.
+
+    Inside, columns are standardised: y = (x − location) / scale.
 
     Attributes:
-        location, scale: of the columns, (d,); what follows is of y = (x − location) / scale.
-        rows: training rows as they were, y of shape (n, d), NaN where a cell is missing.
-        centres: c_n, (n, d); a missing cell is taken as average.
-        covariance: K, (d, d).
-        separate: whether each column has a unit and an exemplar prior of its own, so that p(x) is the product
-            of the columns' densities.
+        location, scale: mean and standard deviation of each column, (d,).
+        rows: y of the training rows, (n, d), NaN where a cell is missing.
+        centres: c_n of y, (n, d); a missing cell counts as average.
+        covariance: K of y, (d, d).
+        separate: whether each column has a latent unit and an exemplar prior of its own, so that p(x) is the
+            product of the columns' densities.
     """
 
     location: np.ndarray
@@ -46,11 +50,12 @@ class Exemplars:
 
     @classmethod
     def of(cls, x: np.ndarray, sigma: float, separate: bool = False) -> "Exemplars":
-        """The model of training rows.
+        """The model for training rows.
 
         Args:
-            x: (N, d), N at least 2; no column without a value. Of more than 2,000 rows so many are drawn.
-            sigma: σ, a fraction of a column's deviation.
+            x: (N, d) with N ≥ 2, and a value in each column. If there are more than 2,000 rows, 2,000 of them
+                are drawn, always the same ones.
+            sigma: σ, a fraction of each column's standard deviation.
             separate: see the class.
         """
         if len(x) > MOST_EXEMPLARS:
@@ -68,48 +73,54 @@ class Exemplars:
         return cls(location, scale, rows, centres, (basis * (sigma**2 * (1 + shrink))) @ basis.T, separate)
 
     def log_evidence(self, x: np.ndarray) -> np.ndarray:
-        """log p of the observed cells of each row of x, (N, d) to (N,) in nats.
+        """log p of the observed cells of each row of x, (N, d) to (N,), in nats.
 
-        A row that is among the training rows is weighed with the exemplars of the others.
+        A row that equals a training row is compared with the exemplars of the other rows.
         """
         y = (x - self.location) / self.scale
-        value, own, there = np.empty(len(y)), self._own(y), ~np.isnan(y)
-        patterns, which = np.unique(there, axis=0, return_inverse=True)
-        for number, seen in enumerate(patterns):
-            index = np.flatnonzero(which.ravel() == number)
+        value, own, observed = np.empty(len(y)), self._own_exemplars(y), ~np.isnan(y)
+        patterns, pattern_of_row = np.unique(observed, axis=0, return_inverse=True)
+        for number, cells in enumerate(patterns):
+            index = np.flatnonzero(pattern_of_row.ravel() == number)
             for part in np.split(index, range(ROWS_AT_ONCE, len(index), ROWS_AT_ONCE)):
-                value[part] = self._of_cells(y[part], own[part], seen)
-        return value - np.log(self.scale) @ there.T
+                value[part] = self._log_density(y[part], own[part], cells)
+        return value - np.log(self.scale) @ observed.T
 
-    def _of_cells(self, y: np.ndarray, own: np.ndarray, seen: np.ndarray) -> np.ndarray:
-        """log p of the cells `seen`, (d,) of bool, which are the same for all rows y."""
-        white = np.linalg.inv(np.linalg.cholesky(self.covariance[np.ix_(seen, seen)]))
-        at, centres = y[:, seen] @ white.T, self.centres[:, seen] @ white.T
-        constant = np.log(np.diag(white)).sum() - 0.5 * np.log(2 * np.pi) * seen.sum()
+    def _log_density(self, y: np.ndarray, own: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        """log p of the observed cells, (N,).
+
+        Args:
+            y: rows with one pattern of observed cells, (N, d).
+            own: from `_own_exemplars`, (N,).
+            cells: the pattern, (d,) of bool.
+        """
+        white = np.linalg.inv(np.linalg.cholesky(self.covariance[np.ix_(cells, cells)]))
+        at, centres = y[:, cells] @ white.T, self.centres[:, cells] @ white.T
+        constant = np.log(np.diag(white)).sum() - 0.5 * np.log(2 * np.pi) * cells.sum()
         if not self.separate:
-            return constant + _log_mean(_distances(at, centres), own)
-        absent = np.isnan(self.rows[:, seen])  # of a column's density the rows without it say nothing
+            return constant + _log_mean(_squared_distances(at, centres), own)
+        absent = np.isnan(self.rows[:, cells])  # a row without a value in a column is no exemplar of it
         return constant + sum(
             _log_mean(np.where(gone, np.inf, np.square(a[:, None] - c)), own)
             for a, c, gone in zip(at.T, centres.T, absent.T, strict=True)
         )
 
-    def _own(self, y: np.ndarray) -> np.ndarray:
-        """For each row the number of a training row that is the same, else -1, (N,)."""
-        known = {row.tobytes(): number for number, row in enumerate(self.rows + 0.0)}  # no −0
-        return np.array([known.get(row.tobytes(), -1) for row in y + 0.0])
+    def _own_exemplars(self, y: np.ndarray) -> np.ndarray:
+        """Number of a training row that equals each row, (N,); -1 where there is none."""
+        number = {row.tobytes(): index for index, row in enumerate(self.rows + 0.0)}  # + 0 turns −0 into 0
+        return np.array([number.get(row.tobytes(), -1) for row in y + 0.0])
 
 
-def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared, (N, n) for (N, d) and (n, d)."""
+def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Between the rows of a, (N, d), and of b, (n, d): (N, n)."""
     squares = np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * a @ b.T
     return np.maximum(squares, 0)
 
 
 def _log_mean(distances: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """log of the mean of exp(−½ distance) over the exemplars but one's own, (N, n) to (N,)."""
-    some = np.flatnonzero(own >= 0)
-    distances[some, own[some]] = np.inf
+    """log of the mean of exp(−½ distance²) over all exemplars except a row's own, (N, n) to (N,)."""
+    known = np.flatnonzero(own >= 0)
+    distances[known, own[known]] = np.inf
     count = np.maximum(np.isfinite(distances).sum(1), 1)
     nearest = distances.min(1)
     nearest = np.where(np.isfinite(nearest), nearest, 0.0)
@@ -119,17 +130,17 @@ def _log_mean(distances: np.ndarray, own: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Tail:
-    """How rare a log-density is among those of the training rows: the log of the share with a lower one.
+    """How rare a log-density is: the log of the share of training rows with a lower one.
 
         log [ (1 + Σ_i Φ((s − r_i) / w)) / (1 + n) ] − log(1 + (r_min − s)₊ / β)
 
-    Members whose log-densities spread differently have the same say by it. Steps are smoothed over w, a
-    twentieth of the deviation, so that rounding does not turn a tie. Below the lowest r the share goes on as
-    a power law, the heavy tail of Pareto, with β the mean excess in the lowest tenth: rows beyond all others
-    still differ, and one density that falls fast does not outvote the rest.
+    The share has no unit, so densities with different spreads count alike. Each step is smoothed over w, a
+    twentieth of the standard deviation, so that rounding does not decide between ties. Below the lowest r the
+    share falls as a power law, the heavy tail of Pareto, where β is the mean excess in the lowest tenth. So
+    rows below all training rows still differ, and a density that falls fast does not outvote the others.
 
     Attributes:
-        reference: r_i, (n,), in order; of more than 1,000 so many quantiles.
+        reference: r_i, (n,), in rising order; 1,000 quantiles if there were more rows.
         width: w, in nats.
         excess: β, in nats.
     """
@@ -140,7 +151,7 @@ class Tail:
 
     @classmethod
     def of(cls, scores: np.ndarray) -> "Tail":
-        """The tail of the training rows' log-densities, (N,)."""
+        """The tail of log-densities of training rows, (N,)."""
         kept = np.sort(scores)
         if len(kept) > MOST_KEPT:
             kept = np.quantile(kept, np.linspace(0, 1, MOST_KEPT))
@@ -149,7 +160,7 @@ class Tail:
         return cls(kept, max(0.05 * float(kept.std()), least), max(float(low[-1] - low.mean()), least))
 
     def log_share(self, scores: np.ndarray) -> np.ndarray:
-        """(N,) to (N,), lower for rarer scores."""
+        """log share of training rows with a lower log-density than each score, (N,) to (N,)."""
         steps = torch.from_numpy((scores[:, None] - self.reference) / self.width)
         counts = 1 + torch.special.ndtr(steps).sum(1).numpy()
         beyond = np.maximum(self.reference[0] - scores, 0) / self.excess

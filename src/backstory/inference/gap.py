@@ -25,7 +25,8 @@ from backstory.distributions.latent import Posterior
 from backstory.errors import InputError
 from backstory.inference.annealing import Annealing, Chains
 from backstory.inference.hmc import Rows, mixed_seed
-from backstory.inference.importance import LogMean, check_samples, pairs_at_once, target_evidence
+from backstory.inference.importance import LogMean, check_samples, target_evidence
+from backstory.inference.memory import pairs_at_once
 from backstory.inference.target import Evidenced, Target, check_density
 from backstory.inference.variational import diagonal_fit
 from backstory.models.vae import VAE
@@ -91,7 +92,7 @@ def inference_gap(
         if value < 1:
             raise InputError(f"{name} has to be at least 1, got {value}")
     generator = torch.Generator(vae.device).manual_seed(mixed_seed(seed, DRAWS))
-    rows, first, parts = max(1, pairs_at_once(vae) // max(draws, annealing.chains)), 0, []
+    rows, first, parts = max(1, pairs_at_once(vae, gradient=True) // max(draws, annealing.chains)), 0, []
     for batch in map(Observation.of, batches):
         for part in batch.split(rows):
             target = Evidenced(vae, part)

@@ -40,7 +40,7 @@ def sample(
     if vae.is_autoencoder and isinstance(vae.prior_module, StandardNormal):
         raise InputError(
             "this model is a plain autoencoder: nothing was learned about how z is distributed, so there is "
-            "nothing to sample from; fit a density to its codes with --prior mixture (Model.fit_prior)"
+            "nothing to sample from; fit a density to its codes with `prior` mixture (Model.fit_prior)"
         )
     z = vae.prior().tempered(temperature, n, generator)
     parts = []

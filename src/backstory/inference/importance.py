@@ -21,14 +21,11 @@ from torch import Tensor
 
 from backstory.data.observation import Observation
 from backstory.errors import InputError
+from backstory.inference.memory import pairs_at_once
 from backstory.inference.pareto import Largest, pareto_k, tail_size, threshold
 from backstory.inference.target import Evidenced, Target, check_density, terms_at
 from backstory.models.vae import VAE
 
-# Entries of decoder output held at once: on a processor few enough to stay in its cache, and in memory that
-# it has already; on an accelerator enough to fill it.
-CHUNK_ENTRIES = 2**19
-ACCELERATOR_ENTRIES = 2**26
 BLOCK = 64  # draws whose weights are collected before they are added up
 HEAVY_SHARE = 0.1  # of the observations with a tail too heavy, above which people are warned
 
@@ -91,20 +88,10 @@ class LogMean:
         return cls(log_sum - math.log(samples), error, 1 / inverse_ess)
 
 
-def entries_at_once(device: torch.device) -> int:
-    """How many entries of decoder output to hold on a device."""
-    return CHUNK_ENTRIES if device.type == "cpu" else ACCELERATOR_ENTRIES
-
-
 def check_samples(samples: int) -> None:
     """InputError unless `samples` is a positive whole number."""
     if samples < 1:
         raise InputError(f"samples has to be at least 1, got {samples}")
-
-
-def pairs_at_once(vae: VAE) -> int:
-    """How many pairs of draw and observation to decode at once."""
-    return max(1, entries_at_once(vae.device) // math.prod(vae.features_shape))
 
 
 def tail_warning(evidence: Evidence) -> str | None:
@@ -116,7 +103,7 @@ def tail_warning(evidence: Evidence) -> str | None:
     return (
         f"the importance weights of {heavy} of {len(evidence.pareto_k)} observations are too heavy-tailed to "
         f"trust (Pareto k above {limit:.2f}): log_evidence is probably too low, by more than its standard "
-        f"error; take more samples than {evidence.samples}, or --method ais"
+        f"error; take more samples than {evidence.samples}, or `method` ais"
     )
 
 

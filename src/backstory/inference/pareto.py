@@ -1,14 +1,14 @@
-"""How heavy the tail of importance weights is: Pareto k̂ of the largest ones.
+"""Pareto k̂: how heavy the tail of importance weights is.
 
-The mean of K weights has a normal error only if the weights have a variance. Above a high threshold u their
-excess w − u follows a generalised Pareto distribution,
+The mean of K weights has a normal error only if the weights have a finite variance. Above a high threshold u,
+their excess w − u follows approximately a generalised Pareto distribution,
 
     P(w − u > x) = (1 + k x / σ)^(−1/k)
 
-with 1/k the number of moments that exist. An estimate whose k̂ exceeds min(1 − 1/log₁₀ K, 0.7) has an error
-that is larger than its standard error says, and that would need impractically many draws to shrink (Vehtari
-et al. 2024, "Pareto smoothed importance sampling", sec. 3). The fit is that of Zhang & Stephens (2009): with
-θ = −k/σ, the profile likelihood of the n excesses x
+where moments up to the order 1/k exist. If k̂ exceeds min(1 − 1/log₁₀ K, 0.7), the true error is larger
+than the standard error, and impractically many draws would be needed to reduce it (Vehtari et al. 2024,
+"Pareto smoothed importance sampling", sec. 3). The fit is that of Zhang & Stephens (2009): with θ = −k/σ,
+the profile likelihood of the n excesses x,
 
     k(θ) = mean log(1 − θ x),    ℓ(θ) = n · (log(−θ / k(θ)) − k(θ) − 1)
 
@@ -20,17 +20,17 @@ import math
 import torch
 from torch import Tensor
 
-MINIMUM_TAIL = 5  # of fewer excesses, nothing can be said
-PRIOR_WEIGHT, PRIOR_K = 10.0, 0.5  # as many imagined excesses hold k̂ at ½ (Vehtari et al. 2024, app. G)
+MINIMUM_TAIL = 5  # excesses, with fewer of which k̂ is not estimated
+PRIOR_WEIGHT, PRIOR_K = 10.0, 0.5  # a prior worth 10 excesses pulls k̂ to ½ (Vehtari et al. 2024, app. G)
 
 
 def tail_size(samples: int) -> int:
-    """How many of K weights make the tail: min(0.2 K, 3 √K) (Vehtari et al. 2024, sec. 6)."""
+    """Number of weights in the tail of K weights: min(0.2 K, 3 √K) (Vehtari et al. 2024, sec. 6)."""
     return math.ceil(min(0.2 * samples, 3 * math.sqrt(samples)))
 
 
 def threshold(samples: int) -> float:
-    """The k̂ above which an estimate from K draws is not to be trusted.
+    """The k̂ above which an estimate from K draws is not reliable.
 
     >>> [round(threshold(k), 2) for k in (100, 1000, 5000)]
     [0.5, 0.67, 0.7]
@@ -42,11 +42,11 @@ def pareto_k(largest: Tensor) -> Tensor:
     """k̂ of each row, (N,), from its largest log-weights.
 
     Args:
-        largest: (N, M + 1) of float64, in any order: the log-weights of the tail and the one below them,
+        largest: (N, M + 1) of float64, in any order: the log-weights of the tail, and the next smaller one,
             which is the threshold u.
 
     Returns:
-        k̂; NaN where M < 5, and 0 where the weights do not differ, so that there is no tail.
+        k̂; NaN if M < 5, and 0 where all weights are equal, so that there is no tail.
     """
     ordered = largest.sort(-1).values
     cutoff, tail = ordered[:, :1], ordered[:, 1:]
@@ -61,7 +61,7 @@ def pareto_k(largest: Tensor) -> Tensor:
 
 
 def generalised_pareto_k(excess: Tensor) -> Tensor:
-    """The shape k of a generalised Pareto distribution, (N,), from positive excesses (N, n), sorted."""
+    """The shape k of a generalised Pareto distribution, (N,), from sorted positive excesses (N, n)."""
     n = excess.shape[1]
     points = 30 + math.isqrt(n)
     quartile = excess[:, math.floor(n / 4 + 0.5) - 1]
@@ -75,31 +75,38 @@ def generalised_pareto_k(excess: Tensor) -> Tensor:
 
 
 def _k(theta: Tensor, excess: Tensor) -> Tensor:
+    """k(θ), (N,), for θ (N,)."""
     return torch.log1p(-theta[:, None] * excess).mean(1)
 
 
 class Largest:
-    """The `size` largest of the numbers that were added to each row; memory is twice that, whatever came."""
+    """The `size` largest numbers of each row, among all that are added; it holds about twice as many.
+
+    Args:
+        rows: N.
+        size: numbers kept for each row.
+        device: of the numbers.
+    """
 
     def __init__(self, rows: int, size: int, device: torch.device):
         self.size = size
         self.kept = torch.full((rows, 0), -math.inf, dtype=torch.float64, device=device)
-        self.fresh: list[Tensor] = []
-        self.waiting = 0
+        self._new: list[Tensor] = []
+        self._count = 0
 
     def add(self, values: Tensor) -> None:
-        """Add `values`, (n, rows)."""
-        self.fresh.append(values)
-        self.waiting += len(values)
-        if self.waiting >= self.size:
+        """Add n numbers to each row; `values` is (n, rows)."""
+        self._new.append(values)
+        self._count += len(values)
+        if self._count >= self.size:
             self._merge()
 
     def _merge(self) -> None:
-        everything = torch.cat([self.kept, *(values.T for values in self.fresh)], 1)
-        self.kept = everything.topk(min(self.size, everything.shape[1]), sorted=False).values
-        self.fresh, self.waiting = [], 0
+        together = torch.cat([self.kept, *(values.T for values in self._new)], 1)
+        self.kept = together.topk(min(self.size, together.shape[1]), sorted=False).values
+        self._new, self._count = [], 0
 
     def values(self) -> Tensor:
-        """(rows, size), or fewer columns if fewer were added; in no order."""
+        """The largest numbers, (rows, size), in no order; fewer columns if fewer were added."""
         self._merge()
         return self.kept

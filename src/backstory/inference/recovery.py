@@ -1,8 +1,8 @@
-"""How well a model restores what is known: damage it, restore it, and compare.
+"""How well a model restores known data: damage it, restore it, and compare.
 
-The error is that of the mean E[x|y], over the entries that were hidden, or over all where a map or noise has
-damaged them all. It is in standardised units: fractions of the full range for images, of a column's standard
-deviation in the training data for tables and arrays. Columns with levels have the share of right guesses.
+The error is that of the mean E[x|y]. It covers the hidden entries, or all entries where a map or noise
+damaged all of them. Its unit is the full range for images, and a column's standard deviation in the
+training data for tables and arrays. Columns with levels count right guesses instead.
 
     RMSE² = MSE = mean (x̂ − x)² / unit²,    PSNR = −10 log₁₀ MSE of a whole image, averaged over images
     log p(x_hidden | y) = log p(x) − log p(y),    where y are entries of x
@@ -20,18 +20,21 @@ from backstory.inference.restoration import Restoration, coverage
 
 @dataclass(frozen=True)
 class Recovery:
-    """How near restorations come to the truth.
+    """How close restorations come to the truth.
 
     Attributes:
-        rmse, mse: of the mean, in standardised units, over the `entries` that are numbers; None without any.
-        accuracy: the share of the `entries` in columns with levels that are guessed right; None without any.
-        psnr: dB, average over images; None for other data, and where an image is restored without any error.
-        coverage_50, coverage_90: the share of true numbers in the central intervals of the draws; or None.
-        log_likelihood: log p(x_hidden | y), nats per observation; None where it is not known.
-        entries: that were hidden, or all.
-        n: observations.
-        draws: of which the intervals were made.
-        methods: how the codes were found, and for how many observations.
+        rmse: root of `mse`, in standardised units; None if no entry is a number.
+        mse: mean squared error of the mean over the `entries` that are numbers; None if there are none.
+        accuracy: share of right guesses among the `entries` in columns with levels; None if there are none.
+        psnr: dB, averaged over images; None for other data, and if an image is restored without any error.
+        coverage_50: share of true numbers inside the central 50 % intervals of the draws; None without
+        numbers.
+        coverage_90: the same for 90 %.
+        log_likelihood: mean log p(x_hidden | y) in nats per observation; None if it is not known.
+        entries: number of entries that were compared.
+        n: number of observations.
+        draws: number of draws behind each interval.
+        methods: number of observations restored by each method.
     """
 
     rmse: float | None
@@ -49,12 +52,12 @@ class Recovery:
 
 @dataclass
 class Tally:
-    """A `Recovery` that is summed up part by part.
+    """Running sums from which a `Recovery` is made.
 
     Attributes:
         unit: of an entry of x, a number or one for each entry.
-        images: whether a PSNR makes sense.
-        levelled: whether an entry of x is the index of a level, as `unit`.
+        images: whether to compute a PSNR.
+        levelled: whether an entry of x is the index of a level, a bool or one for each entry.
     """
 
     unit: np.ndarray
@@ -71,47 +74,51 @@ class Tally:
     draws: int = 0
 
     def add(
-        self, found: Restoration[np.ndarray], truth: np.ndarray, where: np.ndarray, log_likelihood: np.ndarray
+        self,
+        restored: Restoration[np.ndarray],
+        truth: np.ndarray,
+        where: np.ndarray,
+        log_likelihood: np.ndarray,
     ) -> None:
-        """Restorations of some observations.
+        """Add the restorations of B observations.
 
         Args:
-            found: the restorations.
-            truth: (B, *shape), NaN where it is not known.
-            where: (B, *shape) of bool, the entries to count, none of which is NaN in the truth.
-            log_likelihood: (B,) nats, NaN where it is not known.
+            restored: the restorations.
+            truth: (B, *shape), NaN where it is unknown.
+            where: (B, *shape) of bool, the entries to compare; the truth of each is known.
+            log_likelihood: log p(x_hidden | y), (B,) nats, NaN where it is unknown.
         """
-        error = np.square((found.mean - truth.astype(np.float64)) / self.unit)
-        named, where = where & self.levelled, where & ~self.levelled
-        count = int(where.sum())
-        self.squared += float(error[where].sum())
+        error = np.square((restored.mean - truth.astype(np.float64)) / self.unit)
+        levels, numbers = where & self.levelled, where & ~self.levelled
+        count = int(numbers.sum())
+        self.squared += float(error[numbers].sum())
         self.numbers += count
-        self.right += int((np.rint(found.mean) == truth)[named].sum())  # a mean under noise is no level
-        self.levels += int(named.sum())
+        self.right += int((np.rint(restored.mean) == truth)[levels].sum())  # under noise a mean is no level
+        self.levels += int(levels.sum())
         if self.images:
             whole = np.nanmean(error.reshape(len(error), -1), axis=1)
             self.psnr += [-10 * math.log10(e) if e > 0 else math.inf for e in whole.tolist()]
         for level in self.inside if count else ():
-            self.inside[level] += count * coverage(found, truth, level, where)
+            self.inside[level] += count * coverage(restored, truth, level, numbers)
         self.log_likelihood += log_likelihood.tolist()
-        self.methods.update(found.methods)
-        self.draws = len(found.draws)
+        self.methods.update(restored.methods)
+        self.draws = len(restored.draws)
 
     def result(self) -> Recovery:
-        """InputError if no entry was counted."""
+        """The measures over everything that was added; InputError if no entry was compared."""
         if self.numbers + self.levels == 0:
             raise InputError("there is nothing to restore: no entry was hidden; hide some, or add noise")
-        mse, n = _share(self.squared, self.numbers), len(self.log_likelihood)
+        mse = _share(self.squared, self.numbers)
         return Recovery(
             rmse=None if mse is None else math.sqrt(mse),
             mse=mse,
             accuracy=_share(self.right, self.levels),
-            psnr=_known(self.psnr) if self.images else None,
+            psnr=_finite_mean(self.psnr) if self.images else None,
             coverage_50=_share(self.inside[0.5], self.numbers),
             coverage_90=_share(self.inside[0.9], self.numbers),
-            log_likelihood=_known(self.log_likelihood),
+            log_likelihood=_finite_mean(self.log_likelihood),
             entries=self.numbers + self.levels,
-            n=n,
+            n=len(self.log_likelihood),
             draws=self.draws,
             methods=dict(self.methods),
         )
@@ -121,6 +128,7 @@ def _share(total: float, count: int) -> float | None:
     return total / count if count else None
 
 
-def _known(values: list[float]) -> float | None:
+def _finite_mean(values: list[float]) -> float | None:
+    """The mean; None if it is not finite."""
     mean = sum(values) / len(values)
     return mean if math.isfinite(mean) else None

@@ -29,11 +29,12 @@ from backstory.distributions.latent import Posterior
 from backstory.errors import InputError
 from backstory.inference.codes import Codes, CodeSearch
 from backstory.inference.conditional import Conditional, back_projection, condition
+from backstory.inference.damaged import Damaged
 from backstory.inference.effort import ENOUGH, FEW, MORE, NO_MEAN, Effort
 from backstory.inference.hmc import Rows
-from backstory.inference.importance import LogMean, entries_at_once
+from backstory.inference.importance import LogMean
+from backstory.inference.memory import pairs_at_once
 from backstory.inference.moments import matched
-from backstory.inference.operators import Damaged
 from backstory.inference.pareto import pareto_k, tail_size, threshold
 from backstory.inference.requests import RestorationRequest
 from backstory.inference.restoration import Restoration, guess_levels
@@ -141,7 +142,7 @@ def restore(
             raise InputError(f"expected entries of x as they are, got an operator, and {probe.refuses_noise}")
         target = Restored(vae, seen, seen.prepared(probe.constant_variance), given)
     entries = _entries_per_code(math.prod(vae.features_shape), probe, target.prepared)
-    pairs = how.chunk or max(1, entries_at_once(vae.device) // entries)
+    pairs = how.chunk or pairs_at_once(vae, True, entries)
     plan = how.plan(len(seen), vae.latents.units)
     effort = plan[0][1]
     work, size, kind = _Work(target, how, effort, pairs), max(1, pairs // effort.chains), _kinds(seen, probe)

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from backstory.data.observation import Observation
-from backstory.inference.importance import LogMean, entries_at_once
+from backstory.inference.importance import LogMean
+from backstory.inference.memory import pairs_at_once
 from backstory.inference.target import check_density
 from backstory.models.vae import VAE
 
@@ -106,7 +107,7 @@ def _noise(vae: VAE, samples: int, seed: int) -> Tensor:
 
 def _rows_at_once(vae: VAE, observation: Observation, samples: int) -> int:
     entries = vae.features_shape[0] * observation.x[0].numel()
-    return max(1, entries_at_once(vae.device) // (samples * entries))
+    return max(1, pairs_at_once(vae, outputs=entries) // samples)
 
 
 @torch.no_grad()

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from backstory.data.schema import Schema
 from backstory.errors import InputError
+from backstory.inference.damaged import Damaged, damage, observe
 from backstory.inference.importance import HEAVY_SHARE
-from backstory.inference.operators import Damaged, Linear, Mask, Noise, Operator, Product, damage, observe
+from backstory.inference.operators import Linear, Mask, Noise, Operator, Product
 from backstory.inference.pareto import threshold
 from backstory.inference.requests import RestorationRequest
 from backstory.inference.restoration import Restoration

@@ -18,6 +18,7 @@ from torch import Tensor
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.full_gaussian import FullGaussian
 from backstory.inference.annealing import Annealing
+from backstory.inference.convergence import convergence
 from backstory.inference.effort import WARM_UP, Effort
 from backstory.inference.hmc import (
     Density,
@@ -41,7 +42,7 @@ class Walk:
     Attributes:
         z: (S · C, B, D), all chains of a transition after those of the transition before.
         acceptance: mean probability of acceptance, (B,).
-        r_hat, ess: see `convergence`, (B,).
+        r_hat, ess: see `inference.convergence`, (B,).
     """
 
     z: Tensor
@@ -140,24 +141,3 @@ def pick(weight: Tensor, u: Tensor) -> Tensor:
     index = torch.searchsorted(cumulative.T.contiguous(), at.T.contiguous()).T
     last = (weight > 0).long().cumsum(0).argmax(0)  # where rounding leaves a sum below 1
     return torch.minimum(index, last)
-
-
-def convergence(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Split R̂, the largest over the dimensions, and the effective number of draws, their median.
-
-    With m halves of chains of n draws each, W their mean variance and B / n the variance of their means:
-
-        var⁺ = (n − 1)/n W + B/n,    R̂ = √(var⁺ / W),    ess = min(m n, m n var⁺ / B)
-
-    (Gelman et al. 2004, "Bayesian data analysis", eqs. 11.3 and 11.4; halves as in the 3rd edition.)
-
-    Args:
-        z: (S, C, B, D), the draws in order.
-    """
-    n = len(z) // 2
-    halves = torch.cat([z[:n], z[n : 2 * n]], 1).double()
-    within, between = halves.var(0).mean(0), halves.mean(0).var(0)
-    total = (n - 1) / n * within + between
-    ess = (halves.shape[1] * total / between.clamp(min=1e-300)).clamp(max=halves.shape[1] * n)
-    r_hat = torch.sqrt(total / within)
-    return r_hat.nan_to_num(math.inf).amax(-1), ess.median(-1).values

@@ -1,6 +1,6 @@
-"""Numbers to figures. Nothing here computes a model's numbers, opens a window or uses global state.
+"""The figure of a training run. It is drawn from metrics alone, without windows or global state.
 
-The figure of a training run shows the two terms of the ELBO pulling against each other,
+It shows how the two terms of the ELBO compete,
 
     −ELBO  =  distortion D  +  rate R,      D = −E_q[log p(x|z)],  R = KL(q(z|x) ‖ p(z)),
 
@@ -22,10 +22,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from backstory.data.write import atomic_path
+from backstory.files import atomic_path
 
 DPI = 120
-SHOWN_UNITS = 64  # rows of the heat map that can still be told apart
+SHOWN_UNITS = 64  # more rows of the heat map could not be distinguished
 
 INK, BLUE, ORANGE, GREEN, FAINT = "#30343b", "#2b6cb0", "#d9662b", "#2f855a", "#c9ced6"
 HEAT = LinearSegmentedColormap.from_list("backstory", ["#f6f7f9", "#fbd9a6", "#ee8a3c", "#b8352a", "#4a1033"])
@@ -34,11 +34,11 @@ Metrics = Sequence[Mapping[str, Any]]
 
 
 def training_figure(metrics: Metrics, best_epoch: int | None = None) -> Figure:
-    """The tug-of-war of a training run: its curves, its rate–distortion path, and what each unit carries.
+    """Three panels for a training run: its curves, its rate–distortion path, and the KL of each unit.
 
     Args:
-        metrics: the lines of metrics.jsonl, one for each epoch, at least one.
-        best_epoch: the epoch whose weights were kept, marked in the figure.
+        metrics: the lines of metrics.jsonl, at least one, one for each epoch.
+        best_epoch: epoch whose weights were kept, which is marked; None marks nothing.
     """
     figure = Figure(
         figsize=(16, 5.4), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1), facecolor="white"
@@ -53,7 +53,7 @@ def training_figure(metrics: Metrics, best_epoch: int | None = None) -> Figure:
 
 
 def save(figure: Figure, path: str | Path, force: bool = True) -> Path:
-    """Write a figure in the format of the ending, whole or not at all.
+    """Write a figure in the format that the ending of the path names, whole or not at all.
 
     Raises:
         InputError: the file exists and `force` is false, or it cannot be written.
@@ -74,21 +74,12 @@ def _draw_curves(figure: SubFigure, metrics: Metrics, best_epoch: int | None) ->
     _style(top, "The two terms of the ELBO", "", "nats per observation")
     _style(bottom, "", "epoch", "nats")
     _epoch_axis(bottom, metrics)
-    lines = {"elbo": (top, INK, -1), "reconstruction": (top, BLUE, -1), "kl": (bottom, ORANGE, 1)}
-    for name, (axes, colour, sign) in lines.items():
-        train, validation = sign * _series(metrics, name), sign * _series(metrics, f"validation_{name}")
-        alone = np.isnan(validation).all()
-        style: dict[str, Any] = {"lw": 2.0} if alone else {"lw": 1.1, "alpha": 0.55, "ls": (0, (4, 1.5))}
-        axes.plot(_epochs(metrics), train, color=colour, label=f"training {name}", **_dotted(train), **style)
-        if not alone:
-            axes.plot(
-                _epochs(metrics),
-                validation,
-                color=colour,
-                lw=2.0,
-                label=f"validation {name}",
-                **_dotted(validation),
-            )
+    for name, axes, colour, sign in [
+        ("elbo", top, INK, -1),
+        ("reconstruction", top, BLUE, -1),
+        ("kl", bottom, ORANGE, 1),
+    ]:
+        _draw_curve(axes, metrics, name, colour, sign)
     for axes in (top, bottom):
         values = np.concatenate([_ydata(line) for line in axes.get_lines()])
         axes.set_ylim(*_limits(values, floor=None if axes is top else 0.0))
@@ -98,8 +89,25 @@ def _draw_curves(figure: SubFigure, metrics: Metrics, best_epoch: int | None) ->
     _legend(bottom, [("rate  KL(q(z|x) ‖ p(z))", ORANGE)], False)
 
 
+def _draw_curve(axes: Axes, metrics: Metrics, name: str, colour: str, sign: int) -> None:
+    """One metric against epochs: a solid line for validation rows, a dashed one for training rows.
+
+    Without validation rows the training line is solid.
+    """
+    epochs = _epochs(metrics)
+    solid: dict[str, Any] = {"lw": 2.0}
+    dashed: dict[str, Any] = {"lw": 1.1, "alpha": 0.55, "ls": (0, (4, 1.5))}
+    train, validation = sign * _series(metrics, name), sign * _series(metrics, f"validation_{name}")
+    alone = np.isnan(validation).all()
+    style = solid if alone else dashed
+    axes.plot(epochs, train, color=colour, label=f"training {name}", **_dotted(train), **style)
+    if not alone:
+        label = f"validation {name}"
+        axes.plot(epochs, validation, color=colour, label=label, **_dotted(validation), **solid)
+
+
 def _draw_path(axes: Axes, metrics: Metrics, best_epoch: int | None) -> None:
-    """The path in the plane of rate and distortion, on validation rows where there are any."""
+    """The path in the plane of rate and distortion, for validation rows if there are any."""
     prefix = "validation_" if _has_validation(metrics) else ""
     rate, distortion = _series(metrics, f"{prefix}kl"), -_series(metrics, f"{prefix}reconstruction")
     where = "validation" if prefix else "training"
@@ -108,23 +116,9 @@ def _draw_path(axes: Axes, metrics: Metrics, best_epoch: int | None) -> None:
     axes.set_xlim(*_limits(rate, floor=None if has_rate else 0.0))
     axes.set_ylim(*_limits(distortion))
     points = np.column_stack([rate, distortion])
-    path = LineCollection(
-        list(np.stack([points[:-1], points[1:]], axis=1)), cmap="viridis", linewidths=1.8, zorder=3
-    )
-    epochs = _epochs(metrics)
-    path.set_array(epochs[1:])
-    path.set_clim(epochs[0], epochs[-1])
-    axes.add_collection(path)
-    axes.scatter(
-        rate, distortion, c=_epochs(metrics), cmap="viridis", s=16 if len(rate) < 60 else 7, zorder=4, lw=0
-    )
+    _draw_points(axes, points, _epochs(metrics))
     if has_rate:
         _iso_lines(axes)
-    if len(points) > 1:
-        bar = axes.figure.colorbar(path, ax=axes, pad=0.02, aspect=40)
-        bar.outline.set_visible(False)
-        bar.set_label("epoch", color=INK)
-        bar.locator = MaxNLocator(integer=True, nbins=6)
     if best_epoch and best_epoch <= len(points):
         x, y = points[best_epoch - 1]
         star: dict[str, Any] = {"marker": "*", "s": 190, "color": "#ffd54a", "edgecolor": INK, "lw": 0.9}
@@ -133,8 +127,25 @@ def _draw_path(axes: Axes, metrics: Metrics, best_epoch: int | None) -> None:
         _note(axes, f"kept: epoch {best_epoch}\n{value}")
 
 
+def _draw_points(axes: Axes, points: np.ndarray, epochs: np.ndarray) -> None:
+    """A line through points (epochs, 2), whose colours tell the epochs."""
+    segments = list(np.stack([points[:-1], points[1:]], axis=1))
+    line = LineCollection(segments, cmap="viridis", linewidths=1.8, zorder=3)
+    line.set_array(epochs[1:])
+    line.set_clim(epochs[0], epochs[-1])
+    axes.add_collection(line)
+    axes.scatter(
+        points[:, 0], points[:, 1], c=epochs, cmap="viridis", s=16 if len(points) < 60 else 7, zorder=4, lw=0
+    )
+    if len(points) > 1:
+        bar = axes.figure.colorbar(line, ax=axes, pad=0.02, aspect=40)
+        bar.outline.set_visible(False)
+        bar.set_label("epoch", color=INK)
+        bar.locator = MaxNLocator(integer=True, nbins=6)
+
+
 def _draw_units(axes: Axes, metrics: Metrics, best_epoch: int | None) -> None:
-    """KL of each unit over epochs, the unit that carries most at the end on top."""
+    """KL of each unit over epochs, in falling order of the KL at the best epoch, or else at the last one."""
     kl = _per_unit(metrics)
     if kl is None:
         _draw_active(axes, metrics, best_epoch)
@@ -147,7 +158,7 @@ def _draw_units(axes: Axes, metrics: Metrics, best_epoch: int | None) -> None:
         axes, title, "epoch", "unit, by its KL in the kept weights" if best_epoch else "unit, by its last KL"
     )
     axes.grid(False)
-    # Early epochs may spend far more than any later one: the colours are for what stays.
+    # The KL of early epochs may be far higher than any later one; the colours resolve the later ones.
     highest = max(float(np.nanmax(kl[last:])), 1.15 * float(np.nanmax(kl[last])), 1e-3)
     epochs = _epochs(metrics)
     mesh = axes.pcolormesh(
@@ -172,6 +183,7 @@ def _draw_units(axes: Axes, metrics: Metrics, best_epoch: int | None) -> None:
 
 
 def _draw_active(axes: Axes, metrics: Metrics, best_epoch: int | None) -> None:
+    """Number of active units over epochs, for models without a KL of each unit."""
     active = _series(metrics, "active_units")
     _style(axes, "Active latent units", "epoch", "units whose mean varies over the data")
     axes.step(_epochs(metrics), active, where="mid", color=GREEN, lw=2.0, label="active units")
@@ -189,13 +201,13 @@ def _epochs(metrics: Metrics) -> np.ndarray:
 
 
 def _series(metrics: Metrics, name: str) -> np.ndarray:
-    """One number per epoch, NaN where it is absent or not finite."""
+    """A metric in each epoch, (epochs,), NaN where it is absent or not finite."""
     values = np.array([np.nan if line.get(name) is None else line[name] for line in metrics], dtype=float)
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def _per_unit(metrics: Metrics) -> np.ndarray | None:
-    """(epochs, units); None where it does not exist or carries nothing, as for a plain autoencoder."""
+    """KL of each unit, (epochs, units); None if it is absent, or zero as for a plain autoencoder."""
     rows = [line.get("kl_per_unit") for line in metrics]
     if not rows or any(row is None for row in rows):
         return None
@@ -208,7 +220,12 @@ def _has_validation(metrics: Metrics) -> bool:
 
 
 def _limits(values: np.ndarray, floor: float | None = None) -> tuple[float, float]:
-    """An interval around the values, without the few far above all others: a bad start is no news."""
+    """An interval around the values, without a few that are far above all others, as after a bad start.
+
+    Args:
+        values: finite or not.
+        floor: lower end of the values, if it is known.
+    """
     finite = values[np.isfinite(values)]
     if not len(finite):
         return 0.0, 1.0
@@ -253,7 +270,7 @@ def _epoch_axis(axes: Axes, metrics: Metrics) -> None:
 
 
 def _dotted(values: np.ndarray) -> dict[str, Any]:
-    """A line needs two points; fewer are shown as a dot."""
+    """Style of a dot for a series of one point, which no line would show."""
     return {"marker": "o", "ms": 5} if np.isfinite(values).sum() < 2 else {}
 
 
@@ -266,7 +283,7 @@ def _legend(axes: Axes, names: list[tuple[str, str]], styles: bool) -> None:
 
 
 def _mark_warmup(axes: Axes, metrics: Metrics, label: bool) -> None:
-    """Shade the epochs whose β had not reached its final value: the fainter, the closer."""
+    """Shade the epochs in which β was below its final value, the darker the further below."""
     beta = _series(metrics, "beta")
     final = beta[-1]
     for epoch, value in zip(_epochs(metrics), beta, strict=True):
@@ -285,11 +302,11 @@ def _mark_best(axes: Axes, best_epoch: int | None) -> None:
 
 
 def _iso_lines(axes: Axes) -> None:
-    """Lines of equal ELBO, R + D = constant, through the window that is shown."""
+    """Lines of equal ELBO, R + D = constant, across the visible window."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     for total in MaxNLocator(7).tick_values(low + left, high + right):
         axes.axline((0, total), slope=-1, color=FAINT, lw=0.8, zorder=1)
-        # Labels sit where the line leaves the window, at its right or its lower side.
+        # The label stands where the line leaves the window on the right.
         y = total - right
         if low + 0.05 * (high - low) < y < low + 0.86 * (high - low):
             box: dict[str, Any] = {"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none"}

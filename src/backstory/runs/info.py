@@ -1,4 +1,7 @@
-"""What is installed, and what a run folder holds: plain records, without PyTorch and the seconds it takes."""
+"""Plain records of the environment and of a run folder, without importing PyTorch, which takes seconds.
+
+GPUs are listed through NVML by ctypes: importing the package `nvidia-ml-py` takes 57 ms, ctypes 5 ms.
+"""
 
 import ctypes
 import os
@@ -24,7 +27,7 @@ from backstory.runs.folder import (
 )
 
 LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn")
-EMBEDDED = ("digits",)  # as `data.load` has them, which is slow to import; a test compares the two
+EMBEDDED = ("digits",)  # a copy of the names in `data.load`, which is slow to import; a test compares them
 
 NVML = {"linux": "libnvidia-ml.so.1", "win32": "nvml.dll"}  # comes with NVIDIA's driver
 NAME_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE
@@ -56,10 +59,10 @@ SHOWN: dict[str, Any] = {
 def environment() -> dict[str, Any]:
     """Versions, devices and embedded data sets.
 
-    `gpus` are the NVIDIA GPUs that the driver lists, by name. `devices` are those that `--device` takes, as
-    far as this can be told without starting PyTorch, which alone can try them: a build of PyTorch for the
-    CPU uses no GPU, whatever the driver lists, and CUDA_VISIBLE_DEVICES hides some; GPUs of other makes but
-    Apple's are not looked for.
+    `gpus` are the names of the NVIDIA GPUs that the driver lists. `devices` are the values of the option
+    `device`, as far as they can be determined without PyTorch, which alone can try them: a build of PyTorch
+    for the CPU uses no GPU, and CUDA_VISIBLE_DEVICES hides some. Other GPUs than those of NVIDIA and Apple
+    are not detected.
 
     >>> environment()["data"]
     ['digits']
@@ -79,9 +82,10 @@ def devices(count: int, has_cuda: bool, visible: str | None) -> list[str]:
     """Names of devices, as PyTorch calls them.
 
     Args:
-        count: of the GPUs that the driver lists.
-        has_cuda: whether PyTorch was built for them.
-        visible: CUDA_VISIBLE_DEVICES, numbers or identifiers up to the first that is none; None without one.
+        count: number of GPUs that the driver lists.
+        has_cuda: whether PyTorch was built with CUDA.
+        visible: the variable CUDA_VISIBLE_DEVICES, numbers or identifiers, which ends at the first that is
+            empty or negative; None if it is not set.
 
     >>> devices(2, True, None)[:3], devices(2, True, "1,-1")[:2], devices(2, False, None)[:1]
     (['cpu', 'cuda:0', 'cuda:1'], ['cpu', 'cuda:0'], ['cpu'])
@@ -95,7 +99,7 @@ def devices(count: int, has_cuda: bool, visible: str | None) -> list[str]:
 
 
 def gpus() -> list[str]:
-    """Names of the NVIDIA GPUs that the driver lists, through its library NVML; none without a driver."""
+    """Names of the NVIDIA GPUs that the driver's library NVML lists; empty without a driver."""
     try:
         nvml = ctypes.CDLL(NVML[sys.platform])
         if nvml.nvmlInit_v2() != 0:
@@ -111,7 +115,7 @@ def gpus() -> list[str]:
 
 
 def _gpu_name(nvml: ctypes.CDLL, index: int) -> str:
-    """The model of a GPU, such as NVIDIA H200; `GPU` where the driver does not tell."""
+    """Name of the model of a GPU, such as NVIDIA H200; `GPU` if the driver gives none."""
     device, name = ctypes.c_void_p(), ctypes.create_string_buffer(NAME_BYTES)
     told = (
         nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(device)) == 0
@@ -121,10 +125,9 @@ def _gpu_name(nvml: ctypes.CDLL, index: int) -> str:
 
 
 def _torch_has_cuda() -> bool:
-    """Whether PyTorch is a build for CUDA.
+    """Whether PyTorch was built with CUDA, read from the few assignments in torch/version.py.
 
-    Told by torch/version.py, a few assignments; the tag +cpu of the version is not in the metadata of
-    every build for the CPU.
+    The version in the package's metadata does not always end in +cpu for a build without CUDA.
     """
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
@@ -136,18 +139,19 @@ def _torch_has_cuda() -> bool:
 
 
 def is_data(name: str) -> bool:
-    """Whether this is a data set: an embedded one or a file; a folder is taken for a run."""
+    """Whether this names a data set, an embedded one or a file; a folder counts as a run."""
     path = Path(name).expanduser()
     return path.is_file() or (name in EMBEDDED and not path.exists())
 
 
 def run_info(run: str | Path) -> dict[str, Any]:
-    """What a run is: its data, model, training and files; `summary` has the values of the kept epoch.
+    """Record of a run: its data, model, training and files; `summary` has the metrics of the kept epoch.
 
-    Of an ensemble: that of its first member, with files and parameters of all; `ensemble` is their number.
+    For an ensemble it is the record of the first member, with the files and parameters of all members and
+    their number, `ensemble`.
 
     Raises:
-        InputError: there is no run, or it is damaged.
+        InputError: there is no run in the folder, or it is damaged.
     """
     folder = Path(run)
     check_folder(folder)
@@ -180,13 +184,13 @@ def _ensemble_info(folder: Path, count: int) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> dict[str, int]:
-    """Sizes in bytes by path."""
+    """Size of each file in bytes, by its path in the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 
 
 def _wrong(record: dict[str, Any], expected: dict[str, Any]) -> str | None:
-    """The dotted name of the first key that is missing or of another kind; None without one."""
+    """Dotted name of the first key that is missing or has another type; None if all are as expected."""
     for key, kind in expected.items():
         if key not in record:
             return key

@@ -1,54 +1,43 @@
-"""What the estimators share: data in scikit-learn's conventions, and packed models."""
+"""What all estimators share: parameters, checks of rows, and training."""
 
-from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-import torch
-from sklearn.base import (
-    BaseEstimator,
-)
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
-from backstory.data.observation import Observation
 from backstory.data.schema import Schema
-from backstory.data.tables.read import FAR, to_frame
-from backstory.ensemble import Ensemble
+from backstory.data.tables.frames import to_frame
+from backstory.data.tables.read import FAR
 from backstory.errors import InputError
 from backstory.fitting.fit import fit
-from backstory.inference.exemplar import Exemplars
-from backstory.inference.mixture import log_mean_exp
-from backstory.inference.scoring import log_evidence
-from backstory.model import Model
-from backstory.opening import unpack
-from backstory.runs.folder import CONFIG, WEIGHTS
+from backstory.sklearn.models import in_double, packed, unpacked
+from backstory.sklearn.rows import as_dataset, empty_column, is_mixed, value_ranges
 from backstory.trained import Trained
-
-M = TypeVar("M", bound=Trained)
 
 
 class Estimator(BaseEstimator):
-    """Trains a `Model` on the rows of X.
+    """Trains a `Trained` on the rows of X.
 
     Args:
-        latent: units of z; None for half as many as there are columns, at most 16.
+        latent: units of z; None for half the number of columns, at most 16.
         likelihood: of the columns, see `backstory.fit`.
-        epochs: passes over the rows; None for as many as suit their number.
-        options: any other option of `backstory.fit`, by name; `columns` says what columns of a mixed frame
-            hold.
+        epochs: passes over the rows; None for a number that suits how many rows there are.
+        options: other options of `backstory.fit` by name; `columns` tells what columns of a mixed frame hold.
         random_state: seed of the split, the initial weights and every draw.
 
     Attributes:
-        model_: the trained `Model`; its schema tells what the columns of a mixed frame hold.
-        constant_: the values of columns that do not vary, which no model sees; NaN for the others, and for
-            all that are modelled of a mixed frame.
-        origin_: what values are counted from in columns far from zero, as times in seconds are, since models
-            are trained in single precision; zero for the others.
-        n_features_in_, feature_names_in_: of the training rows.
+        model_: the trained `Trained`; its schema tells what the columns of a mixed frame hold.
+        constant_: values of constant columns, which the model does not get; NaN for modelled columns, thus
+            for every column of a mixed frame.
+        origin_: value that is subtracted from a column far from zero, such as times in seconds, because
+        models
+            are trained in single precision; zero for other columns.
+        n_features_in_, feature_names_in_: number and names of the training columns.
     """
 
     def __init__(
@@ -67,45 +56,67 @@ class Estimator(BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train on the rows of X; y is not used."""
-        self.model_ = self._train(self._first_rows(X), self._seed())
+        self.model_ = self._train(self._training_rows(X), self._seed())
         return self
 
-    def _first_rows(self, X: Any) -> Dataset:
-        """The training rows, in the columns that vary among them."""
-        if is_mixed(X):
-            return self._first_table(X)
+    # -- training -------------------------------------------------------------------------------------------
+
+    def _training_rows(self, X: Any) -> Dataset:
+        """The training rows, without columns that do not vary; sets the attributes of the columns."""
+        return self._training_table(X) if is_mixed(X) else self._training_numbers(X)
+
+    def _training_numbers(self, X: Any) -> Dataset:
         x = self._numbers(X, reset=True)
-        nothing = np.isnan(x).all(0)
-        if nothing.any():
-            raise no_value(nothing.argmax())
-        low, high = np.nanmin(x, 0), np.nanmax(x, 0)
-        if (low == high).all():
-            raise InputError(
-                f"expected a column that varies, got {len(low)} of which each has one value; give it others"
-            )
+        low, high = value_ranges(x)
         self.constant_ = np.where(low == high, low, np.nan)
         self.origin_ = np.where(np.maximum(-low, high) > FAR * (high - low), low, 0.0)
         return as_dataset(self._varying(x))
 
-    def _first_table(self, X: Any) -> Dataset:
+    def _training_table(self, X: Any) -> Dataset:
         validate_data(self, X, skip_check_array=True)
         data = load(X, columns=(self.options or {}).get("columns"))
         for column in data.schema.left_out:
             if column.reason == "empty":
-                raise no_value(repr(column.name))
+                raise empty_column(repr(column.name))
         self.constant_ = np.full(len(data.schema.kinds), np.nan)
         self.origin_ = np.zeros(len(data.schema.kinds))
         return data
 
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _train(self, data: Dataset, seed: int, **defaults: Any) -> Trained:
+        """A model of the data; parameters of the estimator and `options` override `defaults`."""
+        parameters = {name: getattr(self, name, None) for name in ("latent", "likelihood", "epochs")}
+        given = {name: value for name, value in parameters.items() if value is not None}
+        options = {name: value for name, value in (self.options or {}).items() if name != "columns"}
+        return in_double(fit(data, seed=seed, progress=False, **{**defaults, **given, **options}))
+
+    # -- rows after training --------------------------------------------------------------------------------
+
+    def _stored(self, X: Any) -> np.ndarray:
+        """Stored values of the modelled columns, (n_samples, columns), after checking X."""
+        if self._table is not None:
+            return np.asarray(self._read(X).values)
+        return self._varying(self._numbers(X))
+
+    def _rows(self, stored: np.ndarray) -> Any:
+        """Rows like those of X from stored values of the modelled columns."""
+        return self._with_constants(stored) if self._table is None else to_frame(stored, self._table)
+
     @property
     def _table(self) -> Schema | None:
-        """How a mixed frame is read; None for rows of numbers."""
+        """The schema of a mixed frame; None for rows of numbers."""
         check_is_fitted(self)
-        model = self.model_ if hasattr(self, "model_") else self.models_[0]
-        return model.schema if model.schema.kinds else None
+        schema = self._fitted_model().schema
+        return schema if schema.kinds else None
+
+    def _fitted_model(self) -> Trained:
+        """The model that holds the schema."""
+        return self.model_
 
     def _read(self, X: Any) -> Dataset:
-        """Rows of a mixed frame by the columns of the training rows."""
+        """A mixed frame, read with the schema of the training rows."""
         if not isinstance(X, pd.DataFrame):
             raise InputError(
                 f"expected a pandas frame with the columns of the training rows, got {type(X).__name__}; "
@@ -114,51 +125,34 @@ class Estimator(BaseEstimator):
         validate_data(self, X, reset=False, skip_check_array=True)
         return load(X, schema=self._table)
 
-    def _varying(self, x: np.ndarray) -> np.ndarray:
-        return (x - self.origin_)[:, np.isnan(self.constant_)]
-
-    def _whole(self, x: np.ndarray) -> np.ndarray:
-        """Rows as they came, with the constant columns put back."""
-        rows, varying = np.tile(self.constant_, (len(x), 1)), np.isnan(self.constant_)
-        rows[:, varying] = x + self.origin_[varying]
-        return rows
-
-    def _seed(self) -> int:
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
-
-    def _train(self, data: Dataset, seed: int, **defaults: Any) -> Model | Ensemble:
-        given = {name: getattr(self, name, None) for name in ("latent", "likelihood", "epochs")}
-        options = {name: value for name, value in (self.options or {}).items() if name != "columns"}
-        model = fit(
-            data,
-            seed=seed,
-            progress=False,
-            **{**defaults, **{k: v for k, v in given.items() if v is not None}, **options},
-        )
-        return in_double(model)
-
-    def _rows(self, X: Any) -> np.ndarray:
-        """Stored values of the columns that are modelled, checked against the training rows."""
-        if self._table is not None:
-            return np.asarray(self._read(X).values)
-        return self._varying(self._numbers(X))
-
     def _numbers(self, X: Any, reset: bool = False) -> np.ndarray:
-        """X as an array of doubles, checked against the training rows; at least two to train on."""
-        least = 2 if reset else 1
+        """X as an array of doubles, after checking it.
+
+        Args:
+            X: rows of numbers.
+            reset: whether these are the training rows, of which there have to be two.
+        """
         x: np.ndarray = validate_data(
             self,
             X,
             reset=reset,
             dtype=np.float64,
             ensure_all_finite="allow-nan",
-            ensure_min_samples=least,
+            ensure_min_samples=2 if reset else 1,
         )
         return x
 
-    def _stored(self, values: np.ndarray) -> Any:
-        """Stored values of modelled columns as rows: a frame where the training rows were mixed."""
-        return self._whole(values) if self._table is None else to_frame(values, self._table)
+    def _varying(self, x: np.ndarray) -> np.ndarray:
+        """The columns that vary, counted from their origins."""
+        return (x - self.origin_)[:, np.isnan(self.constant_)]
+
+    def _with_constants(self, x: np.ndarray) -> np.ndarray:
+        """The inverse of `_varying`: all columns in their own units."""
+        rows, varying = np.tile(self.constant_, (len(x), 1)), np.isnan(self.constant_)
+        rows[:, varying] = x + self.origin_[varying]
+        return rows
+
+    # -- scikit-learn ---------------------------------------------------------------------------------------
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -174,11 +168,11 @@ class Estimator(BaseEstimator):
 
 
 class Averaged(Estimator):
-    """Trains `ensemble` models, whose answers are averaged; see `backstory.Ensemble`.
+    """Trains `ensemble` models and averages their answers; see `backstory.Ensemble`.
 
     Args:
-        ensemble: how many.
-        latent, likelihood, epochs, options, random_state: of every estimator here.
+        ensemble: number of models.
+        latent, likelihood, epochs, options, random_state: as in `Estimator`.
     """
 
     def __init__(
@@ -193,89 +187,5 @@ class Averaged(Estimator):
         super().__init__(latent, likelihood, epochs, options, random_state)
         self.ensemble = ensemble
 
-    def _train(self, data: Dataset, seed: int, **defaults: Any) -> Model | Ensemble:
+    def _train(self, data: Dataset, seed: int, **defaults: Any) -> Trained:
         return super()._train(data, seed, **{"ensemble": self.ensemble, **defaults})
-
-
-@dataclass(frozen=True)
-class Member:
-    """What one of the outlier detector's densities is.
-
-    Attributes:
-        kind: `network`, a VAE; `joint` or `separate`, exemplars of whole rows or of each column.
-        arcsinh: whether it sees arcsinh((x − median) / spread) in place of x.
-        number: among the networks of a view.
-        weight: in the mean, such that each kind has the same.
-    """
-
-    kind: str
-    arcsinh: bool
-    number: int = 0
-    weight: float = 1.0
-
-
-def members_for(networks: int, mixed: bool) -> list[Member]:
-    """Three kinds in two views, with so many networks in each; of mixed columns networks alone."""
-    if mixed:
-        return [Member("network", False, number, 1 / networks) for number in range(networks)]
-    members = []
-    for arcsinh in (False, True):
-        members += [Member("network", arcsinh, number, 1 / networks) for number in range(networks)]
-        members += [Member("joint", arcsinh), Member("separate", arcsinh)]
-    return members
-
-
-def log_density(model: Trained | Exemplars, x: np.ndarray) -> np.ndarray:
-    return model.log_evidence(x) if isinstance(model, Exemplars) else score_rows(model, x)
-
-
-def robust_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median and interquartile range of each column; the deviation where half of the values are equal."""
-    low, middle, high = np.nanpercentile(x, [25, 50, 75], axis=0)
-    deviation = np.nanstd(x, axis=0)
-    spread = np.where(high > low, (high - low) / 1.349, np.where(deviation > 0, deviation, 1.0))
-    return middle, spread
-
-
-def is_mixed(X: Any) -> bool:
-    """Whether it is a frame with columns of other things than numbers."""
-    return isinstance(X, pd.DataFrame) and not all(map(pd.api.types.is_numeric_dtype, X.dtypes))
-
-
-def no_value(column: Any) -> InputError:
-    return InputError(f"expected a value in each column, got none in column {column}; drop it")
-
-
-def as_dataset(x: np.ndarray) -> Dataset:
-    """Columns of numbers, whatever the numbers are: no levels are guessed from them."""
-    schema = Schema(kind="array", shape=x.shape[1:], dtype="float64")
-    observed = ~np.isnan(x)
-    return Dataset(x, schema, None if observed.all() else observed)
-
-
-def in_double(model: M) -> M:
-    for member in model.members:
-        member.vae.double()
-    return model
-
-
-def score_rows(model: Trained, x: np.ndarray) -> np.ndarray:
-    rows = model.schema.prepare(torch.tensor(x))
-    each = torch.stack([log_evidence(member.vae, Observation(rows)) for member in model.members])
-    return log_mean_exp(each).cpu().numpy()
-
-
-def packed(value: Any) -> Any:
-    if isinstance(value, list):
-        return [packed(item) for item in value]
-    return value.pack() if isinstance(value, Trained) else value
-
-
-def unpacked(value: Any) -> Any:
-    if isinstance(value, list):
-        return [unpacked(item) for item in value]
-    return in_double(unpack(value, "cpu")) if is_packed(value) else value
-
-
-def is_packed(value: Any) -> bool:
-    return isinstance(value, dict) and CONFIG in value and any(WEIGHTS in name for name in value)

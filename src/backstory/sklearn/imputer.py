@@ -3,24 +3,21 @@
 from typing import Any
 
 import numpy as np
-from sklearn.base import (
-    OneToOneFeatureMixin,
-    TransformerMixin,
-)
+import pandas as pd
+from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 
 from backstory.data.dataset import Dataset
-from backstory.data.tables.read import constant, filled
-from backstory.ensemble import Ensemble
-from backstory.model import Model
+from backstory.data.tables.frames import constant, filled
 from backstory.sklearn.base import Averaged
+from backstory.trained import Trained
 
 
 class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Averaged):
     """Fills missing cells with their conditional means, E[x_missing | x_observed].
 
     Args:
-        ensemble: how many models are trained and averaged.
-        latent, likelihood, epochs, options, random_state: as of every estimator here, see `VAETransformer`.
+        ensemble: number of models that are trained and averaged.
+        latent, likelihood, epochs, options, random_state: as in every estimator, see `VAETransformer`.
 
     >>> x = np.random.default_rng(0).normal(size=(200, 1)) * [1.0, 2.0, -1.0]
     >>> x[0, 1] = np.nan
@@ -39,36 +36,37 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Averaged):
     ):
         super().__init__(latent, likelihood, epochs, options, random_state, ensemble)
 
-    def _train(self, data: Dataset, seed: int, **defaults: Any) -> Model | Ensemble:
-        if not data.schema.kinds and data.observed is not None:  # the last weights are kept: none are chosen
+    def _train(self, data: Dataset, seed: int, **defaults: Any) -> Trained:
+        if not data.schema.kinds and data.incomplete:  # keeps the last weights
             defaults = {"validation": 0.0, **defaults}
         return super()._train(data, seed, **defaults)
 
     def transform(self, X: Any) -> Any:
         """X with its missing cells filled, (n_samples, n_features) of doubles.
 
-        Of a mixed frame a frame with the same index and columns: means of numbers and dates, most probable
-        levels. Cells of columns that only name the rows, which no model sees, stay empty.
+        A mixed frame comes back as a frame with the same index and columns. Numbers and dates get their
+        means, levels the most probable one. Columns that only identify rows are not modelled: their cells
+        stay empty.
         """
         if self._table is not None:
-            return self._filled(X)
+            return self._filled_frame(X)
         x = self._numbers(X)
-        return np.where(np.isnan(x), self._whole(self._complete(self._varying(x))), x)
+        return np.where(np.isnan(x), self._with_constants(self._completed(self._varying(x))), x)
 
-    def _complete(self, x: np.ndarray) -> np.ndarray:
-        """Stored values with means in their gaps."""
-        x = x.copy()
-        some = np.isnan(x).any(1)
-        if some.any():
-            found = self.model_.restore(x[some], draws=1, seed=self.model_.training.seed)
-            x[some] = np.where(np.isnan(x[some]), found.mean, x[some])
-        return x
+    def _completed(self, stored: np.ndarray) -> np.ndarray:
+        """Stored values with conditional means in their gaps."""
+        stored = stored.copy()
+        rows = np.isnan(stored).any(1)
+        if rows.any():
+            restored = self.model_.restore(stored[rows], draws=1, seed=self.model_.training.seed)
+            stored[rows] = np.where(np.isnan(stored[rows]), restored.mean, stored[rows])
+        return stored
 
-    def _filled(self, X: Any) -> Any:
+    def _filled_frame(self, X: pd.DataFrame) -> pd.DataFrame:
         data = self._read(X)
-        x = np.asarray(data.values)
-        gaps = np.isnan(x)
-        frame = filled(X, self._complete(x), gaps, gaps, data)
+        stored = np.asarray(data.values)
+        gaps = np.isnan(stored)
+        frame = filled(X, self._completed(stored), gaps, gaps, data)
         frame.index = X.index
         for column in data.schema.left_out:
             cells = frame.iloc[:, column.place]

@@ -1,52 +1,67 @@
 """Outlier detection by log p(x)."""
 
 import math
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import (
-    OutlierMixin,
-)
+from sklearn.base import OutlierMixin
 
 from backstory.data.dataset import Dataset
 from backstory.errors import InputError
 from backstory.inference.exemplar import Exemplars, Tail
-from backstory.sklearn.base import Estimator, Member, as_dataset, log_density, members_for, robust_scale
-from backstory.sklearn.estimators import _DETECTOR, BATCH, STEPS
+from backstory.sklearn.base import Estimator
+from backstory.sklearn.models import log_density
+from backstory.sklearn.rows import as_dataset
 from backstory.trained import Trained
+
+BATCH, STEPS = 128, 600  # rows in a batch, and training steps of a network
+NETWORK: dict[str, Any] = {  # options of a network, unless the user gives others
+    "likelihood": "gaussian-predicted",
+    "hidden": (64, 64),
+    "objective": "iwae",
+    "samples": 2,
+    "batch_size": BATCH,
+    "validation": 0.0,
+    "compile": False,
+}
 
 
 class VAEOutlierDetector(OutlierMixin, Estimator):
-    """Rows with a low density are outliers, in the mean over densities of three kinds.
+    """Outliers are rows with a low density, averaged over densities of three kinds.
 
-    `network` is a VAE, by which a row stands out whose columns do not go together, in any shape that many
-    rows share. `joint` is a linear VAE with the training rows' codes as its prior, by which a row stands out
-    that has none near it; it does with few rows. `separate` is the same with a unit and a prior for each
-    column: a row stands out with many rare values, also where outliers are many and near each other. Each
-    kind sees the columns as they are and arcsinh((x − median) / spread), in which long tails are short.
+    `network` is a VAE. It detects rows with unusual combinations of values, in data of any shape that many
+    rows make up. `joint` is a linear VAE whose prior is its training rows. It detects rows without close
+    neighbours, and needs few rows. `separate` is the same for each column alone. It detects rows with many
+    rare values, also where outliers are frequent and close to each other. Each kind is used twice: on the
+    columns themselves, and on arcsinh((x − median) / spread), which shortens long tails.
 
-    A log-density counts by how rare it is among those of the training rows (`inference.exemplar.Tail`), since
-    their spreads differ. The networks' training is short, without validation, and σ has a floor: a density
-    that follows single rows holds the outliers among them for common. `bench/anomalies.py` measures it. Of a
-    mixed frame, whose levels have no distances, there are the networks alone, with the likelihood `joint`.
+    The densities have different spreads, so each is replaced by the share of training rows with a lower one
+    (`inference.exemplar.Tail`). Networks are trained for few steps, without validation, and σ has a floor: a
+    density that peaks at single rows would take the outliers among them for common. `bench/anomalies.py`
+    measures the detector. Levels of a mixed frame have no distances, so for it there are networks alone,
+    with the likelihood `joint`.
 
     Args:
-        contamination: the share of outliers among the training rows, above 0 and at most 0.5, from which
-            `offset_` comes.
-        ensemble: how many networks are trained in each view.
-        sigma_floor: floor of a network's σ and the σ of the linear VAEs, a fraction of a column's deviation.
-        latent: units of a network's z; None for half as many as there are columns, at most 16.
-        epochs: passes over the rows; None for those that make 600 steps.
-        options: any other option of `backstory.fit`, by name.
+        contamination: share of outliers among the training rows, above 0 and at most 0.5; sets `offset_`.
+        ensemble: number of networks on the columns themselves, and on the arcsinh.
+        sigma_floor: lowest σ of a network, and σ of the linear VAEs, a fraction of a column's standard
+        deviation.
+        latent: units of a network's z; None for half the number of columns, at most 16.
+        epochs: passes over the rows; None for as many as make 600 steps.
+        options: other options of `backstory.fit` by name.
         random_state: seed of the initial weights and every draw.
 
     Attributes:
-        members_, models_, tails_: what each density is, itself, and its values among the training rows.
-        location_, spread_: of the columns that vary, from `origin_` on, median and interquartile range as a
-            deviation (÷ 1.349).
-        offset_: the score below which a row is an outlier.
-        constant_: the values of columns that do not vary, which no model sees; NaN for the others.
-        n_features_in_, feature_names_in_: of the training rows.
+        members_: what each density is, a list of `Member`.
+        models_: the densities themselves, models and exemplars, in the same order.
+        tails_: their distributions over the training rows.
+        location_, spread_: median and interquartile range / 1.349 of the columns that vary, after `origin_`
+        was
+            subtracted.
+        offset_: score below which a row is an outlier.
+        constant_: values of constant columns, which no density gets; NaN for the others.
+        n_features_in_, feature_names_in_: number and names of the training columns.
     """
 
     def __init__(
@@ -69,57 +84,110 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train on the rows of X, with or without outliers among them; y is not used."""
-        if not 0 < self.contamination <= 0.5:
-            raise InputError(f"contamination is above 0 and at most 0.5, got {self.contamination}")
-        if self.ensemble < 1:
-            raise InputError(f"ensemble has to be at least 1, got {self.ensemble}")
-        if not (self.sigma_floor > 0 and math.isfinite(self.sigma_floor)):
-            raise InputError(f"sigma_floor has to be positive, got {self.sigma_floor}")
-        data, seed = self._first_rows(X), self._seed()
+        self._check_parameters()
+        data, seed = self._training_rows(X), self._seed()
         x = np.asarray(data.values)
         self.location_, self.spread_ = robust_scale(x)
         self.members_ = members_for(self.ensemble, mixed=bool(data.schema.kinds))
-        self.models_ = [self._density(member, data, seed) for member in self.members_]
-        values = self._values(x)
-        self.tails_ = [Tail.of(value) for value in values]
-        self.offset_ = float(np.percentile(self._scores(values), 100 * self.contamination))
+        self.models_ = [self._trained(member, data, seed) for member in self.members_]
+        densities = self._log_densities(x)
+        self.tails_ = [Tail.of(density) for density in densities]
+        self.offset_ = float(np.percentile(self._scores(densities), 100 * self.contamination))
         return self
 
-    def _density(self, member: Member, data: Dataset, seed: int) -> Trained | Exemplars:
-        seen = self._seen(np.asarray(data.values), member)
-        if member.kind != "network":
-            return Exemplars.of(seen, self.sigma_floor, separate=member.kind == "separate")
-        options = {**_DETECTOR, "epochs": math.ceil(STEPS / math.ceil(len(seen) / BATCH))}
-        number = 2 * member.number + member.arcsinh
-        if data.schema.kinds:
-            return self._train(data, seed + number, **{**options, "likelihood": "joint"})
-        return self._train(as_dataset(seen), seed + number, sigma_floor=self.sigma_floor, **options)
-
     def score_samples(self, X: Any) -> np.ndarray:
-        """How rare a row's densities are, (n_samples,): a mean of log shares; lower is stranger.
+        """Mean log share of training rows with a lower density, (n_samples,); lower for stranger rows.
 
-        A row among the training rows is compared with the others, as it is in `fit`.
+        A row that equals a training row is compared with the other rows, as in `fit`.
         """
-        return self._scores(self._values(self._rows(X)))
+        return self._scores(self._log_densities(self._stored(X)))
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """`score_samples` above `offset_`: negative for outliers."""
+        """`score_samples` minus `offset_`, (n_samples,); negative for outliers."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> np.ndarray:
         """1 for inliers, -1 for outliers, (n_samples,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def _values(self, x: np.ndarray) -> list[np.ndarray]:
-        """log p of what each member sees of x, (n_samples,) in nats."""
-        pairs = zip(self.members_, self.models_, strict=True)
-        return [log_density(model, self._seen(x, member)) for member, model in pairs]
+    def _check_parameters(self) -> None:
+        if not 0 < self.contamination <= 0.5:
+            raise InputError(f"contamination is above 0 and at most 0.5, got {self.contamination}")
+        if self.ensemble < 1:
+            raise InputError(f"ensemble has to be at least 1, got {self.ensemble}")
+        if not (self.sigma_floor > 0 and math.isfinite(self.sigma_floor)):
+            raise InputError(f"sigma_floor has to be positive, got {self.sigma_floor}")
 
-    def _scores(self, values: list[np.ndarray]) -> np.ndarray:
-        shares = [tail.log_share(value) for tail, value in zip(self.tails_, values, strict=True)]
+    def _trained(self, member: "Member", data: Dataset, seed: int) -> Trained | Exemplars:
+        """The density that a member describes."""
+        x = self._view(np.asarray(data.values), member)
+        if member.kind != "network":
+            return Exemplars.of(x, self.sigma_floor, separate=member.kind == "separate")
+        options = {**NETWORK, "epochs": math.ceil(STEPS / math.ceil(len(x) / BATCH))}
+        seed += 2 * member.number + member.arcsinh
+        if data.schema.kinds:
+            return self._train(data, seed, **{**options, "likelihood": "joint"})
+        return self._train(as_dataset(x), seed, sigma_floor=self.sigma_floor, **options)
+
+    def _fitted_model(self) -> Trained:
+        first: Any = self.models_[0]  # the first member is a network
+        model: Trained = first
+        return model
+
+    def _log_densities(self, x: np.ndarray) -> list[np.ndarray]:
+        """log p of stored rows by each member, (n_samples,) in nats."""
+        pairs = zip(self.members_, self.models_, strict=True)
+        return [member.log_density(model, self._view(x, member)) for member, model in pairs]
+
+    def _view(self, x: np.ndarray, member: "Member") -> np.ndarray:
+        """The rows as a member gets them."""
+        return np.arcsinh((x - self.location_) / self.spread_) if member.arcsinh else x
+
+    def _scores(self, densities: list[np.ndarray]) -> np.ndarray:
+        """The weighted mean of the log shares, (n_samples,)."""
+        shares = [tail.log_share(density) for tail, density in zip(self.tails_, densities, strict=True)]
         scores: np.ndarray = np.average(shares, axis=0, weights=[member.weight for member in self.members_])
         return scores
 
-    def _seen(self, x: np.ndarray, member: Member) -> np.ndarray:
-        """What a member sees of x."""
-        return np.arcsinh((x - self.location_) / self.spread_) if member.arcsinh else x
+
+@dataclass(frozen=True)
+class Member:
+    """Describes one density of the detector.
+
+    Attributes:
+        kind: `network`, a VAE; `joint` or `separate`, exemplars of whole rows or of each column.
+        arcsinh: whether it gets arcsinh((x − median) / spread) instead of x.
+        number: index among the networks with the same `arcsinh`.
+        weight: in the mean of the scores; all kinds have the same total.
+    """
+
+    kind: str
+    arcsinh: bool
+    number: int = 0
+    weight: float = 1.0
+
+    def log_density(self, model: Any, x: np.ndarray) -> np.ndarray:
+        """log p of rows, (n_samples,) in nats, by a model or exemplars of this kind."""
+        return log_density(model, x) if self.kind == "network" else Exemplars.log_evidence(model, x)
+
+
+def members_for(networks: int, mixed: bool) -> list[Member]:
+    """All members of a detector: networks alone for a mixed frame, else each kind twice."""
+    if mixed:
+        return [Member("network", False, number, 1 / networks) for number in range(networks)]
+    members = []
+    for arcsinh in (False, True):
+        members += [Member("network", arcsinh, number, 1 / networks) for number in range(networks)]
+        members += [Member("joint", arcsinh), Member("separate", arcsinh)]
+    return members
+
+
+def robust_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median and interquartile range / 1.349 of each column.
+
+    Where half of the values are equal, the standard deviation stands in for the range.
+    """
+    low, middle, high = np.nanpercentile(x, [25, 50, 75], axis=0)
+    deviation = np.nanstd(x, axis=0)
+    spread = np.where(high > low, (high - low) / 1.349, np.where(deviation > 0, deviation, 1.0))
+    return middle, spread

@@ -4,28 +4,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import (
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-)
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from backstory.sklearn.base import Estimator
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
-    """Codes as features: the means of q(z|x)."""
+    """Posterior means E[z|x] as features."""
 
     def transform(self, X: Any) -> np.ndarray:
         """E[z|x], (n_samples, latent)."""
-        return self.model_.encode(self._rows(X)).centre.cpu().numpy()
+        return self.model_.encode(self._stored(X)).centre.cpu().numpy()
 
     def inverse_transform(self, X: Any) -> Any:
-        """E[x|z] at codes z, (n_samples, n_features); of texts the level that is nearest to the mean."""
+        """E[x|z] for z in the rows of X, (n_samples, n_features); texts get the level nearest to the mean."""
         check_is_fitted(self)
         with torch.no_grad():
-            mean = self.model_.schema.means(self.model_.decode(np.asarray(X)).mean)
-        return self._stored(mean)
+            mean = self.model_.schema.means(self.model_.members[0].decode(np.asarray(X)).mean)
+        return self._rows(mean)
 
     @property
     def _n_features_out(self) -> int:

@@ -1,4 +1,8 @@
-"""An exponential average of the weights."""
+"""An exponential moving average of the weights.
+
+`torch.optim.swa_utils.AveragedModel` computes the same recursion. It is not used because it copies the whole
+module, starts from the weights after the first step, and takes 1.3 to 2.5 times as long for each step.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +12,14 @@ from torch import Tensor, nn
 
 
 class Average:
-    """An exponential moving average of parameters.
+    """The average θ̄ of parameters θ over the steps of a run.
 
-    θ̄ ← θ̄ + (1 − d)(θ − θ̄) after each step, with d = min(decay, (1 + t)/(10 + t)) after t steps, so that the
-    initial weights are soon forgotten.
+    θ̄ ← θ̄ + (1 − d)(θ − θ̄) after each step, with d = min(decay, (1 + t)/(10 + t)) after t steps: the
+    average is short at first, so that the initial weights are soon forgotten.
+
+    Args:
+        parameters: θ.
+        decay: the largest d, between 0 and 1.
     """
 
     def __init__(self, parameters: list[nn.Parameter], decay: float):
@@ -20,13 +28,13 @@ class Average:
 
     @torch.no_grad()
     def update(self, steps: int) -> None:
-        """Take in the parameters after so many steps."""
+        """Include the parameters as they are after `steps` steps."""
         decay = min(self.decay, (1 + steps) / (10 + steps))
         torch._foreach_lerp_(self.means, list(self.parameters), 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The averages in the place of the parameters."""
+        """Put the averages in the place of the parameters, inside the context."""
         self._exchange()
         try:
             yield
@@ -41,7 +49,7 @@ class Average:
             mean.copy_(held)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The averages, by number."""
+        """The averages, by the numbers of their parameters."""
         return {str(i): mean for i, mean in enumerate(self.means)}
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Where training is done: by one process on one device, or by many that share out every batch."""
+"""Where training runs: in one process on one device, or in several processes that share every batch."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def pick_device(device: str) -> torch.device:
-    """`auto` is the GPU where there is one; InputError for a device that is not there."""
+    """The device of that name, `auto` for the GPU if there is one; InputError for an unavailable device."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -23,12 +23,15 @@ def pick_device(device: str) -> torch.device:
 
 
 class Alone:
-    """One process on one device; and, for `distributed.Group`, what training asks of many.
+    """One process on one device, with the operations that training needs from a group of processes.
+
+    `distributed.Group` overrides them for several processes.
 
     Attributes:
         device: of this process.
-        rank, world: its number, and the number of processes. The first, 0, writes and speaks for all.
-        pause: steps between two moments at which the processes agree on what to do next.
+        rank: number of this process; process 0 writes files and messages for all.
+        world: number of processes.
+        pause: number of steps between two agreements of the processes on what to do next.
     """
 
     rank, world, pause = 0, 1, 1
@@ -38,33 +41,33 @@ class Alone:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """An error of one process inside ends all of them, and is told once."""
+        """A context in which an error of one process ends all of them, and is reported once."""
         yield
 
     # -- values -----------------------------------------------------------------------------------------
 
     def sum(self, value: Tensor) -> Tensor:
-        """The sum over the processes, the same to the bit in each of them."""
+        """The sum over all processes, identical to the bit in each of them."""
         return value
 
     def total(self, *numbers: float) -> tuple[float, ...]:
-        """Sums over the processes of plain numbers."""
+        """Sums of plain numbers over all processes."""
         return numbers
 
     def first(self, find: Callable[[], T]) -> T:
-        """What the first process finds."""
+        """The result of `find` in the first process."""
         return find()
 
     def rows(self, part: Tensor, count: int) -> Tensor:
-        """All rows, (count, …), of which process `rank` has every `world`-th, beginning with its number."""
+        """All rows, (count, …), from those of each process: process r has rows r, r + world, …"""
         return part
 
     # -- parameters -------------------------------------------------------------------------------------
 
     def setup(self, module: nn.Module) -> nn.Module:
-        """The module whose backward pass averages the gradient over the processes."""
+        """The module, made ready to average its gradient over all processes."""
         return module
 
     def backward(self, loss: Tensor) -> None:
-        """The backward pass of the part of the loss that is this process's."""
+        """The backward pass for the part of the loss that this process computed."""
         loss.backward()

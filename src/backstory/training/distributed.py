@@ -1,12 +1,14 @@
 """Training by many processes with a device each: Lightning Fabric on torch.distributed.
 
-torchrun and SLURM start all processes themselves; without them, `start` runs the command line of this process
-once more for each further device. Every process goes through the same program. Whatever a step depends on is
-the same in each of them to the bit, because it was summed over them or comes from the first one.
+torchrun and SLURM start all processes themselves. Without them, `start` runs the command line of this process
+again for each further device. All processes execute the same program. Each value that decides what a step
+does is
+identical to the bit in all of them: it is summed over the processes, or comes from the first one.
 
-One process that fails leaves the others waiting for it. So it notes its error in the store that the processes
-have in common, and whoever fails because of it finds the note there. The first process tells it; if it does
-not come, because it waits inside an operation that cannot be broken off, the one that failed does.
+When one process fails, the others wait for it. So it notes its error in the store that the processes share,
+and the others read the note when they fail in turn. The first process reports the error. If it does not
+arrive in time, because it waits inside an operation that cannot be interrupted, the process that failed
+reports it.
 """
 
 import inspect
@@ -27,13 +29,13 @@ from backstory import console
 from backstory.errors import InputError, TrainingFailed
 from backstory.training.devices import Alone, pick_device
 
-GRACE = 2.0  # seconds in which the first process may come to tell an error
+GRACE = 2.0  # seconds that the first process has to report an error
 
 T = TypeVar("T")
 
 
 def start(device: str, devices: int | None, nodes: int | None) -> Alone:
-    """This process, or the group that it is one of.
+    """This process alone, or the group of processes that it belongs to.
 
     Args:
         device: `auto`, `cpu`, `cuda`, …; a group has one kind of device.
@@ -41,7 +43,7 @@ def start(device: str, devices: int | None, nodes: int | None) -> Alone:
         nodes: machines, None likewise.
 
     Raises:
-        InputError: the processes cannot be had; none has been started then.
+        InputError: the processes cannot be started; in that case none runs.
     """
     for name, value in (("devices", devices), ("nodes", nodes)):
         if value is not None and value < 1:
@@ -57,7 +59,7 @@ def start(device: str, devices: int | None, nodes: int | None) -> Alone:
 
 
 def processes(devices: int | None, nodes: int | None) -> int:
-    """How many processes there will be, of all machines."""
+    """Number of processes on all machines together."""
     devices, nodes = _counts(devices, nodes, _launcher(os.environ), os.environ)
     return devices * nodes
 
@@ -66,7 +68,7 @@ def processes(devices: int | None, nodes: int | None) -> int:
 
 
 def _launcher(environment: Mapping[str, str]) -> str | None:
-    """Who has started the processes."""
+    """The launcher that started the processes; None without one."""
     if "TORCHELASTIC_RUN_ID" in environment:
         return "torchrun"
     if "SLURM_STEP_ID" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
@@ -77,7 +79,7 @@ def _launcher(environment: Mapping[str, str]) -> str | None:
 def _counts(
     devices: int | None, nodes: int | None, launcher: str | None, environment: Mapping[str, str]
 ) -> tuple[int, int]:
-    """Processes on each machine, and machines."""
+    """Number of processes on each machine, and number of machines."""
     if launcher is None:
         return devices or 1, nodes or 1
     if launcher == "torchrun":
@@ -108,7 +110,7 @@ def _accelerator(device: str, devices: int) -> str:
 
 
 def _check_start(nodes: int, environment: Mapping[str, str]) -> None:
-    """InputError where the further processes cannot be started by running the command line again."""
+    """InputError if the further processes cannot be started by running the command line again."""
     if "LOCAL_RANK" in environment:
         return  # this is one of them
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in environment]
@@ -125,7 +127,7 @@ def _check_start(nodes: int, environment: Mapping[str, str]) -> None:
 
 
 def _fabric(accelerator: str, devices: int, nodes: int, launcher: str | None) -> Any:
-    """A Fabric whose processes run."""
+    """A Fabric with its processes running."""
     try:
         from lightning_fabric import Fabric
         from lightning_fabric.plugins import environments
@@ -154,9 +156,10 @@ def _fabric(accelerator: str, devices: int, nodes: int, launcher: str | None) ->
 
 
 def _ddp_settings() -> dict[str, Any]:
-    """The graph of a step and the buffers of a model never change.
+    """Settings of DDP for models with a constant graph and constant buffers.
 
-    The former lets DDP find out once which parameters have no gradient; the latter need no copies.
+    With a constant graph DDP determines once which parameters have no gradient; constant buffers are not
+    copied.
     """
     known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
     newer = "forward_sync_buffers" in known
@@ -223,7 +226,7 @@ class Group(Alone):
             raise self._end(error) from None
 
     def _end(self, error: BaseException) -> BaseException:
-        """What to raise here: the error that came first, marked as `told` where another process tells it."""
+        """The error to raise: the first one of all processes, marked `told` if another process reports it."""
         if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error)):
             error = TrainingFailed(
                 "another process of this run has ended, and without it training cannot go on"
@@ -245,7 +248,7 @@ class Group(Alone):
         return error
 
     def _wait_for(self, *names: str) -> bool:
-        """Whether others have noted these within the grace."""
+        """Whether other processes have noted these names within `GRACE` seconds."""
         try:
             self.store.wait([f"backstory/{name}" for name in names], timedelta(seconds=GRACE))
         except RuntimeError:
@@ -253,13 +256,13 @@ class Group(Alone):
         return True
 
     def _end_children(self) -> None:
-        """Processes that this one started wait for it in vain."""
+        """Kill the processes that this one started, which would wait for it forever."""
         for process in getattr(self.fabric.strategy.launcher, "procs", ()):
             process.kill()
 
 
 def _remote(note: dict[str, Any]) -> BaseException:
-    """The error of another process."""
+    """The error that another process noted."""
     for kind in (InputError, TrainingFailed, KeyboardInterrupt):
         if note["kind"] == kind.__name__:
             return kind(note["text"])

@@ -1,6 +1,6 @@
-"""A training run as tensors and plain values, taken between two steps: what a checkpoint holds.
+"""The state of a training run between two steps, as tensors and plain values: the content of a checkpoint.
 
-The order of an epoch is not kept, but the state of the generator that it was drawn from.
+It holds the state of the generator from which the order of the epoch was drawn, not the order itself.
 """
 
 import time
@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-EPOCH_SHARE = 0.01  # of the time, at most, goes into checkpoints at the ends of epochs
+EPOCH_SHARE = 0.01  # largest share of the time spent on checkpoints at the ends of epochs
 
 Metrics = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class State:
-    """Tensors by name, and values that JSON holds exactly."""
+    """Tensors by name, and values that JSON represents exactly."""
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
@@ -26,13 +26,13 @@ class State:
 
 @dataclass
 class History:
-    """What happened in a run.
+    """The record of a run.
 
     Attributes:
-        epochs: the metrics of each epoch, as in metrics.jsonl.
-        best_epoch: the epoch whose weights were kept; the last one without validation.
-        skipped: steps left out because the loss or a gradient was not finite.
-        spikes: steps left out because the gradient was far larger than those before.
+        epochs: metrics of each epoch, as in metrics.jsonl.
+        best_epoch: epoch whose weights were kept; the last one without validation.
+        skipped: number of steps skipped because the loss or a gradient was not finite.
+        spikes: number of steps skipped because the gradient was far larger than before.
         stopped: why training ended: `finished`, `no improvement`, `time` or `interrupted`.
     """
 
@@ -45,13 +45,13 @@ class History:
 
 @dataclass
 class Position:
-    """Where a run is: between two steps of an epoch.
+    """The position of a run between two steps of an epoch.
 
     Attributes:
-        epoch: the epoch that is going on, from 1.
-        step: how many of its steps are done.
-        spikes: its steps whose gradient was too large.
-        seconds: time spent on it before the run was taken up again.
+        epoch: number of the current epoch, from 1.
+        step: number of its finished steps.
+        spikes: number of its steps with a gradient that was too large.
+        seconds: time spent on it before the run was resumed.
     """
 
     epoch: int = 1
@@ -61,11 +61,11 @@ class Position:
 
 
 class Autosave:
-    """Decides when a checkpoint is due: every so many seconds, and at an epoch's end if it costs little.
+    """Writes checkpoints: every `every` seconds, and at the end of an epoch if that costs little time.
 
     Args:
-        write: writes a state; None for a run that is not kept.
-        every: seconds.
+        write: writes a state; None for a run without checkpoints.
+        every: seconds between two checkpoints.
     """
 
     def __init__(self, write: Callable[[State], None] | None = None, every: float = 60.0):
@@ -73,12 +73,14 @@ class Autosave:
         self.last, self.cost = time.monotonic(), 0.0
 
     def due(self, end_of_epoch: bool) -> bool:
+        """Whether to write a checkpoint now."""
         if self.write is None:
             return False
         since = time.monotonic() - self.last
         return since >= self.every or (end_of_epoch and since * EPOCH_SHARE >= self.cost)
 
     def save(self, state: State) -> None:
+        """Write a checkpoint and measure how long that takes."""
         if self.write is not None:
             start = time.monotonic()
             self.write(state)
@@ -87,18 +89,18 @@ class Autosave:
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under `prefix.name`."""
+    """The tensors, each named `prefix.name`."""
     return {f"{prefix}.{name}": value for name, value in tensors.items()}
 
 
 def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with the prefix, without it."""
+    """The tensors named `prefix.name`, by their `name`; the inverse of `prefixed`."""
     start = f"{prefix}."
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What an optimiser remembers of each parameter, as `number.name`."""
+    """State of an optimiser for each parameter, named `number.name`."""
     state = optimiser.state_dict()["state"]
     return {f"{i}.{name}": value for i, values in state.items() for name, value in values.items()}
 

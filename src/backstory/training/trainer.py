@@ -152,7 +152,7 @@ class Trainer:
         if values["device"] != self.device.type:
             raise InputError(
                 f"the run was started on device {values['device']}, got {self.device.type}; "
-                f"go on with --device {values['device']}"
+                f"go on with `device` {values['device']}"
             )
         self.vae.load_state_dict(under("model", tensors))
         load_optimiser(self.optimiser, under("optimiser", tensors))
@@ -200,7 +200,7 @@ class Trainer:
         if self.best is None:
             raise TrainingFailed(
                 "no epoch had a finite validation objective; "
-                "try a smaller --lr, or look for extreme values in the data"
+                "try a smaller `lr`, or look for extreme values in the data"
             )
         self.vae.load_state_dict(self.best)
         self.vae.eval()
@@ -350,7 +350,7 @@ class Trainer:
         if failed - self.failed_before >= MAX_FAILURES:
             raise TrainingFailed(
                 f"training stopped: {MAX_FAILURES} steps in a row had a loss or gradient that was not "
-                "finite; try a smaller --lr, or look for extreme values in the data"
+                "finite; try a smaller `lr`, or look for extreme values in the data"
             )
         self.failed_before = failed
 

@@ -1,11 +1,11 @@
-"""Memory that a process keeps."""
+"""The allocator keeps freed memory where it is asked to."""
 
 import subprocess
 import sys
 
 import pytest
 
-from backstory.training.memory import keep_memory
+from backstory.training.allocator import keep_memory
 
 PROGRAM = """
 import resource, sys

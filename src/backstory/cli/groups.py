@@ -1,0 +1,159 @@
+"""Options that commands share, as records: a command takes a record, and Typer reads its fields."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from functools import wraps
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from backstory.cli import parameters as o
+
+if TYPE_CHECKING:
+    from backstory.jobs.damage import Damage
+    from backstory.jobs.output import Output
+    from backstory.jobs.restore import RestorationSettings
+    from backstory.jobs.source import Source
+    from backstory.trained import Trained
+
+Command = Callable[..., None]
+
+
+def grouped(command: Command) -> Command:
+    """The same command with the fields of its records as parameters of their own.
+
+    >>> @dataclass(frozen=True)
+    ... class Size:
+    ...     width: int
+    ...     height: int = 3
+    >>> @grouped
+    ... def draw(size: Size, colour: str) -> None:
+    ...     print(size, colour)
+    >>> inspect.signature(draw)
+    <Signature (*, width: int, height: int = 3, colour: str) -> None>
+    >>> draw(width=2, height=1, colour="red")
+    Size(width=2, height=1) red
+    """
+    groups: dict[str, Any] = {}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if is_dataclass(parameter.annotation):
+            groups[name] = parameter.annotation
+            parameters += _parameters_of(parameter.annotation)
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @wraps(command)
+    def flat(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
+
+    flat.__signature__ = inspect.Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]
+    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return flat
+
+
+def _parameters_of(group: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(group)
+    ]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """A run, and data to use it on."""
+
+    run: o.Run
+    data: o.Data
+    seed: o.Seed = 0
+    stream: o.Stream = None
+    device: o.Device = "auto"
+
+    def open(self) -> "Trained":
+        """The model of the run."""
+        import backstory
+
+        return backstory.open(self.run, self.device)
+
+    def source(self) -> "Source":
+        """All rows of the data."""
+        from backstory.jobs.source import Source
+
+        return Source(self.data, split="all", stream=self.stream)
+
+
+@dataclass(frozen=True)
+class RowOptions(DataOptions):
+    """A run, and the rows of some data to use it on."""
+
+    split: o.Split = "auto"
+    limit: o.Limit = None
+    resize: o.Resize = None
+
+    def source(self) -> "Source":
+        """The chosen rows of the data."""
+        from backstory.cli.parsing import size
+
+        resize = size(self.resize)
+        return replace(super().source(), split=self.split, limit=self.limit, resize=resize)
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """The file to write, for observations."""
+
+    output: o.Output
+    force: o.Force = False
+
+    def target(self) -> "Output":
+        """Where a job is to write."""
+        from backstory.jobs.output import Output
+
+        return Output(self.output, self.force)
+
+
+@dataclass(frozen=True)
+class TableOutputOptions(OutputOptions):
+    """The file to write, for a table of results."""
+
+    output: o.TableOutput
+
+
+@dataclass(frozen=True)
+class DamageOptions:
+    """What happened to x, or is to happen to it."""
+
+    mask: o.MaskFile = None
+    noise: o.NoiseSigma = None
+    downscale: o.Factor = None
+    blur: o.BlurSigma = None
+    missing: o.HiddenShare = None
+
+    def damage(self) -> "Damage":
+        """The damage as jobs take it."""
+        from backstory.jobs.damage import Damage
+
+        return Damage(**vars(self))
+
+
+@dataclass(frozen=True)
+class RestorationOptions:
+    """How to restore, and what to write beside the mean."""
+
+    draws: o.RestoredDraws = None
+    std: o.Std = False
+    method: o.Restoring = "auto"
+    budget: o.Budget = None
+
+    def settings(self, seed: int) -> "RestorationSettings":
+        """The settings as jobs take them."""
+        from backstory.jobs.restore import RestorationSettings
+
+        return RestorationSettings(**vars(self), seed=seed, progress=True)

@@ -1,0 +1,81 @@
+"""Words of a command line that Typer does not understand: sizes, and names with values."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from backstory.errors import InputError
+
+
+def size(text: str | None) -> tuple[int, int] | None:
+    """Height and width; one number stands for both.
+
+    >>> size("32x24"), size("32"), size(None)
+    ((32, 24), (32, 32), None)
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.lower())
+    if match is None:
+        raise InputError(f"expected a size such as 32 or 32x24 for --resize, got {text!r}")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def columns(options: Iterable[str] | None, file: Path | None) -> dict[str, Any]:
+    """What columns hold: the schema file, and the options NAME=KIND, which come first."""
+    from backstory.data.tables.columns import asked
+    from backstory.jobs.schema_files import read_schema
+
+    kinds: dict[str, Any] = {} if file is None else read_schema(file)
+    for option in options or ():
+        name, kind = _pair(option, "--column takes NAME=KIND, such as age=count")
+        kinds[name] = kind
+    asked(kinds)  # refuses unknown kinds before any data is read
+    return kinds
+
+
+def cells(options: Iterable[str] | None) -> dict[str, str]:
+    """Cells of a table by the name of their column.
+
+    >>> cells(["age = 40", "member=yes"])
+    {'age': '40', 'member': 'yes'}
+    """
+    given: dict[str, str] = {}
+    for option in options or ():
+        name, text = _pair(option, "--where takes NAME=VALUE, such as age=40")
+        if name in given:
+            raise InputError(f"--where gives column {name!r} twice; give it once")
+        given[name] = text
+    return given
+
+
+def named_values(text: str, option: str) -> dict[str, str]:
+    """The pairs of `name=value,…`.
+
+    >>> named_values("alpha=0.5, gamma=2", "objective-args")
+    {'alpha': '0.5', 'gamma': '2'}
+    """
+    expected = f"--{option} takes name=value pairs, such as alpha=0.5,gamma=2"
+    try:
+        return dict(_pair(part, expected) for part in text.split(","))
+    except InputError:
+        raise InputError(f"{expected}, got {text!r}") from None
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def refuse(purpose: str, **options: Any) -> None:
+    """Raise InputError for an option that was given and belongs to something else."""
+    for name in given(**options):
+        raise InputError(f"--{name} belongs to {purpose}; leave it out")
+
+
+def _pair(option: str, expected: str) -> tuple[str, str]:
+    name, _, value = (part.strip() for part in option.partition("="))
+    if not (name and value):
+        raise InputError(f"{expected}, got {option!r}")
+    return name, value

@@ -1,0 +1,54 @@
+"""`backstory sample`: new observations."""
+
+from dataclasses import dataclass
+
+from backstory.cli import parameters as o
+from backstory.cli.groups import OutputOptions
+from backstory.errors import InputError
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """What to draw."""
+
+    number: o.Number = 64
+    mean: o.Mean = False
+    temperature: o.Temperature = 1.0
+    where: o.Where = None
+    seed: o.FreeSeed = None
+
+
+@dataclass(frozen=True)
+class PriorOptions:
+    """A prior that is fitted before."""
+
+    prior: o.LaterPrior = None
+    components: o.LaterComponents = None
+    data: o.PriorData = None
+
+
+def sample(
+    run: o.Run,
+    output: OutputOptions,
+    sampling: SamplingOptions,
+    later: PriorOptions,
+    device: o.Device = "auto",
+) -> None:
+    """Draw new observations: z ~ p(z), then x ~ p(x|z); with --where from p(x | given cells)."""
+    import backstory
+    from backstory.cli import parsing, text
+    from backstory.jobs.sample import Sampling, fit_prior
+    from backstory.jobs.sample import sample as job
+
+    target, where = output.target(), parsing.cells(sampling.where)
+    target.check()
+    model = backstory.open(run, device)
+    if later.prior is not None:
+        fit_prior(model, later.prior, later.components, later.data, sampling.seed or 0)
+    elif later.components is not None or later.data is not None:
+        raise InputError("--components and --data belong to --prior mixture; add it, or leave them out")
+    drawn = Sampling(sampling.number, sampling.mean, sampling.temperature, where, sampling.seed)
+    done = job(model, target, drawn)
+    what = "means E[x|z], which are no draws of x" if sampling.mean else "draws of x"
+    what += f" given {', '.join(sampling.where)}" if sampling.where else ""
+    text.say_written(f"{done.n} {what}", done.files)

@@ -1,0 +1,22 @@
+"""`backstory score`: how unusual observations are."""
+
+from dataclasses import replace
+
+from backstory.cli import parameters as o
+from backstory.cli.groups import RowOptions, TableOutputOptions
+
+
+def score(output: TableOutputOptions, rows: RowOptions, reference: o.Reference = None) -> None:
+    """Write how unusual each row of DATA is: log p(x), its p-value, and the columns that make it unusual.
+
+    The p-value is the share of held-out training rows with a log p(x) no higher. A column is named if at most
+    one held-out row in twenty has a value as surprising; up to three are named, the most surprising first.
+    """
+    from backstory.cli import text
+    from backstory.jobs.score import score as job
+
+    source = rows.source()
+    compared = None if reference is None else replace(source, data=reference, split="auto", limit=None)
+    done = job(rows.open(), source, output.target(), compared, rows.seed)
+    text.say_written(f"scores of {done.n} observations", done.files)
+    text.say_trained(done.trained, done.n, rows.split)

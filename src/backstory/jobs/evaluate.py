@@ -1,0 +1,82 @@
+"""How well a model describes rows, and how well it restores them after damage."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from backstory.inference.evidence import check_settings
+from backstory.inference.operators import Mask
+from backstory.jobs.checks import at_least_one
+from backstory.jobs.damage import Damage
+from backstory.jobs.inverse_problem import read_problem
+from backstory.jobs.source import Source, read_rows
+from backstory.trained import Trained
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Figures of an evaluation.
+
+    Attributes:
+        figures: those of `Evaluation` or `Recovery` by name; None for what does not exist.
+        n: the number of observations.
+        trained: how many of them the model was trained on.
+        kind: of the data: `images`, `table` or `array`.
+    """
+
+    figures: dict[str, Any]
+    n: int
+    trained: int
+    kind: str
+
+
+def evaluate(
+    model: Trained,
+    source: Source,
+    samples: int | None = None,
+    method: str = "is",
+    seed: int = 0,
+    **options: Any,
+) -> Evaluated:
+    """The ELBO, its two terms, the log-evidence and the use of the codes, in nats per observation.
+
+    Args:
+        model: the model.
+        source: the rows.
+        samples: draws or chains for each observation; None leaves their number to the method.
+        method: `is`, `ais` or `exact`.
+        seed: of all draws.
+        options: `chunk`, `progress` and the settings of `ais` (`steps`, `leapfrog`, `start`, `schedule`,
+            `resume`), see `Model.log_evidence`.
+    """
+    at_least_one("chunk", options.get("chunk"))
+    annealing = {name: v for name, v in options.items() if name not in ("chunk", "progress")}
+    check_settings(method, samples, **annealing)
+    x = read_rows(model, source).values
+    result = model.evaluate(x, samples, seed, method=method, **options)
+    return Evaluated(asdict(result), len(x), model.count_trained_on(x), model.schema.kind)
+
+
+def evaluate_restoration(
+    model: Trained, source: Source, damage: Damage, seed: int = 0, **options: Any
+) -> Evaluated:
+    """The errors of restorations and the coverage of their intervals, after the rows were damaged.
+
+    Args:
+        model: the model.
+        source: the rows, which are whole.
+        damage: what to do to them.
+        seed: of the damage and of all draws.
+        options: `draws`, `method`, `budget`, `chunk` and `progress`, see `Model.evaluate_restoration`.
+    """
+    at_least_one("chunk", options.get("chunk"))
+    at_least_one("draws", options.get("draws"))
+    problem = read_problem(model, source, replace(damage, missing=None), whole=True, seed=seed)
+    assert problem.truth is not None
+    masked = damage.mask is not None
+    operator = Mask(~np.isnan(problem.y)) @ problem.operator if masked else problem.operator
+    result = model.evaluate_restoration(problem.truth, operator, damage.missing or 0.0, seed=seed, **options)
+    return Evaluated(
+        asdict(result), len(problem.rows), model.count_trained_on(problem.rows), model.schema.kind
+    )

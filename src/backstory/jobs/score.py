@@ -1,0 +1,29 @@
+"""How unusual observations are, compared with rows that were held out of training."""
+
+from backstory.jobs.output import Outcome, Output
+from backstory.jobs.score_files import write_scores
+from backstory.jobs.source import Source, read_rows
+from backstory.trained import Trained
+
+
+def score(
+    model: Trained, source: Source, output: Output, reference: Source | None = None, seed: int = 0
+) -> Outcome:
+    """Write log p(x) in nats, a p-value and the most surprising columns of each row.
+
+    Args:
+        model: the model.
+        source: the rows.
+        output: a `.csv`, `.parquet`, `.npy` or `.npz` file.
+        reference: rows held out of training, to compare with; by default those that the run kept.
+        seed: of data that is presented at random.
+
+    Raises:
+        InputError: there is nothing to compare with; see also `read_rows`.
+    """
+    output.check()
+    rows = read_rows(model, source)
+    held_out = None if reference is None else read_rows(model, reference).values
+    scores = model.score(rows.values, held_out, seed)
+    write_scores(output, scores, model.schema)
+    return Outcome((output.path,), len(scores.p_value), model.count_trained_on(rows.values))

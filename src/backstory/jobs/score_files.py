@@ -1,0 +1,20 @@
+"""Scores as tables: log p(x), the p-value, and the columns that make a row unusual."""
+
+from typing import Any
+
+import numpy as np
+
+from backstory.data.schema import Schema
+from backstory.data.write import write_table
+from backstory.inference.scoring import Scores
+from backstory.jobs.output import Output
+
+
+def write_scores(output: Output, scores: Scores, schema: Schema) -> None:
+    """Write a row for each observation: `log_evidence`, `p_value` and, for rows of columns, `strange`."""
+    columns: dict[str, Any] = {"log_evidence": scores.log_evidence, "p_value": scores.p_value}
+    if scores.surprise.size:
+        names = schema.columns or [f"column {j + 1}" for j in range(schema.numel)]
+        strange = ["; ".join(names[j] for j in row) for row in scores.strange()]
+        columns["strange"] = np.array(strange, dtype=object)
+    write_table(output.path, columns, output.force)
