@@ -92,7 +92,7 @@ class TopDownPosterior(TopDown, Posterior):
     """q(z|x) of B rows.
 
     Attributes:
-        mean, log_std: what the encoder makes of x, packed, (B, D): q(z_L|x), and μ_l(x), σ_l(x) of the others.
+        mean, log_std: what the encoder makes of x, (B, D): of q(z_L|x), and μ_l(x), σ_l(x) of other levels.
         below: N(m_l, s_l²) as functions of z_(l+1), from the top down.
         sizes: dimensions of each level, from the top down.
     """
