@@ -16,12 +16,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from backstory import options as o
 from backstory.distributions.base import full_precision, soft_clamp
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.top_down import TopDownPosterior, TopDownPrior
 from backstory.models.latents import LatentGroup
 from backstory.models.networks.mlp import MLP
 from backstory.models.posteriors import LOG_STD_HIGH, LOG_STD_LOW
+from backstory.models.registry import BUILDERS
 
 HIDDEN = (64,)
 
@@ -31,18 +33,20 @@ class LevelBelow(nn.Module):
 
     Args:
         above, size: dimensions of the two levels.
-        hidden: widths of the hidden layers; none of them makes m and log s affine.
+        hidden: widths of the hidden layers; none of them makes m affine and s constant, so that levels are
+            jointly Gaussian.
     """
 
     def __init__(self, above: int, size: int, hidden: Sequence[int] = HIDDEN):
         super().__init__()
-        self.network = MLP((above,), (2, size), hidden)
+        self.network = MLP((above,), (2 if hidden else 1, size), hidden)
+        self.log_std = None if hidden else nn.Parameter(torch.zeros(size))
 
     def forward(self, z: Tensor) -> DiagonalGaussian:
         with full_precision(z):
-            features = self.network(z.reshape(-1, z.shape[-1]))
-        mean, log_std = features.unflatten(0, z.shape[:-1]).unbind(-2)
-        return DiagonalGaussian(mean, soft_clamp(log_std, LOG_STD_LOW, LOG_STD_HIGH))
+            features = self.network(z.reshape(-1, z.shape[-1])).unflatten(0, z.shape[:-1])
+        mean, log_std = features[..., 0, :], features[..., -1, :] if self.log_std is None else self.log_std
+        return DiagonalGaussian(mean, soft_clamp(log_std, LOG_STD_LOW, LOG_STD_HIGH).expand_as(mean))
 
 
 class HierarchicalPrior(nn.Module):
@@ -87,6 +91,18 @@ class HierarchicalPosterior(nn.Module):
         mean, log_std = features.unbind(1)
         clamped = soft_clamp(log_std, LOG_STD_LOW, LOG_STD_HIGH)
         return TopDownPosterior(mean, clamped, tuple(self.below), self.sizes)
+
+
+def _hidden(affine: bool) -> Sequence[int]:
+    return () if affine else HIDDEN
+
+
+BUILDERS[o.HierarchyPrior] = lambda options, setting: HierarchicalPrior(
+    setting.hierarchy, _hidden(setting.affine)
+)
+BUILDERS[o.HierarchyPosterior] = lambda options, setting: HierarchicalPosterior(
+    setting.hierarchy, _hidden(setting.affine)
+)
 
 
 def _levels_below(sizes: tuple[int, ...], hidden: Sequence[int]) -> nn.ModuleList:

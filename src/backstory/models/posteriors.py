@@ -80,4 +80,5 @@ class DeltaPosterior(nn.Module):
 
 
 BUILDERS[o.GaussianPosterior] = lambda options, setting: DiagonalPosterior(setting.latent)
+BUILDERS[o.FullPosterior] = lambda options, setting: FullPosterior(setting.latent)
 BUILDERS[o.DeltaPosterior] = lambda options, setting: DeltaPosterior(setting.latent)
