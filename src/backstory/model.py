@@ -127,7 +127,7 @@ class Model(Trained):
         """
         parts = [self.vae.encode(batch) for batch in self._batches(x).draw(self._generator(seed))]
         joined: Posterior = self.vae.latents.base(parts[0].joined(parts[1:]))
-        return joined
+        return joined.detach()
 
     def reconstruct(self, x: Values, mean: bool = True, seed: int = 0) -> Rows:
         """E[x|z] at z = E[z|x]; or with `mean=False` a draw of z ~ q(z|x), x ~ p(x|z).

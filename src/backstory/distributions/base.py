@@ -51,6 +51,14 @@ def randn(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | Non
     return torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
 
 
+def full_precision(like: Tensor) -> torch.autocast:
+    """A context in which products of matrices keep the type of `like`, whatever `torch.autocast` is around.
+
+    Distributions of z compute in it: a z that is rounded to bfloat16 is no draw of a narrow q(z|x).
+    """
+    return torch.autocast(like.device.type, enabled=False)
+
+
 class MissingEntries(Protocol):
     """The distribution of the missing entries of x given z and the observed ones, for each batch entry.
 

@@ -8,13 +8,13 @@ from torch import nn
 
 from backstory.data.schema import Schema
 from backstory.distributions.columns import Marginals
-from backstory.models import likelihoods, networks, posteriors, priors
+from backstory.models import hierarchy, likelihoods, networks, posteriors, priors
 from backstory.models.registry import Likelihood, Networks, Setting, builder
 from backstory.models.statistics import Statistics, blank_statistics
 from backstory.models.vae import VAE, Inputs
 from backstory.options import ModelOptions
 
-__all__ = ["build", "describe", "likelihoods", "networks", "posteriors", "priors"]
+__all__ = ["build", "describe", "hierarchy", "likelihoods", "networks", "posteriors", "priors"]
 
 
 def build(
@@ -34,7 +34,16 @@ def build(
     """
     shift, scale = statistics or blank_statistics(schema)
     known = marginals or Marginals.blank(schema.numel)
-    setting = Setting(schema, options.latent or 1, shift, scale, known, bool(options.incomplete))
+    setting = Setting(
+        schema,
+        options.latent or 1,
+        shift,
+        scale,
+        known,
+        bool(options.incomplete),
+        options.hierarchy or (),
+        options.network.affine or options.network.values.get("hidden") == (),
+    )
     network: Networks = builder(options.network)
     likelihood: Likelihood = builder(options.likelihood)
     with torch.random.fork_rng(devices=[]):

@@ -37,7 +37,7 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
         update={
             "likelihood": likelihood,
             "network": network,
-            "latent": options.latent or _auto_latent(schema),
+            "latent": options.latent or sum(options.hierarchy or ()) or _auto_latent(schema),
             "incomplete": incomplete,
         }
     )

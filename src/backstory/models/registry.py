@@ -31,6 +31,8 @@ class Setting:
         shift, scale: location and scale of x in the training data, broadcast against `shape`.
         marginals: of the columns of a table; blank for other data.
         incomplete: whether entries of x may be missing.
+        hierarchy: units of the levels of z from x upwards; () for z without levels.
+        affine: whether the networks are affine.
         encoder, posterior: the network and the module that give q(z|x), for a prior that is made of them.
         encoder_input: the shape of what that network reads of one observation.
     """
@@ -41,6 +43,8 @@ class Setting:
     scale: Tensor
     marginals: Marginals
     incomplete: bool = False
+    hierarchy: tuple[int, ...] = ()
+    affine: bool = False
     encoder: nn.Module | None = None
     posterior: nn.Module | None = None
     encoder_input: Shape = ()

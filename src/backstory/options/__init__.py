@@ -18,12 +18,15 @@ from backstory.options.model import Categorical as Categorical
 from backstory.options.model import ConvNetwork as ConvNetwork
 from backstory.options.model import DeltaPosterior as DeltaPosterior
 from backstory.options.model import FlowPrior as FlowPrior
+from backstory.options.model import FullPosterior as FullPosterior
 from backstory.options.model import Gaussian as Gaussian
 from backstory.options.model import GaussianFixed as GaussianFixed
 from backstory.options.model import GaussianOptions as GaussianOptions
 from backstory.options.model import GaussianPerEntry as GaussianPerEntry
 from backstory.options.model import GaussianPosterior as GaussianPosterior
 from backstory.options.model import GaussianPredicted as GaussianPredicted
+from backstory.options.model import HierarchyPosterior as HierarchyPosterior
+from backstory.options.model import HierarchyPrior as HierarchyPrior
 from backstory.options.model import Joint as Joint
 from backstory.options.model import LayeredOptions as LayeredOptions
 from backstory.options.model import LearnedSigma as LearnedSigma
