@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from backstory.distributions.base import randn
-from backstory.distributions.latent import Moments, Prior
+from backstory.distributions.latent import Moments
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,11 @@ class Auxiliary:
 
     def moments(self) -> Moments | None:
         moments = self.base.moments()
-        return None if moments is None else Moments(*map(self._padded, moments))
+        return None if moments is None else self.at_rest(moments)
+
+    def at_rest(self, moments: Moments) -> Moments:
+        """Moments of z itself, and zeros for the auxiliary coordinates."""
+        return Moments(*map(self._padded, moments))
 
     def diagonal(self) -> tuple[Tensor, Tensor] | None:
         diagonal: tuple[Tensor, Tensor] | None = self.base.diagonal()
@@ -78,12 +82,12 @@ class Auxiliary:
     def joined(self, others: "list[Auxiliary]") -> "Auxiliary":
         return replace(self, base=self.base.joined([other.base for other in others]))
 
-    def kl(self, prior: Prior) -> Tensor | None:
-        kl: Tensor | None = self.base.kl(prior)
+    def kl(self, prior: "Auxiliary") -> Tensor | None:
+        kl: Tensor | None = self.base.kl(prior.base)
         return kl
 
-    def kl_per_unit(self, prior: Prior) -> Tensor | None:
-        per_unit: Tensor | None = self.base.kl_per_unit(prior)
+    def kl_per_unit(self, prior: "Auxiliary") -> Tensor | None:
+        per_unit: Tensor | None = self.base.kl_per_unit(prior.base)
         return None if per_unit is None else self._padded(per_unit)
 
     def _padded(self, values: Tensor) -> Tensor:

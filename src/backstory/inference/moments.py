@@ -3,12 +3,14 @@
 Gaussians and mixtures have them in closed form. A flow or a hierarchy has not: there they are estimates from
 a few draws, which are the same for every row, so that the answer for a row does not depend on its company.
 Methods use them as a scale (the mass of a chain, the unit of a step, the width of a proposal), where an
-estimate is as good as the truth.
+estimate is as good as the truth. Auxiliary coordinates have mean and deviation zero, so that chains leave
+them where they are (`distributions.auxiliary`).
 """
 
 import torch
 from torch import Tensor
 
+from backstory.distributions.auxiliary import Auxiliary
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.latent import Moments, Posterior, Prior
 from backstory.distributions.side_by_side import SideBySide
@@ -19,6 +21,8 @@ DRAWS = 512
 @torch.no_grad()
 def prior_moments(prior: Prior, device: torch.device) -> Moments:
     """Of p(z) on a device, (D,) each."""
+    if isinstance(prior, Auxiliary):
+        return prior.at_rest(prior_moments(prior.base, device))
     moments = prior.moments()
     return moments or _of_draws(prior.sample(DRAWS, torch.Generator(device).manual_seed(0)))
 
@@ -26,6 +30,8 @@ def prior_moments(prior: Prior, device: torch.device) -> Moments:
 @torch.no_grad()
 def posterior_moments(posterior: Posterior | SideBySide) -> Moments:
     """Of q(z|x), (B, D) each."""
+    if isinstance(posterior, Auxiliary):
+        return posterior.at_rest(posterior_moments(posterior.base))
     moments = posterior.moments()
     if moments is not None:
         return moments
