@@ -4,13 +4,14 @@ With π an order of the C columns, uniform among all, and beside it z,
 
     p(x|z, π) = ∏_i p(x_π(i) | x_π(1), …, x_π(i−1), z)                p(x) = E_π ∫ p(x|z, π) p(z) dz
 
-One network gives the conditionals of all orders (Uria, Murray & Larochelle 2014, "A deep and tractable density
-estimator"; masks as in Germain et al. 2015, "MADE"). With an embedding E_i(x_i) of each column and the set
-before(j) of the columns that come before j,
+One network gives the conditionals of all orders (Uria, Murray & Larochelle 2014, "A deep and tractable
+density estimator"; masks as in Germain et al. 2015, "MADE"). With an embedding E_i(x_i) of each column and the
+set before(j) of the columns that come before j,
 
     h_j = t(z) + e_j + Σ_{i ∈ before(j)} E_i(x_i),    p(x_j | x_before(j), z) = head_j(MLP(h_j))
 
-so one product with the mask of an order gives all C conditionals, which are exact. t(z) is the decoder's output.
+so one product with the mask of an order gives all C conditionals, which are exact. t(z) is the output of the
+decoder.
 
 The order sorts C standard normal keys, which are the auxiliary coordinates of the packed code
 (`distributions.auxiliary`): each draw of z brings an order of its own, and averages over draws of z are

@@ -49,9 +49,12 @@ class Auxiliary:
         diagonal: tuple[Tensor, Tensor] | None = self.base.diagonal()
         return diagonal
 
+    def own(self, z: Tensor) -> Tensor:
+        return z[..., : -self.width]
+
     def log_prob(self, z: Tensor) -> Tensor:
         """log density of z itself."""
-        log_prob: Tensor = self.base.log_prob(z[..., : -self.width])
+        log_prob: Tensor = self.base.log_prob(self.own(z))
         return log_prob
 
     def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
@@ -68,7 +71,7 @@ class Auxiliary:
         return self._carried(self.base.whiten, z)
 
     def _carried(self, function: Any, points: Tensor) -> Tensor:
-        return torch.cat((function(points[..., : -self.width]), points[..., -self.width :]), -1)
+        return torch.cat((function(self.own(points)), points[..., -self.width :]), -1)
 
     def wider(self, times: float) -> "Auxiliary":
         return replace(self, base=self.base.wider(times))
