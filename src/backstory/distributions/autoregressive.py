@@ -21,13 +21,13 @@ Some columns observed. The observed columns x_o move to the front and keep their
 
     log p(x_o|z, π) = Σ over observed j of log p(x_j | observed columns before j, z)
 
-and the missing columns are drawn one after the other, each given x_o and those drawn before.
+and the missing columns are drawn one after the other, each given x_o and those drawn before. What is exact here
+is the model of the orders in which x_o comes first: the conditionals of all orders agree with one p(x) as far as
+the network has learned a single joint distribution.
 
-Moments of a missing column j are those of p(x_j | x_o, z): of the orders in which j is the next after the
-observed columns. They are exact for these orders, and for one missing column exact altogether. With several
-missing columns, in other orders, the marginal of j is an integral over the missing columns before it. It
-agrees as far as the network has learned conditionals of a single joint distribution; draws, which follow the
-order, show how far.
+Moments of a missing column j are those of p(x_j | x_o, z), in which j is the next after the observed columns.
+They have no Monte Carlo error, and for one missing column they are exact. With several missing columns a draw of
+j may come after others of them, and its mean differs from the moment as far as the orders disagree.
 """
 
 from dataclasses import dataclass
