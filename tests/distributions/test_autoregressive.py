@@ -77,7 +77,7 @@ def marginal(p, order, observed, row):
     """log p of the observed columns, by a sum over all rows in the order with the observed columns first."""
     first = [j for j in order if observed[j]] + [j for j in order if not observed[j]]
     moved = type(p)(p.trunk, keys_of(first).expand_as(p.keys), p.network)
-    agree = ((ROWS == row) | ~observed).all(-1)
+    agree = ((row == ROWS) | ~observed).all(-1)
     return moved.log_prob(ROWS)[agree].logsumexp(0), moved, agree
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from backstory.data.observation import Observation
-from backstory.distributions.auxiliary import Auxiliary
 from backstory.distributions.autoregressive import AutoregressiveHead
+from backstory.distributions.auxiliary import Auxiliary
 from backstory.distributions.columns import Marginals, Quantity
 from backstory.distributions.full_gaussian import FullGaussian
 from backstory.distributions.joint import JointHead
@@ -69,7 +69,7 @@ def keys_of(order):
 
 @pytest.fixture(scope="module")
 def evidence(vae):
-    """log p(x) by a sum over orders and quadrature over z; `first` are columns that come first in all orders."""
+    """log p(x) by a sum over orders and quadrature over z; columns of `first` come first in all orders."""
     z = torch.linspace(-8, 8, 801, dtype=torch.float64)
     weight = vae.prior_module().log_prob(z.unsqueeze(-1)) + math.log(16 / 800) - math.log(len(ORDERS))
 
@@ -224,7 +224,7 @@ def test_restored_rows_follow_their_conditional_distribution(vae, evidence, meth
     observed_evidence = evidence(X)
     drawn = shares(found.draws)
     for row in range(1, 4):
-        agree = ((ROWS == X[row]) | ~GAPS[row]).all(-1)
+        agree = ((X[row] == ROWS) | ~GAPS[row]).all(-1)
         whole = ROWS[agree]
         exact = (evidence(whole, GAPS[row].tolist()) - observed_evidence[row]).exp()
         assert exact.sum().item() == pytest.approx(1)

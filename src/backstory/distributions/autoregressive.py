@@ -5,8 +5,8 @@ With π an order of the C columns, uniform among all, and beside it z,
     p(x|z, π) = ∏_i p(x_π(i) | x_π(1), …, x_π(i−1), z)                p(x) = E_π ∫ p(x|z, π) p(z) dz
 
 One network gives the conditionals of all orders (Uria, Murray & Larochelle 2014, "A deep and tractable
-density estimator"; masks as in Germain et al. 2015, "MADE"). With an embedding E_i(x_i) of each column and the
-set before(j) of the columns that come before j,
+density estimator"; masks as in Germain et al. 2015, "MADE"). With an embedding E_i(x_i) of each column and
+the set before(j) of the columns that come before j,
 
     h_j = t(z) + e_j + Σ_{i ∈ before(j)} E_i(x_i),    p(x_j | x_before(j), z) = head_j(MLP(h_j))
 
@@ -21,13 +21,13 @@ Some columns observed. The observed columns x_o move to the front and keep their
 
     log p(x_o|z, π) = Σ over observed j of log p(x_j | observed columns before j, z)
 
-and the missing columns are drawn one after the other, each given x_o and those drawn before. What is exact here
-is the model of the orders in which x_o comes first: the conditionals of all orders agree with one p(x) as far as
-the network has learned a single joint distribution.
+and the missing columns are drawn one after the other, each given x_o and those drawn before. This is exact
+for the orders in which x_o comes first. The network gives every order its own conditionals, and these agree
+with one p(x) as far as it has learned a single joint distribution.
 
 Moments of a missing column j are those of p(x_j | x_o, z), in which j is the next after the observed columns.
-They have no Monte Carlo error, and for one missing column they are exact. With several missing columns a draw of
-j may come after others of them, and its mean differs from the moment as far as the orders disagree.
+They have no Monte Carlo error, and for one missing column they are exact. With several missing columns a draw
+of j may come after others of them, and its mean differs from the moment as far as the orders disagree.
 """
 
 from dataclasses import dataclass
