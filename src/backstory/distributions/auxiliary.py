@@ -39,11 +39,10 @@ class Auxiliary:
 
     def moments(self) -> Moments | None:
         moments = self.base.moments()
-        return None if moments is None else self.at_rest(moments)
+        return None if moments is None else Moments(*map(self._padded, moments))
 
     def at_rest(self, moments: Moments) -> Moments:
-        """Moments of z itself, and zeros for the auxiliary coordinates."""
-        return Moments(*map(self._padded, moments))
+        return Moments(*(self._padded(self.own(values)) for values in moments))
 
     def diagonal(self) -> tuple[Tensor, Tensor] | None:
         diagonal: tuple[Tensor, Tensor] | None = self.base.diagonal()
@@ -91,7 +90,7 @@ class Auxiliary:
 
     def kl_per_unit(self, prior: "Auxiliary") -> Tensor | None:
         per_unit: Tensor | None = self.base.kl_per_unit(prior.base)
-        return None if per_unit is None else self._padded(per_unit)
+        return per_unit
 
     def _padded(self, values: Tensor) -> Tensor:
         return torch.cat((values, values.new_zeros(*values.shape[:-1], self.width)), -1)

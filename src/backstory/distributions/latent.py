@@ -42,6 +42,10 @@ class LatentDistribution(Protocol):
         """z itself of packed codes, without auxiliary coordinates (`distributions.auxiliary`)."""
         return z
 
+    def at_rest(self, moments: Moments) -> Moments:
+        """Moments of packed codes, with zeros for auxiliary coordinates, so that chains do not move them."""
+        return moments
+
     def diagonal(self) -> "tuple[Tensor, Tensor] | None":
         """Mean and log standard deviation of a Gaussian with independent dimensions; None for others."""
         return None

@@ -10,7 +10,6 @@ them where they are (`distributions.auxiliary`).
 import torch
 from torch import Tensor
 
-from backstory.distributions.auxiliary import Auxiliary
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.latent import Moments, Posterior, Prior
 from backstory.distributions.side_by_side import SideBySide
@@ -21,17 +20,13 @@ DRAWS = 512
 @torch.no_grad()
 def prior_moments(prior: Prior, device: torch.device) -> Moments:
     """Of p(z) on a device, (D,) each."""
-    if isinstance(prior, Auxiliary):
-        return prior.at_rest(prior_moments(prior.base, device))
     moments = prior.moments()
-    return moments or _of_draws(prior.sample(DRAWS, torch.Generator(device).manual_seed(0)))
+    return moments or prior.at_rest(_of_draws(prior.sample(DRAWS, torch.Generator(device).manual_seed(0))))
 
 
 @torch.no_grad()
 def posterior_moments(posterior: Posterior | SideBySide) -> Moments:
     """Of q(z|x), (B, D) each."""
-    if isinstance(posterior, Auxiliary):
-        return posterior.at_rest(posterior_moments(posterior.base))
     moments = posterior.moments()
     if moments is not None:
         return moments
@@ -40,7 +35,7 @@ def posterior_moments(posterior: Posterior | SideBySide) -> Moments:
     noise = torch.randn(
         DRAWS, 1, centre.shape[-1], generator=generator, device=centre.device, dtype=centre.dtype
     )
-    return _of_draws(posterior.transport(noise.expand(-1, *centre.shape)))
+    return posterior.at_rest(_of_draws(posterior.transport(noise.expand(-1, *centre.shape))))
 
 
 def matched(posterior: Posterior) -> DiagonalGaussian:
