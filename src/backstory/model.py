@@ -80,7 +80,7 @@ class Model(Trained):
             raise InputError(
                 f"expected codes with {self.options.latent} units, got shape {tuple(codes.shape)}"
             )
-        return self.vae.decode(codes)
+        return self.vae.decode(self.vae.latents.packed(codes))
 
     def terms(
         self,

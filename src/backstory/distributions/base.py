@@ -211,11 +211,20 @@ class Head(nn.Module):
     Attributes:
         shape: of x.
         features_shape: of the decoder's output for one z.
+        auxiliary: number of standard normal coordinates beside z that the head takes as a second argument
+            (`distributions.auxiliary`).
     """
+
+    auxiliary = 0
 
     def __init__(self, shape: tuple[int, ...], features_shape: tuple[int, ...]):
         super().__init__()
         self.shape, self.features_shape = shape, features_shape
+
+    @property
+    def entry(self) -> Tensor:
+        """The number of the entry of x that each of the decoder's outputs belongs to, (*features_shape)."""
+        return torch.arange(math.prod(self.shape)).view(self.shape).expand(self.features_shape)
 
 
 class LocationScaleHead(Head):

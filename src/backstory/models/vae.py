@@ -111,8 +111,9 @@ class VAE(nn.Module):
 
     Args:
         encoder: module from `inputs(x)` to features, (B, *posterior.features_shape).
-        decoder: module from z, (B, D), to features, (B, *head.features_shape).
-        head: the likelihood, from the decoder's features to p(x|z).
+        decoder: module from z, (B, units), to features, (B, *head.features_shape).
+        head: the likelihood, from the decoder's features to p(x|z); with `head.auxiliary`, from the features
+            and the auxiliary coordinates of the code (`distributions.auxiliary`).
         prior: module whose call gives p(z).
         posterior: module from the encoder's features to q(z|x), see `models.posteriors`.
         inputs: what the encoder sees of x.
@@ -183,9 +184,11 @@ class VAE(nn.Module):
             z: packed codes.
             given: the conditions c, (*, C), which broadcast against z; None for a model of p(x).
         """
-        inputs = z if given is None else torch.cat((z, given.expand(*z.shape[:-1], -1)), -1)
+        own, beside = self.latents.own(z), self.latents.beside(z)
+        inputs = own if given is None else torch.cat((own, given.expand(*z.shape[:-1], -1)), -1)
         features = self.decoder(inputs.reshape(-1, inputs.shape[-1])).to(z.dtype)
-        distribution: DataDistribution = self.head(features.reshape(*z.shape[:-1], *features.shape[1:]))
+        features = features.reshape(*z.shape[:-1], *features.shape[1:])
+        distribution: DataDistribution = self.head(features, *beside)
         return distribution
 
     def log_likelihood(self, observation: Observation | Tensor, z: Tensor) -> Tensor:

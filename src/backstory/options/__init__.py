@@ -13,6 +13,7 @@ from backstory.options.model import MODEL_GROUPS as MODEL_GROUPS
 from backstory.options.model import ActivatedOptions as ActivatedOptions
 from backstory.options.model import AutoLikelihood as AutoLikelihood
 from backstory.options.model import AutoNetwork as AutoNetwork
+from backstory.options.model import Autoregressive as Autoregressive
 from backstory.options.model import Bernoulli as Bernoulli
 from backstory.options.model import Categorical as Categorical
 from backstory.options.model import ConvNetwork as ConvNetwork

@@ -149,6 +149,19 @@ class Joint(LikelihoodOptions):
 
 
 @choice
+class Autoregressive(LikelihoodOptions):
+    """Each column of a table by its kind, given z and the columns before it in a random order."""
+
+    mixed: ClassVar[bool] = True
+    name: Literal["autoregressive"] = "autoregressive"
+    embedding: int = Field(
+        default=128,
+        ge=1,
+        description="Width of the embeddings of the columns, and of the layer that they go through.",
+    )
+
+
+@choice
 class Student(LikelihoodOptions):
     """Student's t with predicted σ(z) and degrees of freedom, for data with outliers."""
 
