@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from backstory.models.networks.conditions import beside
+
 
 def sides(height: int, width: int) -> list[tuple[int, int]]:
     """Heights and widths from the image down to the coarsest feature map.
@@ -40,12 +42,21 @@ def _channels_last(module: Any) -> nn.Module:
 class ConvEncoder(nn.Module):
     """Images (B, H, W) or (B, H, W, C) to features (B, *outputs).
 
+    Conditions, `context` of them, join the coarsest feature map in front of the dense layers.
+
     >>> import torch
     >>> ConvEncoder((28, 20), (64,))(torch.zeros(5, 28, 20)).shape
     torch.Size([5, 64])
     """
 
-    def __init__(self, inputs: tuple[int, ...], outputs: tuple[int, ...], width: int = 32, hidden: int = 256):
+    def __init__(
+        self,
+        inputs: tuple[int, ...],
+        outputs: tuple[int, ...],
+        width: int = 32,
+        hidden: int = 256,
+        context: int = 0,
+    ):
         super().__init__()
         self.outputs = outputs
         path = sides(*inputs[:2])
@@ -55,14 +66,14 @@ class ConvEncoder(nn.Module):
             layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.SiLU()]
         self.stages = _channels_last(nn.Sequential(*layers))
         self.dense = nn.Sequential(
-            nn.Linear(counts[-1] * math.prod(path[-1]), hidden),
+            nn.Linear(counts[-1] * math.prod(path[-1]) + context, hidden),
             nn.SiLU(),
             nn.Linear(hidden, math.prod(outputs)),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         maps = self.stages(x.unsqueeze(1) if x.dim() == 3 else x.movedim(-1, 1))
-        return self.dense(maps.movedim(1, -1).flatten(1)).unflatten(1, self.outputs)
+        return self.dense(beside(maps.movedim(1, -1).flatten(1), given)).unflatten(1, self.outputs)
 
 
 class ConvDecoder(nn.Module):
