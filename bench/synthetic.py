@@ -102,7 +102,7 @@ def split_of(name: str) -> Split:
 
 def ours(split: Split, seconds: float) -> Drawn:
     """As many rows as are held out, and what training took."""
-    data = Dataset(split.train, split.schema, ~np.isnan(split.train), source="training rows")
+    data = Dataset(split.train, split.schema, source="training rows")
 
     def fitted(epochs: int) -> tuple[backstory.Model, float]:
         start = time.process_time()

@@ -24,7 +24,7 @@ from PIL import Image
 import backstory
 from backstory.data.dataset import Dataset
 from backstory.data.splits import split
-from backstory.data.write import atomic_path
+from backstory.files import atomic_path
 from backstory.models import build
 from backstory.models.defaults import resolve
 from backstory.models.statistics import data_statistics

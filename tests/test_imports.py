@@ -16,6 +16,7 @@ SOURCE = Path(backstory.__file__).parent
 LAYERS = [
     "errors",
     "console",
+    "files",
     "distributions",
     "data",
     "options",
@@ -36,7 +37,7 @@ LAYERS = [
     "cli",
     "__main__",
 ]
-ALONE = {"distributions": {"errors"}, "data": {"errors", "console", "distributions"}}
+ALONE = {"distributions": {"errors"}, "data": {"errors", "console", "files", "distributions"}}
 
 
 def modules() -> dict[str, Path]:

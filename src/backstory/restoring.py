@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from backstory import console
-from backstory.data.dataset import Dataset
 from backstory.data.rows import FileRows
 from backstory.data.schema import Schema
 from backstory.data.values import BATCH, Values, read, stored_values
@@ -82,8 +81,6 @@ class Restorer(ABC):
         """
         request = RestorationRequest.of(draws, method, seed, **options)
         y = read(y, self.schema)
-        if isinstance(y, Dataset) and y.observed is not None:
-            operator = Mask(np.asarray(y.observed)) @ (operator or stored.NOTHING)
         values = stored_values(y, self.schema)
         values = values[:] if isinstance(values, FileRows) else values  # the results are held in any case
         with console.progress("restore", len(values), progress) as bar:

@@ -59,7 +59,7 @@ def test_meaning_of_an_array(case: str) -> None:
     assert schema.shape == values.shape[1:]
     assert np.dtype(schema.dtype) == values.dtype == dataset.values.dtype
     np.testing.assert_array_equal(dataset.values, values)
-    assert dataset.observed is None
+    assert not dataset.incomplete
     schema.check(dataset.values)
 
 
@@ -108,8 +108,8 @@ def test_nan_is_missing() -> None:
     values[1, 2, 0] = np.nan
     dataset = load(values)
     assert dataset.schema.maximum == 1.0
-    assert dataset.observed is not None
-    assert np.argwhere(~dataset.observed).tolist() == [[1, 2, 0]]
+    assert dataset.incomplete
+    assert np.argwhere(np.isnan(dataset.values)).tolist() == [[1, 2, 0]]
     whole = np.array([[[0.0, 5.0], [np.nan, 3.0]]])
     assert load(whole).schema.levels == 6
 
@@ -117,7 +117,8 @@ def test_nan_is_missing() -> None:
 def test_all_missing_is_still_described() -> None:
     dataset = load(np.full((2, 3), np.nan))
     assert dataset.schema.levels is None
-    assert not dataset.observed.any()
+    assert dataset.incomplete
+    assert np.isnan(dataset.values).all()
 
 
 @pytest.mark.parametrize("sign", [1, -1])

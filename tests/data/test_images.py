@@ -173,7 +173,7 @@ def test_mixed_sizes(refusal, tmp_path) -> None:
     save(tmp_path / "b.png", GREY[:5])
     sentence = refusal(load, tmp_path)
     assert "2 sizes (height x width) 6 x 4: 3 (such as a0.png), 5 x 4: 1 (such as b.png)" in sentence
-    assert "--resize" in sentence
+    assert "`resize`" in sentence
 
 
 def test_many_sizes(refusal, tmp_path) -> None:

@@ -84,7 +84,7 @@ def test_unknown_type(refusal, source) -> None:
 @pytest.mark.parametrize("source", ["digits", np.eye(3)])
 def test_resize_is_for_images(refusal, source) -> None:
     sentence = refusal(load, source, resize=8)
-    assert "--resize" in sentence
+    assert "`resize`" in sentence
     assert "folder of images" in sentence
 
 

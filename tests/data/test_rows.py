@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from backstory.data import rows as module
-from backstory.data.rows import FileRows, Observed, Spool, subset
+from backstory.data.rows import FileRows, Spool, subset
 from backstory.errors import InputError
 
 SHAPE = (100, 3, 4)
@@ -126,16 +126,6 @@ def test_the_file_is_closed_with_the_last_of_its_rows(array, tmp_path) -> None:
     gc.collect()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(number)
-
-
-def test_where_values_were_observed(tmp_path) -> None:
-    values = np.array([[1, np.nan], [2, 3], [np.nan, np.nan]])
-    (tmp_path / "rows").write_bytes(values.tobytes())
-    with (tmp_path / "rows").open("rb") as handle:
-        observed = Observed(FileRows(handle, 0, values.shape, values.dtype))
-    assert (len(observed), observed.shape, observed.dtype) == (3, (3, 2), bool)
-    np.testing.assert_array_equal(observed[[2, 0]], ~np.isnan(values[[2, 0]]))
-    np.testing.assert_array_equal(np.asarray(observed), ~np.isnan(values))
 
 
 @pytest.mark.parametrize("limit", [float("inf"), 0, 500])

@@ -47,7 +47,7 @@ def test_seed_decides() -> None:
 def test_fraction_out_of_range(refusal, fraction: float) -> None:
     sentence = refusal(split, load(table(10)), fraction)
     assert f"{fraction:g}" in sentence
-    assert "--validation" in sentence
+    assert "`validation" in sentence
     assert "0.1" in sentence
 
 
@@ -56,7 +56,7 @@ def test_one_row(refusal, count: int, fraction: float) -> None:
     sentence = refusal(split, load(table(count)), fraction)
     assert "two rows" in sentence
     assert ("one row" in sentence) == (not (count == 1 and fraction))
-    assert "smaller --validation" in sentence
+    assert "smaller `validation`" in sentence
 
 
 def test_hashes_tell_rows_apart() -> None:

@@ -124,7 +124,7 @@ def test_the_result_depends_on_the_seed_alone():
 def test_a_data_set_brings_its_own_mask():
     data, model = fitted("float images")
     seen = ~hidden(data.values.shape)
-    damaged = backstory.Dataset(data.values, data.schema, observed=seen)
+    damaged = backstory.Dataset(np.where(seen, data.values, np.nan), data.schema)
     found = model.restore(damaged, **QUICK)
     expected = model.restore(data.values, Mask(seen), **QUICK)
     np.testing.assert_array_equal(found.draws, expected.draws)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import backstory
-from backstory.data import write
+from backstory import files
 from backstory.runs import checkpoint, run
 
 OPTIONS = {
@@ -51,7 +51,7 @@ def die() -> None:
 
 def die_while_writing(stage: str, nth: int) -> None:
     """SIGKILL at a stage of the nth writing of a file, which may be a checkpoint or the run's results."""
-    count, atomic_path, replace, save_file = 0, write.atomic_path, os.replace, checkpoint.save_file
+    count, atomic_path, replace, save_file = 0, files.atomic_path, os.replace, checkpoint.save_file
 
     def counted(path, force=False):
         nonlocal count
@@ -74,7 +74,7 @@ def die_while_writing(stage: str, nth: int) -> None:
             die()
 
     checkpoint.atomic_path = run.atomic_path = counted
-    checkpoint.save_file, write.os.replace = halved, renamed
+    checkpoint.save_file, files.os.replace = halved, renamed
 
 
 def until_it_ends(folder: Path, how: str) -> int:

@@ -1,16 +1,17 @@
-"""Arrays to a Dataset: what the numbers mean is read from their type, shape and range.
+"""Arrays to a Dataset: the type, shape and range of the numbers tell what they mean.
 
 Images are (N, H, W) or (N, H, W, C) with C of 1, 3 or 4. Integers are levels, 0 … maximum; floats are
-fractions of the full range if they lie in [0, 1], levels if all of them are whole, otherwise plain numbers.
+fractions of the full range if they lie in [0, 1], levels if all are whole, otherwise plain numbers.
 """
 
+import math
 from typing import Literal
 
 import numpy as np
 
-from backstory.data.checks import extremes, observed_mask
+from backstory.data.checks import check_finite, extremes
 from backstory.data.dataset import Dataset
-from backstory.data.rows import FileRows, Rows, blocks, mapped
+from backstory.data.rows import FileRows, Rows, blocks, joined, mapped
 from backstory.data.schema import Schema
 from backstory.errors import InputError
 
@@ -31,22 +32,64 @@ def from_array(
     Args:
         values: (N, ...) of numbers or booleans, in memory or in a file; NaN marks a missing entry.
         source: where it came from, for messages.
-        labels: (N,), kept.
-        test_rows: rows of the test part, kept.
-        names: one per observation, kept.
-        maximum: top level of integer data where it is known; otherwise it is guessed from the values.
+        labels, test_rows, names: as in `Dataset`.
+        maximum: top level of integer data if it is known; otherwise it is guessed from the values.
 
     Raises:
-        InputError: not numbers, no rows, one-dimensional, or an infinite entry.
+        InputError: the array is not numeric, has no rows or one axis only, or holds an infinite entry.
 
     >>> from_array(np.array([[[0, 16], [3, 4]]])).schema.levels
     17
     """
     values = _numbers(values if isinstance(values, FileRows) else np.asarray(values), source)
     _check_shape(values, source)
-    observed = observed_mask(values, source)
+    incomplete = check_finite(values, source)
     schema = _schema(values, maximum)
-    return Dataset(values, schema, observed, labels, test_rows, names, source)
+    return Dataset(values, schema, incomplete, labels, test_rows, names, source)
+
+
+def from_parts(
+    values: tuple[Rows, Rows], labels: tuple[Rows | None, Rows | None], source: str, limit: float = math.inf
+) -> Dataset:
+    """The Dataset of a training part and a test part, one after the other.
+
+    Args:
+        values: of the training part, (N, *shape), and of the test part, (M, *shape).
+        labels: of both parts, (N,) and (M,); they are kept if both parts have some.
+        source: where they came from, for messages.
+        limit: bytes that the values may take in memory; more go to a temporary file.
+
+    Raises:
+        InputError: parts of different shape, a wrong number of labels, or see `from_array`.
+    """
+    train, test = values
+    if train.shape[1:] != test.shape[1:]:
+        raise InputError(
+            f"expected training and test observations of one shape in {source}, "
+            f"got {train.shape[1:]} and {test.shape[1:]}; use one of the two files"
+        )
+    checked = [checked_labels(part, label, source) for part, label in zip(values, labels, strict=True)]
+    complete = [label for label in checked if label is not None]
+    return from_array(
+        joined(values, limit),
+        source,
+        labels=np.concatenate(complete) if len(complete) == 2 else None,
+        test_rows=np.arange(len(train), len(train) + len(test)),
+    )
+
+
+def checked_labels(values: Rows, labels: Rows | None, source: str) -> np.ndarray | None:
+    """The labels as an array (N,); None stays None.
+
+    Raises:
+        InputError: the number of labels is not the number of observations.
+    """
+    if labels is not None and labels.size != len(values):
+        raise InputError(
+            f"expected as many labels as images in {source}, got {labels.size} labels "
+            f"for {len(values)} images; check that the files belong together"
+        )
+    return None if labels is None else np.asarray(labels).reshape(-1)
 
 
 def only(values: Rows, low: float, high: float) -> bool:
@@ -55,7 +98,7 @@ def only(values: Rows, low: float, high: float) -> bool:
 
 
 def _numbers(values: Rows, source: str) -> Rows:
-    """The values in a type that both NumPy and torch can work with: native byte order, at most 64 bits."""
+    """The values in a type that both NumPy and torch support: native byte order, at most 64 bits."""
     if values.dtype.kind not in "buif":
         raise InputError(
             f"expected numbers in {source}, got an array of type {values.dtype}; convert it to a numeric type"
@@ -64,7 +107,7 @@ def _numbers(values: Rows, source: str) -> Rows:
     dtype = np.dtype(np.float64) if long else values.dtype.newbyteorder("=")
     if isinstance(values, FileRows):
         return values if values.dtype == dtype else mapped(lambda block: block.astype(dtype), values)
-    # torch warns about memory that it may not write to
+    # torch warns about read-only memory
     return np.require(values.astype(dtype, copy=False), requirements=["C", "W"])
 
 
@@ -97,7 +140,7 @@ def _schema(values: Rows, maximum: int | None) -> Schema:
 def _levels(
     values: Rows, low: float, high: float, image_shaped: bool, maximum: int | None
 ) -> tuple[int | None, float | None]:
-    """Number of levels and the top level of whole numbers; None for both where they are not levels."""
+    """The number of levels and the top level of whole numbers; None for both if they are not levels."""
     if not (low >= 0 and high <= _HIGHEST_LEVEL):
         return None, None
     guess = high
@@ -105,7 +148,7 @@ def _levels(
         guess = 255
     elif values.dtype == np.uint16 and image_shaped and high > 4095:
         guess = 65535
-    # Two values are binary data whatever the upper one is called; a single value says nothing.
+    # Two values are binary data whatever the upper one is; a single value does not tell its maximum.
     upper = maximum or max(high, 1)
     if (low == 0 or high <= 1) and only(values, 0, upper):
         return 2, upper

@@ -1,11 +1,11 @@
-"""What every reader looks at before numbers are trusted, and how an entry is named in a message."""
+"""Checks of values, and the words for an entry or for names in a message."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from backstory.data.rows import FileRows, Mask, Observed, Rows, blocks, subset
+from backstory.data.rows import Rows, blocks, subset
 from backstory.errors import InputError
 
 _NAMES_SHOWN = 5
@@ -41,7 +41,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def extremes(values: Rows) -> tuple[float, float]:
-    """Smallest and largest value, NaN aside; NaN for both where nothing else is there."""
+    """The smallest and the largest value apart from NaN; NaN for both if all are NaN."""
     low = high = math.nan
     for block in blocks(values):
         flat = block.reshape(-1)
@@ -50,26 +50,24 @@ def extremes(values: Rows) -> tuple[float, float]:
     return low, high
 
 
-def observed_mask(values: Rows, source: str, columns: Sequence[str] | None = None) -> Mask | None:
-    """Where `values` holds numbers, (N, ...) of bool; None where it does everywhere.
+def check_finite(values: Rows, source: str, columns: Sequence[str] | None = None) -> bool:
+    """Whether entries are missing, which are NaN; one reading of the values finds this and infinite ones.
 
     Raises:
-        InputError: an entry is infinite; says where.
+        InputError: an entry is infinite; the message says where.
     """
     if not np.issubdtype(values.dtype, np.floating):
-        return None
-    complete, start = True, 0
+        return False
+    incomplete, start = False, 0
     for block in blocks(values):
         if not np.isfinite(block).all():
-            _check_finite(block, start, source, columns)
-            complete = complete and not np.isnan(block).any()
+            _refuse_infinite(block, start, source, columns)
+            incomplete = incomplete or bool(np.isnan(block).any())
         start += len(block)
-    if complete:
-        return None
-    return Observed(values) if isinstance(values, FileRows) else ~np.isnan(values)
+    return incomplete
 
 
-def _check_finite(block: np.ndarray, start: int, source: str, columns: Sequence[str] | None) -> None:
+def _refuse_infinite(block: np.ndarray, start: int, source: str, columns: Sequence[str] | None) -> None:
     infinite = np.argwhere(np.isinf(block))
     if len(infinite):
         first, *rest = infinite[0]
@@ -80,12 +78,12 @@ def _check_finite(block: np.ndarray, start: int, source: str, columns: Sequence[
         )
 
 
-def missing(observed: Mask | None, rows: np.ndarray) -> tuple[int, tuple[int, ...]]:
-    """How many entries of these rows were not observed, and the index of the first; () without any."""
+def missing(values: Rows, rows: np.ndarray) -> tuple[int, tuple[int, ...]]:
+    """The number of missing entries in these rows, and the index of the first one, () if there is none."""
     count, start = 0, 0
     first: tuple[int, ...] = ()
-    for block in [] if observed is None else blocks(subset(observed, rows)):
-        empty = ~block
+    for block in blocks(subset(values, rows)):
+        empty = np.isnan(block)
         if empty.any():
             count += int(empty.sum())
             row, *entry = np.argwhere(empty)[0]

@@ -1,11 +1,18 @@
 """One record for data of every kind."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from backstory.data.rows import Mask, Rows, mapped
+from backstory.data import conditions as how
+from backstory.data.checks import check_finite
+from backstory.data.conditions import Condition
+from backstory.data.rows import Rows, blocks, mapped, subset
 from backstory.data.schema import Schema
+from backstory.errors import InputError
+
+LABEL = "label"  # name of the condition that the labels become
 
 
 @dataclass(frozen=True)
@@ -13,37 +20,128 @@ class Dataset:
     """Observations with their description.
 
     Attributes:
-        values: (N, *schema.shape), in the stored type; `FileRows` where they stay in a file.
-        schema: what one observation is.
-        observed: (N, *schema.shape) of bool, true where a value was observed; None where all are.
-        labels: (N,) class names or numbers that the model does not use; None without.
+        values: (N, *schema.shape), in the stored type, NaN where an entry is missing; `FileRows` if they stay
+            in a file.
+        schema: the description of one observation.
+        incomplete: whether entries are missing; found by reading the values if it is not given. A subset has
+            the answer of its whole.
+        labels: (N,) class names or numbers; the model is not told of them but by `given`. None without.
         test_rows: rows of the data's own test part (IDX folders, embedded sets); None without one.
         names: one name per observation (image files); None without.
-        source: where it came from, for people to read.
-        places: of a table, the number of each of its columns among those of the file; None without columns.
+        source: where the data came from, for messages.
+        places: for each column of a table, its number among the columns of the file; None without columns.
+        given: (N, schema.condition_width) of float32, the conditions c of p(x | c); None without. They are
+            always observed.
     """
 
     values: Rows
     schema: Schema
-    observed: Mask | None = None
+    incomplete: bool = None  # type: ignore[assignment]  # __post_init__ finds it
     labels: np.ndarray | None = None
     test_rows: np.ndarray | None = None
     names: tuple[str, ...] | None = None
     source: str = "array"
     places: tuple[int, ...] | None = None
+    given: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.incomplete is None:
+            object.__setattr__(self, "incomplete", check_finite(self.values, self.source))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def subset(self, index: np.ndarray) -> "Dataset":
+        """The observations of these row numbers, (M,) of integers, with all that belongs to them.
+
+        They have no test part. Rows in a file are not read.
+        """
+        return replace(
+            self,
+            values=subset(self.values, index),
+            labels=None if self.labels is None else self.labels[index],
+            test_rows=None,
+            names=None if self.names is None else tuple(self.names[i] for i in index),
+            given=None if self.given is None else self.given[index],
+        )
+
+    def conditioned_on(self, *names: str) -> "Dataset":
+        """The same observations, of which some knowledge becomes conditions, so that p(x | c) is modelled.
+
+        Args:
+            names: `label` for the labels; of a table, names of columns, which leave x.
+
+        Raises:
+            InputError: an unknown name, no labels, no column left for x, or a missing value.
+
+        >>> from backstory.data.load import load
+        >>> load("digits").conditioned_on("label").given.shape
+        (1797, 10)
+        """
+        train = np.ones(len(self), bool)
+        train[[] if self.test_rows is None else self.test_rows] = False
+        rows = np.flatnonzero(train)
+        if self.schema.columns is None:
+            self._check_names(names, [LABEL] if self.labels is not None else [])
+            assert self.labels is not None
+            return self.conditioned_as([how.of_labels(LABEL, self.labels, rows)])
+        self._check_names(names, self.schema.columns)
+        places = {column.name: j for j, column in enumerate(self.schema.unconditioned.kinds)}
+        kinds = {column.name: column for column in self.schema.kinds}
+        chosen = [(kinds[name], places[name], self._column(name)[rows]) for name in names]
+        return self.conditioned_as([how.of_column(*choice) for choice in chosen])
+
+    def conditioned_as(self, conditions: Sequence[Condition]) -> "Dataset":
+        """The same as `conditioned_on` for known conditions, such as those of a model's schema.
+
+        Raises:
+            InputError: no labels, an unknown level or a missing value.
+        """
+        if not conditions:
+            return self
+        given = np.concatenate([self._codes(condition) for condition in conditions], axis=1)
+        schema, values, places = self.schema.conditioned(conditions), self.values, self.places
+        if schema.columns != self.schema.columns:
+            stay = [j for j, name in enumerate(self.schema.columns or ()) if name in (schema.columns or ())]
+            values = mapped(lambda block: block[:, stay], values)
+            places = None if places is None else tuple(places[j] for j in stay)
+        given = given if self.given is None else np.concatenate([self.given, given], axis=1)
+        return replace(self, values=values, schema=schema, places=places, given=given)
+
+    def _codes(self, condition: Condition) -> np.ndarray:
+        if condition.column is not None:
+            return condition.encode_stored(self._column(condition.name), self.source)
+        if self.labels is None:
+            raise InputError(
+                f"expected labels for the condition {condition.name!r}, got none in {self.source}; "
+                "give data with labels"
+            )
+        return condition.encode(self.labels.tolist(), self.source)
+
+    def _column(self, name: str) -> np.ndarray:
+        """The stored values of a column, (N,)."""
+        j = (self.schema.columns or ()).index(name)
+        return np.concatenate([block[:, j] for block in blocks(self.values)])
+
+    def _check_names(self, names: Sequence[str], known: Sequence[str]) -> None:
+        """Raise InputError unless these are different names of conditions, which leave something for x."""
+        unknown = [name for name in names if name not in known] or ([] if names else ["none"])
+        if unknown or len(set(names)) < len(names):
+            raise InputError(
+                f"expected different conditions out of {', '.join(known) or '(none)'} for {self.source}, got "
+                f"{', '.join(names) or 'none'}; choose among these"
+            )
+        if self.schema.columns is not None and len(names) == len(known):
+            raise InputError(f"expected a column of {self.source} to be left for x, got none; choose fewer")
 
     def in_file_order(self) -> "Dataset":
-        """A table with its columns in the order of the file that it came from."""
+        """The same table with its columns in the order of the file that it came from."""
         if self.places is None or sorted(self.places) == list(self.places):
             return self
         order = np.argsort(self.places)
         return replace(
             self,
             values=mapped(lambda block: block[:, order], self.values),
-            observed=None if self.observed is None else np.asarray(self.observed)[:, order],
             schema=self.schema.reordered(order.tolist()),
             places=tuple(sorted(self.places)),
         )
-
-    def __len__(self) -> int:
-        return len(self.values)

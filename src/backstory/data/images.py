@@ -1,7 +1,7 @@
-"""Image files: a folder of them to a Dataset, and stored values to pixels, files and contact sheets.
+"""Image files: folders of images to a Dataset, and stored values to pixels, files and contact sheets.
 
-Every image becomes one of four plain kinds: 8-bit grey, 16-bit grey, floating grey, 8-bit RGB. Transparency
-is laid on white. A folder with any colour image is read as colour, a folder of grey images as grey.
+Every image is converted to one of four kinds: 8-bit grey, 16-bit grey, floating-point grey, 8-bit RGB.
+Transparent pixels are laid on white. A folder with a colour image is read as colour, otherwise as grey.
 """
 
 import math
@@ -28,7 +28,7 @@ SUFFIXES = ("bmp", "gif", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "tif
 _Kind = tuple[str, tuple[int, ...]]  # type and shape of one image
 
 _SIZES_SHOWN = 8
-_SHEET_CELL = 64  # pixels: small images are enlarged until their longer side is about as long
+_SHEET_CELL = 64  # pixels; small images are enlarged until their longer side has about this length
 _SHEET_GAP = 2
 _SHEET_GREY = 128
 
@@ -37,9 +37,9 @@ def load_images(path: Path, resize: tuple[int, int] | None = None, limit: float 
     """The Dataset of a folder of images, sub-folders included, or of a single image.
 
     Args:
-        path: the folder, whose first-level sub-folders are kept as labels; hidden files are skipped.
-        resize: (height, width) that every image is brought to; None for images that have one size already.
-        limit: bytes that the pixels may take in memory; more are kept in a temporary file.
+        path: the folder; its first-level sub-folders become the labels, hidden files are skipped.
+        resize: (height, width) that every image is brought to; None if all images have one size.
+        limit: bytes that the pixels may take in memory; more go to a temporary file.
 
     Raises:
         InputError: no images, a damaged image, or images of several sizes without `resize`.
@@ -53,7 +53,7 @@ def load_images(path: Path, resize: tuple[int, int] | None = None, limit: float 
 
 
 def _find(folder: Path) -> tuple[str, ...]:
-    """The image files of a folder and the folders in it, in order, as paths from there with slashes."""
+    """The image files in a folder and its sub-folders, sorted, as paths relative to it with slashes."""
     files = []
     for base, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -132,9 +132,9 @@ def _reading(file: Path) -> Iterator[None]:
         raise
     except UnidentifiedImageError as error:
         raise InputError(
-            f"expected an image in {file} from its name, got a file that is none; remove it or rename it"
+            f"expected an image in {file} from its name, got another file; remove it or rename it"
         ) from error
-    except Exception as error:  # on damaged files the decoders raise nearly anything
+    except Exception as error:  # the decoders raise errors of nearly every type for damaged files
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InputError(f"cannot read the image {file} ({reason}); replace it or remove it") from error
 
@@ -200,12 +200,12 @@ def _several_sizes(sizes: Sequence[tuple[int, ...]], names: Sequence[str]) -> In
         shown.append(f"{len(counts) - _SIZES_SHOWN} more sizes")
     return InputError(
         f"expected images of one size, got {len(counts)} sizes (height x width) {', '.join(shown)}; "
-        "use --resize to bring them to one size"
+        "use `resize` to bring them to one size"
     )
 
 
 def pixels(values: np.ndarray, schema: Schema) -> np.ndarray:
-    """Stored values of images as uint8 of the same shape, the top level as 255.
+    """Stored values of images as uint8 of the same shape; the top level becomes 255.
 
     >>> schema = Schema(kind="images", shape=(1, 2), dtype="uint8", levels=17, maximum=16)
     >>> pixels(np.array([[[0, 16]]], dtype=np.uint8), schema)
@@ -227,12 +227,12 @@ def _scaled(values: np.ndarray, schema: Schema, dtype: np.dtype) -> np.ndarray:
     maximum = float(schema.maximum or 1)
     if values.dtype == dtype and maximum == highest:
         return values
-    # NaN is a missing pixel, and black
+    # a missing pixel is NaN and becomes black
     return np.rint(np.clip(np.nan_to_num(values / maximum), 0, 1) * highest).astype(dtype)
 
 
 def write_image(handle: BinaryIO, value: np.ndarray, schema: Schema) -> None:
-    """Writes one image (H, W) or (H, W, C) as PNG: 16 bits for grey of more than 256 levels, else 8."""
+    """Writes one image (H, W) or (H, W, C) as PNG: 16 bits for grey with more than 256 levels, else 8."""
     _check_kind(schema)
     grey = value.ndim == 2 or value.shape[2] == 1
     deep = grey and schema.levels is not None and schema.levels > 256
@@ -245,12 +245,12 @@ def _image(array: np.ndarray) -> Image.Image:
 
 
 def contact_sheet(rows: np.ndarray, columns: int | None = None, scale: int | None = None) -> Image.Image:
-    """Images side by side with a thin grey gap, row after row.
+    """A picture of images in rows and columns with thin grey gaps.
 
     Args:
         rows: (N, H, W) or (N, H, W, C) of uint8, C of 1, 3 or 4.
-        columns: images in a row; by default as many as make the sheet nearly square.
-        scale: whole factor that each pixel is enlarged by; by default small images are made visible.
+        columns: number of images in a row; by default the sheet is nearly square.
+        scale: whole factor that each pixel is enlarged by; by default small images are enlarged.
 
     >>> contact_sheet(np.zeros((4, 8, 8), np.uint8), scale=1).size
     (22, 22)

@@ -1,4 +1,4 @@
-"""One way in: a name, a path, an array, a tensor or a frame to a Dataset."""
+"""A Dataset from any source: a name, a path, an array, a tensor or a frame."""
 
 import difflib
 import math
@@ -12,24 +12,18 @@ import torch
 
 from backstory.data.arrays import from_array
 from backstory.data.dataset import Dataset
-from backstory.data.files import (
-    SEPARATORS,
-    format_of,
-    idx_parts,
-    load_idx,
-    load_idx_folder,
-    load_numpy,
-    reading,
-)
+from backstory.data.idx import idx_parts, load_idx, load_idx_folder
 from backstory.data.images import SUFFIXES, load_images
+from backstory.data.npy import load_numpy
 from backstory.data.rows import LIMIT
+from backstory.data.tables.columns import Columns
 from backstory.errors import InputError
+from backstory.files import SEPARATORS, format_of, reading
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from backstory.data.schema import Schema
-    from backstory.data.tables.read import Columns
 
 
 class ArrowStream(Protocol):
@@ -51,10 +45,10 @@ def load(
     source: Source,
     resize: int | tuple[int, int] | None = None,
     stream: bool | None = None,
-    columns: "Columns | None" = None,
+    columns: Columns | None = None,
     schema: "Schema | None" = None,
 ) -> Dataset:
-    """Data of any kind as one record.
+    """The data of any source as one record.
 
     Args:
         source: the name of an embedded data set (`"digits"`); the path of a `.npy`, `.npz`, `.csv`, `.tsv`,
@@ -62,32 +56,44 @@ def load(
             files; a NumPy array or torch tensor with observations along the first axis; a pandas frame, or
             a table of another library with the Arrow interchange protocol (Polars, pyarrow, …).
         resize: (height, width), or one number for both, that image files are brought to.
-        stream: whether the values stay in a file, from which they are read where they are needed: by default
-            if they would take more than 1 GiB in memory. An uncompressed `.npy` or IDX file is read where it
-            lies, others are decoded into a temporary file first, in the folder that TMPDIR names. Embedded
-            sets and what is in memory already stay in memory.
-        columns: of tables, what some columns hold, by name: `continuous`, `count`, `binary`, `categorical`,
-            `ordinal:low,middle,high`, `date:%d/%m/%Y` or `ignore`; the other columns are found out.
-        schema: of tables, read this one as one with that schema, such as a trained model's: with its columns
-            in its order, its kinds and its levels, or as numbers alone if it is of an array. A level that it
-            does not know becomes its level of rare ones, the nearest one where levels are numbers in order,
-            or else an empty cell, with a warning.
+        stream: whether the values stay in a file and are read when they are needed; by default if they would
+            take more than 1 GiB in memory. An uncompressed `.npy` or IDX file is read where it lies, others
+            are decoded into a temporary file first, in the folder that TMPDIR names. Embedded sets, arrays
+            and frames stay in memory.
+        columns: for tables, what some columns hold, by name: `continuous`, `count`, `binary`, `categorical`,
+            `ordinal:low,middle,high`, `date:%d/%m/%Y` or `ignore`. The kinds of the others are inferred.
+        schema: for tables, the schema to read by, such as a trained model's: with its columns in its order,
+            its kinds and its levels, or as numbers alone if it describes an array. An unknown level becomes
+            the level of rare ones, the nearest one if levels are numbers in order, or else an empty cell,
+            with a warning. Columns and labels that are conditions in this schema become `Dataset.given`.
 
     Raises:
-        InputError: the data cannot be read, with what was expected, what came, what to do.
+        InputError: the data cannot be read; the message says what was expected, what came, and what to do.
 
     >>> data = load("digits")
     >>> len(data), data.schema.shape, data.schema.levels, len(data.test_rows)
     (1797, (8, 8), 17, 360)
     """
-    size = _size(resize)
+    dataset = _load(source, _size(resize), stream, columns, schema)
+    if schema is None or dataset.given is not None or dataset.labels is None:
+        return dataset
+    return dataset.conditioned_as([c for c in schema.conditions if c.column is None])
+
+
+def _load(
+    source: Source,
+    size: tuple[int, int] | None,
+    stream: bool | None,
+    columns: Columns | None,
+    schema: "Schema | None",
+) -> Dataset:
     path = _path(source)
     if path is not None and _holds_images(path):
         return load_images(path, size, _LIMITS[stream])
     if size is not None:
         raise InputError(
-            "expected a folder of images or an image for --resize, got data of another kind; "
-            "leave --resize out"
+            "expected a folder of images or an image for `resize`, got data of another kind; "
+            "leave `resize` out"
         )
     known = schema if schema is not None and schema.kind != "images" else None
     if path is None:
@@ -99,10 +105,10 @@ def load(
     return _load_file(path, form, _LIMITS[stream])
 
 
-def _check_table(columns: "Columns | None") -> None:
+def _check_table(columns: Columns | None) -> None:
     if columns:
         raise InputError(
-            "expected a table where something is said of columns, got data of another kind; leave it out"
+            "expected a table for a description of columns, got data of another kind; leave it out"
         )
 
 
@@ -112,13 +118,13 @@ def _size(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
     size = (resize, resize) if isinstance(resize, int) else tuple(resize)
     if len(size) != 2 or min(size) < 1:
         raise InputError(
-            f"expected a size of one or two positive numbers for --resize, got {resize}; give 64, for example"
+            f"expected a size of one or two positive numbers for `resize`, got {resize}; give 64, for example"
         )
     return size[0], size[1]
 
 
 def _path(source: Source) -> Path | None:
-    """The path of a source that is neither in memory nor embedded."""
+    """The path of a source; None if it is in memory or embedded."""
     if not isinstance(source, str | os.PathLike) or source in EMBEDDED:
         return None
     path = Path(source).expanduser()
@@ -145,7 +151,7 @@ def _load_file(path: Path, form: str, limit: float) -> Dataset:
 
 
 def _load_table(
-    path: Path, form: str, limit: float, columns: "Columns | None", schema: "Schema | None"
+    path: Path, form: str, limit: float, columns: Columns | None, schema: "Schema | None"
 ) -> Dataset:
     from backstory.data.tables.read import load_csv, load_parquet  # with pandas, which is slow to import
 
@@ -154,32 +160,35 @@ def _load_table(
     return load_csv(path, SEPARATORS[form], limit, columns, schema)
 
 
-def _load_memory(source: Any, columns: "Columns | None", schema: "Schema | None") -> Dataset:
-    if isinstance(source, np.ndarray | torch.Tensor | str):
-        _check_table(columns)
+def _load_memory(source: Any, columns: Columns | None, schema: "Schema | None") -> Dataset:
+    if hasattr(source, "__arrow_c_stream__"):
+        return _load_frame(source, columns, schema)
+    _check_table(columns)
+    if isinstance(source, str):
+        return EMBEDDED[source]()
     if isinstance(source, torch.Tensor):
         tensor = source.detach().cpu()
         return from_array((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(), "tensor")
     if isinstance(source, np.ndarray):
         return from_array(source)
-    if isinstance(source, str):
-        return EMBEDDED[source]()
-    import pandas as pd
-
-    from backstory.data.tables.read import from_arrow, from_frame
-
-    if isinstance(source, pd.DataFrame):
-        return from_frame(source, columns=columns, schema=schema)
-    if hasattr(source, "__arrow_c_stream__"):
-        return from_arrow(source, columns, schema)
     raise InputError(
         "expected the name of an embedded data set, a path, an array, a tensor or a data frame, "
         f"got {type(source).__name__}; convert it with numpy.asarray"
     )
 
 
+def _load_frame(source: Any, columns: Columns | None, schema: "Schema | None") -> Dataset:
+    import pandas as pd
+
+    from backstory.data.tables.read import from_arrow, from_frame
+
+    if isinstance(source, pd.DataFrame):
+        return from_frame(source, columns=columns, schema=schema)
+    return from_arrow(source, columns, schema)
+
+
 def _digits() -> Dataset:
-    from sklearn.datasets import load_digits  # slow to import, and seldom needed
+    from sklearn.datasets import load_digits  # slow to import, and rarely needed
 
     digits = load_digits()
     test = np.random.default_rng(0).permutation(len(digits.images))[:_DIGITS_TEST_ROWS]

@@ -1,8 +1,9 @@
-"""Rows that stay in a file: data larger than memory, read where and when it is asked for.
+"""Rows that stay in a file: data larger than memory, read when a part of it is needed.
 
-`FileRows` stands in for an array (N, ...) that lies in a file as it would lie in memory. It is read by calls
-of its own into fresh arrays, not mapped: mapped pages would count as the process's memory. What does not lie
-in a file in this way (image files, Parquet, compressed files) is decoded once, in pieces, into a `Spool`.
+`FileRows` stands in for an array (N, ...) that lies in a file as it would lie in memory. Each access reads
+the rows into a new array; the file is not mapped, because mapped pages would count as the process's memory.
+Data that does not lie in a file in this way (image files, Parquet, compressed files) is decoded once, in
+pieces, into a `Spool`.
 """
 
 import copy
@@ -12,15 +13,15 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from backstory.errors import InputError
 
-LIMIT = 1 << 30  # bytes that data may take in memory unless it is asked for otherwise
+LIMIT = 1 << 30  # bytes that data may take in memory by default
 
-_GAP = 1 << 14  # bytes between two wanted rows that cost less to read along than another call
+_GAP = 1 << 14  # bytes between two rows; reading fewer along costs less than another call
 _PIECE = 1 << 23  # bytes read at once
 _BLOCK_ENTRIES = 1 << 21
 
@@ -28,14 +29,14 @@ _BLOCK_ENTRIES = 1 << 21
 class FileRows:
     """An array (N, ...) in a file; indexing its first axis reads those rows into memory.
 
-    Slices, whole numbers, and arrays of row numbers or booleans give what they give for an array. Several
-    threads may read at once. The file stays open, and may be deleted or replaced meanwhile, not overwritten.
+    Slices, whole numbers, and arrays of row numbers or booleans select as they do in an array. Several
+    threads may read at once. The file stays open; it may be deleted or replaced meanwhile, not overwritten.
 
     Args:
-        file: an open file of the operating system; it may be closed afterwards.
-        offset: where the first row begins, bytes.
+        file: an open file of the operating system, which the caller may close afterwards.
+        offset: bytes before the first row.
         shape: (N, ...).
-        dtype: of the entries; rows lie in C order without gaps.
+        dtype: of the entries, which lie in C order without gaps.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class FileRows:
 
     @property
     def size(self) -> int:
-        """Entries."""
+        """Number of entries."""
         return math.prod(self.shape)
 
     @property
@@ -69,13 +70,13 @@ class FileRows:
         return len(self) * self._row_size
 
     def take(self, index: np.ndarray) -> "FileRows":
-        """The rows of these numbers, (M,) of integers, without reading any."""
+        """The rows of these numbers, (M,) of integers; reads none."""
         taken = copy.copy(self)
         taken._index = self._numbers(index)
         return taken
 
     def columns(self, start: int, stop: int) -> np.ndarray:
-        """Columns `start` to `stop` of all rows of a two-dimensional array, which is read row by row."""
+        """Columns `start` to `stop` of all rows of a two-dimensional array, read row by row."""
         out = np.empty((self._rows, stop - start), self.dtype)
         for i, row in enumerate(out):
             self._file.read_into(row, self._offset + i * self._row_size + start * self.dtype.itemsize)
@@ -99,7 +100,7 @@ class FileRows:
         return self[:] if dtype is None else self[:].astype(dtype, copy=False)
 
     def _numbers(self, index: np.ndarray) -> np.ndarray:
-        """Numbers of rows of the file for numbers of rows of this."""
+        """The row numbers in the file for row numbers in this selection."""
         if index.dtype == bool and index.shape == (len(self),):
             index = np.flatnonzero(index)
         if index.ndim != 1 or index.dtype.kind not in "iu":
@@ -112,7 +113,7 @@ class FileRows:
         return index if self._index is None else self._index[index]
 
     def _gather(self, index: np.ndarray) -> np.ndarray:
-        """Rows of the file in any order; those that lie near each other are read by one call."""
+        """Rows of the file in any order; one call reads all that lie near each other."""
         out = np.empty((len(index), *self._row_shape), self.dtype)
         if not len(index):
             return out
@@ -139,51 +140,23 @@ def _are_rising(index: np.ndarray) -> bool:
     return bool((np.diff(index) == 1).all())
 
 
-class Observed:
-    """Where rows in a file hold numbers and not NaN, (N, ...) of bool, found out for the rows asked for."""
-
-    dtype = np.dtype(bool)
-
-    def __init__(self, values: FileRows):
-        self._values = values
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._values.shape
-
-    def take(self, index: np.ndarray) -> "Observed":
-        """The rows of these numbers, without reading any."""
-        return Observed(self._values.take(index))
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        return ~np.isnan(self._values[key])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[:] if dtype is None else self[:].astype(dtype, copy=False)
-
-
 Rows = np.ndarray | FileRows
-Mask = np.ndarray | Observed
-R = TypeVar("R", Rows, Mask)
 
 
-def subset(rows: R, index: np.ndarray) -> R:
-    """The rows of these numbers: a copy of rows in memory, and a choice among rows in a file."""
+def subset(rows: Rows, index: np.ndarray) -> Rows:
+    """The rows of these numbers: a copy of rows in memory, a selection without reading of rows in a file."""
     return rows[index] if isinstance(rows, np.ndarray) else rows.take(index)
 
 
 def blocks(rows: Any, entries: int | None = None) -> Iterator[Any]:
-    """Rows (N, ...) of an array, a file or a tensor by slices of so many entries, by default two million."""
+    """Rows (N, ...) of an array, a file or a tensor in slices of about `entries` entries."""
     size = max(1, (entries or _BLOCK_ENTRIES) // max(1, math.prod(rows.shape[1:])))
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
 def mapped(function: Callable[[np.ndarray], np.ndarray], rows: Rows) -> Rows:
-    """What a function makes of the rows; of rows in a file block by block, in a temporary file."""
+    """The results of a function of rows; for rows in a file by blocks, and in a temporary file."""
     if isinstance(rows, np.ndarray):
         return function(rows)
     spool, parts = Spool(0), blocks(rows)
@@ -195,7 +168,7 @@ def mapped(function: Callable[[np.ndarray], np.ndarray], rows: Rows) -> Rows:
 
 
 def joined(parts: Sequence[Rows], limit: float) -> Rows:
-    """Rows of one shape one after another; in a temporary file if they have more than `limit` bytes."""
+    """The rows of all parts in one array; in a temporary file if they have more than `limit` bytes."""
     dtype = np.result_type(*(part.dtype for part in parts))
     spool = Spool(limit, expected=sum(part.size for part in parts) * dtype.itemsize)
     for part in parts:
@@ -207,11 +180,12 @@ def joined(parts: Sequence[Rows], limit: float) -> Rows:
 class Spool:
     """Arrays written one after another: in memory up to `limit` bytes, in a temporary file beyond.
 
-    The file has no name, lies in the folder that TMPDIR names, and is gone when nothing refers to it.
+    The file has no name, lies in the folder that TMPDIR names, and is deleted when nothing refers to it.
+    `tempfile.SpooledTemporaryFile` would copy the content to give an array of it; this shares its memory.
 
     Args:
         limit: bytes.
-        expected: bytes that will be written, if known: where they are too many, none are kept in memory.
+        expected: bytes that will be written, if known; if they exceed `limit`, none are kept in memory.
     """
 
     def __init__(self, limit: float = math.inf, expected: float = 0):
@@ -245,21 +219,21 @@ class Spool:
             ) from error
 
     def array(self, shape: Sequence[int], dtype: np.dtype | str, offset: int = 0) -> Rows:
-        """What was written, from `offset` bytes on, as an array of this shape; nothing comes after."""
+        """The content from `offset` bytes on as an array of this shape. Nothing may be written afterwards."""
         if self._disk is not None:
             return FileRows(self._disk, offset, shape, dtype)
         content = self._memory.getbuffer()
         return np.frombuffer(content, dtype, math.prod(shape), offset).reshape(shape)
 
     def file(self) -> BinaryIO:
-        """What was written as an open file, at its beginning; nothing comes after."""
+        """The content as an open file, at its beginning. Nothing may be written afterwards."""
         file = self._memory if self._disk is None else os.fdopen(os.dup(self._disk.number), "rb")
         file.seek(0)
         return file
 
 
 class _OpenFile:
-    """A file that is closed when nothing refers to it any more."""
+    """A file that is closed when nothing refers to it."""
 
     def __init__(self, file: BinaryIO):
         name = getattr(file, "name", None)
@@ -279,7 +253,7 @@ class _OpenFile:
         """Fill a contiguous array with the bytes from `offset` on.
 
         Raises:
-            InputError: the file is shorter than it was.
+            InputError: the file has become shorter.
         """
         rest = memoryview(out.reshape(-1).view(np.uint8))
         while rest:

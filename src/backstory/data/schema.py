@@ -1,18 +1,18 @@
-"""What one observation is: its shape, its scale, its names; and the way between files and the model.
+"""The description of one observation, its shape, scale and names, and the way between files and the model.
 
-The model works in units of its own choice only inside its networks. Outside them x has the data's units:
-levels for integer data (0 … levels − 1), fractions of the full range for float images, a column's own
-unit for tables. A log-likelihood is therefore always on the data's scale, with no Jacobian to remember.
+Only the networks work in units of their own. Outside them x has the data's units: levels for integer data
+(0 … levels − 1), fractions of the full range for float images, a column's own unit for tables. So a
+log-likelihood is always on the data's scale, with no Jacobian to remember.
 
-The presentation says what the model's x is, given the stored value v with top level m = `maximum`:
+The presentation defines the model's x by the stored value v with top level m = `maximum`:
 
     exact         x = v (in levels for discrete data)
     binarised     x ~ Bernoulli(v / m), drawn anew at each use (Burda et al. 2016, dynamic binarisation)
     dequantised   x = v + u − ½ in levels, u ~ U(0, 1): a density of x then bounds the probability of v,
                   E_u[log p(v + u − ½)] ≤ log P(v) (Theis et al. 2016, eq. 4)
 
-A table's columns are shifted, x = v − `origin`, where v has more digits than single precision; a shift
-changes no density.
+A table's columns are shifted, x = v − `origin`, if v has more digits than single precision; a shift changes
+no density.
 """
 
 import math
@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from backstory.data.checks import extremes
+from backstory.data.conditions import Condition
 from backstory.data.rows import Rows
 from backstory.data.tables.columns import Column, LeftOut
 from backstory.errors import InputError
@@ -39,17 +40,17 @@ class Schema(BaseModel):
 
     Attributes:
         kind: `images` (shape is (H, W) or (H, W, C)), `table` (named columns) or `array` (anything else).
-        shape: shape of one observation as it is stored.
+        shape: of one observation as it is stored.
         dtype: NumPy name of the stored type, such as `uint8`.
         levels: number of levels of discrete data, None for continuous data.
         maximum: stored value of the top level, or of full brightness in float images; None without one.
         columns: names of a table's columns.
         header: whether the file that the table came from names its columns.
         integer_columns: names of the table's columns that hold whole numbers, and are written as such.
-        kinds: what a table's columns hold, one record for each of `columns`; () for images and arrays, and
-            in runs of earlier versions.
+        kinds: what a table's columns hold, one record for each of `columns`; () for images and arrays.
         left_out: columns of the file that are not modelled.
-        presentation: what the model's x is, see the module's text.
+        presentation: of stored values to the model, see the text of the module.
+        conditions: what `Dataset.given` holds, in order; () if x is modelled without conditions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +66,7 @@ class Schema(BaseModel):
     kinds: tuple[Column, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     presentation: Presentation = "exact"
+    conditions: tuple[Condition, ...] = ()
 
     @property
     def numel(self) -> int:
@@ -73,24 +75,76 @@ class Schema(BaseModel):
 
     @property
     def discrete(self) -> bool:
-        """Whether the model's x carries probabilities rather than densities, so that bits make sense."""
+        """Whether the model's x has probabilities, not densities, so that bits per dimension make sense."""
         return self.levels is not None or self.presentation == "binarised"
 
     @property
     def model_levels(self) -> int | None:
-        """Levels of the model's x: 2 where the data is binarised."""
+        """Number of levels of the model's x: 2 if the data is binarised."""
         return 2 if self.presentation == "binarised" else self.levels
 
     @property
+    def top(self) -> int | None:
+        """The top level of the model's x; None if it has no levels."""
+        return None if self.model_levels is None else self.model_levels - 1
+
+    @property
+    def factor(self) -> float:
+        """The model's x for a stored 1: differences of stored values times this are differences of x."""
+        return 1.0 if self.top is None or self.maximum is None else self.top / self.maximum
+
+    @property
+    def condition_width(self) -> int:
+        """How many numbers `Dataset.given` has for one observation."""
+        return sum(condition.width for condition in self.conditions)
+
+    @property
     def levelled(self) -> np.ndarray:
-        """Whether an entry is the index of a level: (C,) of bool for tables of columns, else one False."""
+        """Whether each column holds indices of levels, (C,) of bool; one False without columns."""
         return np.array([column.levels is not None for column in self.kinds] or False)
 
     @property
     def origins(self) -> np.ndarray | None:
-        """Stored values that are zero to the model, (C,) of float64; None where all are zero."""
+        """Stored values that are zero to the model, (C,) of float64; None if all are zero."""
         origins = np.array([column.origin for column in self.kinds])
         return origins if origins.any() else None
+
+    @property
+    def unconditioned(self) -> "Schema":
+        """The schema of the same table whose conditions are columns again; labels are not conditions then."""
+        kinds = list(self.kinds)
+        for condition in sorted(self.conditions, key=lambda c: c.place or 0):
+            if condition.column is not None and condition.place is not None:
+                kinds.insert(condition.place, condition.column)
+        return self._of_kinds(kinds, ())
+
+    def conditioned(self, conditions: Sequence[Condition]) -> "Schema":
+        """The schema with these conditions added, whose columns leave x."""
+        names = {condition.name for condition in conditions if condition.column is not None}
+        kinds = [column for column in self.kinds if column.name not in names]
+        return self._of_kinds(kinds, (*self.conditions, *conditions))
+
+    def _of_kinds(self, kinds: Sequence[Column], conditions: tuple[Condition, ...]) -> "Schema":
+        """The schema of the same source with other columns and conditions."""
+        if not self.kinds:
+            return self.model_copy(update={"conditions": conditions})
+        names = tuple(column.name for column in kinds)
+        whole = (column.name for column in kinds if column.cells in ("whole", "bool"))
+        binary = all(
+            len(column.levels or ()) == 2 or (self.levels == 2 and column.name in (self.columns or ()))
+            for column in kinds
+        )
+        return self.model_copy(
+            update={
+                "kinds": tuple(kinds),
+                "columns": names,
+                "shape": (len(names),),
+                "integer_columns": tuple(whole),
+                "levels": 2 if binary else None,
+                "maximum": 1 if binary else None,
+                "conditions": conditions,
+            }
+        )
 
     def reordered(self, order: Sequence[int]) -> "Schema":
         """The schema of the same table with its columns in another order, given by their numbers."""
@@ -99,7 +153,7 @@ class Schema(BaseModel):
         return self.model_copy(update={"columns": columns, "kinds": kinds})
 
     def check(self, values: Rows | Tensor) -> None:
-        """Raise InputError unless `values` holds observations of this shape and range."""
+        """Raise InputError unless `values`, (N, *shape), has this shape and range, and at least one row."""
         if tuple(values.shape[1:]) != self.shape:
             expected = ", ".join(["N", *map(str, self.shape)])
             raise InputError(
@@ -108,18 +162,19 @@ class Schema(BaseModel):
             )
         if values.shape[0] == 0:
             raise InputError("expected at least one observation, got none")
+        stored = values.cpu().numpy() if isinstance(values, Tensor) else values
         if self.levels is not None and self.maximum is not None:
-            low, high = extremes(values.cpu().numpy() if isinstance(values, Tensor) else values)
+            low, high = extremes(stored)
             if low < 0 or high > self.maximum:
                 raise InputError(
                     f"expected values between 0 and {self.maximum:g} as in the training data, "
                     f"got {low:g} to {high:g}; rescale the data to the training data's levels"
                 )
-        if isinstance(values, np.ndarray | Tensor):  # what stays in a file was read by this schema
-            self._check_levels(np.asarray(values.cpu() if isinstance(values, Tensor) else values))
+        if isinstance(stored, np.ndarray):  # rows that stay in a file were read by this schema
+            self._check_levels(stored)
 
     def _check_levels(self, values: np.ndarray) -> None:
-        """Raise InputError for numbers that are no levels, as those of a table that was read as an array."""
+        """Raise InputError for numbers that are not levels: those of a table that was read as an array."""
         for j in np.flatnonzero(self.levelled):
             column, cells = self.kinds[j], values[:, j]
             count = len(column.levels or ())
@@ -133,15 +188,16 @@ class Schema(BaseModel):
     def prepare(self, values: np.ndarray | Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The model's x for stored values, float32 of the same shape.
 
-        Randomness (binarised, dequantised) comes from `generator`, which has to be on the values' device.
+        Randomness (binarised, dequantised) comes from `generator`, which must be on the values' device.
         """
         v = torch.as_tensor(values)
         return self.present(v, self.noise(v, len(v), generator))
 
     def noise(self, like: Tensor, rows: int, generator: torch.Generator | None = None) -> Tensor | None:
-        """What `present` needs at random for so many rows of stored values like these; None for exact data.
+        """The random numbers that `present` needs for `rows` rows; None for exact data.
 
-        (rows, *shape): uniform over 16 bits for bytes that are binarised, which is fast, else over [0, 1).
+        (rows, *shape), with the shape and device of the stored values `like`: uniform over 16 bits for bytes
+        that are binarised, which is fast, else over [0, 1).
         """
         shape = (rows, *like.shape[1:])
         if self.presentation == "exact":
@@ -153,7 +209,7 @@ class Schema(BaseModel):
         return torch.rand(shape, generator=generator, device=like.device)
 
     def present(self, v: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The model's x for stored values and the noise that was drawn for them; NaN stays NaN."""
+        """The model's x for stored values and their noise, see `noise`; NaN stays NaN."""
         if self.presentation == "binarised":
             assert noise is not None
             if noise.dtype == torch.int16:
@@ -169,34 +225,32 @@ class Schema(BaseModel):
         return x if noise is None else x + noise - 0.5
 
     def means(self, x: Tensor) -> np.ndarray:
-        """The model's x in stored units, not rounded: for means, which need not be levels.
+        """The model's x in stored units, not rounded, because means need not be levels.
 
-        float32, or float64 where columns are shifted.
+        float32, or float64 if columns are shifted.
         """
         means, origins = self.deviations(x), self.origins
         return means if origins is None else means + origins
 
     def deviations(self, x: Tensor) -> np.ndarray:
         """Differences of the model's x, such as standard deviations, in stored units, float32."""
-        top = None if self.model_levels is None else self.model_levels - 1
-        factor = 1.0 if top is None or self.maximum is None else self.maximum / top
+        factor = 1.0 if self.top is None or self.maximum is None else self.maximum / self.top
         return (x.detach().cpu().float() * factor).numpy()
 
     def restore(self, x: Tensor) -> np.ndarray:
-        """Stored values for the model's x: rounded to a level and clipped where the data has levels.
+        """Stored values for the model's x, rounded to a level and clipped if the data has levels.
 
-        A table's columns are rounded by their kind: to a level, a whole number, or the file's decimals.
+        A table's columns are rounded by their kind: to a level, a whole number, or the decimals of the file.
 
         >>> schema = Schema(kind="images", shape=(1, 2), dtype="uint8", levels=256, maximum=255)
         >>> schema.restore(torch.tensor([[[12.4, 300.0]]]))
         array([[[ 12, 255]]], dtype=uint8)
         """
-        array = x.detach().cpu().double().numpy()
-        if self.model_levels is not None:
-            top = self.model_levels - 1
+        array, top = x.detach().cpu().double().numpy(), self.top
+        if top is not None:
             array = np.clip(array, 0, top)
             maximum = float(self.maximum if self.maximum is not None else top)
-            # A mean of binary data stays a shade of grey where the file can hold one.
+            # a mean of binary data stays a shade of grey if the file can hold one
             if top > 1:
                 array = np.rint(array)
             array = array * (maximum / top)
@@ -215,7 +269,7 @@ class Schema(BaseModel):
         return array
 
     def stored(self, values: np.ndarray) -> np.ndarray:
-        """Numbers in stored units in the stored type: rounded, to whole numbers where it has no others.
+        """Numbers in stored units, rounded to what the stored type can hold.
 
         >>> Schema(kind="array", shape=(3,), dtype="uint8").stored(np.array([[0.6, -3.0, 300.0]]))
         array([[  1,   0, 255]], dtype=uint8)
@@ -234,7 +288,7 @@ class Schema(BaseModel):
 
 
 def significant(array: np.ndarray, digits: int) -> np.ndarray:
-    """Doubles rounded to so many significant digits, so that files do not show more than was computed.
+    """Doubles rounded to significant digits, so that files do not show more than was computed.
 
     >>> significant(np.array([1 / 3, -12345678.9, 0.0]), 4)
     array([ 3.333e-01, -1.235e+07,  0.000e+00])

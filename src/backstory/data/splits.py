@@ -1,7 +1,4 @@
-"""Which rows are for training, which choose among models, which are kept for the last word.
-
-Also what the training rows have to be, and how a row is recognised when it comes again.
-"""
+"""The rows for training, for validation and for testing; checks of training rows, and hashes of rows."""
 
 import hashlib
 import math
@@ -17,7 +14,7 @@ from backstory.errors import InputError
 
 @dataclass(frozen=True)
 class Splits:
-    """Row numbers of the three parts, disjoint, each sorted, of int64; validation and test may be empty."""
+    """Row numbers of three disjoint parts, each sorted, of int64; validation and test may be empty."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -25,12 +22,12 @@ class Splits:
 
 
 def split(dataset: Dataset, validation: float = 0.1, seed: int = 0) -> Splits:
-    """Divides the rows: the data's own test part is the test part, a random part of the rest is validation.
+    """The rows in three parts: the data's own test part, a random part for validation, and the rest.
 
     Args:
         dataset: the data.
         validation: fraction of the rows that are not test rows, in [0, 1); at least one row unless 0.
-        seed: of the choice; the same seed and number of rows give the same split.
+        seed: of the random choice; the same seed and number of rows give the same split.
 
     Raises:
         InputError: a fraction outside [0, 1), or fewer than two rows left for training.
@@ -42,7 +39,7 @@ def split(dataset: Dataset, validation: float = 0.1, seed: int = 0) -> Splits:
     """
     if not 0 <= validation < 1:
         raise InputError(
-            f"expected a fraction from 0 to below 1 for --validation, got {validation:g}; "
+            f"expected a fraction from 0 to below 1 for `validation`, got {validation:g}; "
             "give 0.1, or 0 for none"
         )
     test = np.asarray([] if dataset.test_rows is None else dataset.test_rows, dtype=np.int64)
@@ -55,17 +52,17 @@ def split(dataset: Dataset, validation: float = 0.1, seed: int = 0) -> Splits:
         raise InputError(
             f"expected at least two rows for training, got {'one row' if left == 1 else 'none'} "
             f"({len(dataset)} in {dataset.source}, {count} for validation, {len(test)} for testing); "
-            "give more data or a smaller --validation"
+            "give more data or a smaller `validation`"
         )
     shuffled = np.random.default_rng(seed).permutation(rest)
     return Splits(train=np.sort(shuffled[count:]), validation=np.sort(shuffled[:count]), test=np.sort(test))
 
 
 def row_hashes(values: Rows) -> np.ndarray:
-    """A 64-bit number per row, (N,) of uint64: equal rows of one type have equal numbers.
+    """A 64-bit number for each row, (N,) of uint64; equal rows of one type have equal numbers.
 
-    The number depends on the bytes only, so the same file gives the same numbers in every process; that any
-    two different rows among 100,000 share one has a probability below 1e-9.
+    The number depends on the bytes alone, so one file gives the same numbers in every process. Among 100,000
+    different rows the probability that any two share a number is below 1e-9.
     """
     size = math.prod(values.shape[1:]) * values.dtype.itemsize
     hashes = [np.zeros(0, np.uint64)]
@@ -82,9 +79,9 @@ def row_hashes(values: Rows) -> np.ndarray:
 def check_for_training(dataset: Dataset, rows: np.ndarray) -> None:
     """Raise InputError unless the given rows can be trained on.
 
-    Refused are fewer than two rows, and constant or empty columns of tables and of two-dimensional continuous
-    arrays, whose density would have no bound. Constant pixels of images and constant columns of discrete
-    arrays are fine.
+    Two rows are needed. Constant and empty columns of tables and of two-dimensional continuous arrays are
+    refused, because their density would have no bound. Constant pixels of images and constant columns of
+    discrete arrays are allowed.
     """
     if len(rows) < 2:
         raise InputError(
@@ -110,7 +107,7 @@ def _check_varying(dataset: Dataset, rows: np.ndarray) -> None:
         raise InputError(
             f"expected columns that vary over the {len(rows)} training rows of {dataset.source}, "
             f"got {_count(len(names), 'constant or empty column')} "
-            f"({listed(names)}); remove what is constant"
+            f"({listed(names)}); remove these columns"
         )
 
 

@@ -1,26 +1,24 @@
 """Values back to files of the kind that they came from; every file is written whole or not at all."""
 
-import errno
 import gzip
 import os
-import secrets
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from backstory.data.files import SEPARATORS, format_of, write_idx, write_npz
+from backstory.data.idx import write_idx
 from backstory.data.images import contact_sheet, pixels, write_image
-from backstory.data.rows import Rows, blocks
+from backstory.data.npy import write_npy, write_npz
+from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.errors import InputError
+from backstory.files import SEPARATORS, atomic_path, check_writable, format_of, is_gzipped
 
 _TABLES = (*SEPARATORS, "parquet")
-_UNPACKED = ("npz", "parquet", "png")  # compressed already
-_FORMS = (*_TABLES, "npy", "npz", "idx", "png", "")
+_COMPRESSED = ("npz", "parquet", "png")  # formats that .gz would not make smaller
+_FORMATS = (*_TABLES, "npy", "npz", "idx", "png", "")
 
 Writer = Callable[[BinaryIO], None]
 
@@ -35,18 +33,19 @@ def write(
 ) -> Path:
     """Writes observations in the format that the ending of `path` means.
 
-    `.npy`, `.npz` (the array `x`), `.csv`, `.tsv`, `.parquet` (a table's own columns; otherwise flattened
-    rows), IDX (`.idx`, `-idx3-ubyte`), with `.gz` after all but npz and parquet; `.png` for one image, or for
-    a contact sheet of several; no ending for a folder of PNG files. Missing folders are made.
+    The formats are `.npy`, `.npz` (the array `x`), `.csv`, `.tsv`, `.parquet` (a table's own columns;
+    otherwise flattened rows) and IDX (`.idx`, `-idx3-ubyte`), with `.gz` after all but npz and parquet;
+    `.png` for one image, or for a contact sheet of several; no ending for a folder of PNG files. Missing
+    folders are made.
 
     Args:
-        path: where to.
-        values: (N, *schema.shape) in the stored type, see `Schema.restore`; what stays in a file is written
-            to `.npy` and folders by blocks, and read into memory for the other formats.
-        schema: what one observation is.
-        names: of the N files of a folder, otherwise they are numbered from 0; their endings become `.png`.
-        force: replace what is there. A folder that holds anything but PNG files is not replaced even so.
-        form: the format, such as `npy`, or empty for a folder; by default what the ending means.
+        path: where to write.
+        values: (N, *schema.shape) in the stored type, see `Schema.restore`. Rows that stay in a file are
+            written to `.npy` and folders by blocks, and read into memory for the other formats.
+        schema: the description of one observation.
+        names: of the N files of a folder, whose endings become `.png`; by default they are numbered from 0.
+        force: replace an existing file or folder. A folder with any other file than PNG is never replaced.
+        form: the format, such as `npy`, or empty for a folder; by default the one that the ending means.
 
     Returns:
         The path.
@@ -57,40 +56,36 @@ def write(
     path = Path(path)
     form = format_of(path) if form is None else form
     check_format(path, form)
+    if form == "":
+        return _write_folder(path, values, schema, names, force)
     if form in _TABLES:
-        from backstory.data.tables.read import to_frame, write_frame  # with pandas, which is slow to import
+        from backstory.data.tables.frames import to_frame, write_frame  # with pandas, which is slow to import
 
         return _write_file(
             path, force, lambda h: write_frame(h, to_frame(np.asarray(values), schema), form, schema.header)
         )
     writers: dict[str, Writer] = {
-        "npy": lambda handle: _write_npy(handle, values),
+        "npy": lambda handle: write_npy(handle, values),
         "npz": lambda handle: write_npz(handle, {"x": np.asarray(values)}),
         "idx": lambda handle: write_idx(handle, np.asarray(values)),
         "png": lambda handle: _write_picture(handle, np.asarray(values), schema),
     }
-    if form == "":
-        return _write_folder(path, values, schema, names, force)
     return _write_file(path, force, writers[form])
 
 
 def check_format(path: Path, form: str | None = None) -> None:
-    """InputError for a format that `write` does not know, by default what the ending means."""
-    if (format_of(path) if form is None else form) not in _FORMS:
+    """Raise InputError for a format that `write` does not know, by default the one that the ending means."""
+    if (format_of(path) if form is None else form) not in _FORMATS:
         raise _unknown(
             path, "npy, .npz, .csv, .tsv, .parquet, .png, .idx, or no ending for a folder of images"
         )
 
 
 def check_path(path: Path, force: bool = False) -> None:
-    """InputError, before any work, for a path that would be refused whatever is written there."""
-    _check_packed(path)
+    """Raise InputError, before any work, for a path that `write` would refuse whatever the values are."""
+    _check_compression(path)
     _check_folder(path)
-    with _writing(path):
-        there = next(parent for parent in path.absolute().parents if parent.exists())
-        if not there.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "a part of the path is a file")
-        _check_new(path, force)
+    check_writable(path, force)
 
 
 def write_table(
@@ -99,9 +94,9 @@ def write_table(
     """Writes results by column to `.csv`, `.tsv`, `.parquet`, `.npy` (side by side) or `.npz` (by name).
 
     Args:
-        path: where to.
+        path: where to write.
         columns: arrays or series (N,) by name, such as z_0, z_1, ….
-        force: replace what is there.
+        force: replace an existing file.
         header: whether a text table names the columns.
 
     Raises:
@@ -109,20 +104,18 @@ def write_table(
     """
     path = Path(path)
     form = format_of(path)
-    # texts as texts of fixed length: an array of objects could only be saved as a pickle
+    # texts get a fixed length, because an array of objects could only be saved as a pickle
     arrays = {n: a.astype(str) if a.dtype == object else a for n, a in columns.items()}
     if form in _TABLES:
         import pandas as pd
 
-        from backstory.data.tables.read import write_frame
+        from backstory.data.tables.frames import write_frame
 
         return _write_file(
             path, force, lambda handle: write_frame(handle, pd.DataFrame(dict(columns)), form, header)
         )
     if form == "npy":
-        return _write_file(
-            path, force, lambda handle: _write_npy(handle, np.column_stack([*arrays.values()]))
-        )
+        return _write_file(path, force, lambda handle: write_npy(handle, np.column_stack([*arrays.values()])))
     if form == "npz":
         return _write_file(path, force, lambda handle: write_npz(handle, arrays))
     raise _unknown(path, "csv, .tsv, .parquet, .npy or .npz")
@@ -130,96 +123,18 @@ def write_table(
 
 def write_text(path: str | os.PathLike[str], text: str, force: bool = False) -> Path:
     """Writes text as it is, compressed where the ending is `.gz`."""
-    return _write_file(Path(path), force, lambda handle: _write_bytes(handle, text.encode()))
 
+    def write_bytes(handle: BinaryIO) -> None:
+        handle.write(text.encode())
 
-def _write_bytes(handle: BinaryIO, content: bytes) -> None:
-    handle.write(content)
-
-
-@contextmanager
-def atomic_path(path: str | os.PathLike[str], force: bool = False) -> Iterator[Path]:
-    """A temporary path beside `path`, of the same ending, that is renamed to it when the block ends.
-
-    The block writes a file or makes a folder there. If it fails, nothing is left behind, and what was there
-    before is still there. Missing parent folders are made.
-
-    Raises:
-        InputError: `path` exists and `force` is false, or it cannot be written to (full disk, no rights).
-    """
-    path = Path(path)
-    whole = Path(os.path.abspath(path))  # "." and ".." have names, too
-    temporary = whole.parent / f".{secrets.token_hex(4)}-{whole.name}"
-    made: list[Path] = []
-    try:
-        with _writing(path):
-            if whole == Path.cwd():  # the shell would be left in a folder that is no more
-                raise InputError(
-                    f"expected a new file or folder, got {path}, the current one; give it a name"
-                )
-            _check_new(path, force)
-            made = [parent for parent in whole.parents if not parent.exists()]
-            whole.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            _replace(temporary, whole)
-    except BaseException:
-        _remove(temporary)
-        with suppress(OSError):
-            for parent in made:
-                parent.rmdir()
-        raise
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
-        if isinstance(error, FileExistsError | NotADirectoryError):
-            reason = "a part of the path is a file, not a folder"
-        advice = "free some space or choose" if error.errno == errno.ENOSPC else "choose"
-        raise InputError(f"cannot write {path}: {reason}; {advice} another place") from error
-
-
-def _check_new(path: Path, force: bool) -> None:
-    if _occupied(path) and not force:
-        raise InputError(
-            f"expected a new file or folder, got {path}, which exists; use --force to replace it"
-        )
-
-
-def _occupied(path: Path) -> bool:
-    return any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
-
-
-def _replace(temporary: Path, path: Path) -> None:
-    if not (temporary.is_dir() and path.is_dir()):
-        os.replace(temporary, path)
-        return
-    old = temporary.with_name(temporary.name + "-old")
-    os.replace(path, old)
-    try:
-        os.replace(temporary, path)
-    except OSError:
-        os.replace(old, path)
-        raise
-    shutil.rmtree(old)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink()
+    return _write_file(Path(path), force, write_bytes)
 
 
 def _write_file(path: Path, force: bool, writer: Writer) -> Path:
-    _check_packed(path)
+    _check_compression(path)
     with atomic_path(path, force) as temporary, temporary.open("wb") as handle:
-        if _is_gzipped(path):
-            # no name and no date inside: the same values give the same bytes
+        if is_gzipped(path):
+            # no name and no date inside: equal values give equal bytes
             with gzip.GzipFile("", "wb", 6, handle, mtime=0) as packed:
                 writer(cast(BinaryIO, packed))
         else:
@@ -227,23 +142,11 @@ def _write_file(path: Path, force: bool, writer: Writer) -> Path:
     return path
 
 
-def _is_gzipped(path: Path) -> bool:
-    return path.suffix.lower() == ".gz"
-
-
-def _check_packed(path: Path) -> None:
-    if _is_gzipped(path) and format_of(path) in _UNPACKED:
+def _check_compression(path: Path) -> None:
+    if is_gzipped(path) and format_of(path) in _COMPRESSED:
         raise InputError(
             f"expected an ending without .gz for a compressed format, got {path.name!r}; leave .gz out"
         )
-
-
-def _write_npy(handle: BinaryIO, values: Rows) -> None:
-    descr = np.lib.format.dtype_to_descr(values.dtype)
-    header = {"descr": descr, "fortran_order": False, "shape": values.shape}
-    np.lib.format.write_array_header_1_0(handle, header)
-    for block in blocks(values):
-        handle.write(np.ascontiguousarray(block).reshape(-1).view(np.uint8))
 
 
 def _write_picture(handle: BinaryIO, values: np.ndarray, schema: Schema) -> None:

@@ -80,7 +80,7 @@ def decide_options(dataset: Dataset, asked: dict[str, Any], train: np.ndarray, g
     """
     check_for_training(dataset, train)
     options, training = _sort_options(asked)
-    gaps = dataset.observed is not None
+    gaps = dataset.incomplete
     schema, options = resolve(dataset.schema, options, gaps)
     training = schedule.resolve(training, len(train), **default_schedule(schema, options, gaps))
     training = decide(training, len(train), group.device, group.world)

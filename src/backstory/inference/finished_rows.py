@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from backstory.data.observation import Observation
 from backstory.data.splits import row_hashes
-from backstory.data.write import atomic_path
 from backstory.errors import InputError
+from backstory.files import atomic_path
 
 NAMES = ("log_weight", "acceptance", "hash")
 

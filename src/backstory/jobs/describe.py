@@ -63,5 +63,5 @@ def describe(
             raise InputError(
                 f"expected a table for `schema`, got {data.source}, which has no columns; leave it out"
             )
-        write_schema(schema_file, summary.said(data.schema))
+        write_schema(schema_file, summary.records(data.schema))
     return Description(data.source, len(data), data.schema, None if schema_file is None else schema_file.path)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from backstory.data.files import format_of, reading
 from backstory.errors import InputError
+from backstory.files import format_of, reading
 from backstory.jobs.source import ChosenRows
 
 BLACK, WHITE = 0, 255

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from backstory.data.files import format_of
 from backstory.data.rows import Rows, mapped
 from backstory.data.schema import Schema
 from backstory.data.write import check_path, write
+from backstory.files import format_of
 
 
 @dataclass(frozen=True)

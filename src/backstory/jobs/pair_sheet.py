@@ -7,7 +7,7 @@ import numpy as np
 from backstory.data.images import contact_sheet, pixels
 from backstory.data.rows import Rows
 from backstory.data.schema import Schema
-from backstory.data.write import atomic_path
+from backstory.files import atomic_path
 from backstory.jobs.output import Output
 
 

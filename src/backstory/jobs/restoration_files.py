@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from backstory.data.files import SEPARATORS, format_of
 from backstory.data.images import SUFFIXES
 from backstory.data.schema import Schema
 from backstory.data.tables.refill import cell_texts, refilled
 from backstory.data.write import check_format, write, write_table, write_text
 from backstory.errors import InputError
+from backstory.files import SEPARATORS, format_of
 from backstory.inference.restoration import Restoration
 from backstory.jobs.inverse_problem import InverseProblem
 from backstory.jobs.output import Output, in_stored_type
@@ -146,7 +146,7 @@ def _refilled(form: str, values: np.ndarray, problem: InverseProblem) -> str | N
 
 def _completed(values: np.ndarray, problem: InverseProblem) -> Any:
     """The chosen rows of the file, as a frame, with their gaps filled."""
-    from backstory.data.tables.read import completed  # with pandas, which is slow to import
+    from backstory.data.tables.frames import completed  # with pandas, which is slow to import
 
     path, chosen = problem.source.path, problem.chosen
     assert path is not None

@@ -7,9 +7,9 @@ from typing import Any
 
 import tomli_w
 
-from backstory.data.files import format_of, reading
 from backstory.data.write import write_text
 from backstory.errors import InputError
+from backstory.files import format_of, reading
 from backstory.jobs.output import Output
 
 

@@ -11,7 +11,7 @@ from backstory.data.checks import listed, missing, place
 from backstory.data.dataset import Dataset
 from backstory.data.load import Source as Data
 from backstory.data.load import load
-from backstory.data.rows import mapped, subset
+from backstory.data.rows import mapped
 from backstory.data.schema import Schema
 from backstory.errors import InputError
 from backstory.jobs.checks import at_least_one
@@ -82,17 +82,17 @@ def read_rows(model: Trained, source: Source) -> Dataset:
     """
     chosen = choose(model, source)
     data, index = chosen.data, chosen.index
-    count, first = missing(data.observed, index)
+    count, first = missing(data.values, index) if data.incomplete else (0, ())
     if count and not model.incomplete:
         where = place(first, data.schema.columns)
         raise InputError(
             f"expected a value in every cell, got none in {where} of {data.source}; fill it, or drop the row"
         )
-    values = subset(data.values, index)
-    order = column_order(model.schema, data)
+    part, order = data.subset(index), column_order(model.schema, data)
+    values = part.values
     values = values if order is None else mapped(lambda block: block[:, order], values)
     model.schema.check(values)
-    return replace(data, values=values, observed=None, labels=None, test_rows=None, names=chosen.names)
+    return replace(part, values=values)
 
 
 def column_order(schema: Schema, data: Dataset) -> list[int] | None:

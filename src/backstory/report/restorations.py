@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from backstory.data.write import atomic_path
+from backstory.files import atomic_path
 from backstory.report.training import HEAT, INK
 
 CELL, GAP, BLOCK_GAP, PER_BLOCK = 64, 3, 18, 16  # pixels, pixels, pixels, images

@@ -22,7 +22,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from backstory.data.write import atomic_path
+from backstory.files import atomic_path
 
 DPI = 120
 SHOWN_UNITS = 64  # more rows of the heat map could not be distinguished

@@ -14,8 +14,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from backstory.data.write import atomic_path
 from backstory.errors import InputError
+from backstory.files import atomic_path
 from backstory.runs.folder import (
     CHECKPOINT,
     CONFIG,

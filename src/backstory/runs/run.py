@@ -13,8 +13,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from backstory.data.schema import Schema
-from backstory.data.write import atomic_path
 from backstory.errors import InputError
+from backstory.files import atomic_path
 from backstory.options import ModelOptions, TrainOptions
 from backstory.runs.folder import (
     CONFIG,

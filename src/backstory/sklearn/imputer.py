@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 
 from backstory.data.dataset import Dataset
-from backstory.data.tables.read import constant, filled
+from backstory.data.tables.frames import constant, filled
 from backstory.sklearn.base import Averaged
 from backstory.trained import Trained
 
@@ -37,7 +37,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Averaged):
         super().__init__(latent, likelihood, epochs, options, random_state, ensemble)
 
     def _train(self, data: Dataset, seed: int, **defaults: Any) -> Trained:
-        if not data.schema.kinds and data.observed is not None:  # keeps the last weights
+        if not data.schema.kinds and data.incomplete:  # keeps the last weights
             defaults = {"validation": 0.0, **defaults}
         return super()._train(data, seed, **defaults)
 

@@ -18,8 +18,7 @@ def is_mixed(X: Any) -> bool:
 def as_dataset(x: np.ndarray) -> Dataset:
     """Columns of numbers as a data set; all are continuous, whole numbers too."""
     schema = Schema(kind="array", shape=x.shape[1:], dtype="float64")
-    observed = ~np.isnan(x)
-    return Dataset(x, schema, None if observed.all() else observed)
+    return Dataset(x, schema, bool(np.isnan(x).any()))
 
 
 def value_ranges(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

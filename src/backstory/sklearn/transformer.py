@@ -21,7 +21,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         """E[x|z] for z in the rows of X, (n_samples, n_features); texts get the level nearest to the mean."""
         check_is_fitted(self)
         with torch.no_grad():
-            mean = self.model_.schema.means(self.model_.decode(np.asarray(X)).mean)
+            mean = self.model_.schema.means(self.model_.members[0].decode(np.asarray(X)).mean)
         return self._rows(mean)
 
     @property

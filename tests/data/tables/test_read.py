@@ -21,7 +21,7 @@ def table(tmp_path, text: str, name: str = "a.csv"):
 def test_text_table(tmp_path, name: str) -> None:
     dataset = load(table(tmp_path, TEXT.replace(",", "\t") if "tsv" in name else TEXT, name))
     np.testing.assert_array_equal(dataset.values, VALUES)
-    np.testing.assert_array_equal(dataset.observed, ~np.isnan(VALUES))
+    assert dataset.incomplete
     schema = dataset.schema
     assert (schema.kind, schema.shape, schema.dtype) == ("table", (3,), "float64")
     assert schema.columns == ("age", "height", "member")
@@ -74,7 +74,7 @@ def test_first_row_of_numbers_is_data(tmp_path) -> None:
 @pytest.mark.parametrize("cell", ["", " ", "NA", "nan", "NULL"])
 def test_empty_cells(tmp_path, cell: str) -> None:
     dataset = load(table(tmp_path, f"a,b\n1,{cell}\n2,3\n"))
-    assert np.argwhere(~dataset.observed).tolist() == [[0, 1]]
+    assert np.argwhere(np.isnan(dataset.values)).tolist() == [[0, 1]]
     assert dataset.schema.integer_columns == ("a", "b")
 
 

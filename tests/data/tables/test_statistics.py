@@ -9,7 +9,7 @@ import torch
 from mixed import mixed_table
 
 import backstory
-from backstory.data.tables.read import to_frame
+from backstory.data.tables.frames import to_frame
 from backstory.data.tables.statistics import as_numbers, data_marginals, quantities
 from backstory.distributions.columns import Quantity
 from backstory.distributions.joint import Joint

@@ -1,6 +1,6 @@
-"""The columns of a table: what kind of quantity each one holds, and how its cells are written.
+"""The columns of a table: the kind of quantity in each, and how its cells are written.
 
-A table is stored as float64 (N, C) over the columns that are modelled, NaN where a cell is empty:
+A table is stored as float64 (N, C) over the modelled columns, NaN where a cell is empty:
 
     continuous, grid, count           the number itself
     date                              days since 1970-01-01, with the fraction of the day
@@ -22,9 +22,14 @@ Reason = Literal["constant", "empty", "identifier", "ignored"]
 
 KINDS: tuple[Kind, ...] = ("continuous", "grid", "count", "binary", "categorical", "ordinal", "date")
 LEVELLED = ("binary", "categorical", "ordinal")
-NUMBERS = ("continuous", "grid", "date")  # kinds that a likelihood of numbers alone does for
+NUMBERS = ("continuous", "grid", "date")  # kinds for which a likelihood of numbers is enough
 IGNORE = "ignore"
-SINGLE = 1e-6  # of a range: what single precision, counted from the origin, may be off
+SINGLE = 1e-6  # error of single precision as a fraction of a column's range, counted from the origin
+# Texts that stand for an empty cell: those of pandas, and ?
+EMPTY_CELLS = (
+    *("", "NA", "N/A", "n/a", "#N/A", "#NA", "#N/A N/A", "<NA>", "NaN", "nan", "-NaN", "-nan"),
+    *("NULL", "null", "None", "1.#IND", "1.#QNAN", "-1.#IND", "-1.#QNAN", "?"),
+)
 
 
 class Column(BaseModel):
@@ -32,24 +37,24 @@ class Column(BaseModel):
 
     Attributes:
         name: as in the file.
-        kind: of quantity, which decides on its likelihood.
-        levels: texts of the levels of a binary, categorical or ordinal column in order, of which the stored
-            value is the index; None for the other kinds.
-        rare: whether the last level stands for all texts that were rare in training, and for new ones.
-        values: the different numbers of a `grid` column in order, each of them stored as it is; None for the
+        kind: of quantity, which decides on the likelihood.
+        levels: texts of the levels of a binary, categorical or ordinal column in order; the stored value is
+            the index of a level. None for the other kinds.
+        rare: whether the last level stands for all texts that were rare in training, and for unknown ones.
+        values: the different numbers of a `grid` column in order, which are stored as they are; None for the
             other kinds.
-        decimals: the most decimals of a continuous column's numbers, 0 if all are whole; None if they have
-            too many to count.
-        low, high: the smallest and the largest stored value that was seen; None if none was.
-        origin: the stored value that is zero to the model: near `low` where single precision would otherwise
-            lose digits, as of dates and of numbers that are large beside their range.
-        missing: fraction of the cells that were empty.
-        cells: what stands in the file's cells, of levels too: numbers, whole numbers (written without a
-            point), True and False, texts, or dates.
-        format: of dates that are written as texts, as strftime has it; None where the file holds dates.
+        decimals: the largest number of decimals in a continuous column, 0 if all numbers are whole; None if
+            they have more than nine.
+        low, high: the smallest and the largest stored value in the data; None if all cells are empty.
+        origin: the stored value that is zero to the model. It is near `low` if single precision would
+            otherwise lose digits: for dates and for numbers that are large compared with their range.
+        missing: fraction of the cells that are empty.
+        cells: type of the file's cells, for levels too: numbers, whole numbers (written without a point),
+            True and False, texts, or dates.
+        format: strftime format of dates that are written as texts; None if the file holds dates.
         dtype: pandas name of the type in a frame or a Parquet file, such as `category` or `float32`; None
-            for text tables, and where `cells` says all.
-        note: what was noticed when the column's kind was found out, for people.
+            for text tables, and where `cells` is enough.
+        note: a remark for people from the inference of the kind.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,7 +75,7 @@ class Column(BaseModel):
     note: str = ""
 
     def settled(self, values: np.ndarray) -> np.ndarray:
-        """Stored values rounded and clipped to what the column can hold and was seen to, of the same shape.
+        """Stored values rounded to what the column can hold and clipped to its range, of the same shape.
 
         >>> Column(name="size", kind="ordinal", levels=("S", "M", "L")).settled(np.array([-0.7, 1.4, 9]))
         array([0., 1., 2.])
@@ -79,12 +84,12 @@ class Column(BaseModel):
             return np.clip(np.rint(values), 0, len(self.levels) - 1)
         if self.values is not None:
             values = self._exact(values)
-        seen = np.clip(values, self.low, self.high) if self.low is not None else values
+        clipped = np.clip(values, self.low, self.high) if self.low is not None else values
         if self.kind == "count":
-            return np.maximum(np.rint(seen), 0)
+            return np.maximum(np.rint(clipped), 0)
         if self.decimals is not None:
-            return np.round(seen, self.decimals) + 0.0  # no -0.0
-        return seen
+            return np.round(clipped, self.decimals) + 0.0  # no -0.0
+        return clipped
 
     def nearest(self, values: np.ndarray) -> np.ndarray:
         """The number of a `grid` column that is nearest to each value, of the same shape.
@@ -98,7 +103,7 @@ class Column(BaseModel):
         return np.where(values - below <= above - values, below, above)
 
     def _exact(self, values: np.ndarray) -> np.ndarray:
-        """Values of the grid in place of what single precision made of them; means between them stay."""
+        """The numbers of the grid for values within the error of single precision; other values stay."""
         assert self.values is not None
         near = self.nearest(values)
         close = np.abs(near - values) <= SINGLE * (self.values[-1] - self.values[0])
@@ -106,13 +111,13 @@ class Column(BaseModel):
 
 
 class LeftOut(BaseModel):
-    """A column that is in the file and not in the model.
+    """A column of the file that the model leaves out.
 
     Attributes:
         name: as in the file.
-        reason: why.
+        reason: why it is left out.
         place: its number among all columns of the file, from 0.
-        text: what stands in every cell of a constant column.
+        text: the text in every cell of a constant column.
         cells: as in `Column`.
     """
 
@@ -126,13 +131,13 @@ class LeftOut(BaseModel):
 
 
 class Asked(BaseModel):
-    """What somebody says of a column; None leaves it to the data.
+    """A person's description of a column; the data decide on what is None.
 
     Attributes:
         kind: as in `Column`, or `ignore` to leave the column out.
         levels, rare, format, decimals: as in `Column`.
-        cells: as in `Column`, of columns with levels: `text` keeps 007 apart from 7, `number` and `whole` do
-            not.
+        cells: as in `Column`, for columns with levels: `text` keeps 007 apart from 7, `number` and `whole`
+            do not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -145,58 +150,74 @@ class Asked(BaseModel):
     cells: Cells | None = None
 
 
-def asked(columns: Mapping[str, Any]) -> dict[str, Asked]:
-    """What is said of columns by name: a kind, the fields of `Asked`, or one such record.
+Columns = Mapping[str, str | Mapping[str, Any] | Asked]
 
-    A kind may say more after a colon: `date:%d/%m/%Y` the format, `ordinal:low,middle,high` the levels in
-    order; likewise for binary and categorical columns.
+
+def asked(columns: Columns) -> dict[str, Asked]:
+    """The descriptions of columns by name, each given as a kind, the fields of `Asked`, or such a record.
+
+    A kind may have a detail after a colon: the format in `date:%d/%m/%Y`, the levels in order in
+    `ordinal:low,middle,high`, likewise for binary and categorical columns.
 
     Raises:
-        InputError: no such kind, or something that the kind has not.
+        InputError: an unknown kind, or a detail that does not belong to the kind.
 
     >>> asked({"size": "ordinal:S,M,L"})["size"].levels
     ('S', 'M', 'L')
     """
-    return {name: _asked(name, said) for name, said in columns.items()}
+    return {name: _asked(name, description) for name, description in columns.items()}
 
 
-def _asked(name: str, said: Any) -> Asked:
-    if isinstance(said, Asked):
-        return said
-    if isinstance(said, str):
-        kind, _, more = said.partition(":")
-        said = {"kind": kind.strip()}
-        if more and kind in LEVELLED:
-            said["levels"] = [level.strip() for level in more.split(",")]
-        elif more:
-            said["format"] = more
+def _asked(name: str, description: Any) -> Asked:
+    fields = _fields(description) if isinstance(description, str) else description
     try:
-        found = Asked.model_validate(said)
+        record = Asked.model_validate(fields)
     except ValidationError as error:
-        got = said.get("kind") if isinstance(said, dict) else said
+        got = fields.get("kind") if isinstance(fields, dict) else fields
         first = error.errors()[0]
         wrong = f"got {got!r}" if "kind" in first["loc"] else f"{first['msg'].lower()}: {first['loc']}"
         raise InputError(
             f"expected one of {', '.join(KINDS)} or {IGNORE} for column {name!r}, {wrong}; "
             "choose one of these"
         ) from None
-    levels = found.levels or ()
-    if found.format is not None and found.kind != "date":
+    _check_details(name, record)
+    return record
+
+
+def _fields(description: str) -> dict[str, Any]:
+    """The fields of `Asked` for a kind with or without a detail, such as `date:%d/%m/%Y`."""
+    kind, _, detail = description.partition(":")
+    if detail and kind in LEVELLED:
+        return {"kind": kind.strip(), "levels": [level.strip() for level in detail.split(",")]}
+    return {"kind": kind.strip()} | ({"format": detail} if detail else {})
+
+
+def _check_details(name: str, record: Asked) -> None:
+    levels = record.levels or ()
+    if record.format is not None and record.kind != "date":
         raise InputError(
-            f"expected a format for dates alone, got {found.format!r} for column {name!r}, which is "
-            f"{found.kind}; leave it out"
+            f"expected a format for dates alone, got {record.format!r} for column {name!r}, which is "
+            f"{record.kind}; leave it out"
         )
-    if found.levels is not None and (found.kind not in LEVELLED or len(set(levels)) < max(2, len(levels))):
+    if record.levels is not None and (record.kind not in LEVELLED or len(set(levels)) < max(2, len(levels))):
         raise InputError(
             f"expected two or more levels that differ, for a binary, categorical or ordinal column, got "
-            f"{levels} for column {name!r}, which is {found.kind}; correct them"
+            f"{levels} for column {name!r}, which is {record.kind}; correct them"
         )
-    if found.cells in ("number", "whole") and not all(map(is_number, levels)):
+    if record.cells in ("number", "whole") and not all(map(is_number, levels)):
         raise InputError(
-            f"expected numbers as levels of column {name!r}, whose cells are said to be {found.cells}, got "
-            f"{levels}; say that they are text"
+            f"expected numbers as levels of column {name!r} with cells of type {record.cells}, got "
+            f"{levels}; give the cells the type text"
         )
-    return found
+
+
+def number_text(value: float) -> str:
+    """A number as the text of a level, whole numbers without a point.
+
+    >>> number_text(3.0), number_text(0.5)
+    ('3', '0.5')
+    """
+    return str(int(value)) if math.isfinite(value) and value == int(value) else repr(float(value))
 
 
 def is_number(text: str) -> bool:

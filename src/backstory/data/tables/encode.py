@@ -1,4 +1,4 @@
-"""Cells of a column to stored numbers and back, as its `Column` says.
+"""Cells of a column to stored numbers, as its `Column` describes them; `decode` is the way back.
 
 The stored number of a level is its index, that of a date d the days (d − 1970-01-01) / (24 · 3600 s).
 """
@@ -13,29 +13,34 @@ import pandas as pd
 
 from backstory import console
 from backstory.data.checks import place
-from backstory.data.tables.columns import SINGLE, Column
+from backstory.data.tables.columns import SINGLE, Column, number_text
 from backstory.errors import InputError
 
-_MICROSECONDS = 86_400_000_000  # of a day
+MICROSECONDS = 86_400_000_000  # of a day
 _SHOWN = 40  # characters of a cell in a message
 # Days that a frame can hold in nanoseconds: 1677-09-22 to 2262-04-10
-_FIRST_DAY, _LAST_DAY = -106750, 106750
-_UNITS = (("%f", 1), ("%S", 1_000_000), ("%M", 60_000_000), ("%H", 3_600_000_000))  # microseconds
+FIRST_DAY, LAST_DAY = -106750, 106750
 
 
 @dataclass
-class Unseen:
-    """Cells with a level that a column has not, by column: how many, the first one's row and text."""
+class Unknown:
+    """Cells with a level that their column does not have: their number, and row and text of the first.
+
+    Attributes:
+        source: of the table, for messages.
+        cells: by the name of the column.
+    """
 
     source: str
     cells: dict[str, tuple[int, int, str]] = field(default_factory=dict)
 
     def add(self, name: str, rows: np.ndarray, text: str) -> None:
+        """Takes note of the cells of a column in these rows; `text` is that of the first."""
         count, row, first = self.cells.get(name, (0, int(rows[0]), text))
         self.cells[name] = count + len(rows), row, first
 
     def warn(self, columns: Sequence[Column]) -> None:
-        """A warning for each column that has some."""
+        """Warns of each of these columns that has such cells."""
         for column in columns:
             if column.name in self.cells:
                 count, row, text = self.cells[column.name]
@@ -45,6 +50,23 @@ class Unseen:
                     f"{cells} of column {column.name!r} of {self.source} that the model does not know, "
                     f"{shown(text)} in row {row + 1}{' for the first' * (count > 1)}; {_taken_as(column)}"
                 )
+
+    def refuse(self, columns: Sequence[Column]) -> None:
+        """Raise InputError for such cells in these columns, unless they count as rare levels or a number."""
+        for column in columns:
+            if column.name in self.cells and column.levels is not None and not column.rare:
+                _, row, text = self.cells[column.name]
+                where = f"{place((row, 0), (column.name,))} of {self.source}"
+                raise unknown_level(column.name, column.levels, text, where)
+
+
+def unknown_level(name: str, levels: Sequence[str], text: str, where: str = "") -> InputError:
+    """The error of a level that a column or condition does not have; it names those that it has."""
+    known = ", ".join(levels[:10]) + (", …" if len(levels) > 10 else "")
+    return InputError(
+        f"expected one of the levels {known} of column {name!r}, got {shown(text)}"
+        f"{' in ' if where else ''}{where}; choose one"
+    )
 
 
 def _taken_as(column: Column) -> str:
@@ -60,80 +82,79 @@ def _has_order(column: Column) -> bool:
 
 
 def shown(cell: Any) -> str:
-    """A cell's text in quotes, cut where it is long."""
+    """A cell's text in quotes, shortened if it is long."""
     text = str(cell)
     return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
 
 
-# -- in ---------------------------------------------------------------------------------------------------
-
-
-def encoded(cells: pd.Series, column: Column, unseen: Unseen, first: int = 0) -> np.ndarray:
-    """Stored numbers of a part of a column, (n,) of float64, NaN where it is empty.
+def encoded(cells: pd.Series, column: Column, unknown: Unknown, first: int = 0) -> np.ndarray:
+    """Stored numbers of a part of a column, (n,) of float64, NaN where a cell is empty.
 
     Args:
-        cells: from row `first` of the table on.
-        column: what they are.
-        unseen: takes note of levels that the column has not; they become the level of rare ones, the nearest
-            level of an ordinal column of numbers or number of a grid, or empty.
+        cells: the part of the column that begins at row `first` of the table.
+        column: its description.
+        unknown: takes note of levels that the column does not have. They become the level of rare ones, the
+            nearest level of an ordinal column of numbers, the nearest number of a grid, or empty.
+        first: row of the table.
 
     Raises:
-        InputError: a cell that is no number, no date, or no count where there should be one; says where.
+        InputError: a cell without the number, date or count that is expected; the message says where.
     """
     if column.levels is not None:
-        return _indices(cells, column, unseen, first)
+        return _indices(cells, column, unknown, first)
     if column.kind == "date":
-        return days(cells, column.name, unseen.source, first, column.format)
-    values, _ = numbers(cells, column.name, unseen.source, first)
+        return days(cells, column.name, unknown.source, first, column.format)
+    values, _ = numbers(cells, column.name, unknown.source, first)
     if column.values is not None:
-        return _on_grid(values, column, unseen, first)
+        return _on_grid(values, column, unknown, first)
     if column.kind == "count":
-        bad = np.flatnonzero((values < 0) | (values != np.rint(values)) & np.isfinite(values))
-        if len(bad):
-            where = place((first + int(bad[0]), 0), (column.name,))
-            raise InputError(
-                f"expected counts, whole numbers from 0, in {unseen.source}, got {values[bad[0]]:g} in "
-                f"{where}; correct it, leave the cell empty, or train with the column as continuous"
-            )
+        _check_counts(values, column, unknown.source, first)
     return values
 
 
+def _check_counts(values: np.ndarray, column: Column, source: str, first: int) -> None:
+    bad = np.flatnonzero((values < 0) | (values != np.rint(values)) & np.isfinite(values))
+    if len(bad):
+        where = place((first + int(bad[0]), 0), (column.name,))
+        raise InputError(
+            f"expected counts, whole numbers from 0, in {source}, got {values[bad[0]]:g} in "
+            f"{where}; correct it, leave the cell empty, or train with the column as continuous"
+        )
+
+
 def encoded_cell(text: str, column: Column) -> float:
-    """The stored number of one cell as people write it: a level's text, a number, a date.
+    """The stored number of one cell that a person has written: a level's text, a number, a date.
 
     Raises:
-        InputError: a level that the column has not, no number or no date.
+        InputError: a level that the column does not have, or a text that is no number or date.
 
     >>> encoded_cell("M", Column(name="size", kind="ordinal", levels=("S", "M", "L"), cells="text"))
     1.0
     """
     if column.cells == "bool":
         text = {"0": "False", "1": "True"}.get(text, text.capitalize())
-    if column.levels is not None and not column.rare and text not in column.levels:
-        known = ", ".join(column.levels[:10]) + (", …" if len(column.levels) > 10 else "")
-        raise InputError(
-            f"expected one of the levels {known} of column {column.name!r}, got {shown(text)}; choose one"
-        )
     if column.levels is not None:
+        if not column.rare and text not in column.levels:
+            raise unknown_level(column.name, column.levels, text)
         rare = len(column.levels) - 1
         return float(column.levels.index(text) if text in column.levels else rare)
-    return float(encoded(pd.Series([text], dtype=object), column, Unseen("what is given"))[0])
+    return float(encoded(pd.Series([text], dtype=object), column, Unknown("the given cells"))[0])
 
 
-def _indices(cells: pd.Series, column: Column, unseen: Unseen, first: int) -> np.ndarray:
+def _indices(cells: pd.Series, column: Column, unknown: Unknown, first: int) -> np.ndarray:
     assert column.levels is not None
     if column.cells == "text":
         keys: Any = texts(cells)
         levels = pd.Index(column.levels[: len(column.levels) - column.rare], dtype=object)
     else:
-        keys = pd.Series(numbers(cells, column.name, unseen.source, first)[0])
+        keys = pd.Series(numbers(cells, column.name, unknown.source, first)[0])
         levels = pd.Index(level_numbers(column))
     codes = levels.get_indexer(keys)
     empty = keys.isna().to_numpy()
     new = np.flatnonzero((codes < 0) & ~empty)
     stored = np.where(codes < 0, math.nan, codes)
     if len(new):
-        unseen.add(column.name, first + new, str(cells.iloc[int(new[0])]))
+        unknown.add(column.name, first + new, str(cells.iloc[int(new[0])]))
         if column.rare:
             stored[new] = len(levels)
         elif _has_order(column):
@@ -141,31 +162,26 @@ def _indices(cells: pd.Series, column: Column, unseen: Unseen, first: int) -> np
     return stored
 
 
-def _on_grid(values: np.ndarray, column: Column, unseen: Unseen, first: int) -> np.ndarray:
-    """Numbers of a column of few, of which others become the nearest; infinite ones are found later."""
+def _on_grid(values: np.ndarray, column: Column, unknown: Unknown, first: int) -> np.ndarray:
+    """Numbers of a grid; others become the nearest. Infinite ones stay, and are refused later."""
     stored = np.where(np.isfinite(values), column.nearest(values), values)
     new = np.flatnonzero(
         np.isfinite(values) & (np.abs(stored - values) > SINGLE * np.ptp(column.values or 0))
     )
     if len(new):
-        unseen.add(column.name, first + new, number_text(values[new[0]]))
+        unknown.add(column.name, first + new, number_text(values[new[0]]))
     return stored
 
 
 def level_numbers(column: Column) -> np.ndarray:
-    """The numbers that the levels of a column of numbers or booleans are, (L,)."""
+    """The levels of a column of numbers or booleans as numbers, (L,)."""
     if column.cells == "bool":
         return np.array([0.0, 1.0])
     return np.array([float(level) for level in column.levels or ()])
 
 
-def number_text(value: float) -> str:
-    """A number as the text of a level: whole ones without a point."""
-    return str(int(value)) if math.isfinite(value) and value == int(value) else repr(float(value))
-
-
 def texts(cells: pd.Series) -> pd.Series:
-    """Cells as texts without blanks around them, NaN where they are empty; whole numbers without a point."""
+    """Cells as texts without blanks around them, NaN where empty; whole numbers have no point."""
     if isinstance(cells.dtype, pd.StringDtype):
         return cells.str.strip().astype(object)
     objects = cells.astype(object)
@@ -175,7 +191,16 @@ def texts(cells: pd.Series) -> pd.Series:
 
 
 def numbers(cells: pd.Series, name: str, source: str, first: int = 0) -> tuple[np.ndarray, bool]:
-    """A part of a column, from row `first` on, as float64 with NaN where it is empty; whether of integers."""
+    """The numbers in a part of a column, float64 with NaN where empty, and whether its type is of integers.
+
+    Args:
+        cells: the part of the column that begins at row `first` of the table.
+        name, source: of the column and of the table, for messages.
+        first: row of the table.
+
+    Raises:
+        InputError: a cell that is no number.
+    """
     types = pd.api.types
     if isinstance(cells.dtype, pd.CategoricalDtype):
         cells = cells.astype(object)
@@ -200,6 +225,7 @@ def _parsed(cells: pd.Series, name: str, source: str, first: int) -> pd.Series:
 
 
 def not_a_number(cell: Any, row: int, name: str, source: str) -> InputError:
+    """The error of a cell that is no number."""
     return InputError(
         f"expected numbers in {source}, got {shown(cell)} in {place((row, 0), columns=(name,))}; "
         "write it as a number, leave the cell empty, or drop the column"
@@ -207,16 +233,16 @@ def not_a_number(cell: Any, row: int, name: str, source: str) -> InputError:
 
 
 def days(cells: pd.Series, name: str, source: str, first: int = 0, form: str | None = None) -> np.ndarray:
-    """Dates as days since 1970-01-01 (UTC), of texts in a format or of a frame's own dates."""
+    """Dates as days since 1970-01-01 (UTC), NaN where empty: texts in a format, or a frame's own dates."""
     dates = cells
     if not pd.api.types.is_datetime64_any_dtype(cells):
         objects = cells.astype(object) if form is None else texts(cells)
         dates = pd.to_datetime(objects, format=form, errors="coerce", utc=True)
     if getattr(dates.dt, "tz", None) is not None:
         dates = dates.dt.tz_convert(None)
-    stored = dates.to_numpy(dtype="datetime64[us]").astype(np.int64) / _MICROSECONDS
+    stored = dates.to_numpy(dtype="datetime64[us]").astype(np.int64) / MICROSECONDS
     stored[dates.isna().to_numpy()] = math.nan
-    bad = np.isnan(stored) & cells.notna().to_numpy() | (stored < _FIRST_DAY) | (stored > _LAST_DAY)
+    bad = np.isnan(stored) & cells.notna().to_numpy() | (stored < FIRST_DAY) | (stored > LAST_DAY)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise InputError(
@@ -234,74 +260,3 @@ def example(form: str) -> str:
     '31.12.2024'
     """
     return pd.Timestamp("2024-12-31 15:30:00").strftime(form)
-
-
-# -- out --------------------------------------------------------------------------------------------------
-
-
-def decoded(values: np.ndarray, column: Column) -> pd.Series:
-    """Cells for stored numbers (n,): texts of levels, dates as they came, whole numbers whole.
-
-    Numbers that are no levels (means, say) stay numbers: between those of the levels where these are
-    numbers, 0 to 1 where they are booleans; the nearest level stands for those between texts.
-    """
-    if column.kind == "date":
-        return _dates(values, column)
-    whole = bool((np.isnan(values) | (values == np.rint(values))).all())
-    if column.levels is None:
-        cells = pd.Series(values)
-        if column.cells == "whole":
-            return typed(cells.astype("Int64"), column.dtype) if whole else cells
-        return typed(cells, column.dtype)
-    if column.cells == "text" or whole:
-        return _level_cells(column.settled(values), column)
-    levels = level_numbers(column)
-    return pd.Series(np.interp(values, np.arange(len(levels)), levels))
-
-
-_PLAIN = {"number": "float64", "whole": "Int64", "bool": "boolean"}
-
-
-def _level_cells(codes: np.ndarray, column: Column) -> pd.Series:
-    levels = list(column.levels or ()) if column.cells == "text" else level_numbers(column).tolist()
-    index = np.where(np.isnan(codes), -1, codes).astype(np.int64)
-    plain: Any = _PLAIN.get(column.cells, "object")
-    levels = pd.Series(levels).astype(plain).tolist()
-    if column.dtype == "category":
-        categories: Any = pd.Index(levels)
-        return pd.Series(pd.Categorical.from_codes(index, categories, ordered=column.kind == "ordinal"))
-    cells = pd.Series(np.array([*levels, None], dtype=object)[index], dtype=object)
-    if column.cells == "bool" and (index >= 0).all():
-        plain = "bool"
-    return typed(cells.astype(plain), column.dtype)
-
-
-def _dates(values: np.ndarray, column: Column) -> pd.Series:
-    form = column.format
-    unit = 1 if form is None else next((n for sign, n in _UNITS if sign in form), _MICROSECONDS)
-    if column.decimals == 0:
-        unit = _MICROSECONDS
-    empty = np.isnan(values)
-    exact = np.clip(np.where(empty, 0, values), _FIRST_DAY, _LAST_DAY) * (_MICROSECONDS / unit)
-    stamps = (np.rint(exact).astype(np.int64) * unit).astype("datetime64[us]")
-    dates: Any = pd.Series(np.where(empty, np.datetime64("NaT"), stamps))
-    if form is not None:
-        if "%z" in form:
-            dates = dates.dt.tz_localize("UTC")
-        return dates.dt.strftime(form).astype(object).where(~empty, None)
-    if column.dtype == "date":
-        return dates.dt.date.astype(object).where(~empty, None)
-    if column.dtype is not None and "," in column.dtype:  # a time zone
-        dates = dates.dt.tz_localize("UTC")
-    return typed(dates, column.dtype)
-
-
-def typed(cells: pd.Series, dtype: Any) -> pd.Series:
-    """Cells in the type of the frame that they came from, or its name, where it can hold them."""
-    if dtype is None or dtype == str(cells.dtype):
-        return cells
-    try:
-        typed: pd.Series = cells.astype(pd.api.types.pandas_dtype(dtype))
-        return typed
-    except (TypeError, ValueError, OverflowError):
-        return cells

@@ -1,4 +1,4 @@
-"""A text table written again with some cells filled; everything else stays as it stands in the file."""
+"""A text table with some cells filled; every other character of the file stays."""
 
 import csv
 import io
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from backstory.data.files import EMPTY_CELLS, SEPARATORS, format_of, open_binary, reading
-from backstory.data.tables.columns import Column
+from backstory.data.binary import open_binary
+from backstory.data.tables.columns import EMPTY_CELLS, Column
+from backstory.files import SEPARATORS, format_of, reading
 
 _BLANK = " \t\r\n"
 
@@ -22,19 +23,19 @@ def refilled(
     places: Sequence[int],
     empty: np.ndarray | None = None,
 ) -> str | None:
-    """The text of a table with other words in some cells.
+    """The text of a table with new texts in some cells.
 
     Args:
         path: of the table, `.csv` or `.tsv`, plain or `.gz`.
-        header: whether its first row has names.
-        fill: (N, C) of bool, the cells to write anew.
-        texts: what to write into the cells of each of the N rows that are written anew, from left to right.
+        header: whether its first row names the columns.
+        fill: (N, C) of bool, the cells to fill.
+        texts: for each of the N rows, the new texts of the cells to fill from left to right.
         places: (C,), the number of each of these columns among those of the file.
-        empty: (N, C) of bool, the cells that were read as empty; what stands in them all the same (a level
-            that the model does not know) stays. All by default.
+        empty: (N, C) of bool, the cells that were read as empty, by default all. The text of such a cell
+            stays if there is one (a level that the model does not know).
 
     Returns:
-        None if the file has not N rows: it is not the one that was read.
+        The text; None if the file does not have N rows, so that it is not the one that was read.
     """
     separator = SEPARATORS[format_of(path)]
     with reading(path, "a table"), open_binary(path) as handle:
@@ -57,7 +58,7 @@ def refilled(
 
 
 def _records(lines: list[str], separator: str) -> Iterator[str]:
-    """Lines, or several where a cell in quotes has more than one."""
+    """The rows of a table: single lines, or several lines if a cell in quotes has line breaks."""
     record = ""
     for line in lines:
         record += line
@@ -69,7 +70,7 @@ def _records(lines: list[str], separator: str) -> Iterator[str]:
 
 
 def _raw_cells(content: str, separator: str) -> list[str] | None:
-    """What lies between separators outside quotes; None if a quote is open at the end."""
+    """The texts between the separators outside quotes; None if a quote is open at the end."""
     if '"' not in content:
         return content.split(separator)
     cell = re.compile(rf' *"(?:[^"]|"")*"[^{separator}]*|(?! *")[^{separator}]*')
@@ -83,7 +84,7 @@ def _raw_cells(content: str, separator: str) -> list[str] | None:
 
 
 def _header_lines(lines: list[str], separator: str) -> int:
-    """How many lines the names take, with blank lines before them; a name in quotes may have several."""
+    """The number of lines of the header, with blank lines before it; a name in quotes may have several."""
     reader = csv.reader(lines, delimiter=separator)
     for row in reader:
         if any(cell.strip() for cell in row):
@@ -92,7 +93,7 @@ def _header_lines(lines: list[str], separator: str) -> int:
 
 
 def _with_cells(record: str, separator: str, new: list[tuple[int, str, bool]]) -> str:
-    """New words by column; some of them only for cells that are empty."""
+    """A row with new texts, each given as (column, text, whether only an empty cell is filled)."""
     content = record.rstrip("\r\n")
     cells = _raw_cells(content, separator) or []
     cells += [""] * (max(new)[0] + 1 - len(cells))  # a short row: its last cells are empty
@@ -109,8 +110,8 @@ def _quoted(word: str, separator: str) -> str:
 
 
 def cell_texts(values: np.ndarray, fill: np.ndarray, kinds: Sequence[Column]) -> list[list[str]]:
-    """The texts of the cells to fill, row by row, as `refilled` takes them."""
-    from backstory.data.tables.encode import decoded  # with pandas, which is slow to import
+    """The texts of the cells to fill, row by row, as in `refilled`."""
+    from backstory.data.tables.decode import decoded  # with pandas, which is slow to import
 
     texts: list[list[str]] = [[] for _ in fill]
     for j, column in enumerate(kinds):

@@ -1,4 +1,4 @@
-"""What a table's columns are to the model: their quantities, and what the training rows tell of each."""
+"""The columns of a table as the model needs them: their quantities, and statistics of the training rows."""
 
 from dataclasses import replace
 
@@ -12,15 +12,15 @@ from backstory.data.tables.columns import NUMBERS, Column, is_number
 from backstory.distributions.columns import Marginals, Quantity
 from backstory.errors import InputError
 
-MOST_ROWS = 100_000  # that are looked at
-HIGHEST_COUNT = 10_000  # above, whole numbers are as good as continuous
-ATOM_SHARE, ATOM_LEAST = 0.05, 10  # of the cells that hold one and the same value, besides other values
-CURVED_GAIN = 0.05  # nats a cell, from which a column is modelled by its asinh
-NARROWEST = 1e-3  # s, as a fraction of the standard deviation
+MOST_ROWS = 100_000  # from which the statistics are computed
+HIGHEST_COUNT = 10_000  # larger whole numbers are modelled as continuous
+ATOM_SHARE, ATOM_LEAST = 0.05, 10  # share and number of cells that make a value an atom
+CURVED_GAIN = 0.05  # nats per cell above which a column is modelled by its asinh
+NARROWEST = 1e-3  # the scale s as a fraction of the standard deviation, at least
 
 
 def quantities(schema: Schema) -> tuple[Quantity, ...]:
-    """What each column holds, as the likelihood takes it."""
+    """The quantity in each column, as the likelihood needs it."""
     return tuple(map(_quantity, schema.kinds))
 
 
@@ -34,21 +34,21 @@ def _quantity(column: Column) -> Quantity:
 
 
 def only_numbers(schema: Schema) -> bool:
-    """Whether a table has nothing but numbers, so that a likelihood of numbers alone is the usual one."""
+    """Whether all columns of a table are numbers, so that a likelihood of numbers is the default."""
     return bool(schema.kinds) and all(column.kind in NUMBERS for column in schema.kinds)
 
 
 def as_numbers(dataset: Dataset) -> Dataset:
-    """The same table with every column continuous, for likelihoods that are of numbers alone.
+    """The same table with every column continuous, for likelihoods of numbers.
 
     Raises:
-        InputError: a column of words, which are no numbers.
+        InputError: a column has levels that are not numbers.
     """
     levelled = {j: column for j, column in enumerate(dataset.schema.kinds) if column.levels is not None}
     for column in levelled.values():
         if not all(map(is_number, column.levels or ())):
             raise InputError(
-                f"this likelihood is of numbers alone, got {column.kind} column {column.name!r} of "
+                f"this likelihood is for numbers alone, got {column.kind} column {column.name!r} of "
                 f"{dataset.source}; use likelihood joint, or leave the column out"
             )
     tables = {j: np.array([float(level) for level in column.levels or ()]) for j, column in levelled.items()}
@@ -66,24 +66,24 @@ def as_numbers(dataset: Dataset) -> Dataset:
     def numbers(block: np.ndarray) -> np.ndarray:
         block = block.copy()
         for j, table in tables.items():
-            there = ~np.isnan(block[:, j])
-            block[there, j] = table[block[there, j].astype(int)]
+            observed = ~np.isnan(block[:, j])
+            block[observed, j] = table[block[observed, j].astype(int)]
         return block
 
     return replace(dataset, schema=schema, values=mapped(numbers, dataset.values))
 
 
 def data_marginals(values: Rows, schema: Schema) -> Marginals:
-    """What the training rows, or evenly spaced ones of them, tell of each column."""
+    """Statistics of each column over the training rows, or over evenly spaced ones of very many."""
     rows = np.linspace(0, len(values) - 1, min(len(values), MOST_ROWS)).astype(int)
     some = schema.prepare(np.asarray(values[rows])).double().numpy()
-    found = [_marginal(q, x[~np.isnan(x)]) for q, x in zip(quantities(schema), some.T, strict=True)]
-    location, scale, curved, atom = map(torch.tensor, zip(*found, strict=True))
+    marginals = [_marginal(q, x[~np.isnan(x)]) for q, x in zip(quantities(schema), some.T, strict=True)]
+    location, scale, curved, atom = map(torch.tensor, zip(*marginals, strict=True))
     return Marginals(location.float(), scale.float(), curved, atom.float())
 
 
 def _marginal(quantity: Quantity, x: np.ndarray) -> tuple[float, float, bool, float]:
-    """Location, scale, whether it is curved, and the atom, of the values of a column that are there."""
+    """Location, scale, whether the column is curved, and the atom, of the observed values of a column."""
     if quantity.kind == "grid" and len(x):
         return float(x.mean()), float(x.std()) or 1.0, False, np.nan
     if quantity.levels or len(x) == 0:
@@ -104,7 +104,7 @@ def _marginal(quantity: Quantity, x: np.ndarray) -> tuple[float, float, bool, fl
 
 
 def _atom(x: np.ndarray) -> float:
-    """The value of many cells of a column that has many values besides; NaN without one."""
+    """The value that many cells share in a column with many other values; NaN if there is none."""
     values, counts = np.unique(x, return_counts=True)
     most = int(counts.argmax())
     often = counts[most] >= max(ATOM_LEAST, ATOM_SHARE * len(x))

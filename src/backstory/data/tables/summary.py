@@ -1,4 +1,4 @@
-"""What the columns of a table hold, as a printed table and as the records of a schema file."""
+"""The columns of a table, as a printed table and as the records of a schema file."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +11,7 @@ SHOWN, LEFT_OUT_SHOWN = 40, 20
 
 
 def show(schema: Schema, stderr: bool = True) -> None:
-    """Print the columns of a table in the order of the schema, then those that are left out."""
+    """Prints the columns of a table in the order of the schema, then those that are left out."""
     if not schema.kinds or console.hushed():
         return
     from rich.console import Console
@@ -45,10 +45,10 @@ def _values_of(column: Column) -> str:
     return f"{few}{column.low:.6g} to {column.high:.6g}"
 
 
-def said(schema: Schema) -> dict[str, dict[str, Any]]:
-    """What a schema file says of a table's columns, by name, so that it is read in the same way again.
+def records(schema: Schema) -> dict[str, dict[str, Any]]:
+    """The records of a schema file by column, so that a table is read in the same way again.
 
-    Constant columns are not in it: they are found out again, with what stands in them.
+    Constant columns are not among them; they are inferred again, with their values.
     """
     records = {column.name: _record(column) for column in schema.kinds}
     ignored = {c.name: {"kind": "ignore"} for c in schema.left_out if c.reason != "constant"}

@@ -1,0 +1,168 @@
+"""Conditions c of p(x | c): what is known of each observation besides x, as numbers for the model.
+
+A condition is a level (a label, a cell of a categorical column) or a number. A level becomes a one-hot code
+with as many numbers as there are levels; a number y becomes (y − location) / scale. Conditions are always
+observed.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from backstory.data.tables.columns import Column, number_text
+from backstory.errors import InputError
+
+_LEVELS_SHOWN = 10
+_MISSING = ("", "nan", "NaN", "<NA>", "NaT", "None")
+
+
+class Condition(BaseModel):
+    """The description of one condition.
+
+    Attributes:
+        name: such as `label`, or the name of a column.
+        levels: texts of the levels in the order of their code; None for a number.
+        location, scale: of a number, in its own units.
+        column: the column of the table that became this condition; None for labels.
+        place: index of that column among the columns of the table, conditions included; None for labels.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    levels: tuple[str, ...] | None = None
+    location: float = 0.0
+    scale: float = 1.0
+    column: Column | None = None
+    place: int | None = None
+
+    @property
+    def width(self) -> int:
+        """How many numbers encode one value."""
+        return 1 if self.levels is None else len(self.levels)
+
+    def encode(self, values: Iterable[Any], source: str = "the conditions") -> np.ndarray:
+        """Labels or cells as numbers, (N, width) of float32.
+
+        Args:
+            values: N labels or cells, as texts or numbers.
+            source: where they come from, for messages.
+
+        Raises:
+            InputError: an unknown level, a text that is no number, or a missing value.
+
+        >>> Condition(name="sex", levels=("f", "m")).encode(["m"])
+        array([[0., 1.]], dtype=float32)
+        """
+        stored = [self._stored(value, source) for value in values]
+        return self.encode_stored(np.array(stored, np.float64), source)
+
+    def encode_stored(self, stored: np.ndarray, source: str = "the conditions") -> np.ndarray:
+        """Indices of levels or numbers, (N,) as a table stores them, as in `encode`."""
+        missing = np.flatnonzero(~np.isfinite(stored))
+        if len(missing):
+            raise InputError(
+                f"expected a value of the condition {self.name!r} in every row of {source}, because "
+                f"conditions must be observed, got none in row {missing[0] + 1}; fill it, or drop the row"
+            )
+        if self.levels is None:
+            return ((stored - self.location) / self.scale)[:, None].astype(np.float32)
+        return np.eye(len(self.levels), dtype=np.float32)[stored.astype(np.int64)]
+
+    def decode(self, encoded: np.ndarray) -> np.ndarray:
+        """The values for codes (N, width): (N,) of texts, or of numbers (days since 1970-01-01 for dates).
+
+        >>> Condition(name="age", location=40, scale=10).decode(np.array([[-0.5]]))
+        array([35.])
+        """
+        if self.levels is None:
+            return encoded[:, 0].astype(np.float64) * self.scale + self.location
+        return np.array(self.levels, dtype=object)[encoded.argmax(axis=1)]
+
+    def _stored(self, value: Any, source: str) -> float:
+        """The index of a level, or a number; NaN for a missing value."""
+        text, known = str(value).strip(), self.levels or ()
+        for level in (text, text.removesuffix(".0")):  # 3.0 is the level 3
+            if level in known:
+                return float(known.index(level))
+        if text in _MISSING:
+            return np.nan
+        if self.column is not None:
+            from backstory.data.tables.encode import encoded_cell  # with pandas, which is slow to import
+
+            return encoded_cell(text, self.column)
+        if self.levels is not None:
+            shown = ", ".join(known[:_LEVELS_SHOWN]) + (", …" if len(known) > _LEVELS_SHOWN else "")
+            raise InputError(
+                f"expected one of the levels {shown} of the condition {self.name!r} in {source}, got "
+                f"{text!r}; choose one"
+            )
+        try:
+            return float(text)
+        except ValueError:
+            raise InputError(
+                f"expected a number for the condition {self.name!r} in {source}, got {text!r}; "
+                "write it as a number"
+            ) from None
+
+
+def of_labels(name: str, labels: np.ndarray, rows: np.ndarray) -> Condition:
+    """The condition of labels (N,): a number if they have fractions, else a level for each different label.
+
+    Args:
+        name: of the condition.
+        labels: of all observations, so that no level is unknown.
+        rows: the rows that location and scale are computed from.
+    """
+    if labels.dtype.kind == "f" and (np.isfinite(labels) & (labels != np.rint(labels))).any():
+        return _of_number(Condition(name=name), labels[rows])
+    if labels.dtype.kind in "fiu":
+        numbers = np.unique(labels[np.isfinite(labels)])
+        return Condition(name=name, levels=tuple(number_text(value) for value in numbers.tolist()))
+    texts = {str(label).strip() for label in labels.tolist()} - set(_MISSING)
+    return Condition(name=name, levels=tuple(sorted(texts)))
+
+
+def of_column(column: Column, place: int, stored: np.ndarray) -> Condition:
+    """The condition of a table's column, whose location and scale are computed from stored numbers (N,)."""
+    condition = Condition(name=column.name, levels=column.levels, column=column, place=place)
+    return condition if column.levels is not None else _of_number(condition, stored)
+
+
+def _of_number(condition: Condition, values: np.ndarray) -> Condition:
+    finite = values[np.isfinite(values)].astype(np.float64)
+    location, scale = (float(finite.mean()), float(finite.std())) if len(finite) else (0.0, 1.0)
+    return condition.model_copy(update={"location": location, "scale": scale or 1.0})
+
+
+def encode_conditions(conditions: Sequence[Condition], values: Mapping[str, Sequence[Any]]) -> np.ndarray:
+    """The codes of all conditions side by side, (N, C) of float32.
+
+    Args:
+        conditions: of a schema, in order.
+        values: N labels or cells of each condition, by its name.
+
+    Raises:
+        InputError: a condition without values or values without a condition, or see `Condition.encode`.
+
+    >>> sex = Condition(name="sex", levels=("f", "m"))
+    >>> encode_conditions([sex, Condition(name="age", location=40, scale=10)], {"sex": ["f"], "age": [50]})
+    array([[1., 0., 1.]], dtype=float32)
+    """
+    names = [condition.name for condition in conditions]
+    wrong = [name for name in values if name not in names] or [name for name in names if name not in values]
+    if wrong:
+        raise InputError(
+            f"expected values of the conditions {', '.join(names) or '(none)'}, got "
+            f"{', '.join(values) or 'none'}; {'leave out' if wrong[0] in values else 'add'} {wrong[0]}"
+        )
+    return np.concatenate([condition.encode(values[condition.name]) for condition in conditions], axis=1)
+
+
+def decode_conditions(conditions: Sequence[Condition], given: np.ndarray) -> dict[str, np.ndarray]:
+    """The values of conditions by name, each (N,), for their codes side by side, (N, C)."""
+    ends = np.cumsum([condition.width for condition in conditions])[:-1]
+    parts = np.split(given, ends, axis=1)
+    return {c.name: c.decode(part) for c, part in zip(conditions, parts, strict=True)}

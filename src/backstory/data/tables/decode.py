@@ -1,0 +1,77 @@
+"""Stored numbers of a column to cells, as its `Column` describes them; the way back from `encode`."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from backstory.data.tables.columns import Column
+from backstory.data.tables.encode import FIRST_DAY, LAST_DAY, MICROSECONDS, level_numbers
+
+_UNITS = (("%f", 1), ("%S", 1_000_000), ("%M", 60_000_000), ("%H", 3_600_000_000))  # microseconds
+_PLAIN = {"number": "float64", "whole": "Int64", "bool": "boolean"}  # types of cells
+
+
+def decoded(values: np.ndarray, column: Column) -> pd.Series:
+    """The cells for stored numbers (n,): texts of levels, dates in the file's format, integers.
+
+    Means of levels need not be levels. They stay numbers if the levels are numbers, are from 0 to 1 if the
+    levels are booleans, and become the nearest level if the levels are texts.
+    """
+    if column.kind == "date":
+        return _dates(values, column)
+    whole = bool((np.isnan(values) | (values == np.rint(values))).all())
+    if column.levels is None:
+        cells = pd.Series(values)
+        if column.cells == "whole":
+            return typed(cells.astype("Int64"), column.dtype) if whole else cells
+        return typed(cells, column.dtype)
+    if column.cells == "text" or whole:
+        return _level_cells(column.settled(values), column)
+    levels = level_numbers(column)
+    return pd.Series(np.interp(values, np.arange(len(levels)), levels))
+
+
+def _level_cells(codes: np.ndarray, column: Column) -> pd.Series:
+    levels = list(column.levels or ()) if column.cells == "text" else level_numbers(column).tolist()
+    index = np.where(np.isnan(codes), -1, codes).astype(np.int64)
+    plain: Any = _PLAIN.get(column.cells, "object")
+    levels = pd.Series(levels).astype(plain).tolist()
+    if column.dtype == "category":
+        categories: Any = pd.Index(levels)
+        return pd.Series(pd.Categorical.from_codes(index, categories, ordered=column.kind == "ordinal"))
+    cells = pd.Series(np.array([*levels, None], dtype=object)[index], dtype=object)
+    if column.cells == "bool" and (index >= 0).all():
+        plain = "bool"
+    return typed(cells.astype(plain), column.dtype)
+
+
+def _dates(values: np.ndarray, column: Column) -> pd.Series:
+    form = column.format
+    unit = 1 if form is None else next((n for sign, n in _UNITS if sign in form), MICROSECONDS)
+    if column.decimals == 0:
+        unit = MICROSECONDS
+    empty = np.isnan(values)
+    exact = np.clip(np.where(empty, 0, values), FIRST_DAY, LAST_DAY) * (MICROSECONDS / unit)
+    stamps = (np.rint(exact).astype(np.int64) * unit).astype("datetime64[us]")
+    dates: Any = pd.Series(np.where(empty, np.datetime64("NaT"), stamps))
+    if form is not None:
+        if "%z" in form:
+            dates = dates.dt.tz_localize("UTC")
+        return dates.dt.strftime(form).astype(object).where(~empty, None)
+    if column.dtype == "date":
+        return dates.dt.date.astype(object).where(~empty, None)
+    if column.dtype is not None and "," in column.dtype:  # a time zone
+        dates = dates.dt.tz_localize("UTC")
+    return typed(dates, column.dtype)
+
+
+def typed(cells: pd.Series, dtype: Any) -> pd.Series:
+    """Cells in a pandas type, given as such or by name; unchanged if the type cannot hold them."""
+    if dtype is None or dtype == str(cells.dtype):
+        return cells
+    try:
+        typed: pd.Series = cells.astype(pd.api.types.pandas_dtype(dtype))
+        return typed
+    except (TypeError, ValueError, OverflowError):
+        return cells

@@ -1,0 +1,126 @@
+"""Stored values of tables as pandas frames, to be written or to fill the frames that they came from."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+
+from backstory.data.binary import open_binary
+from backstory.data.dataset import Dataset
+from backstory.data.schema import Schema
+from backstory.data.tables.columns import LeftOut
+from backstory.data.tables.decode import decoded, typed
+from backstory.data.tables.read import parquet_engine
+from backstory.data.tables.text import TextTable
+from backstory.files import SEPARATORS, format_of, reading
+
+
+def to_frame(values: np.ndarray, schema: Schema) -> pd.DataFrame:
+    """Stored values (N, …) as a frame: a table's own columns, or pixel_0, … or x_0, … of flattened rows.
+
+    Levels become texts, numbers of days become dates, and constant columns return to their places.
+    """
+    flat = values.reshape(len(values), -1)
+    if not schema.kinds:
+        stem = "pixel" if schema.kind == "images" else "x"
+        names = schema.columns or [f"{stem}_{j}" for j in range(flat.shape[1])]
+        return pd.DataFrame(flat, columns=list(names))
+    frame = pd.DataFrame(
+        {c.name: decoded(flat[:, j].astype(np.float64), c) for j, c in enumerate(schema.kinds)}
+    )
+    for column in sorted(schema.left_out, key=lambda c: c.place):
+        if column.reason == "constant":
+            at = min(column.place, frame.shape[1])
+            frame.insert(at, column.name, pd.Series(constant(column), frame.index))
+    return frame
+
+
+def constant(column: LeftOut) -> Any:
+    """The value in each cell of a constant column."""
+    text = column.text or ""
+    match column.cells:
+        case "whole":
+            return int(text)
+        case "number":
+            return float(text)
+        case "bool":
+            return text == "True"
+        case "date":
+            return pd.Timestamp(text)
+    return text
+
+
+def write_frame(handle: BinaryIO, frame: pd.DataFrame, form: str, header: bool = True) -> None:
+    """Writes a frame as `csv`, `tsv` or `parquet`; reading it gives the same numbers."""
+    if form == "parquet":
+        buffer = io.BytesIO()
+        with parquet_engine():
+            frame.to_parquet(buffer, index=False)
+        handle.write(buffer.getbuffer())
+    else:
+        frame.to_csv(handle, sep=SEPARATORS[form], header=header, index=False, lineterminator="\n")
+
+
+def completed(
+    path: Path, index: np.ndarray, values: np.ndarray, fill: np.ndarray, empty: np.ndarray, data: Dataset
+) -> pd.DataFrame:
+    """Rows of a table's file with some cells filled; all other cells and columns are the file's own.
+
+    Args:
+        path: of the file that `data` came from.
+        index: (N,), the numbers of the rows.
+        values: (N, C), stored numbers.
+        fill, empty: (N, C) of bool, see `refill.refilled`.
+        data: the content of the file.
+    """
+    return filled(_whole_frame(path, data).iloc[index], values, fill, empty, data)
+
+
+def filled(
+    frame: pd.DataFrame, values: np.ndarray, fill: np.ndarray, empty: np.ndarray, data: Dataset
+) -> pd.DataFrame:
+    """A frame with some cells filled, as in `completed`, and an index from 0 on."""
+    frame = frame.reset_index(drop=True)
+    for j, (place, column) in enumerate(zip(data.places or (), data.schema.kinds, strict=True)):
+        cells = frame.iloc[:, place]
+        chosen = fill[:, j] & (~empty[:, j] | cells.isna().to_numpy())
+        if chosen.any():
+            new = decoded(values[:, j].astype(np.float64), column)
+            mixed = cells.astype(object).where(~chosen, new.astype(object))
+            frame[frame.columns[place]] = typed(mixed, _type_for(cells, mixed) or str(new.dtype))
+    return frame
+
+
+def _type_for(cells: pd.Series, mixed: pd.Series) -> Any:
+    """The type of a column of texts or categories, if it can hold the new cells."""
+    if isinstance(cells.dtype, pd.CategoricalDtype):
+        return cells.dtype if mixed.dropna().isin(cells.cat.categories).all() else None
+    return cells.dtype if isinstance(cells.dtype, pd.StringDtype) else None
+
+
+def _whole_frame(path: Path, data: Dataset) -> pd.DataFrame:
+    form = format_of(path)
+    with reading(path, "a table"), open_binary(path) as handle:
+        if form == "parquet":
+            with parquet_engine():
+                return pd.read_parquet(handle).reset_index(drop=True)
+        table = TextTable.open(handle, path, SEPARATORS[form])
+        header, places = data.schema.header, data.places or ()
+        names = table.names(True) if header else [str(j) for j in range(len(table.first))]
+        columns = zip(places, data.schema.kinds, strict=True)
+        numbers = {names[place] for place, column in columns if column.cells != "text"}
+        parts = list(table.parts(names, header, [name for name in names if name not in numbers]))
+    return _with_numbers(pd.concat(parts), [j for j in range(len(names)) if j not in places])
+
+
+def _with_numbers(frame: pd.DataFrame, places: Sequence[int]) -> pd.DataFrame:
+    """A frame with columns of texts as numbers, if these are written in the same way: 007 stays a text."""
+    for place in places:
+        cells = frame.iloc[:, place]
+        numbers = pd.to_numeric(cells, errors="coerce")
+        if numbers.notna().all() and (numbers.astype(str) == cells).all():
+            frame[frame.columns[place]] = numbers
+    return frame

@@ -1,0 +1,68 @@
+"""The columns of a file matched with those of a schema, and checks of their names."""
+
+from collections.abc import Sequence
+
+from backstory.data.checks import listed
+from backstory.data.schema import Schema
+from backstory.errors import InputError
+
+
+def matched(schema: Schema, names: Sequence[str], header: bool, source: str) -> list[int]:
+    """For each column of a schema, its number among the columns of a file.
+
+    Columns without names are matched by their order; the columns that the model leaves out may be there or
+    not.
+
+    Args:
+        schema: of the table that a model was trained on.
+        names: of the file's columns.
+        header: whether the file names them.
+        source: where they came from, for messages.
+
+    Raises:
+        InputError: a column is missing, or the schema does not know one.
+    """
+    mine = list(schema.columns or ())
+    left_out = {column.name: column.place for column in schema.left_out}
+    if not (header and schema.header):
+        return _matched_by_order(len(mine), list(left_out.values()), len(names), source)
+    absent = [name for name in mine if name not in names]
+    if absent:
+        raise InputError(
+            f"expected the columns that the model was trained on in {source}, got none called "
+            f"{listed(absent)}; add the missing columns, and leave cells empty if their values are not known"
+        )
+    unknown = [name for name in names if name not in mine and name not in left_out]
+    if unknown:
+        raise InputError(
+            f"expected only the columns that the model was trained on in {source}, got "
+            f"{listed(unknown)} as well; leave them out"
+        )
+    return [list(names).index(name) for name in mine]
+
+
+def _matched_by_order(mine: int, left_out: Sequence[int], theirs: int, source: str) -> list[int]:
+    if theirs == mine:
+        return list(range(mine))
+    if theirs == mine + len(left_out):
+        return [j for j in range(theirs) if j not in left_out]
+    raise InputError(
+        f"expected {mine} columns in {source}, as the model was trained on, got {theirs}; "
+        "give the same columns"
+    )
+
+
+def check_names(names: Sequence[str], source: str) -> None:
+    """Raise InputError for columns that share a name or have none."""
+    empty = [j for j, name in enumerate(names) if not name]
+    if empty:
+        raise InputError(
+            f"expected a name for every column of {source}, got none for column {empty[0] + 1}; "
+            "name it, or leave it out if it only numbers the rows (pandas: to_csv(index=False))"
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(
+            f"expected column names that differ in {source}, got {listed(twice)} more than once; "
+            "rename the columns"
+        )

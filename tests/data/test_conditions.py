@@ -1,0 +1,208 @@
+"""Labels and columns as conditions: to numbers and back, one row, unknown levels, missing values."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from backstory.data.conditions import Condition, decode_conditions, encode_conditions
+from backstory.data.dataset import Dataset
+from backstory.data.load import load
+from backstory.data.rows import FileRows
+from backstory.data.schema import Schema
+from backstory.data.splits import split
+
+RNG = np.random.default_rng(0)
+ROWS = 60
+FRAME = pd.DataFrame(
+    {
+        "sex": RNG.choice(["f", "m"], ROWS),
+        "age": RNG.normal(40, 10, ROWS).round(1),
+        "city": RNG.choice(["Bonn", "Jena", "Ulm"], ROWS),
+        "income": RNG.normal(3, 1, ROWS),
+        "member": RNG.random(ROWS) < 0.5,
+        "since": pd.date_range("2020-01-01", periods=ROWS, freq="D"),
+    }
+)
+
+
+def one_hot(texts: list[str], levels: list[str]) -> np.ndarray:
+    return np.array([[text == level for level in levels] for text in texts], np.float32)
+
+
+def test_levels_and_numbers_come_back() -> None:
+    sex, age = Condition(name="sex", levels=("f", "m")), Condition(name="age", location=40.0, scale=10.0)
+    given = encode_conditions([sex, age], {"age": [35, 50.5], "sex": ["m", "f"]})
+    np.testing.assert_array_equal(given, np.float32([[0, 1, -0.5], [1, 0, 1.05]]))
+    assert given.dtype == np.float32
+    back = decode_conditions([sex, age], given)
+    assert back["sex"].tolist() == ["m", "f"]
+    np.testing.assert_allclose(back["age"], [35, 50.5], rtol=1e-6)
+
+
+def test_one_value() -> None:
+    digit = Condition(name="label", levels=tuple("0123456789"))
+    for three in (3, 3.0, "3", " 3 ", np.uint8(3)):
+        np.testing.assert_array_equal(digit.encode([three]), np.eye(10, dtype=np.float32)[[3]])
+    assert digit.width == 10
+
+
+@pytest.mark.parametrize("values", [{}, {"sex": ["f"]}, {"sex": ["f"], "age": [1], "city": ["Bonn"]}])
+def test_values_of_other_conditions_are_refused(values, refusal) -> None:
+    conditions = [Condition(name="sex", levels=("f", "m")), Condition(name="age")]
+    assert "conditions sex, age" in refusal(encode_conditions, conditions, values)
+
+
+def test_an_unknown_level_is_refused_with_the_known_ones(refusal) -> None:
+    sentence = refusal(Condition(name="sex", levels=("f", "m")).encode, ["f", "x"])
+    assert "levels f, m" in sentence
+    assert "'x'" in sentence
+    assert "number" in refusal(Condition(name="age").encode, ["old"])
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, "", " ", pd.NA, pd.NaT])
+@pytest.mark.parametrize("condition", [Condition(name="a", levels=("f", "m")), Condition(name="a")])
+def test_conditions_must_be_observed(missing, condition, refusal) -> None:
+    known = "f" if condition.levels else 1
+    sentence = refusal(condition.encode, [known, missing])
+    assert "conditions must be observed" in sentence
+    assert "row 2" in sentence
+
+
+def test_labels_become_a_condition() -> None:
+    digits = load("digits")
+    data = digits.conditioned_on("label")
+    assert data.schema.conditions == (Condition(name="label", levels=tuple("0123456789")),)
+    np.testing.assert_array_equal(data.given, np.eye(10, dtype=np.float32)[digits.labels])
+    assert data.values is digits.values
+    assert data.schema.model_copy(update={"conditions": ()}) == digits.schema
+    assert data.schema.condition_width == 10
+
+
+def test_labels_with_fractions_are_a_number_without_the_test_rows() -> None:
+    labels = np.array([1.5, 2.0, 2.5, 99.0])
+    data = Dataset(RNG.normal(size=(4, 2)), load(np.eye(2)).schema, labels=labels, test_rows=np.array([3]))
+    condition = data.conditioned_on("label").schema.conditions[0]
+    assert (condition.location, condition.scale) == (2.0, pytest.approx(labels[:3].std()))
+
+
+def test_folders_of_images_are_levels(tmp_path, refusal) -> None:
+    for name in ("cat/1.png", "cat/2.png", "dog/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(RNG.integers(0, 256, (4, 4)).astype(np.uint8)).save(tmp_path / name)
+    data = load(tmp_path).conditioned_on("label")
+    np.testing.assert_array_equal(data.given, one_hot(["cat", "cat", "dog"], ["cat", "dog"]))
+    again = load(tmp_path, schema=data.schema)
+    np.testing.assert_array_equal(again.given, data.given)
+    (tmp_path / "dog").rename(tmp_path / "wolf")
+    assert "levels cat, dog" in refusal(load, tmp_path, schema=data.schema)
+    (tmp_path / "wolf" / "1.png").rename(tmp_path / "1.png")
+    assert "conditions must be observed" in refusal(load(tmp_path).conditioned_on, "label")
+
+
+def test_columns_leave_x() -> None:
+    whole = load(FRAME)
+    data = whole.conditioned_on("sex", "age", "since")
+    assert data.schema.columns == ("city", "income", "member")
+    assert data.schema.shape == (3,)
+    assert data.schema.integer_columns == ("member",)
+    assert data.places == (2, 3, 4)
+    np.testing.assert_array_equal(data.values, whole.values[:, 2:5])
+    np.testing.assert_array_equal(data.given[:, :2], one_hot(FRAME["sex"].tolist(), ["f", "m"]))
+    standardised = (FRAME["age"] - FRAME["age"].mean()) / FRAME["age"].std(ddof=0)
+    np.testing.assert_allclose(data.given[:, 2], standardised, rtol=1e-5)
+    cells = {"sex": FRAME["sex"], "age": FRAME["age"], "since": FRAME["since"].dt.strftime("%Y-%m-%d")}
+    np.testing.assert_allclose(encode_conditions(data.schema.conditions, cells), data.given, atol=1e-6)
+    assert Schema.model_validate_json(data.schema.model_dump_json()) == data.schema
+    assert data.schema.unconditioned == whole.schema
+
+
+def test_one_after_another_is_both_at_once() -> None:
+    both, whole = load(FRAME).conditioned_on("sex", "age"), load(FRAME)
+    one = whole.conditioned_on("sex").conditioned_on("age")
+    assert one.schema == both.schema
+    np.testing.assert_array_equal(one.given, both.given)
+    np.testing.assert_array_equal(one.values, both.values)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv headless", ".parquet"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_table_is_read_with_the_conditions_of_a_model(tmp_path, ending: str, stream: bool) -> None:
+    frame = FRAME[["age", "income"]].assign(more=RNG.normal(size=ROWS))
+    path = tmp_path / f"a{ending.split()[0]}"
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow", reason="Parquet needs the extra 'parquet'")
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, header=ending == ".csv")
+    names = ("column_1", "column_3") if ending == ".csv headless" else ("age", "more")
+    data = load(path, stream=stream).conditioned_on(*names)
+    assert isinstance(data.values, FileRows) == stream
+    again = load(path, schema=data.schema)
+    assert again.schema == data.schema
+    np.testing.assert_array_equal(again.given, data.given)
+    np.testing.assert_array_equal(again.values, data.values[:])
+    assert again.places == data.places == (1,)
+
+
+def test_another_table_with_other_cells(refusal, caplog) -> None:
+    schema = load(FRAME).conditioned_on("city", "age").schema
+    some = FRAME.iloc[[4]]
+    assert load(some, schema=schema).given.shape == (1, 4)
+    sentence = refusal(load, some.assign(city="Rom"), schema=schema)
+    assert "levels Bonn, Jena, Ulm" in sentence
+    assert "'Rom'" in sentence
+    assert "row 1" in sentence
+    assert "conditions must be observed" in refusal(load, some.assign(city=None), schema=schema)
+    assert "conditions must be observed" in refusal(load, some.assign(age=np.nan), schema=schema)
+    assert "none called 'city'" in refusal(load, some.drop(columns="city"), schema=schema)
+
+
+def test_conditions_stay_with_their_rows() -> None:
+    data = load(FRAME).conditioned_on("sex", "age")
+    rows = split(data).validation
+    part = data.subset(rows)
+    np.testing.assert_array_equal(part.given, data.given[rows])
+    np.testing.assert_array_equal(part.values, data.values[rows])
+    mixed = load(FRAME[sorted(FRAME)[::-1]], schema=load(FRAME).schema).conditioned_on("sex", "age")
+    ordered = mixed.in_file_order()
+    assert ordered.schema.columns == ("since", "member", "income", "city")
+    np.testing.assert_array_equal(ordered.given, mixed.given)
+    np.testing.assert_array_equal(mixed.given, data.given)
+
+
+def test_a_part_of_the_observations() -> None:
+    data = load("digits").conditioned_on("label")
+    part = data.subset(np.array([7, 3]))
+    np.testing.assert_array_equal(part.values, data.values[[7, 3]])
+    np.testing.assert_array_equal(part.labels, data.labels[[7, 3]])
+    np.testing.assert_array_equal(part.given, data.given[[7, 3]])
+    assert part.test_rows is None
+    assert part.schema == data.schema
+
+
+def test_binary_columns_that_remain_are_binary_data() -> None:
+    frame = FRAME[["sex", "member", "age"]]
+    without = load(frame[["sex", "member"]]).schema
+    schema = load(frame).conditioned_on("age").schema
+    assert (schema.levels, schema.maximum) == (without.levels, without.maximum) == (2, 1)
+    assert schema.unconditioned == load(frame).schema
+
+
+@pytest.mark.parametrize("names", [(), ("sex", "sex"), ("label",), ("sexx",)])
+def test_names_of_conditions(names, refusal) -> None:
+    assert "sex, age, city" in refusal(load(FRAME).conditioned_on, *names)
+
+
+def test_data_without_labels_or_columns_for_x(refusal) -> None:
+    assert "(none)" in refusal(load(np.eye(5)).conditioned_on, "label")
+    assert "left for x" in refusal(load(FRAME).conditioned_on, *FRAME)
+    label = Condition(name="label", levels=("a",))
+    assert "expected labels" in refusal(load(np.eye(5)).conditioned_as, [label])
+
+
+def test_a_missing_cell_is_refused_with_its_row(refusal) -> None:
+    data = load(FRAME.assign(age=FRAME["age"].where(FRAME.index != 7)))
+    sentence = refusal(data.conditioned_on, "age")
+    assert "row 8" in sentence
+    assert "must be observed" in sentence
