@@ -18,6 +18,7 @@ from backstory.distributions.logistic import DiscretisedLogisticHead
 from backstory.distributions.self_masked import SIGNS, SelfMasking
 from backstory.distributions.student import StudentTHead
 from backstory.models.networks.columns import ColumnInputs
+from backstory.models.networks.conditions import Behind
 from backstory.models.networks.conv import ConvDecoder, ConvEncoder
 from backstory.models.networks.mlp import MLP
 from backstory.models.posteriors import DeltaPosterior, DiagonalPosterior
@@ -43,22 +44,23 @@ def build(
     """
     shift, scale = statistics or blank_statistics(schema)
     assert options.latent is not None
+    context = schema.condition_width
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if options.likelihood == "joint":
             known = marginals or Marginals.blank(schema.numel)
             head: Any = JointHead(quantities(schema), known)
             inputs = ColumnInputs(quantities(schema), known, shift, scale)
-            encoder, decoder = _networks((inputs.outputs,), options, head.features_shape)
-            encoder = nn.Sequential(inputs, encoder)
+            encoder, decoder = _networks((inputs.outputs,), options, head.features_shape, context)
+            encoder = Behind(inputs, encoder)
         else:
             head = _head(schema, options, shift, scale)
             if options.missingness != "random":
                 head = SelfMasking(head, SIGNS[options.missingness], shift, scale)
             seen = _with_mask(schema.shape) if options.incomplete else schema.shape
-            encoder, decoder = _networks(seen, options, head.features_shape)
+            encoder, decoder = _networks(seen, options, head.features_shape, context)
         incomplete = bool(options.incomplete)
-        inputs_of_x = Inputs(shift, scale, incomplete)
+        inputs_of_x = Inputs(shift, scale, incomplete, context)
         return VAE(encoder, decoder, head, _prior(options), _posterior(options), inputs_of_x)
 
 
@@ -102,16 +104,16 @@ def _full_range(schema: Schema) -> float:
 
 
 def _networks(
-    inputs: tuple[int, ...], options: ModelOptions, features: tuple[int, ...]
+    inputs: tuple[int, ...], options: ModelOptions, features: tuple[int, ...], context: int
 ) -> tuple[nn.Module, nn.Module]:
     latent, hidden = options.latent or 1, options.hidden or ()
     if options.network == "conv":
-        return ConvEncoder(inputs, (2, latent)), ConvDecoder((latent,), features)
+        return ConvEncoder(inputs, (2, latent), context=context), ConvDecoder((latent + context,), features)
     block = "gated" if options.network == "mlp" else options.network
     make: Callable[..., MLP] = MLP
     return (
-        make(inputs, (2, latent), hidden, block, options.activation),
-        make((latent,), features, hidden[::-1], block, options.activation),
+        make(inputs, (2, latent), hidden, block, options.activation, context),
+        make((latent + context,), features, hidden[::-1], block, options.activation),
     )
 
 
@@ -136,5 +138,6 @@ def describe(schema: Schema, options: ModelOptions) -> list[str]:
         f"data        {schema.kind}, {shape}, {schema.dtype}",
         f"likelihood  {likelihood}",
         f"network     {network}",
+        *([f"given       {', '.join(map(str, schema.conditions))}"] if schema.conditions else []),
         f"latent      {options.latent} units, prior {options.prior}, posterior {posterior}",
     ]
