@@ -140,7 +140,7 @@ def _of_number(condition: Condition, values: np.ndarray) -> Condition:
     return condition.model_copy(update={"location": location, "scale": scale or 1.0})
 
 
-def encode_conditions(conditions: Sequence[Condition], values: Mapping[str, Sequence[Any]]) -> np.ndarray:
+def encode_conditions(conditions: Sequence[Condition], values: Mapping[str, Iterable[Any]]) -> np.ndarray:
     """The codes of all conditions side by side, (N, C) of float32.
 
     Args:
@@ -191,7 +191,7 @@ def chosen_conditions(conditions: Sequence[Condition], given: Any, rows: int) ->
             f"{type(given).__name__}; give a value, or one for each observation, for each condition"
         )
     if not conditions:
-        raise unexpected_conditions(list(given))
+        raise unexpected_conditions(tuple(given))
     return encode_conditions(conditions, {name: _for_each(name, v, rows) for name, v in given.items()})
 
 
@@ -211,15 +211,16 @@ def no_conditions(conditions: Sequence[Condition], source: str = "") -> InputErr
     """The error of observations without the conditions that a model was trained with."""
     names = ", ".join(condition.name for condition in conditions)
     return InputError(
-        f"expected the conditions of each observation, {names}, because this is a model of p(x | {names}), got "
-        f"none{' in ' if source else ''}{source}; give data that has them, or choose them with `given`"
+        f"expected the conditions {names} of each observation, because this is a model of p(x | {names}), "
+        f"got none{' in ' if source else ''}{source}; give data that has them, or choose them with `given`"
     )
 
 
-def unexpected_conditions(names: Sequence[str]) -> InputError:
+def unexpected_conditions(conditions: Sequence[Condition | str]) -> InputError:
     """The error of conditions for a model that was trained without any."""
+    names = ", ".join(c if isinstance(c, str) else c.name for c in conditions)
     return InputError(
-        f"expected no conditions, because this is a model of p(x), got {', '.join(names)}; leave them out, or "
+        f"expected no conditions, because this is a model of p(x), got {names or 'some'}; leave them out, or "
         "train a model with `conditions`"
     )
 

@@ -129,8 +129,8 @@ class Dataset:
         """Raise InputError unless the table has this column, with the same levels."""
         if condition.name not in (self.schema.columns or ()):
             raise InputError(
-                f"expected a column called {condition.name!r} in {self.source}, because it is a condition, got "
-                f"{', '.join(self.schema.columns or ()) or 'data without columns'}; add it"
+                f"expected a column called {condition.name!r} in {self.source}, because it is a condition, "
+                f"got {', '.join(self.schema.columns or ()) or 'data without columns'}; add it"
             )
         own = next((c for c in self.schema.kinds if c.name == condition.name), condition.column)
         if own is not None and own.levels != condition.levels:

@@ -125,7 +125,7 @@ class Schema(BaseModel):
         for condition in self.conditions:
             if condition.place is not None:
                 place = places[condition.place]
-                left_out.append(LeftOut(name=condition.name, reason="a condition", place=place))
+                left_out.append(LeftOut(name=condition.name, reason="ignored", place=place))
         return self.model_copy(update={"conditions": (), "left_out": tuple(left_out)})
 
     def conditioned(self, conditions: Sequence[Condition]) -> "Schema":

@@ -58,15 +58,13 @@ def stored_rows(x: Values, schema: Schema, given: Given = None) -> StoredRows:
         InputError: anything but numbers, conditions for a model of p(x), or none for a model of p(x|c).
     """
     if given is not None:
-        values = _stored(x, schema.without_conditions()).values
+        values = _stored(read(x, schema.without_conditions()), schema).values
         return StoredRows(values, chosen_conditions(schema.conditions, given, len(values)))
     rows = _stored(x, schema)
     if rows.given is None and schema.conditions:
         raise no_conditions(schema.conditions, getattr(x, "source", ""))
     if rows.given is not None and not schema.conditions:
-        raise unexpected_conditions(
-            [] if not isinstance(x, Dataset) else [c.name for c in x.schema.conditions]
-        )
+        raise unexpected_conditions(x.schema.conditions if isinstance(x, Dataset) else ())
     return rows
 
 

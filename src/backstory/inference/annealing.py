@@ -235,7 +235,7 @@ def rows_at_once(vae: VAE, chains: int) -> int:
 
 
 @torch.no_grad()
-def _simulate(vae: VAE, n: int, seed: int, given: Tensor | None) -> tuple[Tensor, Observation]:
+def _simulate(vae: VAE, n: int, seed: int, given: Tensor | None = None) -> tuple[Tensor, Observation]:
     """z ~ p(z), (n, D), and x ~ p(x|z)."""
     source = Rows(seed, [0]).noise(SIMULATE, 1, vae.shift).generators[0]
     z = vae.prior().sample(n, source)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -125,7 +126,7 @@ def solve(
     model: Trained, problem: InverseProblem, settings: RestorationSettings, draws: int = 1
 ) -> Restoration[np.ndarray]:
     """`Model.restore` of a problem, with so many draws unless the settings say otherwise."""
-    budget = {} if settings.budget is None else {"budget": settings.budget}
+    budget: dict[str, Any] = {} if settings.budget is None else {"budget": settings.budget}
     return model.restore(
         problem.y,
         problem.operator,

@@ -59,7 +59,7 @@ class Provenance:
         return np.asarray(index)
 
     def is_of(self, data: Dataset) -> bool:
-        """Whether `data` has exactly the rows and conditions of the data that was split into training and other rows."""
+        """Whether `data` has exactly the rows, and conditions, of the data that the run was split from."""
         return self.fingerprint == fingerprint(row_hashes(data.values), data.given)
 
     def count_trained_on(self, values: Rows) -> int:
