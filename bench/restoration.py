@@ -245,7 +245,7 @@ def prepared(a: argparse.Namespace) -> tuple[backstory.Model, np.ndarray, np.nda
 def told(model: backstory.Model) -> dict[str, Any]:
     """What a model is, for the record."""
     return {
-        **model.options.model_dump(),
+        **model.options.flat(),
         "epochs": model.summary["epochs"],
         "ensemble": len(model.members),
     }

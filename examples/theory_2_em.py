@@ -7,6 +7,7 @@ tile the data with components, and the VAE needs no change.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,8 +96,12 @@ def mixture(rng: np.random.Generator, quick: bool) -> tuple[list[Line], np.ndarr
     densities = {"EM": np.exp(em.score_samples(grid()))}
     options = {"hidden": (32,), "epochs": 8} if quick else {"hidden": (64, 64), "epochs": 80}
     options |= {"likelihood": "gaussian-per-entry", "latent": 2, "batch_size": 128, "lr": 5e-3}
-    for name, prior in {"VAE, normal prior": "normal", "VAE, mixture prior": "mixture"}.items():
-        vae = fit(train, prior=prior, components=4, **options)
+    priors: dict[str, dict[str, Any]] = {
+        "VAE, normal prior": {},
+        "VAE, mixture prior": {"prior": "mixture", "components": 4},
+    }
+    for name, prior in priors.items():
+        vae = fit(train, **prior, **options)
         e = vae.log_evidence(test, samples=100 if quick else 1000)
         error = standard_error(e.log_evidence.numpy() - truth)
         lines.append(Line("mixture", name, float(e.log_evidence.mean()), error, float(e.elbo.mean())))

@@ -22,6 +22,7 @@ LAYERS = [
     "options",
     "models",
     "objectives",
+    "register",
     "training",
     "inference",
     "runs",

@@ -91,7 +91,7 @@ def numbers(model, data):
     """Everything that a model says about some data."""
     q = model.encode(data)
     evaluation = model.evaluate(data, samples=20)
-    can = not model.vae.is_autoencoder or model.options.prior == "mixture"
+    can = not model.vae.is_autoencoder or model.options.prior.name == "mixture"
     sample = model.sample(5, seed=1) if can else None
     return [q.mean, q.std, model.reconstruct(data), model.reconstruct(data, mean=False), evaluation, sample]
 
@@ -387,8 +387,8 @@ def test_an_autoencoder_refuses_to_sample_until_a_density_is_fitted():
     direct = model.vae.decode(model.encode(data).mean).log_prob(torch.from_numpy(data.values).float())
     assert before == pytest.approx(float(direct.detach().mean()), rel=1e-5)
     assert model.fit_prior(data, components=4) is model
-    assert model.options.prior == "mixture"
-    assert model.options.components == 4
+    assert model.options.prior.name == "mixture"
+    assert model.options.prior.components == 4
     assert model.sample(7, seed=0).shape == (7, 8, 8)
     assert model.evaluate(data).reconstruction == before  # the codes and the decoder are the same
     with pytest.raises(InputError, match="no distribution of z"):

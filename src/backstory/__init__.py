@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from backstory import options as options
+    from backstory import register as register
     from backstory.data.dataset import Dataset as Dataset
     from backstory.data.load import load as load
     from backstory.data.schema import Schema as Schema
@@ -64,7 +66,17 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 
-_MODULES = ("data", "distributions", "inference", "models", "objectives", "report", "training")
+_MODULES = (
+    "data",
+    "distributions",
+    "inference",
+    "models",
+    "objectives",
+    "options",
+    "register",
+    "report",
+    "training",
+)
 
 
 def __getattr__(name: str) -> Any:

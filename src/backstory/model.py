@@ -32,7 +32,7 @@ from backstory.inference.stored import restore_stored
 from backstory.models.diagnostics import code_use
 from backstory.models.priors import Mixture
 from backstory.models.vae import VAE, Terms
-from backstory.options import ModelOptions
+from backstory.options import MixturePrior, ModelOptions
 from backstory.restoring import Advance
 from backstory.runs.provenance import Provenance
 from backstory.runs.run import Config, Run
@@ -193,7 +193,7 @@ class Model(Trained):
         with torch.random.fork_rng(devices=[]):  # the initial parameters, which the fit replaces, are drawn
             prior = Mixture(codes.shape[-1], components).to(self.device)
         self.vae.prior_module, self.reference = prior.fit(codes, seed), None
-        self.options = self.options.model_copy(update={"prior": "mixture", "components": components})
+        self.options = self.options.model_copy(update={"prior": MixturePrior(components=components)})
         return self
 
     def keep_reference(self, x: Values, given: Given = None) -> None:

@@ -51,6 +51,10 @@ class Restorer(ABC):
         """log p(x) of each observation in nats."""
 
     @property
+    def _missingness(self) -> str:
+        return str(self.options.likelihood.values.get("missingness", "random"))
+
+    @property
     def units(self) -> stored.StoredUnits:
         """The units of stored values."""
         return stored.StoredUnits(self.schema, self.members[0].vae.scale)
@@ -121,10 +125,10 @@ class Restorer(ABC):
         Arguments are those of `damage` and `restore`. An observation's damage, and the draws for it, depend
         on the seed and on the observations before it. InputError where nothing is damaged.
         """
-        if self.options.missingness != "random":
+        if self._missingness != "random":
             raise InputError(
                 "entries hidden at random say nothing about a model that takes them as missing by their own "
-                f"value (missingness {self.options.missingness}); compare with the truth where it is known"
+                f"value (missingness {self._missingness}); compare with the truth where it is known"
             )
         rows = stored_rows(x, self.schema, given)
         y = StoredRows(self.damage(rows, operator, missing, seed), rows.given)

@@ -107,7 +107,7 @@ class Trained(Restorer):
     @property
     def is_autoencoder(self) -> bool:
         """Whether it is a plain autoencoder, without a p(x)."""
-        return self.options.posterior == "delta"
+        return self.options.posterior.name == "delta"
 
     # -- draws ----------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import pytest
 from commands import BAD_DATA, TINY, run, table, write_bad
 
 import backstory
+from backstory.options import ModelOptions, TrainOptions
 
 
 def test_fit_writes_a_run_and_prints_one_object(home, tmp_path, capfd):
@@ -41,7 +42,8 @@ def test_fit_passes_its_options_on(home, tmp_path):
     expected |= {"network": "plain", "activation": "silu", "prior": "mixture", "components": 4}
     expected |= {"likelihood": "gaussian-fixed", "sigma": 0.25, "bounded": False}
     expected |= {"latent": 2, "hidden": [8]}
-    assert config["model"] | config["training"] | expected == config["model"] | config["training"]
+    flat = ModelOptions(**config["model"]).flat() | TrainOptions(**config["training"]).flat()
+    assert flat | expected == flat
     assert config["rows"]["validation"] == 12
 
 
@@ -57,11 +59,11 @@ def test_fit_passes_an_objective_its_arguments(home, tmp_path, refuse):
     fit = ("fit", home / "images.npy", "-o", tmp_path / "run", *options, "--objective-args")
     refuse(*fit, "alpha", says="--objective-args takes name=value pairs")
     refuse(*fit, "alhpa=1", says="did you mean 'alpha'")
-    refuse(*fit, "alpha=much", says="objective_args.alpha: input should be a valid number")
+    refuse(*fit, "alpha=much", says="alpha: input should be a valid number")
     assert not (tmp_path / "run").exists()
     assert run(*fit, "alpha=0.25") == 0
     training = json.loads((tmp_path / "run" / "config.json").read_text())["training"]
-    assert training["objective_args"] == {"alpha": 0.25}
+    assert training["objective"] == {"name": "renyi", "alpha": 0.25}
     assert training["warmup_cycles"] == 1
 
 

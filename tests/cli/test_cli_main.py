@@ -14,10 +14,6 @@ from backstory import console
 from backstory.cli import parameters as cli_options
 from backstory.inference import evidence
 from backstory.inference.annealing import SCHEDULES, STARTS
-from backstory.models.networks.mlp import ACTIVATIONS
-from backstory.models.priors import PRIORS
-from backstory.objectives.registry import OBJECTIVES
-from backstory.options import LIKELIHOODS, MISSINGNESS, NETWORKS, POSTERIORS, PRECISIONS
 
 
 @pytest.mark.parametrize("name", ["missing", "nan.csv", "words.csv", "empty", "text.png"])
@@ -195,17 +191,9 @@ def test_options_in_messages_of_the_library_get_their_dashes(monkeypatch, capfd)
 @pytest.mark.parametrize(
     ("name", "choices"),
     [
-        ("likelihood", ["auto", *LIKELIHOODS]),
-        ("network", ["auto", *NETWORKS]),
-        ("activation", ACTIVATIONS),
-        ("prior", PRIORS),
-        ("posterior", POSTERIORS),
-        ("missingness", MISSINGNESS),
-        ("objective", OBJECTIVES),
         ("method", evidence.METHODS),
         ("start", STARTS),
         ("schedule", SCHEDULES),
-        ("precision", PRECISIONS),
     ],
 )
 def test_the_help_lists_the_choices_there_are(name, choices):

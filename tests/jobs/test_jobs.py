@@ -107,7 +107,7 @@ def test_a_later_prior_is_fitted_to_training_rows_of_given_data(tmp_path):
     with pytest.raises(InputError, match="give it with `data`"):
         fit_prior(model, "mixture")  # a frame in memory has no name to load it by
     fit_prior(model, "mixture", 2, table())
-    assert model.options.components == 2
+    assert model.options.prior.components == 2
     assert sample(model, Output(tmp_path / "x.csv"), Sampling(3)).n == 3
 
 

@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from backstory.data.schema import Schema
+from backstory.distributions.self_masked import SIGNS
 from backstory.errors import InputError
-from backstory.models import build, priors
+from backstory.models import build, registry
 from backstory.models.defaults import default_schedule, resolve
+from backstory.models.networks.mlp import ACTIVATIONS
 from backstory.models.statistics import data_statistics
-from backstory.options import LIKELIHOODS, ModelOptions, TrainOptions, options_from
+from backstory.options import MixturePrior, ModelOptions, Student, TrainOptions, catalogue
+from backstory.options.choices import CHOICES
 from backstory.training import schedule
 
 
@@ -56,10 +59,10 @@ AUTO = {
 )
 def test_what_auto_chooses(schema, likelihood, network, latent, presentation):
     presented, options = resolve(schema, ModelOptions())
-    assert (options.likelihood, options.network, options.latent) == (likelihood, network, latent)
+    assert (options.likelihood.name, options.network.name, options.latent) == (likelihood, network, latent)
     assert presented.presentation == presentation
     assert presented.model_copy(update={"presentation": "exact"}) == schema
-    assert all(v is not None for k, v in options.model_dump().items() if k not in ("sigma", "sigma_floor"))
+    assert all(v is not None for k, v in options.flat().items() if k != "sigma_floor")
     # The choice stands when it is given back
     assert resolve(schema, options) == (presented, options)
     vae = build.build(presented, options)
@@ -96,9 +99,9 @@ REFUSED = [
     (DIGITS, {"network": "convolutional"}, r"did you mean 'conv'"),
     (DIGITS, {"posterior": "deltas"}, r"posterior is one of .*did you mean 'delta'"),
     (DIGITS, {"prior": "mixtures"}, r"prior is one of .*did you mean 'mixture'"),
-    (DIGITS, {"activation": "rellu"}, r"activation is one of .*did you mean 'relu'"),
+    (DIGITS, {"network": "plain", "activation": "rellu"}, r"activation is one of .*did you mean 'relu'"),
     (DIGITS, {"latent": 0}, r"latent has to be at least 1, got 0"),
-    (DIGITS, {"components": -1}, r"components has to be at least 1, got -1"),
+    (DIGITS, {"prior": "mixture", "components": -1}, r"components has to be at least 1, got -1"),
     (DIGITS, {"hidden": (30, 0)}, r"hidden widths have to be at least 1, got \(30, 0\)"),
     (table(3), {"network": "conv"}, r"conv needs images; use mlp"),
     (
@@ -125,17 +128,43 @@ REFUSED = [
     (
         table(3),
         {"sigma": 0.1},
-        r"sigma belongs to likelihood gaussian-fixed, got likelihood gaussian-per-entry",
+        r"likelihood gaussian-per-entry has no sigma; gaussian-fixed has it",
     ),
     (table(3), {"likelihood": "gaussian-fixed"}, r"gaussian-fixed needs sigma"),
-    (table(3), {"likelihood": "student", "sigma_floor": 0.1}, r"sigma_floor belongs to gaussian likelihoods"),
+    (
+        table(3),
+        {"likelihood": "student", "sigma_floor": 0.1},
+        r"student has no sigma_floor; gaussian, gaussian-per-entry and",
+    ),
+    (
+        DIGITS,
+        {"network": "linear", "hidden": (10,)},
+        r"linear has no hidden; mlp, residual and plain have it",
+    ),
+    (DIGITS, {"network": "conv", "hidden": (10,)}, r"conv has no hidden; mlp, residual and plain have it"),
+    (
+        DIGITS,
+        {"network": "conv", "activation": "relu"},
+        r"conv has no activation; residual and plain have it",
+    ),
+    (DIGITS, {"hidden": (10,), "activation": "relu"}, r"mlp has no activation; residual and plain have it"),
+    (DIGITS, {"network": "mlp", "width": 8}, r"network mlp has no width; conv has it"),
+    (DIGITS, {"components": 3}, r"prior normal has no components; mixture has it"),
+    (DIGITS, {"prior": MixturePrior(components=4), "components": 3}, r"components was given twice"),
+    (DIGITS, {"prior": Student()}, r"expected a prior, got likelihood student"),
+    (GREY, {"missingness": "self"}, r"likelihood logistic has no missingness; gaussian, .* have it"),
+    (
+        table(3),
+        {"missingness": "self"},
+        r"missingness self is learned from missing entries, got data without",
+    ),
     (table(3), {"sigma_floor": 0.0}, r"sigma_floor has to be positive, got 0"),
     (table(3), {"likelihood": "gaussian-fixed", "sigma": 0.0}, r"sigma has to be positive, got 0"),
     (table(3), {"likelihood": "gaussian-fixed", "sigma": -1.0}, r"sigma has to be positive, got -1"),
     (table(3), {"likelihood": "gaussian-fixed", "sigma": math.nan}, r"sigma has to be positive, got nan"),
     (table(3), {"likelihood": "gaussian-fixed", "sigma": math.inf}, r"sigma has to be positive, got inf"),
     (table(3), {"bounded": True}, r"bounded means belong to .* got likelihood gaussian-per-entry .*table"),
-    (GREY, {"bounded": True}, r"bounded means belong to gaussian .* got likelihood logistic"),
+    (GREY, {"bounded": True}, r"likelihood logistic has no bounded; gaussian, .* have it"),
 ]
 
 
@@ -155,7 +184,9 @@ def test_what_is_refused_in_one_sentence(schema, options, message):
         (ModelOptions, {"latent": "many"}, "latent"),
         (ModelOptions, {"latent": 2.5}, "latent"),
         (ModelOptions, {"hidden": ("a",)}, "hidden"),
+        (ModelOptions, {"network": "plain", "hidden": ("a",)}, "hidden"),
         (ModelOptions, {"sigma": "small"}, "sigma"),
+        (ModelOptions, {"likelihood": "gaussian-fixed", "sigma": "small"}, "sigma"),
         (ModelOptions, {"depth": 3}, "depth"),
         (TrainOptions, {"epochs": 1.5}, "epochs"),
         (TrainOptions, {"lr": "fast"}, "lr"),
@@ -164,7 +195,7 @@ def test_what_is_refused_in_one_sentence(schema, options, message):
 )
 def test_options_of_the_wrong_type(kind, values, name):
     with pytest.raises(InputError, match=rf"^{name}.*, got ") as caught:
-        options_from(kind, values)
+        kind(**values)
     assert "\n" not in str(caught.value)
 
 
@@ -223,7 +254,7 @@ def test_means_of_images_lie_within_their_range_where_the_network_is_not_affine(
     schema, full, network, bounded
 ):
     schema, options = resolve(schema, ModelOptions(likelihood="gaussian", network=network, latent=2))
-    assert options.bounded is bounded
+    assert options.likelihood.bounded is bounded
     vae = build.build(schema, options, statistics=(torch.tensor(full / 3), torch.tensor(full / 4)))
     mean = vae.decode(1e4 * torch.randn(50, 2, generator=torch.Generator().manual_seed(0))).mean.detach()
     inside = (mean >= 0) & (mean <= full)
@@ -295,14 +326,33 @@ def test_a_prior_of_bounded_support_is_refused_with_the_reason():
         resolve(GREY, ModelOptions(prior="uniform"))
 
 
-def test_a_name_without_a_case_is_not_taken_for_another(monkeypatch):
+def test_a_record_without_a_builder_is_not_taken_for_another(monkeypatch):
     """Where something new is only half added."""
-    monkeypatch.setitem(LIKELIHOODS, "poisson", "counts")
-    monkeypatch.setitem(priors.PRIORS, "flow", None)
-    for name in ({"likelihood": "poisson"}, {"prior": "flow"}):
+    monkeypatch.delitem(registry.BUILDERS, Student)
+    monkeypatch.delitem(registry.BUILDERS, MixturePrior)
+    for name in ({"likelihood": "student"}, {"prior": "mixture"}):
         schema, options = resolve(table(3), ModelOptions(**name))
         with pytest.raises(NotImplementedError, match=next(iter(name.values()))):
             build.build(schema, options)
+
+
+def test_every_choice_has_a_builder():
+    for group in ("likelihood", "network", "prior", "posterior"):
+        assert all(record in registry.BUILDERS for record in CHOICES[group].values())
+
+
+def test_hidden_layers_of_a_large_image_are_those_of_a_fully_connected_network():
+    large = images(64, 64, levels=256, maximum=255)
+    assert resolve(large, ModelOptions())[1].network.name == "conv"
+    assert resolve(large, ModelOptions(hidden=(30,)))[1].network.name == "mlp"
+
+
+def test_the_width_of_convolutions_is_that_of_the_option():
+    schema, options = resolve(GREY, ModelOptions(network="conv", width=8, latent=2))
+    vae = build.build(schema, options)
+    first = next(m for m in vae.encoder.modules() if isinstance(m, torch.nn.Conv2d))
+    last = [m for m in vae.decoder.modules() if isinstance(m, torch.nn.ConvTranspose2d)][-1]
+    assert (first.out_channels, last.in_channels) == (8, 8)
 
 
 @pytest.mark.parametrize(
@@ -326,9 +376,9 @@ def test_tables_with_gaps_are_trained_by_the_bound_with_many_draws(schema, optio
     else:
         assert training.patience == training.epochs // 5
     expected = (objective, 20, 0.995) if objective == "iwae" else (objective, 1, None)
-    assert (training.objective, training.samples, training.ema) == expected
+    assert (training.objective.name, training.samples, training.ema) == expected
     asked = schedule.resolve(TrainOptions(objective="elbo", ema=0.9), 100, **defaults)
-    assert (asked.objective, asked.samples, asked.ema) == ("elbo", 1, 0.9)
+    assert (asked.objective.name, asked.samples, asked.ema) == ("elbo", 1, 0.9)
     assert schedule.resolve(TrainOptions(samples=5), 100, **defaults).samples == 5
 
 
@@ -345,9 +395,16 @@ def test_tables_with_gaps_are_trained_by_the_bound_with_many_draws(schema, optio
 )
 def test_numbers_with_gaps_have_a_width_with_a_floor(schema, options, gaps, likelihood, floor, keep):
     resolved = resolve(schema, ModelOptions(**options), gaps)
-    assert (resolved[1].likelihood, resolved[1].sigma_floor) == (likelihood, floor)
+    decided = resolved[1].likelihood
+    assert (decided.name, decided.sigma_floor) == (likelihood, floor)
     defaults = default_schedule(*resolved, gaps)
     assert schedule.resolve(TrainOptions(), 100, **defaults).keep == keep
     assert schedule.resolve(TrainOptions(patience=3), 100, **defaults).keep == "best"
     with pytest.raises(InputError, match=r"patience waits for a better epoch, got 3 with keep last"):
         schedule.resolve(TrainOptions(patience=3, keep="last"), 100, **defaults)
+
+
+def test_words_of_the_options_are_those_of_the_modules():
+    words = {option.name: list(option.words) for option in catalogue.options()}
+    assert words["activation"] == list(ACTIVATIONS)
+    assert words["missingness"] == ["random", *SIGNS]

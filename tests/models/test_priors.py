@@ -7,7 +7,7 @@ from scipy import stats
 from sklearn.mixture import GaussianMixture as EM
 
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
-from backstory.models.priors import PRIORS, Mixture, StandardNormal
+from backstory.models.priors import Mixture, StandardNormal
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +71,9 @@ def test_fitting_leaves_no_gradient_history(codes):
     assert all(p.requires_grad and p.grad_fn is None for p in prior.parameters())
 
 
-@pytest.mark.parametrize("name", PRIORS)
-def test_gradient_reaches_every_parameter(name):
-    prior = PRIORS[name](3)
+@pytest.mark.parametrize("make", [StandardNormal, Mixture])
+def test_gradient_reaches_every_parameter(make):
+    prior = make(3)
     z = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
     parameters = list(prior.parameters())
     if parameters:

@@ -78,8 +78,10 @@ def test_a_likelihood_is_a_sum_over_entries_and_never_a_mean(likelihood):
     features = vae.decoder(z[0])
     twice_schema = schema.model_copy(update={"shape": (2, *schema.shape), "kind": "array", "columns": None})
     sigma = 0.2 if likelihood == "gaussian-fixed" else None
-    bounded = getattr(vae.head, "full", None) is not None
-    options = ModelOptions(likelihood=likelihood, sigma=sigma, bounded=bounded, latent=3, hidden=())
+    bounded = vae.head.full is not None if likelihood.startswith("gaussian") else None
+    options = ModelOptions(
+        likelihood=likelihood, sigma=sigma, bounded=bounded, latent=3, network="mlp", hidden=()
+    )
     head = build.build(twice_schema.model_copy(update={"kind": schema.kind}), options).head
     doubled = torch.stack([features, features], 2)
     twice = head(doubled).log_prob(torch.stack([x, x], 1))

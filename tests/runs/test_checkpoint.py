@@ -82,7 +82,7 @@ def test_the_config_says_what_was_trained(run):
     assert config["torch"] == torch.__version__
     assert config["data"]["shape"] == [8, 8]
     assert config["data"]["levels"] == 17
-    assert config["model"]["likelihood"] == "logistic"
+    assert config["model"]["likelihood"] == {"name": "logistic"}
     assert config["model"]["latent"] == 3
     assert config["training"]["epochs"] == 2
     assert config["training"]["seed"] == 0
@@ -209,7 +209,8 @@ def test_a_config_that_was_edited(copy, part, key, value):
 )
 def test_a_config_with_a_choice_that_does_not_exist(copy, key, value):
     config = json.loads((copy / "config.json").read_text())
-    config["model"][key] = value
+    record = config["model"]["network"] if key == "hidden" else config["model"]
+    record[key] = value
     (copy / "config.json").write_text(json.dumps(config))
     assert_one_sentence(copy)
 

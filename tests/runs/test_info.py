@@ -156,8 +156,9 @@ def test_a_run_is_what_its_model_says(run):
     told, model = info.run_info(run), backstory.open(run, device="cpu")
     config = model.config.model_dump(mode="json")
     assert told["parameters"] == sum(value.numel() for value in model.vae.state_dict().values())
-    for name in ("source", "rows", "data", "model", "training", "backstory", "torch"):
+    for name in ("source", "rows", "data", "backstory", "torch"):
         assert told[name] == config[name]
+    assert (told["model"], told["training"]) == (model.options.flat(), model.training.flat())
     assert told["summary"] == {k: v for k, v in config["summary"].items() if k != "fingerprint"}
     assert told["files"] == {file.name: file.stat().st_size for file in run.iterdir()}
 
@@ -197,7 +198,7 @@ def test_what_is_not_a_run(tmp_path, copy):
         (["rows"], [1, 2], "rows"),
         (["data"], "images", "data"),
         (["data", "shape"], 64, "data.shape"),
-        (["model", "hidden"], 8, "model.hidden"),
+        (["model", "network", "hidden"], 8, "model.hidden"),
         (["model", "latent"], None, "model.latent"),
         (["summary", "elbo"], "low", "summary.elbo"),
         (["summary", "stopped"], None, "summary.stopped"),

@@ -440,10 +440,10 @@ def test_an_objective_is_given_what_its_signature_names():
     calls = watched(run)
     run.run()
     assert [given for training, given in calls if training][::5] == [
-        {"beta": pytest.approx(beta), "rows": 23, "alpha": 0.5} for beta in (2, 4, 6)
+        {"beta": pytest.approx(beta), "rows": 23, "alpha": 0.5, "gamma": 1.0} for beta in (2, 4, 6)
     ]
     assert [given for training, given in calls if not training] == 3 * [
-        {"beta": 6.0, "rows": 7, "alpha": 0.5}
+        {"beta": 6.0, "rows": 7, "alpha": 0.5, "gamma": 1.0}
     ]
 
 
@@ -491,7 +491,7 @@ def test_an_objective_that_does_not_suit_the_model_is_refused_before_training(op
 def test_a_bound_of_many_draws_with_one_is_noted(samples, notes, caplog):
     schedule.resolve(TrainOptions(objective="dreg", samples=samples), 100, 2e-3)
     assert len(caplog.messages) == notes
-    assert all("single draw" in message and "--samples" in message for message in caplog.messages)
+    assert all("single draw" in message and "`samples`" in message for message in caplog.messages)
 
 
 # -- learning ---------------------------------------------------------------------------------------------

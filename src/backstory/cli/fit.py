@@ -1,49 +1,72 @@
-"""`backstory fit`: training."""
+"""`backstory fit`: training. The options of model and training are made from the records of `options`."""
+
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from backstory.cli import parameters as o
 
+if TYPE_CHECKING:
+    from backstory.options.catalogue import Option
+
 # parameters of the command `fit` that are no options of `backstory.fit`
 NOT_OPTIONS = ("data", "run", "resize", "column", "schema", "as_json")
+
+
+class FitCommand(TyperCommand):
+    """A command with the options of model and training, also of choices that `--import` registered."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters that its function declares, after those made from the records."""
+        return [*record_parameters(), *super().get_params(ctx)]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call its function; `context.obj` has the options made from the records that were given."""
+        from backstory.options.catalogue import options
+
+        made = {option.name: ctx.params.pop(option.name) for option in options()}
+        ctx.obj = {name: value for name, value in made.items() if value is not None}
+        return super().invoke(ctx)
+
+
+def record_parameters() -> list[Any]:
+    """The options of model and training as parameters of a command."""
+
+    from backstory.options.catalogue import options
+
+    def command(**values: Any) -> None: ...
+
+    made = [_parameter(option) for option in options()]
+    command.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in made}
+    app = typer.Typer(add_completion=False)
+    app.command()(command)
+    parameters: list[Any] = typer.main.get_command(app).params
+    return parameters
+
+
+def _parameter(option: "Option") -> inspect.Parameter:
+    kind = option.kind if option.kind in (bool, int, float) else str
+    info = typer.Option(metavar=option.metavar, help=option.help, rich_help_panel=option.panel)
+    annotation = Annotated[kind | None, info]  # type: ignore[valid-type]
+    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def option_names() -> dict[str, str]:
+    """How the command line writes each option of model and training."""
+    from backstory.options.catalogue import options
+
+    return {option.name: "--" + option.name.replace("_", "-") for option in options()}
 
 
 def fit(
     context: typer.Context,
     data: o.Data,
     run: o.NewRun,
-    likelihood: o.Likelihood = None,
-    network: o.Network = None,
-    hidden: o.Hidden = None,
-    activation: o.Activation = None,
-    latent: o.Latent = None,
-    prior: o.Prior = None,
-    components: o.Components = None,
-    posterior: o.Posterior = None,
-    sigma: o.Sigma = None,
-    sigma_floor: o.SigmaFloor = None,
-    bounded: o.Bounded = None,
-    missingness: o.Missingness = None,
-    objective: o.Objective = None,
-    objective_args: o.ObjectiveArgs = None,
-    samples: o.Draws = None,
-    beta: o.Beta = None,
-    warmup: o.Warmup = None,
-    warmup_cycles: o.WarmupCycles = None,
-    epochs: o.Epochs = None,
-    minutes: o.Minutes = None,
-    batch_size: o.BatchSize = None,
-    lr: o.LearningRate = None,
-    ema: o.Ema = None,
-    clip: o.Clip = None,
-    skip_spikes: o.SkipSpikes = None,
-    patience: o.Patience = None,
-    keep: o.Keep = None,
-    compile: o.Compile = None,
-    ensemble: o.EnsembleSize = None,
-    precision: o.Precision = None,
     validation: o.Validation = None,
-    seed: o.FitSeed = None,
+    ensemble: o.EnsembleSize = None,
     device: o.Device = "auto",
     devices: o.Devices = None,
     nodes: o.Nodes = None,
@@ -65,14 +88,13 @@ def fit(
     from backstory.runs.info import run_info
 
     backstory.keep_memory()
-    options = {name: v for name, v in context.params.items() if name not in NOT_OPTIONS and v is not None}
-    if hidden is not None:
-        options["hidden"] = hidden.split(",")
-    if objective_args is not None:
-        options["objective_args"] = parsing.named_values(objective_args, "objective-args")
-    options |= {"resize": parsing.size(resize), "columns": parsing.columns(column, schema)}
+    given = {name: v for name, v in context.params.items() if name not in NOT_OPTIONS and v is not None}
+    given |= _parsed(context.obj) | {
+        "resize": parsing.size(resize),
+        "columns": parsing.columns(column, schema),
+    }
     with text.advice_to_resume(data, run):
-        model = backstory.fit(data, run, **options)
+        model = backstory.fit(data, run, **given)
     if console.hushed():  # one of many processes; the first goes on alone
         return
     job.write_training_pictures(run, model)
@@ -84,3 +106,17 @@ def fit(
     if model.summary["stopped"] == "interrupted":
         with text.advice_to_resume(data, run):
             raise KeyboardInterrupt
+
+
+def _parsed(given: dict[str, Any]) -> dict[str, Any]:
+    """The options with lists of numbers taken apart."""
+    from backstory.cli import parsing
+    from backstory.options.catalogue import options
+
+    parsed = dict(given)
+    for option in options():
+        if option.name in given and str(option.kind).startswith("tuple"):
+            parsed[option.name] = given[option.name].split(",")
+        if option.name in given and option.kind is dict:
+            parsed[option.name] = parsing.named_values(given[option.name], option.name.replace("_", "-"))
+    return parsed

@@ -21,10 +21,11 @@ from backstory import __version__
 from backstory.cli import parameters as o
 from backstory.cli.encode import encode
 from backstory.cli.evaluate import evaluate
-from backstory.cli.fit import fit
+from backstory.cli.fit import FitCommand, fit, option_names
 from backstory.cli.groups import grouped
 from backstory.cli.impute import impute
 from backstory.cli.info import info
+from backstory.cli.parsing import import_module
 from backstory.cli.reconstruct import reconstruct
 from backstory.cli.restore import restore
 from backstory.cli.sample import sample
@@ -41,14 +42,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in COMMANDS:
-    app.command()(grouped(_command))
+    app.command(cls=FitCommand if _command is fit else None)(grouped(_command))
 
 
 @app.callback(invoke_without_command=True)
-def start(context: typer.Context, version: o.Version = False) -> None:
+def start(context: typer.Context, version: o.Version = False, modules: o.Import = None) -> None:
     if version:
         typer.echo(f"backstory {__version__}")
         raise typer.Exit
+    for module in modules or ():
+        import_module(module)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), nl=False)
 
@@ -127,7 +130,7 @@ def _option_names() -> dict[str, str]:
     group: Any = typer.main.get_command(app)
     options = [option for command in group.commands.values() for option in command.params]
     names = {option.name: option.opts[-1] for option in options if option.opts[-1].startswith("--")}
-    return names | {"columns": "--column"}  # which stands for one of them
+    return names | option_names() | {"columns": "--column"}  # which stands for one of them
 
 
 class _Warning(logging.Formatter):

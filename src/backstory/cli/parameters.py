@@ -9,20 +9,11 @@ from typing import Annotated as A
 from typer import Argument, Option
 
 CHOICES = {
-    "likelihood": "auto, bernoulli, categorical, logistic, gaussian, gaussian-fixed, gaussian-per-entry, "
-    "gaussian-predicted, joint, student",
-    "network": "auto, mlp, residual, plain, conv, linear",
-    "activation": "relu, tanh, silu, gelu",
-    "prior": "normal, mixture",
-    "posterior": "gaussian, delta",
-    "missingness": "random, self, self-high, self-low",
-    "objective": "elbo, elbo-sampled, free-bits, capacity, stl, score, iwae, miwae, dreg, renyi, tcvae, mmd",
     "split": "train, validation, test, all",
     "method": "is, ais, exact",
     "restoration": "auto, encoder, importance, variational, hmc",
     "start": "posterior, prior",
     "schedule": "sigmoid, geometric, linear",
-    "precision": "float32, bf16",
 }
 
 _DATA = (
@@ -31,7 +22,7 @@ _DATA = (
 )
 _OUTPUT = "File to write: .png, .npy, .npz, .csv, .parquet, or no ending for a folder of images."
 _TABLE = "File to write: .csv, .parquet, .npy or .npz."
-_MODEL, _TRAINING, _AIS = "The model", "Training", "Annealing (ais)"
+_TRAINING, _AIS = "Training", "Annealing (ais)"
 _DAMAGE = "The damage to x: blur, then downscaling, then noise, then missing entries"
 _DEVICES = "Several devices"
 
@@ -94,6 +85,10 @@ Nodes = A[
 ]
 Force = A[bool, Option("--force", help="Replace files that exist.")]
 Json = A[bool, Option("--json", help="Print one JSON object and nothing else.")]
+Import = A[
+    list[str] | None,
+    Option("--import", metavar="MODULE", help="Import a module that registers choices of your own."),
+]
 Version = A[bool, Option("--version", help="Print the version.")]
 
 # sample
@@ -251,115 +246,11 @@ Resume = A[
     ),
 ]
 
-# the model
-Likelihood = A[str | None, Option(help=f"p(x|z): {CHOICES['likelihood']}.", rich_help_panel=_MODEL)]
-Network = A[str | None, Option(help=f"{CHOICES['network']}; mlp is gated.", rich_help_panel=_MODEL)]
-Hidden = A[
-    str | None,
-    Option(metavar="300,300", help="Widths of the hidden layers of the encoder.", rich_help_panel=_MODEL),
-]
-Activation = A[
-    str | None,
-    Option(help=f"Of plain and residual networks: {CHOICES['activation']}.", rich_help_panel=_MODEL),
-]
-Latent = A[int | None, Option(help="Number of units of z.", rich_help_panel=_MODEL)]
-Prior = A[str | None, Option(help=f"p(z): {CHOICES['prior']}.", rich_help_panel=_MODEL)]
-Components = A[int | None, Option(help="Components of a mixture prior (10).", rich_help_panel=_MODEL)]
-Posterior = A[
-    str | None,
-    Option(help=f"q(z|x): {CHOICES['posterior']}; delta is a plain autoencoder.", rich_help_panel=_MODEL),
-]
-Sigma = A[
-    float | None,
-    Option(
-        help="Of gaussian-fixed: a fraction of the range of images, of the deviation of a column.",
-        rich_help_panel=_MODEL,
-    ),
-]
-Missingness = A[
-    str | None,
-    Option(
-        help=f"{CHOICES['missingness']}: entries are missing at random, or by their own value; self-high if "
-        "high values vanish, self-low if low ones.",
-        rich_help_panel=_MODEL,
-    ),
-]
-SigmaFloor = A[
-    float | None,
-    Option(help="Least learned or predicted σ, a fraction of the deviation.", rich_help_panel=_MODEL),
-]
-Bounded = A[
-    bool | None,
-    Option(
-        help="Whether gaussian means of images lie within the full range; by default they do.",
-        rich_help_panel=_MODEL,
-    ),
-]
+Components = A[int | None, Option(help="Number of Gaussians of prior mixture (10).")]
 
-# training
-Objective = A[
-    str | None,
-    Option(
-        help=f"{CHOICES['objective']}; by default elbo, or iwae for tables with gaps.",
-        rich_help_panel=_TRAINING,
-    ),
-]
-ObjectiveArgs = A[
-    str | None,
-    Option(metavar="NAME=X,…", help="Of the objective, such as alpha=0.5.", rich_help_panel=_TRAINING),
-]
-Draws = A[
-    int | None,
-    Option(
-        "--samples",
-        help="Draws of z per row and step (1; 20 for tables with gaps).",
-        rich_help_panel=_TRAINING,
-    ),
-]
-Beta = A[float | None, Option(help="Factor of the KL term; 1 is the ELBO (1).", rich_help_panel=_TRAINING)]
-Warmup = A[
-    int | None, Option(metavar="EPOCHS", help="Epochs in which β rises from 0.", rich_help_panel=_TRAINING)
-]
-WarmupCycles = A[
-    int | None, Option(metavar="N", help="How often β rises from 0 (1).", rich_help_panel=_TRAINING)
-]
-Epochs = A[int | None, Option(help="Passes over the rows.", rich_help_panel=_TRAINING)]
-Minutes = A[float | None, Option(help="A budget of time.", rich_help_panel=_TRAINING)]
-BatchSize = A[int | None, Option(help="Rows of a step.", rich_help_panel=_TRAINING)]
-LearningRate = A[float | None, Option("--lr", help="Highest learning rate.", rich_help_panel=_TRAINING)]
-Ema = A[
-    float | None,
-    Option(
-        metavar="DECAY",
-        help="Keep an average of the weights and use it (0.995 for tables with gaps).",
-        rich_help_panel=_TRAINING,
-    ),
-]
-Clip = A[float | None, Option(metavar="NORM", help="Scale larger gradients down.", rich_help_panel=_TRAINING)]
-SkipSpikes = A[
-    float | None,
-    Option(metavar="X", help="Skip gradients above X medians of their norm.", rich_help_panel=_TRAINING),
-]
-Compile = A[
-    bool | None,
-    Option(help="Compile the step; by default in long runs.", rich_help_panel=_TRAINING),
-]
-Precision = A[str | None, Option(help=f"Of the networks: {CHOICES['precision']}.", rich_help_panel=_TRAINING)]
+# of fit
 TensorBoard = A[
     bool, Option("--tensorboard", help="Also write metrics to RUN/tensorboard.", rich_help_panel=_TRAINING)
-]
-Patience = A[
-    int | None,
-    Option(metavar="EPOCHS", help="Stop after so many without an improvement.", rich_help_panel=_TRAINING),
-]
-Keep = A[
-    str | None,
-    Option(
-        metavar="best|last",
-        help="Which epoch's weights are kept: the best on validation rows, or the last (best; last for "
-        "tables of numbers with gaps).",
-        rich_help_panel=_TRAINING,
-    ),
 ]
 Validation = A[
     float | None,
@@ -368,7 +259,6 @@ Validation = A[
         rich_help_panel=_TRAINING,
     ),
 ]
-FitSeed = A[int | None, Option(help="Of the split, the first weights and every draw (0).")]
 EnsembleSize = A[
     int | None,
     Option(

@@ -1,6 +1,9 @@
 """Words of a command line that Typer does not understand: sizes, and names with values."""
 
+import importlib
+import os
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -79,3 +82,13 @@ def _pair(option: str, expected: str) -> tuple[str, str]:
     if not (name and value):
         raise InputError(f"{expected}, got {option!r}")
     return name, value
+
+
+def import_module(name: str) -> None:
+    """Import a module that registers choices; the working directory is searched, too."""
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f"--import expects a Python module, got {name}, which fails: {error}") from None

@@ -174,7 +174,7 @@ def _kind(data: dict[str, Any]) -> str:
 def print_run(record: dict[str, Any]) -> None:
     """Print a run as a table."""
     data, model, summary = record["data"], record["model"], record["summary"]
-    hidden = " " + "-".join(map(str, model["hidden"])) if model["hidden"] else ""
+    hidden = " " + "-".join(map(str, model["hidden"])) if model.get("hidden") else ""
     names = ("elbo", "reconstruction", "kl")
     several = (
         {"ensemble": f"{record['ensemble']} models, of which the first:"} if "ensemble" in record else {}

@@ -75,7 +75,7 @@ class Begun:
         if held is None:
             return None
         config = held.config
-        decided = {**config.model.model_dump(mode="json"), **config.training.model_dump(mode="json")}
+        decided = {**config.model.flat(), **config.training.flat()}
         decided["validation"] = config.validation
         decided["conditions"] = [condition.name for condition in config.data.conditions]
         decided["split_seed"] = held.asked.get("split_seed", config.training.seed)

@@ -16,6 +16,7 @@ from backstory.fitting.progress import board_writer
 from backstory.fitting.single import train_single
 from backstory.model import Model
 from backstory.opening import open
+from backstory.register import adopted
 from backstory.runs import checkpoint
 from backstory.runs.folder import is_ensemble
 from backstory.training import distributed
@@ -73,13 +74,15 @@ def fit(
         conditions: what is known of each observation besides x, so that p(x|c) is learned: `label` for the
             labels of images or arrays, or names of columns of a table, which leave x. They must be observed
             in every row.
-        options: any field of `ModelOptions` (what the model is made of) and `TrainOptions` (how it learns).
+        options: any option of a model or of its training, see docs/options.md: a choice by its name, as a
+            record or as an object of your own (see `backstory.register`), and its options by their names.
 
     Raises:
         InputError: for data or options that cannot work, or that differ from those of the run to go on with;
             nothing has been written then.
         TrainingFailed: if the loss stays non-finite.
     """
+    options = adopted(options)
     if not checkpoint_every > 0:
         raise InputError(f"checkpoint_every has to be positive, got {checkpoint_every:g}")
     folder = None if run is None else Path(run)

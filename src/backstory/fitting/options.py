@@ -11,7 +11,8 @@ from backstory.data.splits import Splits, check_for_training, split
 from backstory.data.tables.statistics import as_numbers, only_numbers
 from backstory.model import check_components
 from backstory.models.defaults import default_schedule, resolve
-from backstory.options import ModelOptions, TrainOptions, check_option, options_from
+from backstory.options import ModelOptions, TrainOptions, given_options, sort_options
+from backstory.options.choices import Undecided
 from backstory.training import schedule
 from backstory.training.compile import decide
 from backstory.training.devices import Alone
@@ -39,27 +40,18 @@ def asked_options(options: dict[str, Any]) -> dict[str, Any]:
     ours = {name: options[name] for name in OURS if name in options}
     if "conditions" in ours:
         ours["conditions"] = list(ours["conditions"])
-    parts = [record.model_dump(mode="json", exclude_unset=True) for record in _sort_options(options)]
-    return {**parts[0], **parts[1], **ours}
+    return {**given_options({name: v for name, v in options.items() if name not in OURS}), **ours}
 
 
 def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
-    options = {name: value for name, value in options.items() if name not in OURS}
-    model_names, train_names = set(ModelOptions.model_fields), set(TrainOptions.model_fields)
-    for name in options:
-        check_option("fit", name, [*model_names, *train_names])
-    return (
-        options_from(ModelOptions, {k: v for k, v in options.items() if k in model_names}),
-        options_from(TrainOptions, {k: v for k, v in options.items() if k in train_names}),
-    )
+    return sort_options({name: value for name, value in options.items() if name not in OURS})
 
 
 def as_modelled(dataset: Dataset, asked: dict[str, Any]) -> Dataset:
     """The data set; a table with all columns continuous where the likelihood is for numbers alone."""
-    likelihood = asked.get("likelihood", "auto")
-    if likelihood not in ("auto", "joint") or (likelihood == "auto" and only_numbers(dataset.schema)):
-        return as_numbers(dataset)
-    return dataset
+    likelihood = _sort_options(asked)[0].likelihood
+    mixed = not only_numbers(dataset.schema) if isinstance(likelihood, Undecided) else likelihood.mixed
+    return dataset if mixed else as_numbers(dataset)
 
 
 def split_rows(dataset: Dataset, asked: dict[str, Any]) -> Splits:
@@ -86,6 +78,6 @@ def decide_options(dataset: Dataset, asked: dict[str, Any], train: np.ndarray, g
     schema, options = resolve(dataset.schema, options, gaps)
     training = schedule.resolve(training, len(train), **default_schedule(schema, options, gaps))
     training = decide(training, len(train), group.device, group.world)
-    if options.posterior == "delta" and options.prior == "mixture":
-        check_components(options.components, len(train))
+    if options.posterior.name == "delta" and options.prior.name == "mixture":
+        check_components(options.prior.values["components"], len(train))
     return Decided(schema, options, training)

@@ -81,7 +81,7 @@ def _build(decided: Decided, rows: Any, seed: int) -> VAE:
     statistics = marginals = None
     if rows is not None:
         statistics = data_statistics(rows, decided.schema)
-        if decided.model.likelihood == "joint":
+        if decided.model.likelihood.mixed:
             marginals = data_marginals(rows, decided.schema)
     return build.build(decided.schema, decided.model, seed, statistics, marginals)
 
@@ -110,7 +110,7 @@ def _begin_folder(job: Job) -> None:
 def _finish(model: Model, rows: StoredRows, dataset: Dataset) -> None:
     """Fit the prior of an autoencoder that has one, and keep the reference rows of `Model.score`."""
     if model.is_autoencoder:
-        if model.options.prior == "mixture":
-            model.fit_prior(rows, model.options.components, model.training.seed)
+        if model.options.prior.name == "mixture":
+            model.fit_prior(rows, model.options.prior.values["components"], model.training.seed)
     elif model.schema.kind != "images" and len(model.splits.validation):
         model.keep_reference(dataset.stored.take(model.splits.validation[: scoring.MOST_ROWS]))

@@ -14,7 +14,7 @@ from backstory.data.schema import Schema
 from backstory.errors import InputError
 from backstory.jobs.checks import at_least_one
 from backstory.jobs.output import Outcome, Output, write_observations
-from backstory.options import one_of
+from backstory.options import MixturePrior, one_of
 from backstory.trained import Trained
 
 
@@ -99,4 +99,5 @@ def fit_prior(
             raise
         raise InputError(f"the run's own data cannot be loaded, give it with `data` ({error})") from None
     values = subset(dataset.values, model.splits.train) if model.trained_on(dataset) else dataset.values
-    model.fit_prior(values, model.options.components if components is None else components, seed)
+    usual = model.options.prior.values.get("components", MixturePrior().components)
+    model.fit_prior(values, usual if components is None else components, seed)

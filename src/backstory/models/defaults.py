@@ -1,84 +1,63 @@
 """Defaults that depend on the data: what `auto` and None mean."""
 
-import math
 from typing import Any
 
 from backstory.data.schema import Presentation, Schema
 from backstory.data.tables.statistics import only_numbers
 from backstory.errors import InputError
-from backstory.models.networks.mlp import ACTIVATIONS
-from backstory.models.priors import PRIORS
-from backstory.options import (
-    BOUNDED_PRIORS,
-    LIKELIHOODS,
-    MISSINGNESS,
-    NETWORKS,
-    POSTERIORS,
-    ModelOptions,
-    one_of,
-)
+from backstory.options import GaussianOptions, LikelihoodOptions, ModelOptions, NetworkOptions
+from backstory.options.choices import Undecided, make
 
-GAPS_FLOOR = 0.2  # of σ(z), by default, for numbers with gaps
+GAPS_FLOOR = 0.2  # sigma_floor of numbers with gaps, if the likelihood is auto
 
 
 def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> tuple[Schema, ModelOptions]:
-    """Decide everything that was left to the data, and how the data is presented to the model.
+    """The options with all choices decided, and the schema with the presentation that they need.
 
     Args:
-        schema, options: the data's, and what was asked for.
+        schema, options: the data's, and the options that were given.
         incomplete: whether entries of the data are missing.
 
     Raises:
         InputError: for options that cannot be, or do not go with the data.
     """
-    one_of("likelihood", options.likelihood, ["auto", *LIKELIHOODS])
-    one_of("network", options.network, ["auto", *NETWORKS])
-    one_of("posterior", options.posterior, POSTERIORS)
-    if options.prior in BOUNDED_PRIORS:
+    network = _network(schema, options)
+    likelihood = _likelihood(schema, options, network, incomplete)
+    incomplete = likelihood.mixed or (incomplete if options.incomplete is None else options.incomplete)
+    if likelihood.mixed and not schema.kinds:
         raise InputError(
-            f"prior {options.prior} has bounded support, and a Gaussian q(z|x) always has mass outside it, "
-            f"so KL(q(z|x) ‖ p(z)) is infinite; use prior {' or '.join(PRIORS)}"
+            f"likelihood {likelihood.name} is for tables, got data of kind {schema.kind}; leave it out"
         )
-    one_of("prior", options.prior, list(PRIORS))
-    one_of("missingness", options.missingness, MISSINGNESS)
-    one_of("activation", options.activation, list(ACTIVATIONS))
-    for name in ("latent", "components"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise InputError(f"{name} has to be at least 1, got {value}")
-    if options.hidden is not None and min(options.hidden, default=1) < 1:
-        raise InputError(f"hidden widths have to be at least 1, got {options.hidden}")
-    likelihood, floor = options.likelihood, options.sigma_floor
-    if likelihood == "auto":
-        likelihood = _auto_likelihood(schema, options, incomplete)
-        if likelihood == "gaussian-predicted":
-            floor = GAPS_FLOOR if floor is None else floor
-    incomplete = _incomplete(likelihood, incomplete, options.incomplete)
-    _check_missingness(options.missingness, likelihood, incomplete)
-    network = options.network if options.network != "auto" else _auto_network(schema)
-    hidden = options.hidden if options.hidden is not None else _auto_hidden(schema, network)
-    if likelihood == "joint" and not schema.kinds:
-        raise InputError(f"likelihood joint is for tables, got data of kind {schema.kind}; leave it out")
-    if network == "conv" and schema.kind != "images":
-        raise InputError("network conv needs images; use mlp for tables and arrays")
-    if network == "conv" and min(schema.shape[:2]) < 4:
-        raise InputError(f"network conv needs images of at least 4 × 4, got {schema.shape}; use mlp")
+    if likelihood.gaussian:
+        _check_missingness(likelihood, incomplete)
+        affine = network.affine or network.values.get("hidden") == ()
+        likelihood = likelihood.model_copy(update={"bounded": _bounded(schema, likelihood, affine)})
     resolved = options.model_copy(
         update={
             "likelihood": likelihood,
             "network": network,
-            "hidden": hidden,
             "latent": options.latent or _auto_latent(schema),
-            "sigma": _sigma(likelihood, options.sigma),
-            "sigma_floor": _sigma_floor(likelihood, floor),
-            "bounded": _bounded(schema, likelihood, network == "conv" or hidden != (), options.bounded),
             "incomplete": incomplete,
         }
     )
     return schema.model_copy(update={"presentation": _presentation(schema, likelihood)}), resolved
 
 
-def _auto_likelihood(schema: Schema, options: ModelOptions, gaps: bool) -> str:
+# -- the likelihood ---------------------------------------------------------------------------------------
+
+
+def _likelihood(schema: Schema, options: ModelOptions, network: NetworkOptions, incomplete: bool) -> Any:
+    asked = options.likelihood
+    if not isinstance(asked, Undecided):
+        return asked
+    affine = network.affine or options.posterior.name == "delta"
+    name, given = _auto_likelihood(schema, affine, incomplete), dict(asked.given)
+    if name == "gaussian-predicted":
+        given.setdefault("sigma_floor", GAPS_FLOOR)
+    return make("likelihood", name, given)
+
+
+def _auto_likelihood(schema: Schema, affine: bool, gaps: bool) -> str:
     """Numbers with gaps have a σ(z) with a floor, which fills them better (see bench/imputation.py).
 
     An affine decoder keeps one σ for each column: its p(x) has a closed form then.
@@ -88,23 +67,79 @@ def _auto_likelihood(schema: Schema, options: ModelOptions, gaps: bool) -> str:
     if schema.levels is None:
         if schema.kind == "images":
             return "gaussian"
-        affine = options.network == "linear" or options.posterior == "delta"
         return "gaussian-predicted" if gaps and not affine else "gaussian-per-entry"
     if schema.levels == 2:
         return "bernoulli"
     return "logistic"
 
 
-def _auto_network(schema: Schema) -> str:
-    return (
-        "conv" if schema.kind == "images" and schema.numel > 32 * 32 and min(schema.shape[:2]) >= 8 else "mlp"
-    )
+def _check_missingness(likelihood: GaussianOptions, incomplete: bool) -> None:
+    if likelihood.missingness != "random" and not incomplete:
+        raise InputError(
+            f"missingness {likelihood.missingness} is learned from missing entries, got data without any; "
+            "leave it out"
+        )
 
 
-def _auto_hidden(schema: Schema, network: str) -> tuple[int, ...]:
-    if network in ("linear", "conv"):
-        return ()
-    return (400, 400) if schema.numel > 128 else (128, 128)
+def _bounded(schema: Schema, likelihood: GaussianOptions, affine: bool) -> bool:
+    """An affine decoder keeps its affine mean, unless it is asked for: its p(x) has a closed form."""
+    possible = schema.kind == "images" and schema.maximum is not None
+    if likelihood.bounded and not possible:
+        raise InputError(
+            "bounded means belong to gaussian likelihoods of images with a full range, got likelihood "
+            f"{likelihood.name} and data of kind {schema.kind}; leave it out"
+        )
+    return possible and not affine if likelihood.bounded is None else likelihood.bounded
+
+
+def _presentation(schema: Schema, likelihood: LikelihoodOptions) -> Presentation:
+    """How stored values are given to the model; InputError for values that the likelihood cannot take."""
+    if likelihood.takes == "binary":
+        if schema.levels == 2:
+            return "exact"
+        if schema.kind == "images" and schema.maximum is not None:
+            return "binarised"
+        raise InputError(
+            f"likelihood {likelihood.name} needs binary data (two values, 0 and a maximum) or images, "
+            f"got {schema.kind} data of type {schema.dtype}; use a gaussian one, or make the data 0 and 1"
+        )
+    if likelihood.takes == "levels":
+        if schema.levels is None:
+            raise InputError(
+                f"likelihood {likelihood.name} needs integer levels, got continuous data of type "
+                f"{schema.dtype}; use a gaussian likelihood, or store the data as integers"
+            )
+        return "exact"
+    return "exact" if schema.levels is None else "dequantised"
+
+
+# -- the network and z ------------------------------------------------------------------------------------
+
+
+def _network(schema: Schema, options: ModelOptions) -> Any:
+    asked = options.network
+    network: Any = asked
+    if isinstance(asked, Undecided):
+        network = make("network", _auto_network(schema, asked.given), asked.given)
+    if network.name == "conv":
+        _check_images(schema)
+    if "hidden" in network.values and network.hidden is None:
+        hidden = (400, 400) if schema.numel > 128 else (128, 128)
+        network = network.model_copy(update={"hidden": hidden})
+    return network
+
+
+def _auto_network(schema: Schema, given: dict[str, Any]) -> str:
+    """Convolutions for large images, unless options of another network were given."""
+    large = schema.kind == "images" and schema.numel > 32 * 32 and min(schema.shape[:2]) >= 8
+    return "conv" if large and not {"hidden", "activation"} & set(given) else "mlp"
+
+
+def _check_images(schema: Schema) -> None:
+    if schema.kind != "images":
+        raise InputError("network conv needs images; use mlp for tables and arrays")
+    if min(schema.shape[:2]) < 4:
+        raise InputError(f"network conv needs images of at least 4 × 4, got {schema.shape}; use mlp")
 
 
 def _auto_latent(schema: Schema) -> int:
@@ -113,103 +148,30 @@ def _auto_latent(schema: Schema) -> int:
     return max(1, min(16, schema.numel // 2))
 
 
-def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) -> dict[str, Any]:
-    """How a model is trained, by default: arguments of `schedule.resolve`.
+# -- training ---------------------------------------------------------------------------------------------
 
-    An affine model takes large steps, and many: it is there to reach its one optimum and cannot overfit much.
-    Where entries are missing, p(z|x) is less like the Gaussian q, and the bound with many draws can do
-    without that (Mattei & Frellsen 2019). Averaged weights generalise better, which shows in small tables;
-    so does a short run down to a learning rate of zero, beside a long one that is stopped early. Where σ has
-    a floor, the last weights are kept: the bound of held-out rows is best long before their means are, and
-    the floor keeps it from falling far.
+
+def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) -> dict[str, Any]:
+    """Defaults of the training: arguments of `schedule.resolve`.
+
+    An affine model takes large steps, and many of them: it has one optimum and cannot overfit much. With
+    missing entries, p(z|x) is less like the Gaussian q, and the bound with many draws does not need it to be
+    (Mattei & Frellsen 2019). Averaged weights generalise better, which shows in small tables; a short run
+    down to a learning rate of zero does, too, beside a long one that is stopped early. If σ has a floor, the
+    last weights are kept: the bound of held-out rows is best long before their means are, and the floor keeps
+    it from falling far.
 
     Args:
         schema, options: from `resolve`.
         gaps: whether entries of the data are missing.
     """
-    lr, longest = (1e-2, 2000) if options.network == "linear" else (3e-3, 200)
+    affine = options.network.affine
+    lr, longest = (1e-2, 2000) if affine else (3e-3, 200)
     defaults: dict[str, Any] = {"lr": lr, "longest": longest}
-    if gaps and schema.kind != "images" and options.posterior != "delta":
+    if gaps and schema.kind != "images" and options.posterior.name != "delta":
         defaults |= {"objective": "iwae", "samples": 20, "ema": 0.995}
-        if options.network != "linear":
+        if not affine:
             defaults |= {"longest": 150, "least_steps": 1, "patience": 150}
-        if options.sigma_floor is not None:
+        if options.flat().get("sigma_floor") is not None:
             defaults |= {"keep": "last"}
     return defaults
-
-
-def _check_missingness(missingness: str, likelihood: str, incomplete: bool) -> None:
-    if missingness == "random":
-        return
-    if not likelihood.startswith("gaussian"):
-        raise InputError(
-            f"missingness {missingness} needs a gaussian likelihood, got {likelihood}; "
-            "take gaussian-per-entry, or missingness random"
-        )
-    if not incomplete:
-        raise InputError(
-            f"missingness {missingness} is learned from missing entries, got data without any; leave it out"
-        )
-
-
-def _sigma(likelihood: str, sigma: float | None) -> float | None:
-    if likelihood != "gaussian-fixed":
-        if sigma is not None:
-            raise InputError(f"sigma belongs to likelihood gaussian-fixed, got likelihood {likelihood}")
-        return None
-    if sigma is None:
-        raise InputError("likelihood gaussian-fixed needs sigma, a fraction of the data's range or deviation")
-    _check_positive("sigma", sigma)
-    return sigma
-
-
-def _sigma_floor(likelihood: str, floor: float | None) -> float | None:
-    if floor is not None:
-        if likelihood not in ("gaussian", "gaussian-per-entry", "gaussian-predicted"):
-            raise InputError(
-                f"sigma_floor belongs to gaussian likelihoods that learn σ, got likelihood {likelihood}"
-            )
-        _check_positive("sigma_floor", floor)
-    return floor
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not (value > 0 and math.isfinite(value)):
-        raise InputError(f"{name} has to be positive, got {value:g}")
-
-
-def _bounded(schema: Schema, likelihood: str, layered: bool, bounded: bool | None) -> bool:
-    """An affine decoder keeps its affine mean, unless it is asked for: its p(x) has a closed form."""
-    images = schema.kind == "images" and schema.maximum is not None
-    possible = likelihood.startswith("gaussian") and images
-    if bounded and not possible:
-        raise InputError(
-            "bounded means belong to gaussian likelihoods of images with a full range, got likelihood "
-            f"{likelihood} and data of kind {schema.kind}; leave it out"
-        )
-    return possible and layered if bounded is None else bounded
-
-
-def _incomplete(likelihood: str, data: bool, asked: bool | None) -> bool:
-    """Tables of mixed columns always may have empty cells."""
-    return likelihood == "joint" or (data if asked is None else asked)
-
-
-def _presentation(schema: Schema, likelihood: str) -> Presentation:
-    if likelihood == "bernoulli":
-        if schema.levels == 2:
-            return "exact"
-        if schema.kind == "images" and schema.maximum is not None:
-            return "binarised"
-        raise InputError(
-            "likelihood bernoulli needs binary data (two values, 0 and a maximum) or images, "
-            f"got {schema.kind} data of type {schema.dtype}; use a gaussian one, or make the data 0 and 1"
-        )
-    if likelihood in ("categorical", "logistic"):
-        if schema.levels is None:
-            raise InputError(
-                f"likelihood {likelihood} needs integer levels, got continuous data of type {schema.dtype}; "
-                "use a gaussian likelihood, or store the data as integers"
-            )
-        return "exact"
-    return "exact" if schema.levels is None else "dequantised"

@@ -7,10 +7,12 @@ posterior(features)         q(z|x), from (B, *features_shape)
 
 from torch import Tensor, nn
 
+from backstory import options as o
 from backstory.distributions.base import soft_clamp
 from backstory.distributions.delta import Delta
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.models.latents import LatentGroup
+from backstory.models.registry import BUILDERS
 
 LOG_STD_LOW, LOG_STD_HIGH = -9.0, 5.0
 
@@ -45,3 +47,7 @@ class DeltaPosterior(nn.Module):
 
     def forward(self, features: Tensor) -> Delta:
         return Delta(features.unbind(1)[0])
+
+
+BUILDERS[o.GaussianPosterior] = lambda options, setting: DiagonalPosterior(setting.latent)
+BUILDERS[o.DeltaPosterior] = lambda options, setting: DeltaPosterior(setting.latent)

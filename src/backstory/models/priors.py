@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from backstory import options as o
 from backstory.distributions.base import soft_clamp, soft_clamp_inverse
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.mixture import GaussianMixture
+from backstory.models.registry import BUILDERS
 
 
 class StandardNormal(nn.Module):
@@ -60,4 +62,5 @@ class Mixture(nn.Module):
         return self
 
 
-PRIORS = {"normal": StandardNormal, "mixture": Mixture}
+BUILDERS[o.NormalPrior] = lambda options, setting: StandardNormal(setting.latent)
+BUILDERS[o.MixturePrior] = lambda options, setting: Mixture(setting.latent, options.components)

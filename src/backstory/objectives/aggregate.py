@@ -29,7 +29,7 @@ class Decomposition:
 
 @objective("tcvae", path, density, factorised)
 def decomposed_elbo(
-    terms: Terms, beta: float = 1.0, alpha: float = 1.0, gamma: float = 1.0, rows: int | None = None
+    terms: Terms, beta: float = 1.0, rows: int | None = None, *, alpha: float, gamma: float
 ) -> Tensor:
     """The β-TCVAE objective (Chen et al. 2018, eq. 4); with α = β = γ = 1 the sampled ELBO.
 
@@ -95,9 +95,10 @@ def stratified_weights(batch: int, rows: int) -> Tensor:
 def info_vae(
     terms: Terms,
     beta: float = 1.0,
-    weight: float = 100.0,
-    width: float = 1.0,
     generator: torch.Generator | None = None,
+    *,
+    weight: float,
+    width: float,
 ) -> Tensor:
     """The InfoVAE objective with the maximum mean discrepancy (Zhao et al. 2019, eq. 6).
 

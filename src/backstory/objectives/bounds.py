@@ -39,11 +39,6 @@ from backstory.models.vae import Terms
 from backstory.objectives.gradients import scale_path, without_score
 from backstory.objectives.registry import at_least, closed_form, density, objective, path
 
-NOT_COMPILED = ("dreg", "score", "mmd")  # they differentiate inside, or draw
-
-
-MANY_DRAWS = ("iwae", "miwae", "dreg", "renyi")  # with one draw they are the sampled ELBO
-
 
 def log_weight(terms: Terms, beta: float = 1.0) -> Tensor:
     """log w = log p(x|z) + β (log p(z) − log q(z|x)), (K, B)."""
@@ -77,7 +72,7 @@ def sampled_elbo(terms: Terms, beta: float = 1.0) -> Tensor:
 
 
 @objective("free-bits", path, density, closed_form)
-def free_bits(terms: Terms, beta: float = 1.0, threshold: float = 0.125) -> Tensor:
+def free_bits(terms: Terms, beta: float = 1.0, *, threshold: float) -> Tensor:
     """The ELBO in which a unit's KL counts as λ while its batch mean is below λ (Kingma et al. 2016, eq. 15).
 
     The maximum is taken of the batch mean, so a unit below the threshold has no gradient from its KL at all;
@@ -94,9 +89,7 @@ def free_bits(terms: Terms, beta: float = 1.0, threshold: float = 0.125) -> Tens
 
 
 @objective("capacity", path, density)
-def controlled_capacity(
-    terms: Terms, gamma: float = 10.0, capacity: float = 25.0, warmup: float = 1.0
-) -> Tensor:
+def controlled_capacity(terms: Terms, warmup: float = 1.0, *, gamma: float, capacity: float) -> Tensor:
     """The likelihood at a KL that is held at a given capacity (Burgess et al. 2018, eq. 8).
 
     Args:
@@ -155,7 +148,7 @@ def importance_weighted(terms: Terms, beta: float = 1.0) -> Tensor:
 
 
 @objective("miwae", path, density)
-def multiply_importance_weighted(terms: Terms, beta: float = 1.0, averages: float = 1) -> Tensor:
+def multiply_importance_weighted(terms: Terms, beta: float = 1.0, *, averages: float) -> Tensor:
     """The mean of M importance-weighted bounds of K draws each (MIWAE; Rainforth et al. 2018).
 
     Args:
@@ -182,7 +175,7 @@ def doubly_reparameterised(terms: Terms, beta: float = 1.0) -> Tensor:
 
 
 @objective("renyi", path, density)
-def renyi(terms: Terms, beta: float = 1.0, alpha: float = 0.5) -> Tensor:
+def renyi(terms: Terms, beta: float = 1.0, *, alpha: float) -> Tensor:
     """The variational Rényi bound (Li & Turner 2016, sec. 3; its estimate, sec. 4.1).
 
     α = 1 is the sampled ELBO, α = 0 the importance-weighted bound; α < 0 bounds log p(x) from above as K

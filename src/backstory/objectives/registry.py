@@ -3,43 +3,49 @@
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from backstory.errors import InputError
 from backstory.models.vae import Terms
+from backstory.options import OwnObjective
+from backstory.options.choices import CHOICES, IMPLEMENTED, record_of
 
-Objective = Callable[..., Tensor]
-
-
-Check = Callable[[Terms, str], None]
-
-
-P = ParamSpec("P")
-
-
-OfTerms: TypeAlias = Callable[Concatenate[Terms, P], Tensor]
-
+Objective: TypeAlias = Callable[..., Tensor]
+Check: TypeAlias = Callable[[Terms, str], None]
 
 OBJECTIVES: dict[str, Objective] = {}
-
-
 SUPPLIED = ("beta", "warmup", "rows", "generator")  # arguments that training gives to those who name them
 
 
-def objective(name: str, *checks: Check) -> Callable[[OfTerms[P]], OfTerms[P]]:
-    """Enter a function into OBJECTIVES, and check first that its terms have what it needs."""
+def objective(name: str, *checks: Check) -> Callable[[Objective], Objective]:
+    """Enter a function of `Terms` into OBJECTIVES.
 
-    def decorate(function: OfTerms[P]) -> OfTerms[P]:
+    Its options are those of its record in `backstory.options`; an objective without a record is one from
+    outside the package, and gets a record with its keyword arguments.
+
+    Args:
+        name: of the objective.
+        checks: called with the terms first; an InputError says what the terms lack.
+    """
+
+    def decorate(function: Objective) -> Objective:
+        own = CHOICES["objective"].get(name)
+        if own is None or "path" in own.model_fields:
+            terms = next(iter(inspect.signature(function).parameters))
+            own = record_of(OwnObjective, name, function, (terms, *SUPPLIED))
+        defaults = {option: f.default for option, f in own.options().items() if not f.is_required()}
+
         @wraps(function)
-        def checked(terms: Terms, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        def checked(terms: Terms, /, *args: Any, **kwargs: Any) -> Tensor:
             for check in checks:
                 check(terms, name)
-            return function(terms, *args, **kwargs)
+            return function(terms, *args, **{**defaults, **kwargs})
 
         OBJECTIVES[name] = checked
+        IMPLEMENTED[checked] = own
         return checked
 
     return decorate

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -26,6 +27,7 @@ from backstory.runs.folder import (
     read_config,
     read_text,
 )
+from backstory.runs.record import config_error
 from backstory.runs.run import Config, load_config, on_cpu
 from backstory.training.state import Metrics, State
 
@@ -70,6 +72,8 @@ def load_checkpoint(run: Path) -> Checkpoint | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         values, asked = json.loads(text["values"]), json.loads(text["asked"])
         return Checkpoint(Config(**json.loads(text["config"])), asked, State(tensors, values))
+    except ValidationError as error:
+        raise config_error(run, error) from None
     except (SafetensorError, OSError, KeyError, ValueError):
         raise InputError(
             f"{path} is damaged, or of another version of Backstory; train anew with --force"

@@ -21,7 +21,6 @@ from backstory.runs.folder import (
     check_folder,
     member_folder,
     members_of,
-    not_understood,
     read_config,
     tensor_shapes,
 )
@@ -31,26 +30,6 @@ EMBEDDED = ("digits",)  # a copy of the names in `data.load`, which is slow to i
 
 NVML = {"linux": "libnvidia-ml.so.1", "win32": "nvml.dll"}  # comes with NVIDIA's driver
 NAME_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE
-
-# What people are shown of a config, and of which kind it has to be; the rest is passed on as it is
-SHOWN: dict[str, Any] = {
-    "backstory": str,
-    "torch": str,
-    "source": str,
-    "rows": dict,
-    "training": dict,
-    "data": {"kind": str, "shape": list, "dtype": str, "levels": int | None, "presentation": str},
-    "model": {
-        "likelihood": str,
-        "network": str,
-        "hidden": list | None,
-        "latent": int | None,
-        "prior": str,
-        "posterior": str,
-    },
-    "summary": dict.fromkeys(("stopped", "epochs", "best_epoch", "active_units"), object)
-    | dict.fromkeys(("elbo", "reconstruction", "kl"), float | int | None),
-}
 
 
 # -- the machine ------------------------------------------------------------------------------------------
@@ -153,14 +132,15 @@ def run_info(run: str | Path) -> dict[str, Any]:
     Raises:
         InputError: there is no run in the folder, or it is damaged.
     """
+    from backstory.runs.record import checked  # pydantic, which the other uses of this module do not need
+
     folder = Path(run)
     check_folder(folder)
     config = read_config(folder)
     count = members_of(folder, config)
     if count is not None:
         return _ensemble_info(folder, count)
-    if wrong := _wrong(config, SHOWN):
-        raise not_understood(folder, wrong)
+    known = checked(folder, config)
     return {
         "run": str(folder),
         "source": config["source"],
@@ -168,8 +148,8 @@ def run_info(run: str | Path) -> dict[str, Any]:
         "parameters": sum(map(prod, tensor_shapes(folder / WEIGHTS).values())),
         "summary": {k: v for k, v in config["summary"].items() if k != "fingerprint"},
         "data": config["data"],
-        "model": config["model"],
-        "training": config["training"],
+        "model": known.model.flat(),
+        "training": known.training.flat(),
         "backstory": config["backstory"],
         "torch": config["torch"],
         "files": _files(folder),
@@ -187,16 +167,3 @@ def _files(folder: Path) -> dict[str, int]:
     """Size of each file in bytes, by its path in the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-
-
-def _wrong(record: dict[str, Any], expected: dict[str, Any]) -> str | None:
-    """Dotted name of the first key that is missing or has another type; None if all are as expected."""
-    for key, kind in expected.items():
-        if key not in record:
-            return key
-        value = record[key]
-        if not isinstance(value, dict if isinstance(kind, dict) else kind):
-            return key
-        if isinstance(kind, dict) and (inside := _wrong(value, kind)):
-            return f"{key}.{inside}"
-    return None

@@ -23,9 +23,9 @@ from backstory.runs.folder import (
     check_folder,
     damaged,
     missing,
-    not_understood,
     read_config,
 )
+from backstory.runs.record import config_error
 
 
 class Config(BaseModel):
@@ -118,8 +118,7 @@ def load_config(run: Path) -> Config:
     try:
         return Config(**read_config(run))
     except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise not_understood(run, where) from None
+        raise config_error(run, error) from None
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -11,7 +11,6 @@ import torch
 
 from backstory import console
 from backstory.errors import InputError
-from backstory.objectives.bounds import NOT_COMPILED
 from backstory.options import TrainOptions
 
 # Compilation takes 10 to 20 seconds, and saves a millisecond or more of each step
@@ -54,10 +53,10 @@ def decide(options: TrainOptions, rows: int, device: torch.device, world: int = 
         if options.compile:
             console.warn("compilation is left out: it is for training by one process")
         return options.model_copy(update={"compile": False})
-    possible = options.objective not in NOT_COMPILED
+    possible = options.objective.compiled
     if options.compile and not possible:
         raise InputError(
-            f"objective {options.objective} cannot be compiled; leave compile out, or use another objective"
+            f"objective {options.objective.name} cannot be compiled; leave `compile` out, or take another one"
         )
     steps = (options.epochs or 1) * (rows // (options.batch_size or 1))  # full ones
     if options.compile is not None:

@@ -5,12 +5,13 @@ The learning rate rises over the first tenth of a run and falls to zero along a 
 """
 
 import math
+from typing import Any
 
 from backstory import console
 from backstory.errors import InputError
-from backstory.objectives.bounds import MANY_DRAWS
-from backstory.objectives.registry import OBJECTIVES, SUPPLIED, arguments
-from backstory.options import KEPT, PRECISIONS, TrainOptions, one_of
+from backstory.objectives.registry import SUPPLIED, arguments
+from backstory.options import ObjectiveOptions, TrainOptions
+from backstory.options.choices import Undecided, make
 
 TARGET_STEPS = 10_000
 
@@ -39,39 +40,19 @@ def resolve(
             given, see `build.default_schedule`: the highest learning rate, the most epochs (more if they make
             fewer steps than the least), the objective and its draws, the decay of averaged weights.
     """
-    one_of("objective", options.objective, ["auto", *OBJECTIVES])
-    if options.objective != "auto":
-        objective, samples = options.objective, 1
-    update = {"objective": objective, "samples": samples if options.samples is None else options.samples}
+    chosen: Any = options.objective
+    if isinstance(chosen, Undecided):
+        chosen = make("objective", objective, chosen.given)
+    else:
+        samples = 1
+    update = {"objective": chosen, "samples": samples if options.samples is None else options.samples}
     options = options.model_copy(update=update)
-    one_of("precision", options.precision, PRECISIONS)
     keep = options.keep or ("best" if options.patience is not None else keep)
-    one_of("keep", keep, KEPT)
     if keep == "last" and options.patience is not None:
         raise InputError(
             f"patience waits for a better epoch, got {options.patience} with keep last; leave one out"
         )
-    _check_arguments(options)
-    for name, lowest in {
-        "samples": 1,
-        "epochs": 1,
-        "batch_size": 1,
-        "warmup": 0,
-        "warmup_cycles": 1,
-        "patience": 1,
-        "beta": 0,
-    }.items():
-        value = getattr(options, name)
-        if value is not None and not lowest <= value < math.inf:
-            raise InputError(f"{name} has to be at least {lowest}, got {value}")
-    if options.ema is not None and not 0 < options.ema < 1:
-        raise InputError(f"ema has to be between 0 and 1, such as 0.999, got {options.ema}")
-    if options.skip_spikes is not None and not 1 < options.skip_spikes < math.inf:
-        raise InputError(f"skip_spikes has to be above 1, such as 5, got {options.skip_spikes}")
-    for name in ("lr", "minutes", "clip"):
-        value = getattr(options, name)
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise InputError(f"{name} has to be positive, got {value}")
+    _check_objective(options, chosen)
     batch_size = options.batch_size or (128 if rows >= 5000 else 64 if rows >= 500 else 32)
     batch_size = min(batch_size, rows)
     steps = math.ceil(rows / batch_size)
@@ -99,22 +80,16 @@ def resolve(
     )
 
 
-def _check_arguments(options: TrainOptions) -> None:
-    """InputError for arguments that the objective does not take; a note where more draws are needed."""
-    name, takes = options.objective, arguments(options.objective)
-    free = [argument for argument in takes if argument not in SUPPLIED]
-    for argument, value in options.objective_args.items():
-        if not free:
-            raise InputError(
-                f"objective {name} takes no arguments, got {argument!r}; leave objective_args out"
-            )
-        one_of(f"an argument of objective {name}", argument, free)
-        if not math.isfinite(value):
-            raise InputError(f"{argument} has to be a finite number, got {value}")
+def _check_objective(options: TrainOptions, chosen: ObjectiveOptions) -> None:
+    """InputError for a β that the objective does not have; a note if more draws are needed."""
+    takes = arguments(chosen.name)
     if options.beta != 1 and "beta" not in takes:
-        raise InputError(f"objective {name} has no beta; its arguments are {', '.join(free)}")
-    if options.samples == 1 and name in MANY_DRAWS:
-        console.warn(f"objective {name} with a single draw of z is the ELBO; give it more with --samples")
+        own = ", ".join(argument for argument in takes if argument not in SUPPLIED)
+        raise InputError(f"objective {chosen.name} has no beta; its arguments are {own}")
+    if options.samples == 1 and chosen.many_draws:
+        console.warn(
+            f"objective {chosen.name} with a single draw of z is the ELBO; give it more with `samples`"
+        )
 
 
 def warmup_end(warmup: int, cycles: int) -> int:

@@ -61,7 +61,9 @@ class Bound(nn.Module):
     def __init__(self, vae: VAE, schema: Schema, options: TrainOptions):
         super().__init__()
         self.vae, self.schema, self.options = vae, schema, options
-        self.objective, self.supplied = OBJECTIVES[options.objective], set(arguments(options.objective))
+        name = options.objective.name
+        self.objective, self.supplied = OBJECTIVES[name], set(arguments(name))
+        self.arguments = options.objective.values
         self.latent = vae.latents.size
 
     def batch(
@@ -103,7 +105,7 @@ class Bound(nn.Module):
         beta = warmup * self.options.beta
         known = {"beta": beta, "warmup": warmup, "rows": rows, "generator": generator}
         supplied = {name: value for name, value in known.items() if name in self.supplied}
-        objective = self.objective(terms, **supplied, **self.options.objective_args)
+        objective = self.objective(terms, **supplied, **self.arguments)
         with torch.no_grad():  # what is only looked at
             per_unit = terms.kl_per_unit
             kl = terms.kl if per_unit is None else per_unit.sum(-1)

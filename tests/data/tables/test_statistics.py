@@ -71,7 +71,7 @@ def test_numbers_of_a_table_as_numbers(customers):
 
 
 def test_a_mixed_table_is_joint_by_default(model, customers):
-    assert model.options.likelihood == "joint"
+    assert model.options.likelihood.name == "joint"
     assert model.vae.incomplete
     p = model.decode(torch.zeros(5, 6))
     assert isinstance(p, Joint)
@@ -224,7 +224,7 @@ def test_a_table_with_a_grid_draws_its_numbers_and_guesses_means():
         {"x": grid[level] + 0.3 * rng.normal(size=400), "step": grid[level], "side": level > 1}
     )
     model = backstory.fit(frame, latent=2, hidden=(16,), epochs=20, progress=False, device="cpu")
-    assert model.options.likelihood == "joint"
+    assert model.options.likelihood.name == "joint"
     assert set(model.sample(300, seed=0)[:, 1]) <= set(grid)
     holes = np.array([[0.3, np.nan, 1.0], [-1.5, np.nan, 0.0]])
     found = model.restore(holes, draws=4)
@@ -232,5 +232,5 @@ def test_a_table_with_a_grid_draws_its_numbers_and_guesses_means():
     assert not set(np.asarray(found.mean)[:, 1]) & set(grid)
     # nothing but numbers: a likelihood of numbers alone, which has no grids
     plain = backstory.fit(frame[["x", "step"]], latent=1, hidden=(4,), epochs=1, progress=False)
-    assert plain.options.likelihood == "gaussian-per-entry"
+    assert plain.options.likelihood.name == "gaussian-per-entry"
     assert [column.kind for column in plain.schema.kinds] == ["continuous", "continuous"]

@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from backstory import options as o
 from backstory.models.networks.conditions import beside
+from backstory.models.registry import BUILDERS, Networks
 
 
 def sides(height: int, width: int) -> list[tuple[int, int]]:
@@ -111,3 +113,9 @@ class ConvDecoder(nn.Module):
         if len(self.outputs) == 4:
             return x.unflatten(1, (self.outputs[0], self.outputs[3])).movedim(2, -1)
         return x
+
+
+BUILDERS[o.ConvNetwork] = Networks(
+    lambda options, inputs, outputs, context: ConvEncoder(inputs, outputs, options.width, context=context),
+    lambda options, inputs, outputs: ConvDecoder(inputs, outputs, options.width),
+)

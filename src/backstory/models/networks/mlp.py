@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from backstory import options as o
 from backstory.models.networks.conditions import beside
+from backstory.models.registry import BUILDERS, Networks, Shape
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU, "gelu": nn.GELU}
 
@@ -76,3 +78,23 @@ def _layer(width: int, next_width: int, block: str, activation: str, first: bool
     if block == "residual" and not first:
         return Residual(next_width, activation)
     return nn.Sequential(nn.Linear(width, next_width), ACTIVATIONS[activation]())
+
+
+def _mirrored(block: str) -> Networks:
+    """Networks of one kind of block; the decoder has the widths of the encoder in reverse."""
+
+    def encoder(options: o.NetworkOptions, inputs: Shape, outputs: Shape, context: int) -> MLP:
+        own = options.values
+        return MLP(inputs, outputs, own.get("hidden") or (), block, own.get("activation", "relu"), context)
+
+    def decoder(options: o.NetworkOptions, inputs: Shape, outputs: Shape) -> MLP:
+        own = options.values
+        return MLP(inputs, outputs, (own.get("hidden") or ())[::-1], block, own.get("activation", "relu"))
+
+    return Networks(encoder, decoder)
+
+
+BUILDERS[o.MLPNetwork] = _mirrored("gated")
+BUILDERS[o.ResidualNetwork] = _mirrored("residual")
+BUILDERS[o.PlainNetwork] = _mirrored("plain")
+BUILDERS[o.LinearNetwork] = _mirrored("plain")

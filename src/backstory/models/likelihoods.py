@@ -1,0 +1,51 @@
+"""How the likelihoods are built, one line for each."""
+
+from torch import nn
+
+from backstory import options as o
+from backstory.data.tables.statistics import quantities
+from backstory.distributions.bernoulli import BernoulliHead
+from backstory.distributions.categorical import CategoricalHead
+from backstory.distributions.gaussian import GaussianHead
+from backstory.distributions.joint import JointHead
+from backstory.distributions.logistic import DiscretisedLogisticHead
+from backstory.distributions.self_masked import SIGNS, SelfMasking
+from backstory.distributions.student import StudentTHead
+from backstory.models.networks.columns import ColumnInputs
+from backstory.models.registry import BUILDERS, Likelihood, Setting
+
+
+def _gaussian(sigma: str, options: o.GaussianOptions, s: Setting) -> nn.Module:
+    """A Gaussian head, and what makes its entries go missing around it."""
+    own = options.values
+    head = GaussianHead(
+        s.shape,
+        sigma,
+        s.shift,
+        s.scale,
+        own.get("sigma", 1.0) * s.unit,
+        s.full_range if options.bounded else None,
+        own.get("sigma_floor"),
+    )
+    if options.missingness == "random":
+        return head
+    return SelfMasking(head, SIGNS[options.missingness], s.shift, s.scale)
+
+
+def _column_inputs(options: o.Joint, s: Setting) -> nn.Module:
+    return ColumnInputs(quantities(s.schema), s.marginals, s.shift, s.scale)
+
+
+BUILDERS[o.Bernoulli] = Likelihood(lambda options, s: BernoulliHead(s.shape))
+BUILDERS[o.Categorical] = Likelihood(lambda options, s: CategoricalHead(s.shape, s.levels))
+BUILDERS[o.Logistic] = Likelihood(
+    lambda options, s: DiscretisedLogisticHead(s.shape, s.levels, s.shift, s.scale)
+)
+BUILDERS[o.Gaussian] = Likelihood(lambda options, s: _gaussian("learned", options, s))
+BUILDERS[o.GaussianFixed] = Likelihood(lambda options, s: _gaussian("fixed", options, s))
+BUILDERS[o.GaussianPerEntry] = Likelihood(lambda options, s: _gaussian("per-entry", options, s))
+BUILDERS[o.GaussianPredicted] = Likelihood(lambda options, s: _gaussian("predicted", options, s))
+BUILDERS[o.Student] = Likelihood(lambda options, s: StudentTHead(s.shape, s.shift, s.scale))
+BUILDERS[o.Joint] = Likelihood(
+    lambda options, s: JointHead(quantities(s.schema), s.marginals), inputs=_column_inputs
+)

@@ -1,0 +1,172 @@
+"""All options as a list, from which the command line and docs/options.md are made."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from backstory.options.choices import AUTO, CHOICES, UNDECIDED, bounds, limits, listed, literals
+from backstory.options.model import MODEL_GROUPS, ModelOptions
+from backstory.options.training import TrainOptions
+
+MODEL, TRAINING = "The model", "Training"  # panels of the help
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option as people give it.
+
+    Attributes:
+        name: of the keyword argument.
+        panel: of the help that it stands in.
+        field: its type, default, bounds and description.
+        words: the values that it can have, if these are a few words.
+        group, owners: the choices that have it; () for an option of every model.
+    """
+
+    name: str
+    panel: str
+    field: FieldInfo
+    words: tuple[str, ...] = ()
+    group: str = ""
+    owners: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Any:
+        """Its type without None: int, float, bool, str, or a tuple."""
+        if self.words:
+            return str
+        kind = self.field.annotation
+        return next((k for k in get_args(kind) if get_origin(kind) is UnionType and k is not NoneType), kind)
+
+    @property
+    def metavar(self) -> str | None:
+        """How the help calls its value; None leaves that to the type."""
+        extra = self.field.json_schema_extra
+        return str(extra["metavar"]) if isinstance(extra, dict) and "metavar" in extra else None
+
+    @property
+    def default(self) -> str:
+        """Its default in words; "" if it is left to the data."""
+        value = self.field.get_default(call_default_factory=True, validated_data={})
+        if value is None or self.field.is_required():
+            return ""
+        return str(getattr(value, "name", value))
+
+    @property
+    def help(self) -> str:
+        """What it is, its values and its default, in a line."""
+        parts = [f"{(self.field.description or '').rstrip('.')}."]
+        if self.owners:
+            parts.append(f"For {self.group} {listed(self.owners)}.")
+        if self.words:
+            parts.append(f"Values: {', '.join(self.words)}.")
+        if self.default and self.default != AUTO:
+            parts.append(f"Default: {self.default}.")
+        return " ".join(parts)
+
+    @property
+    def bounds(self) -> str:
+        """The bounds of a number in words; "" for none."""
+        return bounds(self.field) if limits(self.field) else ""
+
+
+def options() -> list[Option]:
+    """All options, flat, those of a choice behind it."""
+    return [*_options(ModelOptions, MODEL), *_options(TrainOptions, TRAINING)]
+
+
+def _options(record: Any, panel: str) -> Iterable[Option]:
+    for name, field in record.model_fields.items():
+        if name not in CHOICES:
+            yield Option(name, panel, field, tuple(literals(field)))
+            continue
+        automatic = (AUTO,) if name in UNDECIDED else ()
+        yield Option(name, panel, field, (*automatic, *CHOICES[name]))
+        if name in MODEL_GROUPS:
+            yield from _options_of(name, panel)
+        else:
+            yield _arguments(name, panel)
+
+
+def _options_of(group: str, panel: str) -> Iterable[Option]:
+    """The options of the choices of a group; one that several choices share comes once."""
+    owners: dict[tuple[str, str | None], list[str]] = {}
+    fields: dict[tuple[str, str | None], FieldInfo] = {}
+    for name, record in CHOICES[group].items():
+        for option, field in record.options().items():
+            key = option, field.description
+            owners.setdefault(key, []).append(name)
+            fields.setdefault(key, field)
+    for key, field in fields.items():
+        yield Option(key[0], panel, field, tuple(literals(field)), group, tuple(owners[key]))
+
+
+def _arguments(group: str, panel: str) -> Option:
+    """The arguments of all objectives, as one option."""
+    each = [f"{name} has {listed(list(r.options()))}" for name, r in CHOICES[group].items() if r.options()]
+    text = f"Arguments of the objective by name; {', '.join(each)}"
+    field = FieldInfo(annotation=dict, default=None, description=text)
+    field.json_schema_extra = {"metavar": "NAME=X,…"}
+    return Option(f"{group}_args", panel, field)
+
+
+# -- docs/options.md --------------------------------------------------------------------------------------
+
+TOP = """# Options
+
+All options of `backstory.fit` and of the command `fit`, which writes `batch_size` as `--batch-size`. A choice
+is given by its name or as a record: `fit(data, prior="mixture", components=5)` is
+`fit(data, prior=MixturePrior(components=5))`, with the records of `backstory.options`. An option that the
+choice does not have is an error. [Extending](extending.md) shows how to register choices of your own.
+
+This page is made from the records by `python docs/render_options.py`.
+"""
+
+
+def page() -> str:
+    """docs/options.md."""
+    every = options()
+    parts = [TOP]
+    for panel, record in ((MODEL, ModelOptions), (TRAINING, TrainOptions)):
+        rows = [_row(option) for option in every if option.panel == panel and not option.owners]
+        parts.append(_table(panel, ("option", "values", "default", ""), rows))
+        for group in record.model_fields:
+            if group in CHOICES:
+                parts.append(_choices(group))
+    return "\n".join(parts)
+
+
+def _choices(group: str) -> str:
+    rows = [(f"`{name}`", f"{record.help()}.") for name, record in CHOICES[group].items()]
+    text = _table(group.capitalize(), (group, ""), rows)
+    inside = [
+        (*_row(option)[:1], ", ".join(option.owners), *_row(option)[1:]) for option in _options_of(group, "")
+    ]
+    return text + ("\n" + _lines(("option", "of", "values", "default", ""), inside) if inside else "")
+
+
+def _row(option: Option) -> tuple[str, ...]:
+    values = ", ".join(option.words) or option.bounds or KINDS.get(option.kind, "numbers")
+    default = "required" if option.field.is_required() else option.default
+    return f"`{option.name}`", values, default, option.field.description or ""
+
+
+KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    dict: "names and numbers",
+}
+
+
+def _table(title: str, head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    return f"## {title}\n\n{_lines(head, rows)}"
+
+
+def _lines(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

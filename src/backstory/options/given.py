@@ -1,0 +1,44 @@
+"""Options as people give them: flat, by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from backstory.options.choices import CHOICES, check_option, spelt_out
+from backstory.options.model import MODEL_GROUPS, ModelOptions
+from backstory.options.training import TrainOptions
+
+
+def model_names() -> list[str]:
+    """Names of all options of a model, flat."""
+    inside = [
+        name for group in MODEL_GROUPS for record in CHOICES[group].values() for name in record.options()
+    ]
+    return list(dict.fromkeys([*ModelOptions.model_fields, *inside]))
+
+
+def train_names() -> list[str]:
+    """Names of all options of the training, flat."""
+    return [*TrainOptions.model_fields, "objective_args"]
+
+
+def sort_options(options: Mapping[str, Any]) -> tuple[ModelOptions, TrainOptions]:
+    """The two records from options of `fit`; InputError for one that does not exist or cannot be."""
+    of_model, of_training = model_names(), train_names()
+    for name in options:
+        check_option("fit", name, [*of_model, *of_training])
+    return (
+        ModelOptions(**{name: value for name, value in options.items() if name in of_model}),
+        TrainOptions(**{name: value for name, value in options.items() if name in of_training}),
+    )
+
+
+def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, checked, flat, and as JSON has them."""
+    records = sort_options(options)
+    everything = records[0].flat() | records[1].flat()
+    named = set(options)
+    for group in (*MODEL_GROUPS, "objective"):
+        if group in options and not isinstance(options[group], str):
+            _, inside = spelt_out(group, options[group])
+            named |= {"objective_args"} if group == "objective" else set(inside)
+    return {name: value for name, value in everything.items() if name in named}

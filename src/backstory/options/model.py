@@ -1,0 +1,336 @@
+"""What a model is made of: each option with its type, default, bounds and help, declared once.
+
+To add a likelihood, network, prior or posterior: a record here, and a line beside the module that it builds
+(`BUILDERS[MyRecord] = ...`, see `models.registry`).
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
+
+from backstory.options.choices import (
+    AUTO,
+    CHOICES,
+    Choice,
+    OptionError,
+    Record,
+    Undecided,
+    auto,
+    choice,
+    flat,
+    gather,
+)
+
+# -- likelihoods p(x|z) -----------------------------------------------------------------------------------
+
+Missingness = Literal["random", "self", "self-high", "self-low"]
+
+
+class LikelihoodOptions(Choice):
+    """A likelihood.
+
+    Attributes:
+        takes: what x has to be: `binary` (two values, or grey images that are binarised at random), `levels`
+            (integers) or `numbers` (anything; levels are dequantised).
+        mixed: whether it models each column of a table by its kind; the others take all columns as numbers.
+        gaussian: whether p(x|z) is Gaussian in each entry.
+    """
+
+    group: ClassVar[str] = "likelihood"
+    takes: ClassVar[Literal["binary", "levels", "numbers"]] = "numbers"
+    mixed: ClassVar[bool] = False
+    gaussian: ClassVar[bool] = False
+
+
+@auto
+class AutoLikelihood(Undecided, LikelihoodOptions):
+    """Decided from the data."""
+
+
+@choice
+class Bernoulli(LikelihoodOptions):
+    """Binary data; grey images are binarised at random, anew at each use."""
+
+    takes: ClassVar[Literal["binary", "levels", "numbers"]] = "binary"
+    name: Literal["bernoulli"] = "bernoulli"
+
+
+@choice
+class Categorical(LikelihoodOptions):
+    """Integer levels without an order, up to a few dozen."""
+
+    takes: ClassVar[Literal["binary", "levels", "numbers"]] = "levels"
+    name: Literal["categorical"] = "categorical"
+
+
+@choice
+class Logistic(LikelihoodOptions):
+    """Integer levels in order: a discretised logistic."""
+
+    takes: ClassVar[Literal["binary", "levels", "numbers"]] = "levels"
+    name: Literal["logistic"] = "logistic"
+
+
+class GaussianOptions(LikelihoodOptions):
+    """A Gaussian in each entry."""
+
+    gaussian: ClassVar[bool] = True
+    bounded: bool | None = Field(
+        default=None,
+        description="Whether the means of images lie within the full range, by a sigmoid; by default they "
+        "do, except in a linear network.",
+    )
+    missingness: Missingness = Field(
+        default="random",
+        description="Whether entries are missing at random or because of their own value: self if the data "
+        "decides how, self-high if high values go missing, self-low if low ones do.",
+    )
+
+
+class LearnedSigma(GaussianOptions):
+    """A Gaussian with a learned σ."""
+
+    sigma_floor: float | None = Field(
+        default=None,
+        gt=0,
+        description="The least σ, as a fraction of the data's standard deviation, so that the density does "
+        "not follow single rows; by default none, or 0.2 for numbers with gaps if the likelihood is auto.",
+    )
+
+
+@choice
+class Gaussian(LearnedSigma):
+    """One learned σ."""
+
+    name: Literal["gaussian"] = "gaussian"
+
+
+@choice
+class GaussianFixed(GaussianOptions):
+    """A given σ."""
+
+    name: Literal["gaussian-fixed"] = "gaussian-fixed"
+    sigma: float = Field(
+        gt=0,
+        description="σ, as a fraction of the full range of images, or of the standard deviation of a column.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _needs_sigma(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("sigma") is None:
+            raise OptionError(
+                "likelihood gaussian-fixed needs sigma, a fraction of the data's range or deviation", "sigma"
+            )
+        return values
+
+
+@choice
+class GaussianPerEntry(LearnedSigma):
+    """A learned σ for each pixel or column."""
+
+    name: Literal["gaussian-per-entry"] = "gaussian-per-entry"
+
+
+@choice
+class GaussianPredicted(LearnedSigma):
+    """σ(z) predicted by the decoder."""
+
+    name: Literal["gaussian-predicted"] = "gaussian-predicted"
+
+
+@choice
+class Joint(LikelihoodOptions):
+    """Each column of a table by its kind."""
+
+    mixed: ClassVar[bool] = True
+    name: Literal["joint"] = "joint"
+
+
+@choice
+class Student(LikelihoodOptions):
+    """Student's t with predicted σ(z) and degrees of freedom, for data with outliers."""
+
+    name: Literal["student"] = "student"
+
+
+# -- networks ---------------------------------------------------------------------------------------------
+
+Activation = Literal["relu", "tanh", "silu", "gelu"]
+
+
+class NetworkOptions(Choice):
+    """The networks of encoder and decoder."""
+
+    group: ClassVar[str] = "network"
+    affine: ClassVar[bool] = False
+
+
+@auto
+class AutoNetwork(Undecided, NetworkOptions):
+    """Decided from the data."""
+
+
+class LayeredOptions(NetworkOptions):
+    """A fully connected network."""
+
+    hidden: tuple[int, ...] | None = Field(
+        default=None,
+        json_schema_extra={"metavar": "300,300"},
+        description="Widths of the hidden layers of the encoder; the decoder has them in reverse; by default "
+        "128,128, or 400,400 for more than 128 entries.",
+    )
+
+    @field_validator("hidden")
+    @classmethod
+    def _widths(cls, hidden: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if hidden is not None and min(hidden, default=1) < 1:
+            raise OptionError(f"hidden widths have to be at least 1, got {hidden}", "hidden")
+        return hidden
+
+
+class ActivatedOptions(LayeredOptions):
+    """A fully connected network with an activation function."""
+
+    activation: Activation = Field(default="relu", description="The activation function.")
+
+
+@choice
+class MLPNetwork(LayeredOptions):
+    """Fully connected, with gated layers."""
+
+    name: Literal["mlp"] = "mlp"
+
+
+@choice
+class ResidualNetwork(ActivatedOptions):
+    """Fully connected, with residual blocks."""
+
+    name: Literal["residual"] = "residual"
+
+
+@choice
+class PlainNetwork(ActivatedOptions):
+    """Fully connected, with plain layers."""
+
+    name: Literal["plain"] = "plain"
+
+
+@choice
+class ConvNetwork(NetworkOptions):
+    """Convolutions, for images."""
+
+    name: Literal["conv"] = "conv"
+    width: int = Field(
+        default=32, ge=1, description="Channels of the first stage; they double from stage to stage."
+    )
+
+
+@choice
+class LinearNetwork(NetworkOptions):
+    """Affine maps, so that many p(x) have a closed form."""
+
+    affine: ClassVar[bool] = True
+    name: Literal["linear"] = "linear"
+
+
+# -- priors p(z) and posteriors q(z|x) --------------------------------------------------------------------
+
+
+class PriorOptions(Choice):
+    """A prior."""
+
+    group: ClassVar[str] = "prior"
+
+
+@choice
+class NormalPrior(PriorOptions):
+    """N(0, I)."""
+
+    name: Literal["normal"] = "normal"
+
+
+@choice
+class MixturePrior(PriorOptions):
+    """A mixture of diagonal Gaussians, learned with the model; a plain autoencoder's is fitted afterwards."""
+
+    name: Literal["mixture"] = "mixture"
+    components: int = Field(default=10, ge=1, description="Number of Gaussians.")
+
+
+class PosteriorOptions(Choice):
+    """A posterior."""
+
+    group: ClassVar[str] = "posterior"
+
+
+@choice
+class GaussianPosterior(PosteriorOptions):
+    """A Gaussian with independent units."""
+
+    name: Literal["gaussian"] = "gaussian"
+
+
+@choice
+class DeltaPosterior(PosteriorOptions):
+    """A point, which makes a plain autoencoder without p(x)."""
+
+    name: Literal["delta"] = "delta"
+
+
+# -- the model --------------------------------------------------------------------------------------------
+
+MODEL_GROUPS = ("likelihood", "network", "prior", "posterior")
+BOUNDED_PRIORS = ("uniform", "beta", "truncated-normal")  # people ask for them, and they cannot work
+
+
+class ModelOptions(Record):
+    """What a model is made of. An option that is None, or a choice that is `auto`, is left to the data.
+
+    Options are given flat or as records:
+
+    >>> ModelOptions(prior="mixture", components=5) == ModelOptions(prior=MixturePrior(components=5))
+    True
+    """
+
+    likelihood: SerializeAsAny[LikelihoodOptions] = Field(
+        default_factory=AutoLikelihood, description="p(x|z), the distribution of the data."
+    )
+    network: SerializeAsAny[NetworkOptions] = Field(
+        default_factory=AutoNetwork, description="The networks of encoder and decoder."
+    )
+    latent: int | None = Field(
+        default=None,
+        ge=1,
+        description="Number of units of z; by default 16 or 40 for images, and half as many as there are "
+        "columns, at most 16, for tables.",
+    )
+    prior: SerializeAsAny[PriorOptions] = Field(default_factory=NormalPrior, description="p(z).")
+    posterior: SerializeAsAny[PosteriorOptions] = Field(
+        default_factory=GaussianPosterior, description="q(z|x)."
+    )
+    incomplete: bool | None = Field(
+        default=None,
+        description="Whether entries may be missing, so that the encoder is told which are observed; by "
+        "default, whether some are missing in the training data.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        if values.get("prior") in BOUNDED_PRIORS:
+            raise OptionError(
+                f"prior {values['prior']} has bounded support, and a Gaussian q(z|x) always has mass outside "
+                f"it, so KL(q(z|x) ‖ p(z)) is infinite; use prior {' or '.join(CHOICES['prior'])}",
+                "prior",
+            )
+        defaults = {"likelihood": AUTO, "network": AUTO, "prior": "normal", "posterior": "gaussian"}
+        chosen, rest = gather(MODEL_GROUPS, defaults, values)
+        return {**rest, **chosen}
+
+    def flat(self) -> dict[str, Any]:
+        """All options by name, flat and as JSON has them, as they are given to `fit`."""
+        return flat(self, MODEL_GROUPS)

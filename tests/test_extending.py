@@ -1,0 +1,188 @@
+"""Choices from outside the package: the examples of docs/extending.md, and what is refused."""
+
+import json
+import re
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import nn
+
+import backstory
+from backstory.errors import InputError
+from backstory.options.choices import CHOICES, IMPLEMENTED
+
+PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+OWN = "\n".join(block for block in BLOCKS if "backstory.fit(" not in block)
+USES = [block for block in BLOCKS if "backstory.fit(" in block]
+
+USE = """
+import sys, numpy, backstory
+from own import *
+for number, use in enumerate({uses!r}):
+    space = dict(globals())
+    exec(use, space)
+    model = space["model"]
+    model.save(f"run{{number}}")
+    again = backstory.open(f"run{{number}}", device="cpu")
+    x = backstory.load("digits").values[:5]
+    assert numpy.array_equal(again.sample(3, seed=0), model.sample(3, seed=0))
+    first, second = (m.evaluate(x, samples=5) for m in (model, again))
+    assert first == second and numpy.isfinite(first.elbo)
+    print(again.options.flat() | again.training.flat())
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs Python in a folder with the module of the page."""
+    (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
+
+    def python(*arguments: str, status: int = 0) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == status, done.stderr
+        return done
+
+    return python
+
+
+def test_each_definition_is_short():
+    definitions = [block.rstrip() for block in BLOCKS if "@backstory.register" in block]
+    assert len(definitions) == 5
+    for group in ("network", "prior", "posterior", "likelihood", "objective"):
+        assert sum(f"@backstory.register.{group}(" in block for block in definitions) == 1
+    for block in definitions:
+        assert len(block[block.index("@backstory") :].splitlines()) < 25
+
+
+def test_the_examples_of_the_page(run, tmp_path):
+    out = run("-c", USE.format(uses=USES)).stdout
+    options = ("neurons': 30", "spread': 2.0", "steepness': 1.0", "fraction': 0.3", "bend': 4.0")
+    assert all(option in out for option in options)
+    config = json.loads((tmp_path / "run1" / "config.json").read_text())
+    assert config["model"]["prior"] == {"name": "scaled", "path": "own.Scaled", "spread": 2.0}
+    # opened where nothing has registered it: refused, and its module is not imported though it could be
+    (tmp_path / "own.py").write_text("raise SystemExit('imported')")
+    for number in range(len(USES)):
+        code = "import backstory\ntry: backstory.open('{}')\nexcept backstory.InputError as e: print(e)"
+        said = run("-c", code.format(f"run{number}")).stdout
+        assert "is not registered here; import its module first (import own" in said
+        assert said.count("\n") == 1
+    assert "is not registered here" in run("-m", "backstory", "info", "run1", status=2).stderr
+
+
+def test_the_command_line_imports_what_it_is_told(run, tmp_path):
+    command = ("-m", "backstory", "--import", "own")
+    assert "--spread" in run(*command, "fit", "--help").stdout
+    assert "--spread" not in run("-m", "backstory", "fit", "--help").stdout
+    options = ("--prior", "scaled", "--spread", "2", "--latent", "2", "--hidden", "8", "--epochs", "1")
+    run(*command, "fit", "digits", "-o", "run", *options, "--ensemble", "2")
+    run(*command, "sample", "run", "-o", "x.npy", "-n", "3")
+    assert np.load(tmp_path / "x.npy", allow_pickle=False).shape == (3, 8, 8)
+    assert "prior scaled" in run(*command, "info", "run").stdout
+    refused = run("-m", "backstory", "sample", "run", "-o", "y.npy", status=2)
+    assert "prior 'scaled' is own.Scaled, which is not registered here" in refused.stderr
+    assert (
+        "--import expects a Python module"
+        in run("-m", "backstory", "--import", "nothing_like_it", "info", status=2).stderr
+    )
+    wrong = run(*command, "fit", "digits", "-o", "other", "--spread", "2", status=2)
+    assert "prior normal has no spread; scaled has it" in wrong.stderr
+
+
+# -- objects, and what is refused -------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    """What a test registers is gone after it."""
+    before = {group: dict(known) for group, known in CHOICES.items()}, dict(IMPLEMENTED)
+    yield
+    for group, known in before[0].items():
+        CHOICES[group].clear()
+        CHOICES[group].update(known)
+    IMPLEMENTED.clear()
+    IMPLEMENTED.update(before[1])
+
+
+class Point(nn.Module):
+    """A standard normal prior, not registered."""
+
+    def __init__(self, latent: int, sharpness: float = 1.0):
+        super().__init__()
+        self.sharpness = sharpness
+        self.normal = backstory.models.priors.StandardNormal(latent)
+
+    def forward(self):
+        return self.normal()
+
+
+SMALL = {"latent": 2, "hidden": (4,), "epochs": 1, "progress": False}
+
+
+@pytest.mark.parametrize(
+    "value", [Point(2, 3.0), partial(Point, sharpness=3.0), Point], ids=["object", "partial", "class"]
+)
+def test_an_object_that_is_not_registered_is_so_under_its_import_path(value, tmp_path):
+    model = backstory.fit("digits", tmp_path / "run", prior=value, **SMALL)
+    name = f"{__name__}.Point"
+    assert model.options.flat()["prior"] == name
+    assert model.options.flat()["sharpness"] == (1.0 if value is Point else 3.0)
+    assert backstory.open(tmp_path / "run", device="cpu").options == model.options
+    del CHOICES["prior"][name]
+    with pytest.raises(
+        InputError, match=rf"prior '{re.escape(name)}' is .*which is not registered here; import"
+    ):
+        backstory.open(tmp_path / "run", device="cpu")
+
+
+def test_a_run_does_not_open_with_another_class_of_the_same_name(tmp_path):
+    backstory.register.prior("point")(Point)
+    backstory.fit("digits", tmp_path / "run", prior="point", **SMALL)
+
+    @backstory.register.prior("point")
+    class Other(Point):
+        def __init__(self, latent: int, sharpness: float = 1.0):
+            super().__init__(latent, sharpness)
+
+    with pytest.raises(InputError, match=r"is .*\.Point, and another one is registered here under this name"):
+        backstory.open(tmp_path / "run", device="cpu")
+
+
+def test_what_cannot_be_registered():
+    with pytest.raises(InputError, match=r"prior 'mixture' is one of Backstory's own; choose another name"):
+        backstory.register.prior("mixture")(Point)
+
+    class Untyped(nn.Module):
+        def __init__(self, latent, power=2.0): ...
+
+    with pytest.raises(InputError, match=r"parameter 'power' of .*Untyped becomes an option; give it a type"):
+        backstory.register.prior("untyped")(Untyped)
+
+    class Taken(nn.Module):
+        def __init__(self, latent: int, width: int = 3): ...
+
+    with pytest.raises(InputError, match=r"prior taken has an option 'width', which is one of network conv"):
+        backstory.register.prior("taken")(Taken)
+
+
+def test_an_object_has_to_keep_its_options():
+    class Forgetful(nn.Module):
+        def __init__(self, latent: int, power: float = 2.0):
+            super().__init__()
+
+    with pytest.raises(InputError, match=r"Forgetful does not keep its option 'power'; set self.power"):
+        backstory.fit("digits", prior=Forgetful(2), **SMALL)
+
+
+def test_backstorys_own_classes_have_names_and_records():
+    with pytest.raises(
+        InputError, match="StandardNormal is one of Backstory's own; give its name or its record"
+    ):
+        backstory.fit("digits", prior=backstory.models.priors.StandardNormal(2), **SMALL)
