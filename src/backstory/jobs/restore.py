@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from backstory.data.stored import StoredRows
 from backstory.inference.restoration import Restoration
 from backstory.jobs.checks import at_least_one
 from backstory.jobs.damage import UNDAMAGED, Damage
@@ -128,7 +129,7 @@ def solve(
     """`Model.restore` of a problem, with so many draws unless the settings say otherwise."""
     budget: dict[str, Any] = {} if settings.budget is None else {"budget": settings.budget}
     return model.restore(
-        problem.y,
+        StoredRows(problem.y, problem.given),
         problem.operator,
         settings.draws or draws,
         settings.method,

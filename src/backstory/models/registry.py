@@ -82,8 +82,8 @@ class Setting:
 class Networks:
     """Builders of the two networks, functions (options, shape of the input, shape of the output).
 
-    The encoder's builder is also told C, the number of conditions. Unless it is 0, the encoder takes c, (B, C),
-    as its second argument; the decoder sees c after z in its input.
+    The encoder's builder is also told C, the number of conditions. Unless it is 0, the encoder takes c,
+    (B, C), as its second argument; the decoder sees c after z in its input.
     """
 
     encoder: Callable[[Any, Shape, Shape, int], nn.Module]
