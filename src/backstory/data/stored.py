@@ -47,6 +47,14 @@ class StoredRows:
         values = self.values[index] if isinstance(self.values, Tensor) else subset(self.values, index)
         return StoredRows(values, None if self.given is None else self.given[index])
 
+    def part(self, part: slice) -> "StoredRows":
+        """Consecutive rows, read where they stay in a file."""
+        return StoredRows(self.values[part], None if self.given is None else self.given[part])
+
+    def in_memory(self) -> "StoredRows":
+        """The same rows, read where they stay in a file."""
+        return self.part(slice(None)) if self.in_file else self
+
     def on(self, device: torch.device, part: slice) -> Stored:
         """Some of the rows, on a device."""
         given = None if self.given is None else torch.as_tensor(self.given[part]).to(device)

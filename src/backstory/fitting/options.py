@@ -18,7 +18,7 @@ from backstory.training.compile import decide
 from backstory.training.devices import Alone
 
 VALIDATION, SEED = 0.1, 0  # by default
-OURS = ("split_seed", "validation")  # options that are neither of the model nor of its training
+OURS = ("split_seed", "validation", "conditions")  # options that are neither of the model nor of its training
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Decided:
 def asked_options(options: dict[str, Any]) -> dict[str, Any]:
     """The given options as JSON values; InputError for an unknown one or one of the wrong type."""
     ours = {name: options[name] for name in OURS if name in options}
+    if "conditions" in ours:
+        ours["conditions"] = list(ours["conditions"])
     return {**given_options({name: v for name, v in options.items() if name not in OURS}), **ours}
 
 

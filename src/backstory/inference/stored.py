@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from backstory.data.schema import Schema
+from backstory.data.stored import StoredRows
 from backstory.errors import InputError
 from backstory.inference.damaged import Damaged, damage, observe
 from backstory.inference.importance import HEAVY_SHARE
@@ -148,15 +149,17 @@ class StoredUnits:
 def restore_stored(
     vae: VAE,
     units: StoredUnits,
-    y: np.ndarray | Tensor,
+    y: StoredRows,
     operator: Operator | None,
     request: RestorationRequest,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> Restoration[np.ndarray]:
     """`restore.restore` of stored values; `advance` is called with the number of rows restored."""
-    seen = units.observe(y, operator, request.presentation_seed)
-    found = restore(vae, seen, request, advance=advance)
-    return units.stored(found, seen, y)
+    values: Any = y.values
+    seen = units.observe(values, operator, request.presentation_seed)
+    given = None if y.given is None else torch.as_tensor(y.given).to(seen.y)
+    found = restore(vae, seen, request, given, advance)
+    return units.stored(found, seen, values)
 
 
 def _operator(operator: Operator | None) -> Operator:

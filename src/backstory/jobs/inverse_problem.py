@@ -40,6 +40,12 @@ class InverseProblem:
     units: Units
 
     @property
+    def given(self) -> np.ndarray | None:
+        """Codes of the conditions of the chosen rows, (N, C); None for a model of p(x)."""
+        given = self.chosen.data.given
+        return None if given is None else given[self.chosen.index]
+
+    @property
     def fill(self) -> np.ndarray:
         """(N, *shape) of bool, the entries of x that are not written as they came."""
         return np.ones(self.shown.shape, bool) if self.kept is None else ~self.kept

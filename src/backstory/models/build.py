@@ -4,11 +4,11 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import nn
 
 from backstory.data.schema import Schema
 from backstory.distributions.columns import Marginals
 from backstory.models import hierarchy, likelihoods, networks, posteriors, priors
+from backstory.models.networks.conditions import Behind
 from backstory.models.registry import Likelihood, Networks, Setting, builder
 from backstory.models.statistics import Statistics, blank_statistics
 from backstory.models.vae import VAE, Inputs
@@ -52,15 +52,16 @@ def build(
         head = likelihood.head(options.likelihood, setting)
         inputs = likelihood.inputs(options.likelihood, setting) if likelihood.inputs else None
         read = (inputs.outputs,) if inputs else setting.encoder_shape
-        encoder = network.encoder(options.network, read, posterior.features_shape)
+        encoder = network.encoder(options.network, read, posterior.features_shape, setting.context)
         decoder = likelihood.decoder(
             options.likelihood, setting, head, partial(network.decoder, options.network)
         )
         around = replace(setting, encoder=encoder, posterior=posterior, encoder_input=read)
         prior = builder(options.prior)(options.prior, around)
     if inputs:
-        encoder = nn.Sequential(inputs, encoder)
-    return VAE(encoder, decoder, head, prior, posterior, Inputs(shift, scale, setting.incomplete))
+        encoder = Behind(inputs, encoder)
+    inputs_of_x = Inputs(shift, scale, setting.incomplete, setting.context)
+    return VAE(encoder, decoder, head, prior, posterior, inputs_of_x)
 
 
 def describe(schema: Schema, options: ModelOptions) -> list[str]:
@@ -79,5 +80,6 @@ def describe(schema: Schema, options: ModelOptions) -> list[str]:
         f"data        {schema.kind}, {shape}, {schema.dtype}",
         f"likelihood  {likelihood}",
         f"network     {network}",
+        *([f"given       {', '.join(map(str, schema.conditions))}"] if schema.conditions else []),
         f"latent      {options.latent} units, prior {options.prior.name}, posterior {options.posterior.name}",
     ]

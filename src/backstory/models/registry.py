@@ -55,6 +55,11 @@ class Setting:
         return self.schema.shape
 
     @property
+    def context(self) -> int:
+        """Number of conditions c of p(x|c) that the networks are told."""
+        return self.schema.condition_width
+
+    @property
     def levels(self) -> int:
         """Number of levels of x."""
         return self.schema.model_levels or 2
@@ -81,9 +86,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Networks:
-    """Builders of the two networks, functions (options, shape of the input, shape of the output)."""
+    """Builders of the two networks, functions (options, shape of the input, shape of the output).
 
-    encoder: Callable[[Any, Shape, Shape], nn.Module]
+    The encoder's builder is also told C, the number of conditions. Unless it is 0, the encoder takes c,
+    (B, C), as its second argument; the decoder sees c after z in its input.
+    """
+
+    encoder: Callable[[Any, Shape, Shape, int], nn.Module]
     decoder: Callable[[Any, Shape, Shape], nn.Module]
 
 
@@ -91,7 +100,7 @@ Network: TypeAlias = Callable[[Shape, Shape], nn.Module]
 
 
 def _network_decoder(options: Any, setting: Setting, head: Any, network: Network) -> nn.Module:
-    return network((setting.latent,), head.features_shape)
+    return network((setting.latent + setting.context,), head.features_shape)
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,7 @@ class Likelihood:
 
     Attributes:
         head: (options, setting) to the module from the decoder's features to p(x|z).
-        decoder: (options, setting, head, network) to the decoder; by default network((latent,),
+        decoder: (options, setting, head, network) to the decoder; by default network((latent + context,),
             head.features_shape). `network` makes a network of the chosen kind from its two shapes.
         inputs: (options, setting) to a module in front of the encoder, with its `outputs`; None for none.
     """

@@ -82,14 +82,21 @@ class Inputs(nn.Module):
         incomplete: entries of x may be NaN, which means missing. The encoder's input then has one more axis
             of two, (B, *shape, 2), or twice the channels of an image: y, zero where x is missing, and 1
             where x is observed, else 0.
+        context: C, the number of conditions that both networks are told; 0 for a model of p(x).
     """
 
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, shift: Tensor | float = 0.0, scale: Tensor | float = 1.0, incomplete: bool = False):
+    def __init__(
+        self,
+        shift: Tensor | float = 0.0,
+        scale: Tensor | float = 1.0,
+        incomplete: bool = False,
+        context: int = 0,
+    ):
         super().__init__()
-        self.incomplete = incomplete
+        self.incomplete, self.context = incomplete, context
         self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
 
@@ -152,6 +159,11 @@ class VAE(nn.Module):
     def incomplete(self) -> bool:
         """Whether entries of x may be missing."""
         return self.inputs.incomplete
+
+    @property
+    def context(self) -> int:
+        """C, the number of conditions of p(x|c); 0 for a model of p(x)."""
+        return self.inputs.context
 
     @property
     def features_shape(self) -> tuple[int, ...]:

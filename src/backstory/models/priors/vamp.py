@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from backstory import options as o
 from backstory.distributions.latent import Prior
 from backstory.distributions.mixture import EvenMixture, GaussianMixture
+from backstory.errors import InputError
 from backstory.models.registry import BUILDERS, Setting
 
 
@@ -35,10 +36,7 @@ class VampPrior(nn.Module):
     def __init__(self, encoder: nn.Module, posterior: nn.Module, start: Tensor):
         super().__init__()
         self.pseudo_inputs = nn.Parameter(start)
-        self.inference = (
-            encoder,
-            posterior,
-        )  # in a tuple, so not registered
+        self.inference = encoder, posterior  # a tuple: not registered as submodules
 
     def forward(self) -> Prior:
         encoder, posterior = self.inference
@@ -51,6 +49,11 @@ class VampPrior(nn.Module):
 
 
 def _build(options: o.VampPrior, setting: Setting) -> VampPrior:
+    if setting.context:
+        raise InputError(
+            "prior vamp has pseudo-inputs without conditions, got a model of p(x|c); use prior normal, mixture "
+            "or flow"
+        )
     assert setting.encoder is not None
     assert setting.posterior is not None
     start = torch.randn(options.pseudo_inputs, *setting.encoder_input)
