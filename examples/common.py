@@ -1,4 +1,4 @@
-"""What the experiments of docs/theory.md share: arguments, tables, figures, and a run with a look inside.
+"""Shared by the experiments of docs/theory.md: arguments, tables, figures, and a training run step by step.
 
 Each script `theory_N_name.py` has two functions: `measure(quick)` returns a record of numbers, which
 `report` prints, and `draw(record)` makes the figure.
@@ -62,7 +62,7 @@ def main(
 
 
 def digits(quick: bool) -> Dataset:
-    """The embedded set; every third row of it in the quick setting."""
+    """The embedded data set; every third row of it in the quick setting."""
     data = backstory.load("digits")
     if not quick:
         return data
@@ -71,7 +71,7 @@ def digits(quick: bool) -> Dataset:
 
 
 def fit(data: Any, **options: Any) -> backstory.Model:
-    """`backstory.fit` without a word; β rises over the first quarter of the epochs unless said otherwise."""
+    """`backstory.fit` without messages; by default β rises over the first quarter of the epochs."""
     settings = {**SETTINGS, "warmup": options["epochs"] // 4, **options}
     return backstory.fit(data, progress=False, device="cpu", **settings)
 
@@ -79,7 +79,7 @@ def fit(data: Any, **options: Any) -> backstory.Model:
 def trainer(
     data: Dataset, model: dict[str, Any], training: dict[str, Any], validation: float = 0.1, seed: int = 0
 ) -> Trainer:
-    """The training run of `backstory.fit` before its first step, for experiments that look inside."""
+    """The training run of `backstory.fit` before its first step, for experiments on its steps."""
     parts = split(data, validation, seed)
     values = data.values[parts.train]
     schema, options = resolve(data.schema, ModelOptions(**model))
@@ -91,7 +91,7 @@ def trainer(
 
 
 def held_out_values(data: Dataset) -> np.ndarray:
-    """The rows that no model was trained on."""
+    """The held-out rows, which no model was trained on."""
     assert data.test_rows is not None
     return data.values[data.test_rows]
 
@@ -127,7 +127,7 @@ def figure(width: float = 10.0, height: float = 3.6) -> Figure:
 
 
 def write(drawn: Figure, path: Path) -> None:
-    """A PNG of 128 colours, which is a third of the size and looks the same."""
+    """Write a PNG of 128 colours, which looks the same at a third of the size."""
     buffer = io.BytesIO()
     drawn.savefig(buffer, format="png")
     with Image.open(buffer) as image, atomic_path(path, force=True) as temporary:
@@ -138,7 +138,7 @@ def write(drawn: Figure, path: Path) -> None:
 
 
 def panel(axes: Axes, title: str, x: str = "", y: str = "") -> Axes:
-    """Title, labels, and the looks of all panels."""
+    """Set title, labels and the style of a panel."""
     axes.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold", pad=8)
     axes.set_xlabel(x, color=INK)
     axes.set_ylabel(y, color=INK)

@@ -1,4 +1,4 @@
-"""The main job on the embedded data set, with the commands that a newcomer would type.
+"""Training, evaluation and pictures on the embedded data set, with the commands that a newcomer would type.
 
 Run it as `python examples/demo.py [FOLDER]`.
 """
@@ -11,16 +11,16 @@ from pathlib import Path
 from backstory.cli.main import main
 
 PICTURES = {
-    "training.png": "distortion and rate against epochs, their path, and what each latent unit carries",
+    "training.png": "distortion and rate against epochs, their path, and the KL of each latent unit",
     "samples.png": "100 new digits: z ~ p(z), then x ~ p(x|z)",
     "means.png": "the decoder's means E[x|z] for 100 draws of z: smoother than samples, and no draws of x",
-    "reconstructions.png": "digits that the model never saw, each above what it makes of them",
-    "restorations.png": "digits with half of their pixels hidden, E[x|y], three draws, and what is uncertain",
+    "reconstructions.png": "held-out digits, each above its reconstruction",
+    "restorations.png": "digits with half of their pixels hidden, E[x|y], three draws, and their uncertainty",
 }
 
 
 def commands(run: Path) -> list[str]:
-    """Train, measure on rows that were kept apart, and show."""
+    """The commands that train, evaluate on held-out rows, and make the pictures."""
     return [
         f"fit digits -o {run} --force",
         f"evaluate {run} digits --samples 1000",

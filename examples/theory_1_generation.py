@@ -1,11 +1,11 @@
 """Ancestral generation: z ~ p(z), then x ~ p(x|z).
 
-A plain autoencoder says nothing about how its codes are distributed, so that draws of N(0, I) decode badly;
-a VAE was trained for them. A density fitted to the codes afterwards repairs the autoencoder.
+A plain autoencoder has no distribution of its codes, so draws of N(0, I) decode badly; a VAE is trained for
+them. A density fitted to the codes afterwards repairs the autoencoder.
 
-Draws are compared with digits that no model saw, in pixels: by the Fréchet distance of their first two
-moments, and by a two-sample test, the accuracy of telling them from digits by the nearest neighbour
-(½: they cannot be told apart; 1: every draw is recognised).
+Draws are compared with held-out digits, in pixels: by the Fréchet distance of their first two moments, and by
+a two-sample test, the accuracy of telling them from digits by the nearest neighbour (½: they cannot be told
+apart; 1: every draw is recognised).
 """
 
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ def measure(quick: bool = False) -> Result:
 
 
 def standard_normal_draws(model: backstory.Model, n: int) -> np.ndarray:
-    """What `Model.sample` refuses to do for a plain autoencoder: decode draws of N(0, I)."""
+    """Decoded draws of N(0, I), which `Model.sample` refuses for a plain autoencoder."""
     generator = torch.Generator().manual_seed(0)
     z = StandardNormal(model.options.latent)().sample(n, generator)
     with torch.no_grad():
@@ -102,7 +102,7 @@ def report(r: Result) -> None:
 
 
 def refusal() -> str:
-    """What the package says when an autoencoder is asked for samples."""
+    """The package's message when an autoencoder is asked for samples."""
     try:
         generate.sample(fit(np.eye(8), posterior="delta", epochs=1, latent=2, validation=0).vae, 1)
     except backstory.InputError as error:
@@ -119,7 +119,7 @@ def draw(r: Result) -> Figure:
 
 
 def draw_pictures(fig: SubFigure, r: Result) -> None:
-    """A strip of draws with its two numbers for each source."""
+    """Draw a strip of draws with its two numbers for each source."""
     axes = fig.subplots()
     axes.set_axis_off()
     strips = [np.pad(x[:SHOWN].astype(float), ((0, 0), (1, 1), (0, 2))) for x in r.draws.values()]
@@ -137,7 +137,7 @@ def draw_pictures(fig: SubFigure, r: Result) -> None:
 
 
 def draw_codes(fig: SubFigure, codes: dict[str, np.ndarray]) -> None:
-    """The two units that vary most, against the prior."""
+    """Draw the two units that vary most, against the prior."""
     circle = np.exp(1j * np.linspace(0, 2 * np.pi, 100))
     pairs = zip(fig.subplots(1, 2, sharex=True, sharey=True), codes.items(), (ORANGE, BLUE), strict=True)
     for axes, (name, z), colour in pairs:

@@ -1,9 +1,9 @@
 """Expectation maximisation where p(z|x) is tractable, and a VAE on the same data.
 
-EM needs p(z|x) in closed form: it has one for a mixture (z is the component) and for the linear-Gaussian
-model (factor analysis). There EM climbs log p(x) itself, and a VAE, which climbs a bound, can at best draw
-level. Where z bends on its way to x, as for pictures of digits, EM has no E-step; what is left to it is to
-tile the data with components, and the VAE needs no change.
+EM needs p(z|x) in closed form: there is one for a mixture (z is the component) and for the linear-Gaussian
+model (factor analysis). There EM maximises log p(x) itself, and a VAE, which maximises a bound, can at best
+equal it. If the decoder is non-linear, as for pictures of digits, EM has no E-step. It can only cover the
+data with components, while the VAE needs no change.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ SIDE = np.linspace(-3.6, 3.6, 61)
 
 @dataclass(frozen=True)
 class Line:
-    """Test log-likelihood of one model, nats per observation; its error is that of the gap to the truth."""
+    """Test log-likelihood of one model, nats per observation, with the error of its gap to the truth."""
 
     data: str
     model: str
@@ -59,7 +59,7 @@ def measure(quick: bool = False) -> Result:
 
 
 def standard_error(values: np.ndarray) -> float:
-    """Of the mean over test rows."""
+    """Standard error of the mean over test rows."""
     return float(np.std(values) / len(values) ** 0.5)
 
 
@@ -84,7 +84,7 @@ def linear_gaussian(rng: np.random.Generator, quick: bool) -> list[Line]:
 
 
 def mixture(rng: np.random.Generator, quick: bool) -> tuple[list[Line], np.ndarray, dict[str, np.ndarray]]:
-    """A mixture by EM, and VAEs with a normal prior and with one that has clusters, too."""
+    """A mixture by EM, and VAEs with a normal prior and with a mixture prior."""
     train, test = mixture_sample(rng, 500 if quick else 2000), mixture_sample(rng, 1000)
     truth = mixture_density(test)
     em = GaussianMixture(4, n_init=3, random_state=0).fit(train)
@@ -110,7 +110,7 @@ def mixture(rng: np.random.Generator, quick: bool) -> tuple[list[Line], np.ndarr
 
 
 def pictures(quick: bool) -> tuple[list[Line], dict[str, dict[int, float]]]:
-    """Dequantised digits: mixtures of many sizes, of which validation chooses one, and a VAE."""
+    """Dequantised digits: the best mixture of many sizes, by validation, and a VAE."""
     data = digits(quick)
     options = {"hidden": (32,), "epochs": 6} if quick else {"hidden": (256,), "epochs": 80}
     vae = fit(data, likelihood="gaussian-predicted", latent=16, **options)
@@ -155,7 +155,7 @@ def grid() -> np.ndarray:
 
 @torch.no_grad()
 def vae_density(model: backstory.Model, draws: int) -> np.ndarray:
-    """p(x) = E_p(z)[p(x|z)] over the plane, by draws of the prior: right far from the data, too."""
+    """p(x) = E_p(z)[p(x|z)] over the plane, by draws of the prior: right also far from the data."""
     x = torch.from_numpy(grid()).float()
     z = model.prior().sample(draws, torch.Generator().manual_seed(0)).reshape(draws, 2)
     total = torch.zeros(len(x))

@@ -1,14 +1,14 @@
 """log p(x) = ELBO + KL(q(z|x) ‖ p(z|x)), exactly, on the linear-Gaussian model.
 
-There p(x) and p(z|x) have closed forms, and so has the ELBO: log p(x|z) is quadratic in z, and the mean of a
-quadratic under a diagonal Gaussian in D units is its mean over the 2D points μ ± √D σ_d e_d. Given these
+In this model p(x), p(z|x) and the ELBO have closed forms: log p(x|z) is quadratic in z, and the mean of a
+quadratic under a diagonal Gaussian in D units is its mean over the 2D points μ ± √D σ_d e_d. With these
 points as draws, the package's own ELBO has no Monte Carlo error.
 
 The joint derivation: with the data's own density d(x),
 
     KL(d(x) q(z|x) ‖ p(x, z))  =  −H(d) − E_d[ELBO(x)]
 
-so that minimising one is maximising the other: H(d) depends on no parameter.
+so minimising the left side maximises the ELBO, because H(d) depends on no parameter.
 """
 
 import copy
@@ -30,7 +30,7 @@ ENTRIES, UNITS = 6, 2
 
 @dataclass(frozen=True)
 class Truth:
-    """d(x) = N(mean, covariance), which the data is drawn from."""
+    """d(x) = N(mean, covariance), the density of the data."""
 
     mean: Tensor
     covariance: Tensor
@@ -95,7 +95,7 @@ def factor(covariance: Tensor) -> Tensor:
 
 
 def moment(epoch: int, trained: VAE, truth: Truth, x: Tensor) -> Moment:
-    """Everything at the weights of now, in double precision."""
+    """All quantities at the current weights, in double precision."""
     vae = double(trained)
     exact = LinearGaussian.of(vae)
     log_evidence, bound, kl = exact.log_evidence(x), exact_elbo(vae, x), kl_to_posterior(vae, exact, x)

@@ -4,9 +4,9 @@
     … with a baseline    ∇ E_q[r] = E_q[(r − b) ∇ log q(z|x)]      the same mean, as E_q[∇ log q] = 0
     reparameterisation   ∇ E_q[r] = E_ε[∇ r(μ + σε)]               uses the slope of r
 
-All three estimate the same gradient of the ELBO with respect to the encoder. Their variance (summed over the
-encoder's weights, for one draw per row and a fixed batch) is measured at points along a training run; then
-each trains a model of its own.
+All three estimate the same gradient of the ELBO with respect to the encoder. The experiment measures their
+variance (summed over the encoder's weights, for one draw per row and a fixed batch) at points along a
+training run, and then trains a model with each.
 """
 
 from collections.abc import Callable

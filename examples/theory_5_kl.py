@@ -67,7 +67,7 @@ def compare(mu: float, sigma: float, draws: int) -> dict[str, float]:
 
 
 def refusal() -> str:
-    """What the package says of a prior that is zero somewhere."""
+    """The package's message about a prior that is zero somewhere."""
     try:
         backstory.fit(np.eye(8), prior="uniform", progress=False)
     except backstory.InputError as error:

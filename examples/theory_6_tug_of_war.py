@@ -1,9 +1,9 @@
-"""The tug-of-war: reconstruction wants codes without noise, the KL wants nothing but noise.
+"""The tug-of-war: reconstruction is best for codes without noise, the KL is least for nothing but noise.
 
-While the decoder is poor, a nat of KL buys much reconstruction, and the noise σ(x) of the code falls. Once it
-is good, the last nats buy little, the KL pulls back, and σ(x) rises, first in units that are given up. What a
-nat of KL can buy is set by the decoder's own σ. Where that is fixed at a small value, and there are units to
-give up, the turn is plain; where it is learned it falls along with the error, and the stakes rise with it.
+While the decoder is poor, a nat of KL gains much reconstruction, and the noise σ(x) of the code falls. Once
+it is good, the last nats gain little, the KL falls, and σ(x) rises, first in units that are given up. The
+decoder's own σ sets the gain of a nat of KL. If it is fixed at a small value, and there are units to give up,
+the turn is clear. If it is learned, it falls along with the error, and a nat of KL gains more.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ LIKELIHOODS = {
 
 @dataclass(frozen=True)
 class Run:
-    """One number for each look, on validation rows: nats, widths of q(z|x), decoder's σ and error / range."""
+    """A number per epoch, on validation rows: nats, widths of q(z|x), the decoder's σ, error / range."""
 
     epoch: np.ndarray
     reconstruction: np.ndarray
@@ -54,7 +54,7 @@ def measure(quick: bool = False) -> dict[str, Run]:
 
 
 def run(data: backstory.Dataset, likelihood: dict, quick: bool) -> Run:
-    """Train without a warm-up of β, and look after every epoch."""
+    """Train without a warm-up of β, and measure after every epoch."""
     model = {**likelihood, "latent": 64, "hidden": (64,) if quick else (128,)}
     training = {"epochs": 20 if quick else 80, "warmup": 0}
     t = trainer(data, model, training)
@@ -66,7 +66,7 @@ def run(data: backstory.Dataset, likelihood: dict, quick: bool) -> Run:
 
 @torch.no_grad()
 def look(vae: backstory.VAE, x: torch.Tensor, epoch: int) -> tuple:
-    """What `Run` holds, at the weights of now."""
+    """The numbers of `Run` at the current weights."""
     vae.eval()
     terms = vae.terms(x, samples=20, generator=torch.Generator().manual_seed(0))
     p = vae.decode(terms.z)
@@ -83,7 +83,7 @@ def look(vae: backstory.VAE, x: torch.Tensor, epoch: int) -> tuple:
 
 
 def turn(r: Run) -> int:
-    """The look at which σ(x) is smallest."""
+    """The measurement at which σ(x) is smallest."""
     return int(r.width.argmin())
 
 
@@ -131,7 +131,7 @@ def draw_width(axes: Axes, r: Run) -> None:
 
 
 def draw_decoder(axes: Axes, r: Run) -> None:
-    """How good the decoder is, and how good it believes to be."""
+    """The decoder's error, and its own σ."""
     panel(axes, "Noise of the decoder", "epoch", "fraction of the range")
     axes.plot(r.epoch[1:], r.error[1:], color=GREEN, lw=2, label="root mean squared error")
     axes.plot(r.epoch[1:], r.sigma[1:], color=INK, lw=1.6, ls="--", label="σ of p(x|z)")

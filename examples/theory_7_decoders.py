@@ -3,8 +3,8 @@
     Bernoulli   log p(x|z) = −cross-entropy                                         constant 0
     Gaussian    log p(x|z) = −‖x − m(z)‖² / (2σ²) − D log σ − (D/2) log 2π          D entries
 
-With σ fixed, squared error is weighted by 1/(2σ²) against the KL: σ is the β of the tug-of-war. Learned by
-maximum likelihood, σ² becomes the mean squared error, and the weight needs no choosing.
+With a fixed σ, the squared error has the weight 1/(2σ²) relative to the KL: σ acts as β does. If σ² is
+learned by maximum likelihood, it is the mean squared error, and nobody has to choose the weight.
 """
 
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ def report(r: Result) -> None:
 
 
 def numbers(f: Fit) -> list[float]:
-    """A line of the table."""
+    """Print a line of the table."""
     return [f.sigma, f.elbo, f.reconstruction, f.kl, f.rmse]
 
 
@@ -138,7 +138,7 @@ def draw(r: Result) -> Figure:
 
 
 def pictures(fig: SubFigure, fits: list[Fit]) -> None:
-    """Decoded draws of the prior: means, so that what σ does to them can be seen."""
+    """Decoded draws of the prior, as means, to show the effect of σ on them."""
     axes = fig.subplots()
     axes.set_axis_off()
     axes.set_title("E[x|z], z ~ p(z)", loc="left", fontsize=11, color=INK, fontweight="bold", pad=8)

@@ -1,8 +1,8 @@
-"""p(z) and p(x|z) are Gaussian, p(x) = ∫ p(x|z) p(z) dz need not be.
+"""p(z) and p(x|z) are Gaussian, but p(x) = ∫ p(x|z) p(z) dz need not be.
 
-Through an affine decoder x = Wz + b + σε is Gaussian. Through a non-linear one every p(x|z) is still Gaussian
-and p(x), a mixture of infinitely many of them, is not. The data bends: x = (t, t² − 1) + 0.2 ε, t ~ N(0, 1).
-From each of two models trained on it, many independent samples are drawn, and the second coordinate of each
+With an affine decoder, x = Wz + b + σε is Gaussian. With a non-linear decoder every p(x|z) is still Gaussian,
+but p(x), a mixture of infinitely many of them, is not. The data is x = (t, t² − 1) + 0.2 ε, t ~ N(0, 1). Two
+models are trained on it. Many independent samples are drawn from each, and the second coordinate of each
 sample is tested for normality (D'Agostino & Pearson 1973): a test at the 5 % level rejects 5 % of Gaussians.
 """
 

@@ -1,8 +1,9 @@
 """One draw of z for each observation and step is enough.
 
-Averaging L draws divides that part of a gradient's variance which comes from the draws by L, at a higher cost
-of each step. The part that comes from the choice of the rows stays, and the steps that the same time would
-have bought are lost. Trained with L = 1, 5, 25 on digits: at equal epochs, and at equal time, that of L = 25.
+A gradient's variance has a part from the draws and a part from the choice of the rows. Averaging L draws
+divides the first part by L. The second part stays, and each step takes longer, so there are fewer steps in
+the same time. The experiment trains on digits with L = 1, 5, 25, for equal epochs and for equal time, that of
+L = 25.
 """
 
 import time
@@ -36,7 +37,7 @@ DRAWS = (1, 5, 25)
 
 @dataclass(frozen=True)
 class Trained:
-    """A run: L, test ELBO in nats, and what it took."""
+    """A run: L, test ELBO in nats, and its cost."""
 
     draws: int
     elbo: float
@@ -89,7 +90,7 @@ def train(
 
 
 def gradient_variance(model: backstory.Model, data: backstory.Dataset, draws: int, repeats: int) -> float:
-    """Of the ELBO's gradient over batches of 64 random rows and their draws, summed over all weights."""
+    """Variance of the ELBO's gradient over batches of 64 random rows and their draws, summed over weights."""
     generator, gradients = torch.Generator().manual_seed(0), []
     rows, parameters = torch.from_numpy(data.values[model.splits.train]), list(model.vae.parameters())
     for _ in range(repeats):

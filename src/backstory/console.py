@@ -1,4 +1,4 @@
-"""What people see while they wait: everything goes to standard error, so that output can be piped."""
+"""Progress bars, lines and warnings for people, on standard error, so that output can be piped."""
 
 import logging
 import signal
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from typing import Protocol
 
 logger = logging.getLogger("backstory")
-_REFRESHES = 4  # of a progress bar, each second
+_REFRESHES = 4  # of a progress bar, per second
 
 
 class Bar(Protocol):
-    """A progress bar that was started with a total."""
+    """A progress bar with a total."""
 
     def advance(self, amount: float = 1) -> None: ...
 
@@ -30,18 +30,18 @@ class _Silent:
 
 
 def hush() -> None:
-    """From now on this process says nothing: another speaks for it."""
+    """Silence this process, because another one prints for it."""
     logger.disabled = True
 
 
 def hushed() -> bool:
-    """Whether another process speaks for this one."""
+    """Whether this process is silent."""
     return logger.disabled
 
 
 @contextmanager
 def progress(title: str, total: float, show: bool = True) -> Iterator[Bar]:
-    """A progress bar on standard error; silent where `show` is false or nobody looks at a terminal."""
+    """A progress bar on standard error; silent if `show` is false or standard error is no terminal."""
     if hushed() or not (show and sys.stderr.isatty()):
         yield _Silent()
         return
@@ -61,7 +61,7 @@ def progress(title: str, total: float, show: bool = True) -> Iterator[Bar]:
         task = display.add_task("", total=total, title=title)
 
         class Live:
-            waiting, shown = 0.0, 0.0  # steps may come faster than anybody could see
+            waiting, shown = 0.0, 0.0  # steps may come faster than the bar is drawn
 
             def advance(self, amount: float = 1) -> None:
                 self.waiting += amount
@@ -76,7 +76,7 @@ def progress(title: str, total: float, show: bool = True) -> Iterator[Bar]:
 
 
 def say(text: str, show: bool = True) -> None:
-    """A line for people; goes to the log alone where `show` is false."""
+    """Print a line for people; with `show` false it goes to the log alone."""
     logger.info(text)
     if show and not hushed():
         from rich.console import Console
@@ -85,16 +85,16 @@ def say(text: str, show: bool = True) -> None:
 
 
 def warn(text: str) -> None:
-    """A warning for people, through the log, whose default handler prints on standard error."""
+    """Warn people through the log; its default handler prints on standard error."""
     logger.warning(text)
 
 
 @contextmanager
 def patient_interrupt() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C becomes a question, answered where it does no harm; a second one interrupts at once.
+    """A context in which Ctrl-C is recorded and not raised; a second Ctrl-C interrupts at once.
 
     Yields:
-        Whether Ctrl-C was pressed.
+        A function that returns whether Ctrl-C was pressed, to be asked where an interrupt does no harm.
     """
     pressed = False
 
@@ -105,7 +105,7 @@ def patient_interrupt() -> Iterator[Callable[[], bool]]:
         pressed = True
 
     before = signal.getsignal(signal.SIGINT)
-    # Only the main thread may handle signals, and what others do with Ctrl-C stays theirs
+    # Only the main thread may handle signals, and handlers of other code stay in place
     ours = threading.current_thread() is threading.main_thread() and before is signal.default_int_handler
     if ours:
         signal.signal(signal.SIGINT, note)

@@ -1,11 +1,11 @@
 """Annealed importance sampling of the log-evidence, and a bracket around it on simulated data.
 
-A path of densities leads from one that can be drawn from to the joint density of the observed x and z,
+A path of densities leads from a density that is easy to sample to the joint density of x and z,
 
     f_t(z) = start(z)^(1 − β_t) · p(x, z)^β_t,    0 = β_0 < β_1 < … < β_T = 1
 
-with start = p(z), so that f_t = p(z) p(x|z)^β_t, or start = q(z|x). A chain z_0 ~ start is moved by HMC,
-z_t ~ T_t(z | z_(t−1)) with T_t leaving f_t invariant, and has the weight
+with start = p(z), so that f_t = p(z) p(x|z)^β_t, or start = q(z|x). A chain begins at z_0 ~ start, moves by
+HMC, z_t ~ T_t(z | z_(t−1)), where T_t leaves f_t invariant, and has the weight
 
     log w = Σ_t (β_t − β_(t−1)) · log (p(x, z_(t−1)) / start(z_(t−1))),    E[w] = p(x)
 
@@ -13,14 +13,14 @@ z_t ~ T_t(z | z_(t−1)) with T_t leaving f_t invariant, and has the weight
 decoder-based generative models"). The log of the mean of w over the chains is, on average, a lower bound of
 log p(x); with T = 1 and start = q it is the importance-sampled one.
 
-Run from an exact draw of p(z|x) back to the start, the chain's weight estimates 1 / p(x), and the negative
-log of its mean is an upper bound. There is such a draw for simulated data: z* ~ p(z), x ~ p(x|z*). Between
-the two the truth lies, on average (Grosse et al. 2015, "Sandwiching the marginal likelihood using
-bidirectional Monte Carlo").
+If the chain runs from an exact draw of p(z|x) back to the start, its weight estimates 1 / p(x), and the
+negative log of the mean weight is, on average, an upper bound. Simulated data have such a draw: z* ~ p(z),
+x ~ p(x|z*). On average the truth lies between the two bounds (Grosse et al. 2015, "Sandwiching the marginal
+likelihood using bidirectional Monte Carlo").
 
-E[w] = p(x) needs transitions that do not learn from the chains they move. So the step sizes, one for each row
-and t, are found by a pass of other chains with noise of their own, and stay as they are in the runs that
-count. The scale of each unit is known beforehand: its precision goes from 1/Var_start to 1/Var_q along β.
+E[w] = p(x) holds only if transitions do not learn from the chains that they move. So other chains, with
+noise of their own, find the step sizes, one for each row and t, which then stay fixed. The scale of each unit
+is set beforehand: its precision goes from 1/Var_start to 1/Var_q along β.
 """
 
 import math
@@ -56,10 +56,10 @@ from backstory.options import one_of
 STARTS = ("posterior", "prior")
 SCHEDULES = ("sigmoid", "geometric", "linear")
 SIGMOID_SLOPE = 4.0
-GEOMETRIC_RATIO = 1e4  # of the last increment of β to the first
+GEOMETRIC_RATIO = 1e4  # the last increment of β divided by the first
 
 ADAPTATION_CHAINS = 4
-ADAPTATION_TRANSITIONS = 100  # at least so many, however short the path
+ADAPTATION_TRANSITIONS = 100  # the least number, for any length of the path
 
 ADAPT, FORWARD, REVERSE, SIMULATE = range(4)  # streams of noise
 
@@ -68,10 +68,10 @@ Advance = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Annealing:
-    """How to anneal.
+    """Settings of annealing.
 
     Attributes:
-        chains: C for each observation.
+        chains: C, for each observation.
         steps: T, the number of increments of β.
         leapfrog: L, leapfrog steps of a transition.
         start: `posterior`, q(z|x), or `prior`.
@@ -79,7 +79,7 @@ class Annealing:
             `geometric`, increments growing by a constant factor.
 
     Raises:
-        InputError: for what cannot be.
+        InputError: a number is below 1, or a name is unknown.
     """
 
     chains: int = 16
@@ -114,11 +114,11 @@ class Annealing:
 
 @dataclass(frozen=True)
 class Annealed:
-    """The chains' weights, (C, N) of float64, whose log-mean over C estimates log p(x).
+    """The weights of C chains for each of N observations; their log-mean over C estimates log p(x).
 
     Attributes:
-        log_weight: (C, N), nats.
-        acceptance: share of proposals that were accepted, (N,); NaN for one step, which needs none.
+        log_weight: (C, N) of float64, nats.
+        acceptance: share of accepted proposals, (N,); NaN with one step, which has no proposals.
     """
 
     log_weight: Tensor
@@ -154,7 +154,7 @@ class Bracket:
 
     @property
     def gap_error(self) -> float:
-        """Standard error of the gap over the observations; NaN for a single one."""
+        """Standard error of the gap over the observations; NaN for a single observation."""
         return float((self.upper - self.lower).std()) / math.sqrt(len(self.lower))
 
 
@@ -169,18 +169,21 @@ def annealed(
 ) -> Annealed:
     """Annealed importance sampling of log p(x).
 
-    The noise of a row depends on the seed and on the number of the row alone, so how the rows are cut into
-    batches changes the result by no more than rounding.
+    The noise of a row depends on the seed and on the number of the row alone, so the size of batches changes
+    the result by rounding at most.
 
     Args:
-        vae: the model; InputError if it is a plain autoencoder. z is continuous, x may be anything.
-        batches: B observations at a time; they are cut further to fit in memory.
-        annealing: how.
+        vae: the model; z has to be continuous, x may be anything.
+        batches: B observations at a time; they are split further to fit in memory.
+        annealing: the settings.
         seed: of every draw.
-        resume: file in which the finished rows are kept. Rows that it holds of the same model, data, settings
-            and seed are not computed again; InputError if it holds something else.
+        resume: file that keeps finished rows. Rows in it of the same model, data, settings and seed are not
+            computed again.
         advance: called with the number of finished observations, in fractions.
-        chunk: pairs of chain and observation decoded at once, but no less than the chains of one observation.
+        chunk: pairs of chain and observation decoded at once, at least all chains of one observation.
+
+    Raises:
+        InputError: the model is a plain autoencoder, or the file holds results of something else.
     """
     check_density(vae)
     how = annealing or Annealing()
@@ -208,10 +211,20 @@ def bidirectional(
     advance: Advance = lambda rows: None,
     given: Tensor | None = None,
 ) -> Bracket:
-    """Bracket the log-evidence of n observations that are drawn from the model, given conditions (n, C).
+    """A bracket around the log-evidence of n observations drawn from the model, given conditions (n, C).
 
-    The gap tells how far to trust `annealed` with the same settings on real data, as far as that resembles
-    the model's own.
+    The gap shows how far `annealed` with the same settings can be trusted on real data, as far as these
+    resemble draws from the model.
+
+    Args:
+        vae: the model.
+        n: number of observations.
+        annealing: the settings.
+        seed: of every draw.
+        advance: called with the number of finished observations, in fractions.
+
+    Raises:
+        InputError: the model is a plain autoencoder, or n is below 1.
     """
     check_density(vae)
     if n < 1:
@@ -230,7 +243,7 @@ def bidirectional(
 
 
 def rows_at_once(vae: VAE, chains: int) -> int:
-    """How many rows to hold in memory with all their chains."""
+    """Number of rows that fit in memory with all their chains."""
     return max(1, pairs_at_once(vae, gradient=True) // chains)
 
 
@@ -246,13 +259,13 @@ def _simulate(vae: VAE, n: int, seed: int, given: Tensor | None = None) -> tuple
 
 
 class Chains:
-    """Chains for some observations, with step sizes that suit them.
+    """Chains for some observations, with adapted step sizes.
 
     Args:
-        target: p(z) p(y|z); the chains begin in its posterior, or in p(z).
-        rows: the numbers of the rows, which decide their noise.
-        how: as in `annealed`.
-        passes: how often the path will be walked, the pass that adapts the step sizes included.
+        target: p(z) p(y|z); the chains begin at draws of its posterior, or of p(z).
+        rows: the numbers of the rows, which determine their noise.
+        how: the settings.
+        passes: number of passes along the path, the one that adapts the step sizes included.
         advance: called with the number of finished observations, in fractions of all passes.
     """
 
@@ -275,17 +288,17 @@ class Chains:
             self.step = self._adapt()
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        """Log-weights (C, B) whose mean estimates p(x), and acceptance (B,)."""
+        """Log-weights of p(x), (C, B), by chains from the start to the target, and acceptance (B,)."""
         noise = self._noise(FORWARD, self.how.chains)
         return self._run(noise, self._draw(noise), range(1, self.how.steps + 1))
 
     def reverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-weights (C, B) whose mean estimates 1 / p(x), from draws z of p(z|x), (B, D); acceptance."""
+        """Log-weights of 1 / p(x), (C, B), by chains from draws z of p(z|x), (B, D), and acceptance (B,)."""
         noise = self._noise(REVERSE, self.how.chains)
         return self._run(noise, z.expand(self.how.chains, *z.shape), range(self.how.steps, 0, -1))
 
     def _run(self, noise: RowNoise, z: Tensor, order: range) -> tuple[Tensor, Tensor]:
-        """Weigh at each increment of β, in `order`, and move to the density that lies behind it."""
+        """Weigh at each increment of β, in `order`, and move by the transition of the density after it."""
         with frozen(self.target.vae):
             at = point(self._density, z)
             log_weight = torch.zeros(at.slope.shape, dtype=torch.float64, device=z.device)
@@ -302,7 +315,7 @@ class Chains:
         return torch.where(log_weight.isnan(), -math.inf, log_weight), acceptance
 
     def _adapt(self) -> Tensor:
-        """Step sizes (T, B) for about 65 % acceptance, by chains that serve for nothing else."""
+        """Step sizes (T, B) for about 65 % acceptance, found by chains that are used for nothing else."""
         noise = self._noise(ADAPT, min(self.how.chains, ADAPTATION_CHAINS))
         at = point(self._density, self._draw(noise))
         step = first_step(self.target.vae.latents.units, len(self.target), self.target.vae.device)

@@ -1,10 +1,10 @@
 """The log-evidence by one of three methods, in one record.
 
-    is      importance sampling with q(z|x)               (`inference.likelihood`)
-    ais     annealed importance sampling                  (`inference.ais`)
+    is      importance sampling with q(z|x)               (`inference.importance`)
+    ais     annealed importance sampling                  (`inference.annealing`)
     exact   closed form, for linear-Gaussian models alone (`inference.linear_gaussian`)
 
-The ELBO and its two terms are estimated with draws of q(z|x) whatever the method.
+With every method the ELBO and its two terms are estimated with draws of q(z|x).
 """
 
 from collections.abc import Callable, Iterable
@@ -27,8 +27,8 @@ from backstory.options import check_option, one_of
 
 METHODS = ("is", "ais", "exact")
 SAMPLES = {"is": 1000, "ais": 16, "exact": 100}
-ELBO_SAMPLES = 100  # at least so many for the ELBO, where its draws serve for nothing else
-DRAWS = 100  # stream of noise, apart from that which presents x
+ELBO_SAMPLES = 100  # the least number of draws for the ELBO with method ais
+DRAWS = 100  # stream of noise, other than that of the presentation of x
 
 
 def log_evidence(
@@ -46,17 +46,18 @@ def log_evidence(
 
     Args:
         vae: the model.
-        batches: gives the observations in the model's units, a batch at a time, the same ones at each call.
+        batches: returns the observations in the model's units in batches, the same ones at each call.
         method: `is`, `ais` or `exact`.
-        samples: K, draws or chains for each observation; by default 1000 draws or 16 chains.
+        samples: K, draws or chains for each observation; by default 1000 draws with `is`, 16 chains with
+            `ais`, and 100 draws for the ELBO with `exact`.
         seed: of the draws.
         chunk: pairs of draw and observation decoded at once.
-        resume: of `ais`: file in which finished rows are kept, see `ais.annealed`.
-        advance: called with the number of observations finished.
-        annealing: of `ais`: steps, leapfrog, start, schedule, see `ais.Annealing`.
+        resume: file for finished rows, with `ais` only; see `annealing.annealed`.
+        advance: called with the number of finished observations.
+        annealing: steps, leapfrog, start and schedule, with `ais` only; see `annealing.Annealing`.
 
     Raises:
-        InputError: for a model without p(x), an unknown method, or settings that do not belong to it.
+        InputError: the model has no p(x), the method is unknown, or a setting belongs to another method.
     """
     how = check_settings(method, samples, resume, **annealing)
     check_density(vae)
@@ -91,7 +92,7 @@ def log_evidence(
 def check_settings(
     method: str, samples: int | None = None, resume: str | Path | None = None, **annealing: Any
 ) -> Annealing:
-    """InputError for settings of `log_evidence` that cannot be; otherwise those of annealing."""
+    """The settings of annealing; InputError for settings of `log_evidence` that are not possible."""
     one_of("method", method, METHODS)
     if samples is not None:
         check_samples(samples)

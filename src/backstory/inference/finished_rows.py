@@ -1,7 +1,7 @@
-"""Finished rows of a long computation, kept in a file so that it can be interrupted and taken up again.
+"""Finished rows of a long computation, kept in a file so that it can be interrupted and resumed.
 
-The file is safetensors: one table of log-weights, acceptance and a hash for each row, and in its header what
-they were computed with. It is written whole, beside and renamed, whenever more rows are finished.
+The file is safetensors: log-weights, acceptance and a hash for each row, and in its header the settings of
+the computation. When more rows are finished, the whole file is written under another name and then renamed.
 """
 
 import hashlib
@@ -23,12 +23,15 @@ NAMES = ("log_weight", "acceptance", "hash")
 
 
 class RowStore:
-    """Results of rows in order, in memory and, where a path is given, in a file.
+    """Results of rows in order, in memory, and in a file if a path is given.
 
     Args:
-        path: the file, taken up if it is there; None keeps nothing.
-        model: its weights are part of what the rows were computed with.
-        settings: the rest of it; InputError where the file's differ.
+        path: the file; if it exists, its rows are used. None for no file.
+        model: a hash of its weights is one of the settings.
+        settings: what else the results depend on.
+
+    Raises:
+        InputError: the file is no such file, or has other settings.
     """
 
     def __init__(self, path: str | Path | None, model: nn.Module, settings: dict[str, Any]):
@@ -40,7 +43,7 @@ class RowStore:
             self._take_up(self.path)
 
     def matching(self, batch: Observation, first: int) -> int:
-        """How many rows of a batch, whose first row is number `first`, are finished.
+        """The number of finished rows at the beginning of a batch with rows `first`, `first` + 1, ….
 
         InputError if the file holds other rows in their place.
         """
@@ -60,7 +63,7 @@ class RowStore:
                 temporary.write_bytes(save(tensors, {"settings": json.dumps(self.settings)}))
 
     def rows(self, count: int) -> tuple[Tensor, Tensor]:
-        """Log-weights (count, C) and acceptance of the first rows."""
+        """Log-weights (count, C) and acceptance (count,) of the first rows."""
         log_weight, acceptance, _ = self._all()
         return log_weight[:count], acceptance[:count]
 

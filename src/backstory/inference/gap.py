@@ -1,16 +1,15 @@
-"""The inference gap: what the ELBO loses to the form of q(z|x) and to the encoder.
+"""The inference gap: the loss of the ELBO through the form of q(z|x), and through the encoder.
 
     log p(x) − ELBO(q) = [log p(x) − ELBO(q*)] + [ELBO(q*) − ELBO(q)]
                             approximation            amortisation
 
-q is the encoder's, q* the diagonal Gaussian with the highest ELBO for the observation (Cremer et al. 2018,
-"Inference suboptimality in variational autoencoders"). A large approximation gap asks for a richer posterior;
-a large amortisation gap for a larger encoder.
+q is the encoder's posterior, and q* the diagonal Gaussian with the highest ELBO for the observation (Cremer
+et al. 2018, "Inference suboptimality in variational autoencoders"). A large approximation gap calls for a
+richer posterior, a large amortisation gap for a larger encoder.
 
 q* is the limit of Adam on μ* = μ + σ·a and log σ* = log σ + b from a = b = 0 (`inference.variational`). Both
-ELBOs are then estimated with other draws, and log p(x) by annealing from q*. (As a proposal for importance
-sampling q* would be too narrow wherever it is not the posterior: what it loses would be missing from the
-gap.)
+ELBOs are then estimated with other draws, and log p(x) by annealing from q*. (Importance sampling with q* as
+the proposal would underestimate log p(x), and so the gap, because q* is too narrow where it is not p(z|x).)
 """
 
 from collections.abc import Callable, Iterable
@@ -32,7 +31,7 @@ from backstory.inference.variational import diagonal_fit
 from backstory.models.vae import VAE
 
 ANNEALING = Annealing(chains=16, steps=100, leapfrog=3)
-DRAWS = 200  # stream of noise, apart from those of annealing
+DRAWS = 200  # stream of noise, other than those of annealing
 
 
 @dataclass(frozen=True)
@@ -76,15 +75,18 @@ def inference_gap(
     """Split log p(x) − ELBO into the approximation and the amortisation gap.
 
     Args:
-        vae: the model; InputError if it is a plain autoencoder.
+        vae: the model.
         batches: B observations at a time.
-        steps: of Adam.
-        draws: of z for each step and observation.
-        samples: K, with which both ELBOs are estimated.
+        steps: number of steps of Adam.
+        draws: draws of z for each step and observation.
+        samples: K, draws for the estimates of both ELBOs.
         lr: the highest step, in units of the encoder's σ.
-        annealing: how the evidence is found.
+        annealing: settings for the estimate of the evidence.
         seed: of every draw.
-        advance: called with the number of observations finished.
+        advance: called with the number of finished observations.
+
+    Raises:
+        InputError: the model is a plain autoencoder, or a number is below 1.
     """
     check_density(vae)
     check_samples(samples)
@@ -113,7 +115,7 @@ def optimise_posterior(
     lr: float = 0.1,
     generator: torch.Generator | None = None,
 ) -> Posterior:
-    """The diagonal Gaussian with the highest ELBO for each observation; the fit begins at the encoder's q."""
+    """q*, the diagonal Gaussian with the highest ELBO for each observation, fitted from `target.start`."""
     latents, centre = target.vae.latents, target.posterior.centre
     start = target.start()
     noise = (randn((draws, *centre.shape), centre, generator) for _ in range(steps))

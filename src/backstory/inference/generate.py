@@ -1,4 +1,4 @@
-"""Ancestral sampling: z ~ p(z), then x ~ p(x|z); and the round trip x -> z -> x."""
+"""Ancestral sampling, z ~ p(z) and x ~ p(x|z), and reconstruction, x → z → x."""
 
 import math
 
@@ -22,16 +22,19 @@ def sample(
     generator: torch.Generator | None = None,
     given: Tensor | None = None,
 ) -> Tensor:
-    """Draw n observations, (n, *shape), in the model's units.
+    """n draws of x, (n, *shape), in the model's units.
 
     Args:
-        mean: return E[x|z] of each drawn z, which is no draw of x, instead of a draw.
-        temperature: factor of the prior's standard deviation around its mean; 1 is the model itself.
-        generator: on the model's device.
+        vae: the model.
+        n: number of draws.
+        mean: return E[x|z] for each drawn z instead of a draw of x.
+        temperature: factor of the spread of p(z) around its centre; 1 is the model itself.
+        generator: source of the draws, on the model's device.
         given: conditions of each observation, (n, C); None for a model of p(x).
 
     Raises:
-        InputError: for a plain autoencoder whose codes have no distribution.
+        InputError: the model is a plain autoencoder without a p(z), n is below 1, or the temperature is
+            negative.
     """
     if n < 1:
         raise InputError(f"the number of samples has to be at least 1, got {n}")
@@ -55,7 +58,7 @@ def sample(
 def reconstruct(
     vae: VAE, observation: Observation | Tensor, mean: bool = True, generator: torch.Generator | None = None
 ) -> Tensor:
-    """The mean of p(x|z) at the centre z of the posterior, or with `mean=False` a draw of z and x."""
+    """E[x|z], (B, *shape), at the centre z of q(z|x); with `mean=False` a draw of z, and of x given z."""
     o = Observation.of(observation)
     q = vae.encode(o)
     if mean:

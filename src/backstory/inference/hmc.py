@@ -6,14 +6,14 @@ A transition leaves f(z) invariant (Duane et al. 1987; Neal 2011, "MCMC using Ha
     v += ½ ε s ∇log f(z);  z += ε s v;  v += ½ ε s ∇log f(z)          L leapfrog steps, the halves joined
     accept with probability min(1, exp(H(z, v) − H(z', v'))),  H = −log f(z) + ½ |v|²
 
-s is a scale for each unit of z, the square root of a diagonal inverse mass; the step ε is jittered for each
-transition by a factor that is uniform on (0.8, 1.2), so that no trajectory closes on itself. A proposal whose
-energy is not finite is rejected.
+s is a scale for each unit of z, the square root of a diagonal inverse mass. In each transition the step ε is
+multiplied by a factor that is uniform on (0.8, 1.2), so that no trajectory closes on itself. A proposal is
+rejected if its energy is not finite.
 
-The density is of the form of every path between two densities, log f = start + β · slope. A `Point` keeps
-both parts with their gradients, so a change of β costs no evaluation.
+The density has the form of a path between two densities, log f = start + β · slope. A `Point` keeps both
+parts with their gradients, so a change of β costs no evaluation.
 
-Each row of the data has a generator of its own: its chains see the same numbers whichever rows run beside it.
+Each row of the data has a generator of its own, so its chains get the same noise in any company of rows.
 """
 
 import math
@@ -31,12 +31,12 @@ JITTER = 0.2
 
 @dataclass(frozen=True)
 class Point:
-    """Where the chains are, C chains for each of B rows.
+    """The positions of C chains for each of B rows.
 
     Attributes:
         z: (C, B, D).
-        start, slope: log f = start + β · slope, (C, B).
-        start_gradient, slope_gradient: of the two with respect to z, (C, B, D).
+        start, slope: the parts of log f = start + β · slope, (C, B).
+        start_gradient, slope_gradient: gradients of both parts with respect to z, (C, B, D).
     """
 
     z: Tensor
@@ -57,7 +57,7 @@ class Point:
         return Point(*(torch.where(chosen.view(*chosen.shape, *[1] * (a.dim() - 2)), a, b) for a, b in parts))
 
     def take(self, chains: Tensor) -> "Point":
-        """Other chains in the place of each: `chains`, (C, B), are their numbers, within the same row."""
+        """The chains with the given numbers: `chains`, (C, B), chooses within each row."""
 
         def taken(part: Tensor) -> Tensor:
             index = chains.view(*chains.shape, *[1] * (part.dim() - 2)).expand(-1, -1, *part.shape[2:])
@@ -70,7 +70,7 @@ Density = Callable[[Tensor], tuple[Tensor, Tensor]]  # z to start and slope
 
 
 def point(density: Density, z: Tensor) -> Point:
-    """Evaluate both parts of a density, and their gradients, at z."""
+    """Both parts of a density at z, (C, B, D), with their gradients."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         start, slope = density(z)
@@ -80,18 +80,18 @@ def point(density: Density, z: Tensor) -> Point:
 
 @dataclass(frozen=True)
 class Rows:
-    """Which rows of the data a batch holds: the noise of a row depends on its number and the seed alone.
+    """The numbers of the rows of a batch. The noise of a row depends on its number and the seed alone.
 
     Attributes:
         seed: of all rows.
-        numbers: of the B rows in the data.
+        numbers: numbers of the B rows in the data.
     """
 
     seed: int
     numbers: Sequence[int]
 
     def noise(self, stream: int, chains: int, like: Tensor) -> "RowNoise":
-        """One stream of noise for C chains of each row, on the device and of the type of `like`."""
+        """One stream of noise for C chains of each row, with the device and the type of `like`."""
         return RowNoise(self.seed, stream, self.numbers, chains, like)
 
     def take(self, rows: Tensor) -> "Rows":
@@ -103,8 +103,11 @@ class RowNoise:
     """Normal and uniform noise for C chains of some rows, from a generator for each row.
 
     Args:
-        seed: of all rows; `rows`: their numbers in the data, which together with `stream` and the seed decide
-            what is drawn.
+        seed: of all rows.
+        stream: number of the stream; together with the seed and the number of a row it determines the noise.
+        rows: numbers of the B rows in the data.
+        chains: C.
+        like: a tensor with the device and the type of the noise.
     """
 
     def __init__(self, seed: int, stream: int, rows: Sequence[int], chains: int, like: Tensor):
@@ -130,17 +133,17 @@ class RowNoise:
 
 
 def mixed_seed(*numbers: int) -> int:
-    """One seed from several whole numbers; 32 bits are all that a generator takes."""
+    """One seed of 32 bits from several whole numbers."""
     return int(np.random.SeedSequence([n % 2**64 for n in numbers]).generate_state(1)[0])
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """How a proposal is made.
+    """Settings of a proposal.
 
     Attributes:
         step: ε of each row, (B,) of float64.
-        scale: s of each row and dimension, (B, D); zero for a dimension that stays where it is.
+        scale: s of each row and dimension, (B, D); zero for a dimension that does not move.
         leapfrog: L.
     """
 
@@ -155,14 +158,14 @@ def transition(
     """One transition that leaves exp(start + β · slope) invariant.
 
     Args:
-        density: z to start and slope.
-        at: the chains, (C, B).
+        density: from z to start and slope.
+        at: the chains before the transition.
         beta: β.
-        trajectory: how the proposal is made.
+        trajectory: settings of the proposal.
         noise: of the momentum, the jitter and the acceptance.
 
     Returns:
-        The chains after it, and the probability of acceptance of each proposal, (C, B).
+        The chains after the transition, and the acceptance probability of each proposal, (C, B).
     """
     drawn = noise.normal(at.z.shape[-1] + 2)
     momentum, uniform = drawn[..., :-2], torch.special.ndtr(drawn[..., -2:].double())
@@ -185,24 +188,24 @@ def transition(
     return proposal.where(accepted, at), log_probability.exp()
 
 
-TARGET_ACCEPTANCE = 0.65  # the best of HMC in many dimensions (Beskos et al. 2013)
+TARGET_ACCEPTANCE = 0.65  # the best for HMC in many dimensions (Beskos et al. 2013)
 ADAPTATION_RATE = 0.1
 
 
 def adapted(step: Tensor, probability: Tensor) -> Tensor:
-    """Step sizes (B,) after proposals of the chains, (C, B), were accepted with these probabilities."""
+    """Step sizes (B,), adapted to the acceptance probabilities of the last proposals, (C, B)."""
     return step * torch.exp(ADAPTATION_RATE * (probability.mean(0) - TARGET_ACCEPTANCE))
 
 
 def first_step(dimensions: int, rows: int, device: torch.device) -> Tensor:
-    """Step sizes to begin with, (B,) of float64: they shrink as D^(−1/4) (Beskos et al. 2013)."""
+    """Initial step sizes, (B,) of float64, proportional to D^(−1/4) (Beskos et al. 2013)."""
     return torch.full((rows,), dimensions**-0.25, dtype=torch.float64, device=device)
 
 
 def scale_between(beta: float, start_std: Tensor, end_std: Tensor) -> Tensor:
-    """The scale of each dimension on the way between two densities: precisions are mixed by β.
+    """The scale of each dimension between two densities, whose precisions are mixed by β.
 
-    A dimension of deviation zero, an auxiliary coordinate, has scale zero and stays where it is.
+    A dimension with a standard deviation of zero, an auxiliary coordinate, has scale zero and does not move.
     """
     precision = (1 - beta) / start_std.square() + beta / end_std.square()
     return precision.rsqrt().nan_to_num(0.0)

@@ -3,13 +3,12 @@
     log p(x) = log E_q(z|x)[w],   w = p(x|z) p(z) / q(z|x)
     estimate:  log (1/K) Σ_k w_k                      (Burda et al. 2016, eq. 8; Rezende et al. 2014, app. E)
 
-The estimate is a log of a mean: on average it lies below the truth and rises to it with K. Its standard
+The estimate is the log of a mean: on average it lies below the truth and rises to it with K. Its standard
 error comes from the delta method, s(w) / (√K · w̄), and the effective sample size is (Σw)² / Σw². Both are
-computed from the same weights, and where a few of them outweigh the rest both are too hopeful; Pareto k̂ of
-the largest weights tells (see `inference.pareto`).
+computed from the same weights, and both are too optimistic if a few weights dominate. Pareto k̂ of the
+largest weights detects this (`inference.pareto`).
 
-The draws depend on the observations, K and the generator; how the work is cut into chunks changes nothing
-but memory.
+The draws depend on the observations, K and the generator. The size of chunks changes memory alone.
 """
 
 import math
@@ -27,7 +26,7 @@ from backstory.inference.target import Evidenced, Target, check_density, terms_a
 from backstory.models.vae import VAE
 
 BLOCK = 64  # draws whose weights are collected before they are added up
-HEAVY_SHARE = 0.1  # of the observations with a tail too heavy, above which people are warned
+HEAVY_SHARE = 0.1  # people are warned if more of the observations have too heavy a tail
 
 
 @dataclass(frozen=True)
@@ -35,16 +34,16 @@ class Evidence:
     """Bounds and estimates for each observation, (N,), float64, nats.
 
     Attributes:
-        log_evidence: the estimate of log p(x).
+        log_evidence: estimate of log p(x).
         standard_error: of log_evidence over the draws; NaN for a single draw.
-        ess: effective sample size, between 1 and K; NaN where nothing was drawn for the evidence.
-        pareto_k: shape of the tail of the weights, to be trusted up to `pareto.threshold(K)`; NaN for
-            fewer than 21 draws.
-        elbo: the mean of log w, a lower bound of log p(x); its error vanishes where q(z|x) = p(z|x).
+        ess: effective sample size, between 1 and K; NaN for a closed form.
+        pareto_k: Pareto k̂, the shape of the tail of the weights, which can be trusted if it is at most
+            `pareto.threshold(K)`; NaN for fewer than 21 draws.
+        elbo: mean of log w, a lower bound of log p(x); its error vanishes if q(z|x) = p(z|x).
         reconstruction: E_q[log p(x|z)], as elbo + kl.
-        kl: KL(q(z|x) ‖ p(z)), in closed form where there is one.
+        kl: KL(q(z|x) ‖ p(z)), in closed form if there is one.
         samples: K.
-        acceptance: share of accepted proposals, with annealed importance sampling; NaN without.
+        acceptance: share of accepted proposals of annealed importance sampling; NaN for other methods.
     """
 
     log_evidence: Tensor
@@ -60,7 +59,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class LogMean:
-    """log of the mean of K weights for each observation, (N,), from their log-weights.
+    """The log of the mean of K weights for each observation, (N,), with its error.
 
     Attributes:
         value: log (1/K) Σ w.
@@ -74,14 +73,14 @@ class LogMean:
 
     @classmethod
     def of(cls, log_weight: Tensor) -> "LogMean":
-        """Of log-weights (K, N)."""
+        """The log-mean of weights from their logs, (K, N)."""
         return cls.from_sums(
             torch.logsumexp(log_weight, 0), torch.logsumexp(2 * log_weight, 0), len(log_weight)
         )
 
     @classmethod
     def from_sums(cls, log_sum: Tensor, log_square: Tensor, samples: int) -> "LogMean":
-        """From log Σ w and log Σ w²."""
+        """The log-mean from log Σ w and log Σ w², (N,) each."""
         inverse_ess = torch.exp(log_square - 2 * log_sum)
         variance = (samples * inverse_ess - 1).clamp(min=0) / (samples - 1) if samples > 1 else math.nan
         error = torch.sqrt(torch.zeros_like(inverse_ess) + variance)
@@ -95,7 +94,7 @@ def check_samples(samples: int) -> None:
 
 
 def tail_warning(evidence: Evidence) -> str | None:
-    """A sentence for people when the weights are too heavy-tailed to trust; None when they are not."""
+    """A warning if the weights of many observations are too heavy-tailed to trust; None otherwise."""
     limit = threshold(evidence.samples)
     heavy = int((evidence.pareto_k > limit).sum())
     if heavy <= HEAVY_SHARE * len(evidence.pareto_k):
@@ -118,12 +117,15 @@ def importance_sampling(
     """Importance-sampled log-evidence with the model's own q(z|x) as the proposal.
 
     Args:
-        vae: the model; InputError if it is a plain autoencoder.
-        batches: B observations at a time; all of a batch is held at once.
+        vae: the model.
+        batches: B observations at a time; a whole batch is held in memory.
         samples: K.
         generator: source of the draws, on the model's device.
-        chunk: pairs of draw and observation decoded at once; by default as many as fit in a cache.
+        chunk: pairs of draw and observation decoded at once; by default `memory.pairs_at_once`.
         advance: called with the number of finished observations.
+
+    Raises:
+        InputError: the model is a plain autoencoder, or `samples` or `chunk` is below 1.
     """
     check_samples(samples)
     check_density(vae)
@@ -169,7 +171,7 @@ def target_evidence(
 
 
 def _noise(centre: Tensor, draws: int, generator: torch.Generator | None) -> Tensor:
-    """Noise (draws, B, D), one call of the generator for each k: chunks of any size get the same numbers."""
+    """Noise (draws, B, D), one call of the generator for each k: chunks of any size get the same."""
     noise = centre.new_empty(draws, *centre.shape)
     for draw in noise:
         draw.normal_(generator=generator)
@@ -177,7 +179,7 @@ def _noise(centre: Tensor, draws: int, generator: torch.Generator | None) -> Ten
 
 
 class _Sums:
-    """Running sums over k: of log p(x|z) and log w, log-sums of w and w², and the largest w."""
+    """Running sums over k of log p(x|z) and log w, log-sums of w and w², and the largest w."""
 
     def __init__(self, rows: int, samples: int, device: torch.device):
         zeros = torch.zeros(rows, dtype=torch.float64, device=device)

@@ -6,9 +6,9 @@
     log p(x) = −½ [ Σ (x − b)²/v + Σ log 2πv − gᵀ A⁻¹ g + log |A| ]
 
 (Tipping & Bishop 1999, "Probabilistic principal component analysis", with a variance for each entry, as in
-factor analysis). Where only some entries were observed, the same holds with the others left out of every sum.
-With conditions c, which the decoder sees beside z, only the bias depends on them: b(c) = b + V c.
-x is in the model's units; everything is float64. It is what the estimators are tested against.
+factor analysis). If some entries are missing, the same holds with these left out of every sum. With conditions
+c, which the decoder sees beside z, only the bias depends on them: b(c) = b + V c. x is in the model's units, and
+all numbers are float64. The tests compare the estimators with this model.
 """
 
 import copy
@@ -38,7 +38,7 @@ class LinearGaussian:
     """x = b + W z + ε with z ~ N(0, I) and ε ~ N(0, diag(v)), in float64.
 
     Attributes:
-        weight: W, (M, D), for the M entries of an observation in order.
+        weight: W, (M, D), where M is the number of entries of an observation.
         bias: b, (M,), or (N, M) of N observations with conditions.
         variance: v, (M,).
         shape: of one observation.
@@ -53,10 +53,10 @@ class LinearGaussian:
 
     @classmethod
     def of(cls, vae: VAE) -> "LinearGaussian":
-        """The model's own W, b, v and V, read off its decoder at 0 and at the unit vectors of z and c.
+        """W, b, v and V of a model, from its decoder at 0 and at the unit vectors of z and c.
 
         Raises:
-            InputError: for a model that is not linear-Gaussian, with the reason.
+            InputError: the model is not linear-Gaussian; the sentence gives the reason.
         """
         check_density(vae)
         if not isinstance(vae.prior_module, StandardNormal):
@@ -93,7 +93,7 @@ class LinearGaussian:
 
     @property
     def covariance(self) -> Tensor:
-        """Of x, (M, M)."""
+        """The covariance of p(x), (M, M)."""
         return self.weight @ self.weight.T + torch.diag(self.variance)
 
     def log_evidence(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
@@ -101,7 +101,7 @@ class LinearGaussian:
 
         Args:
             x: (N, *shape), in the model's units.
-            observed: (N, *shape) of bool; all entries without it.
+            observed: (N, *shape) of bool; None if all entries are observed.
         """
         residual, inverse = self._residual(x, observed)
         precision, pull = self._information(residual, inverse)
@@ -114,22 +114,22 @@ class LinearGaussian:
         return -0.5 * ((residual.square() * inverse + noise).sum(-1) - explained + log_det)
 
     def posterior(self, x: Tensor, observed: Tensor | None = None) -> FullGaussian:
-        """p(z|x) given the observed entries, with its full covariance."""
+        """p(z|x) given the observed entries, with full covariance; arguments as `log_evidence`."""
         precision, pull = self._information(*self._residual(x, observed))
         factor = torch.linalg.cholesky(precision)
         mean = torch.cholesky_solve(pull.unsqueeze(-1), factor).squeeze(-1)
         return FullGaussian.of_precision(mean, factor.expand(*mean.shape, mean.shape[-1]))
 
     def restored(self, y: Tensor, a: Tensor, sigma: float = 0.0) -> GaussianMoments:
-        """p(x|y) for a linear observation y = A x + σ ε, over the entries of x in order.
+        """Mean and covariance of p(x|y) for a linear observation y = A x + σ ε.
 
-        With V = W Wᵀ + diag(v) and G = V Aᵀ (A V Aᵀ + σ² I)⁻¹, its mean is b + G (y − A b) and its covariance
+        With V = W Wᵀ + diag(v) and G = V Aᵀ (A V Aᵀ + σ² I)⁻¹, the mean is b + G (y − A b) and the covariance
         V − G A V.
 
         Args:
             y: (N, entries of y).
-            a: A, (entries of y, M); rows of the identity for entries of x that were seen.
-            sigma: in the model's units.
+            a: A, (entries of y, M); rows of the identity for observed entries of x.
+            sigma: σ, in the model's units.
         """
         self._check_given()
         a, v = a.double(), self.covariance
@@ -146,7 +146,7 @@ class LinearGaussian:
             )
 
     def _residual(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x − b and 1/v, both zero where nothing was observed."""
+        """x − b and 1/v, both zero at missing entries."""
         if tuple(x.shape[1:]) != self.shape:
             raise InputError(f"expected observations of shape (N, *{self.shape}), got {tuple(x.shape)}")
         self._check_given()
@@ -167,17 +167,17 @@ def ppca_optimum(data: Tensor, q: int) -> LinearGaussian:
     """The maximum-likelihood model with q units and one variance for all entries (Tipping & Bishop 1999).
 
     No linear-Gaussian VAE with q units and one σ has a higher average `log_evidence` on `data`. With λ and U
-    the eigenvalues and vectors of the data's covariance (eqs. 7 and 8):
+    the eigenvalues and eigenvectors of the data's covariance (eqs. 7 and 8):
 
         v = mean of λ_(q+1) … λ_M,    W = U_q (Λ_q − v I)^½
 
     Args:
-        data: (N, *shape), standardised or not. A model that standardises inside, x = shift + scale · y, is
-            compared on y; the density of x is lower by Σ log scale.
+        data: (N, *shape), standardised or not. To compare with a model that standardises inside,
+            x = shift + scale · y, give y; the log density of x is lower by Σ log scale.
         q: from 0 to M − 1.
 
     Raises:
-        InputError: for another q, or where no variance is left for the noise.
+        InputError: q is out of range, or no variance is left for the noise.
     """
     flat = data.double().flatten(1)
     entries = flat.shape[1]
@@ -194,7 +194,7 @@ def ppca_optimum(data: Tensor, q: int) -> LinearGaussian:
 
 
 def _far(latent: int) -> Tensor:
-    """Codes at which a map that only looks affine near zero does not."""
+    """Codes far from zero, at which a decoder that is affine only near zero is not."""
     return (
         torch.randn(8, latent, generator=torch.Generator().manual_seed(0))
         * torch.logspace(-1, 1.5, 8)[:, None]

@@ -1,12 +1,12 @@
-"""Scores of rows that do not depend on their company: every row is weighed with the same draws ε.
+"""Scores of rows that do not depend on their company: every row is estimated with the same noise ε.
 
-    log p(x) ≈ log (1/K) Σ_k p(x|z_k) p(z_k) / q(z_k|x),   z_k = μ(x) + σ(x)·ε_k    (`inference.likelihood`)
+    log p(x) ≈ log (1/K) Σ_k p(x|z_k) p(z_k) / q(z_k|x),   z_k = μ(x) + σ(x)·ε_k    (`inference.importance`)
 
-With ε fixed this is a smooth function of x, and the same whichever rows it is computed with. Beside rows r
-that were held out of training, a row and each of its entries x_j have
+With ε fixed this is a smooth function of x, and the same in any batch of rows. A row and each of its entries
+x_j are compared with n rows r that were held out of training:
 
-    p-value  (1 + #{r: log p(r) ≤ log p(x)}) / (1 + n)              uniform, if x is from where the n rows are
-    surprise E_q(z|x)[−log p(x_j|z)], and the share of rows with as much of it, counted likewise
+    p-value   (1 + #{r: log p(r) ≤ log p(x)}) / (1 + n), uniform if x and r have the same distribution
+    surprise  E_q(z|x)[−log p(x_j|z)], and its p-value, in which higher surprise is more unusual
 
 The p-value is that of a conformal test (Bates et al. 2023, eq. 3).
 """
@@ -23,21 +23,21 @@ from backstory.inference.memory import pairs_at_once
 from backstory.inference.target import check_density
 from backstory.models.vae import VAE
 
-MOST_ENTRIES = 500  # of a row whose entries are looked at one by one
-MOST_ROWS = 1000  # that are kept to compare with
+MOST_ENTRIES = 500  # rows with more entries have no surprise of single entries
+MOST_ROWS = 1000  # held-out rows that are kept for comparison
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How strange rows are.
+    """How unusual rows are, compared with n held-out rows.
 
     Attributes:
         log_evidence: log p(x), (N,) in nats.
-        surprise: E_q[−log p(x_j|z)], (N, d) in nats; NaN where an entry is missing; (N, 0) for rows that are
-            images or have more than 500 entries.
-        p_value: (N,), between 1 / (1 + n) and 1.
-        entry_p_value: the same of each entry's surprise, (N, d).
-        excess: surprise less its median over the rows compared with, (N, d).
+        surprise: E_q[−log p(x_j|z)], (N, d) in nats; NaN where an entry is missing; (N, 0) for images and for
+            rows with more than 500 entries.
+        p_value: of log_evidence, (N,), between 1 / (1 + n) and 1.
+        entry_p_value: of each entry's surprise, (N, d).
+        excess: surprise minus its median over the held-out rows, (N, d).
     """
 
     log_evidence: np.ndarray
@@ -47,16 +47,16 @@ class Scores:
     excess: np.ndarray
 
     def strange(self, most: int = 3, level: float = 0.05) -> list[list[int]]:
-        """For each row the entries with an entry_p_value up to `level`, those with most excess first."""
+        """For each row its entries with an entry_p_value up to `level`, the highest excess first."""
         rows = zip(self.entry_p_value, self.excess, strict=True)
         return [[int(j) for j in np.argsort(-e) if p[j] <= level][:most] for p, e in rows]
 
 
-Reference = tuple[Tensor, Tensor]  # log p(r), (n,), and surprise, (n, d), of the rows compared with
+Reference = tuple[Tensor, Tensor]  # log p(r), (n,), and surprise, (n, d), of held-out rows
 
 
 def compare(found: Reference, reference: Reference) -> Scores:
-    """Rows beside rows that were held out."""
+    """Scores of rows, compared with held-out rows."""
     value, surprise = (part.double().cpu().numpy() for part in found)
     kept, usual = (part.double().cpu().numpy() for part in reference)
     entries = [_shares(-s, -u) for s, u in zip(surprise.T, usual.T, strict=True)]
@@ -72,14 +72,14 @@ def compare(found: Reference, reference: Reference) -> Scores:
 
 
 def _shares(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """(1 + #{r ≤ v}) / (1 + n) for each value, among those that are there; NaN for NaN."""
+    """(1 + #{r ≤ v}) / (1 + n) for each value v, without the NaN of the reference; NaN for NaN."""
     known = np.sort(reference[~np.isnan(reference)])
     shares = (1 + np.searchsorted(known, values, side="right")) / (1 + len(known))
     return np.where(np.isnan(values), np.nan, shares)
 
 
 def look(vae: VAE, observation: Observation | Tensor) -> Reference:
-    """log p(x) and the surprise of each entry, which `compare` compares."""
+    """log p(x) and the surprise of each entry, the arguments of `compare`."""
     observation = Observation.of(observation)
     x = observation.x
     entries = x.shape[1] if x.dim() == 2 and x.shape[1] <= MOST_ENTRIES else 0
@@ -89,7 +89,7 @@ def look(vae: VAE, observation: Observation | Tensor) -> Reference:
 
 @torch.no_grad()
 def surprise(vae: VAE, observation: Observation | Tensor, samples: int = 20, seed: int = 0) -> Tensor:
-    """E_q[−log p(x_j|z)] of each entry, (N, d) in nats; the arguments are those of `log_evidence`."""
+    """E_q[−log p(x_j|z)] of each entry, (N, d) in nats; arguments as `log_evidence`."""
     observation, noise, parts = Observation.of(observation), _noise(vae, samples, seed), []
     for part in observation.split(_rows_at_once(vae, observation, samples)):
         missing = torch.isnan(part.x)
@@ -115,10 +115,13 @@ def log_evidence(vae: VAE, observation: Observation | Tensor, samples: int = 100
     """log p(x) of each row, (N,) in nats.
 
     Args:
-        vae: the model; InputError if it is a plain autoencoder.
+        vae: the model.
         observation: N rows; NaN where an entry is missing, if the model is for incomplete data.
         samples: K.
         seed: of ε.
+
+    Raises:
+        InputError: the model is a plain autoencoder.
     """
     check_density(vae)
     observation, noise = Observation.of(observation), _noise(vae, samples, seed)

@@ -1,4 +1,4 @@
-"""Defaults that depend on the data: what `auto` and None mean."""
+"""Options that are left to the data: the values that replace `auto` and None."""
 
 from typing import Any
 
@@ -15,11 +15,12 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
     """The options with all choices decided, and the schema with the presentation that they need.
 
     Args:
-        schema, options: the data's, and the options that were given.
+        schema: of the data.
+        options: as they were given.
         incomplete: whether entries of the data are missing.
 
     Raises:
-        InputError: for options that cannot be, or do not go with the data.
+        InputError: options that do not go together, or do not go with the data.
     """
     network = _network(schema, options)
     likelihood = _likelihood(schema, options, network, incomplete)
@@ -59,9 +60,10 @@ def _likelihood(schema: Schema, options: ModelOptions, network: NetworkOptions, 
 
 
 def _auto_likelihood(schema: Schema, affine: bool, gaps: bool) -> str:
-    """Numbers with gaps have a σ(z) with a floor, which fills them better (see bench/imputation.py).
+    """The name of the likelihood for `auto`.
 
-    An affine decoder keeps one σ for each column: its p(x) has a closed form then.
+    Numbers with gaps get a σ(z) with a floor, which imputes them better (bench/imputation.py). With an affine
+    decoder each column gets one σ, so that p(x) has a closed form.
     """
     if schema.levels is None and schema.kinds and not only_numbers(schema):
         return "joint"
@@ -91,7 +93,7 @@ def _check_prior(options: ModelOptions) -> None:
 
 
 def _bounded(schema: Schema, likelihood: GaussianOptions, affine: bool) -> bool:
-    """An affine decoder keeps its affine mean, unless it is asked for: its p(x) has a closed form."""
+    """Whether means are bounded; by default not with an affine decoder, so that p(x) has a closed form."""
     possible = schema.kind == "images" and schema.maximum is not None
     if likelihood.bounded and not possible:
         raise InputError(
@@ -102,7 +104,7 @@ def _bounded(schema: Schema, likelihood: GaussianOptions, affine: bool) -> bool:
 
 
 def _presentation(schema: Schema, likelihood: LikelihoodOptions) -> Presentation:
-    """How stored values are given to the model; InputError for values that the likelihood cannot take."""
+    """The presentation of stored values to the model; InputError if the likelihood cannot take them."""
     if likelihood.takes == "binary":
         if schema.levels == 2:
             return "exact"
@@ -139,7 +141,7 @@ def _network(schema: Schema, options: ModelOptions) -> Any:
 
 
 def _auto_network(schema: Schema, given: dict[str, Any]) -> str:
-    """Convolutions for large images, unless options of another network were given."""
+    """The name of the network for `auto`: `conv` for large images without `hidden` or `activation`."""
     large = schema.kind == "images" and schema.numel > 32 * 32 and min(schema.shape[:2]) >= 8
     return "conv" if large and not {"hidden", "activation"} & set(given) else "mlp"
 
@@ -161,17 +163,17 @@ def _auto_latent(schema: Schema) -> int:
 
 
 def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) -> dict[str, Any]:
-    """Defaults of the training: arguments of `schedule.resolve`.
+    """Defaults of the training, as arguments of `schedule.resolve`.
 
-    An affine model takes large steps, and many of them: it has one optimum and cannot overfit much. With
-    missing entries, p(z|x) is less like the Gaussian q, and the bound with many draws does not need it to be
-    (Mattei & Frellsen 2019). Averaged weights generalise better, which shows in small tables; a short run
-    down to a learning rate of zero does, too, beside a long one that is stopped early. If σ has a floor, the
+    An affine model takes many large steps, because it has one optimum and cannot overfit much. With missing
+    entries, p(z|x) is less like the Gaussian q, and the bound with many draws does not require this (Mattei &
+    Frellsen 2019). Averaged weights generalise better, as small tables show; so does a short run with a
+    learning rate that falls to zero, compared with a long run that is stopped early. If σ has a floor, the
     last weights are kept: the bound of held-out rows is best long before their means are, and the floor keeps
-    it from falling far.
+    the bound from falling far.
 
     Args:
-        schema, options: from `resolve`.
+        schema, options: see `resolve`.
         gaps: whether entries of the data are missing.
     """
     affine = options.network.affine

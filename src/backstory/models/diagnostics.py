@@ -1,23 +1,23 @@
-"""Numbers that tell how a model uses its codes. Nothing here draws or prints."""
+"""How a model uses its codes: active units, collapse, bits per dimension. Nothing here draws or prints."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-# A unit whose posterior mean hardly varies over the data carries nothing (Burda et al. 2016, sec. 5).
+# A unit carries no information if its posterior mean hardly varies over the data (Burda et al. 2016, sec. 5).
 ACTIVE_VARIANCE = 0.01
 COLLAPSED_KL = 0.1
 
 
 @dataclass(frozen=True)
 class CodeUse:
-    """How the latent units are used over a set of observations.
+    """The use of the latent units over a set of observations.
 
     Attributes:
         rows: number of observations.
         mean, variance: of E[z_d|x] over the observations, for each unit.
-        kl_per_unit: mean KL(q(z_d|x) ‖ p(z_d)) of each unit, nats; None where it has no closed form.
+        kl_per_unit: mean KL(q(z_d|x) ‖ p(z_d)) of each unit, nats; None if it has no closed form.
     """
 
     rows: int
@@ -36,9 +36,9 @@ class CodeUse:
 
 
 def code_use(means: Tensor, kl_per_unit: Tensor | None, before: CodeUse | None = None) -> CodeUse:
-    """From posterior means (N, D) and the KL of each unit (N, D), joined with what was found `before`.
+    """The use of codes, from posterior means and KL of each unit, (N, D); joined with that of rows `before`.
 
-    Two sets, of which the second has the share s of the rows, have together the mean m₁ + s·(m₂ − m₁) and the
+    Two sets of rows, the second with the share s of all rows, have together the mean m₁ + s·(m₂ − m₁) and the
     variance (1 − s)·v₁ + s·v₂ + s·(1 − s)·(m₂ − m₁)² (Chan, Golub & LeVeque 1983).
 
     >>> code_use(torch.tensor([[0.0, 1.0], [0.0, -1.0]]), None).active
@@ -60,7 +60,7 @@ def code_use(means: Tensor, kl_per_unit: Tensor | None, before: CodeUse | None =
 
 
 def collapse_warning(kl: float, active_units: int, latent: int) -> str | None:
-    """A sentence for people when the posterior has collapsed onto the prior; None when it has not."""
+    """A warning if the posterior has collapsed onto the prior; None otherwise."""
     if active_units > 0 and kl > COLLAPSED_KL:
         return None
     return (
@@ -71,5 +71,5 @@ def collapse_warning(kl: float, active_units: int, latent: int) -> str | None:
 
 
 def bits_per_dim(log_likelihood: float, entries: float) -> float:
-    """−log₂ p(x) for each entry of a discrete observation, from nats per observation."""
+    """−log₂ p(x) per entry of a discrete observation, from nats per observation."""
     return -log_likelihood / (entries * float(torch.log(torch.tensor(2.0, dtype=torch.float64))))

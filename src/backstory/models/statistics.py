@@ -11,10 +11,10 @@ Statistics = tuple[Tensor, Tensor]  # location and scale of x
 
 
 def data_statistics(values: Rows, schema: Schema) -> Statistics:
-    """Location and scale of the model's x over the training rows: one of each for images, else per entry.
+    """Location and scale of the model's x over the training rows: a number each for images, else (*shape).
 
-    The scale is the population standard deviation; a constant entry has scale 1. Missing entries are left
-    out. Columns of levels have location 0 and scale 1.
+    The location is the mean, the scale the population standard deviation, or 1 for a constant entry. Missing
+    entries are left out. Columns with levels have location 0 and scale 1.
     """
     axis = None if schema.kind == "images" else 0
     mean, variance = _moments(values, axis)
@@ -37,8 +37,8 @@ def data_statistics(values: Rows, schema: Schema) -> Statistics:
 
 
 def _moments(values: Rows, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and population variance in double precision, a block of rows at a time, of what is not NaN."""
-    origin = _first(values)  # keeps digits where the mean is large beside the deviation
+    """Mean and population variance of all values but NaN, in double precision, a block of rows at a time."""
+    origin = _first(values)  # keeps digits if the mean is large compared with the standard deviation
     origin = origin.mean() if axis is None else origin
     total = square = count = np.zeros(())
     for block in blocks(values):
@@ -54,12 +54,13 @@ def _moments(values: Rows, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _first(values: Rows) -> np.ndarray:
-    """A value of each entry that is there in the first rows, else zero, of float64."""
+    """The first observed value of each entry in the first 100 rows, or zero, of float64."""
     rows = values[:100].astype(np.float64)
     row = np.expand_dims(np.isnan(rows).argmin(0), 0)
     return np.nan_to_num(np.take_along_axis(rows, row, 0)[0])
 
 
 def blank_statistics(schema: Schema) -> Statistics:
+    """Location 0 and scale 1, in the shapes of `data_statistics`."""
     shape = () if schema.kind == "images" else schema.shape
     return torch.zeros(shape), torch.ones(shape)

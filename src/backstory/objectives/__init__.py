@@ -1,4 +1,4 @@
-"""What training maximises. Importing the package registers the objectives that Backstory brings."""
+"""The objectives of training. Importing the package registers Backstory's own."""
 
 from backstory.objectives import aggregate, bounds
 

@@ -1,4 +1,4 @@
-"""Terms of the aggregate posterior q(z) = (1/N) Σ_n q(z|x_n)."""
+"""Objectives with terms of the aggregate posterior q(z) = (1/N) Σ_n q(z|x_n)."""
 
 from dataclasses import dataclass
 
@@ -56,10 +56,10 @@ def decompose(terms: Terms, rows: int | None = None) -> Decomposition:
 
 
 def aggregate_log_density(terms: Terms, rows: int | None = None) -> tuple[Tensor, Tensor]:
-    """log q(z), (K, B), and log q(z_d), (K, B, D), with the batch in the place of all N rows.
+    """log q(z), (K, B), and log q(z_d), (K, B, D), estimated from the batch in place of all N rows.
 
-    The densities under the logs are unbiased for a batch of distinct rows; one draw at a time, because
-    (B, B, D) numbers are held for each.
+    The estimates of the densities themselves are unbiased for a batch of distinct rows. Draws are treated one
+    at a time, because each needs (B, B, D) numbers.
     """
     diagonal = terms.posterior.diagonal()
     assert diagonal is not None
@@ -75,11 +75,11 @@ def aggregate_log_density(terms: Terms, rows: int | None = None) -> tuple[Tensor
 
 
 def stratified_weights(batch: int, rows: int) -> Tensor:
-    """Weights (B, B) with which a batch stands for all N rows where z comes from one of its own.
+    """Weights (B, B) of the rows of a batch in place of all N rows, for a z that comes from one of its rows.
 
-    That row has its own 1/N; the others share the rest evenly. It is the mean of minibatch stratified
-    sampling (Chen et al. 2018, appendix C.2) over which of the others gets the odd weight there: the
-    expectation is the same, the variance smaller, and the order of the rows does not matter.
+    That row has the weight 1/N; the others share the rest evenly. This is minibatch stratified sampling
+    (Chen et al. 2018, appendix C.2), averaged over the row that has the odd weight there: the expectation is
+    the same, the variance is smaller, and the order of the rows does not matter.
 
     >>> stratified_weights(3, 6)[0]
     tensor([0.1667, 0.4167, 0.4167])
@@ -115,14 +115,21 @@ def info_vae(
 
 
 def mmd(terms: Terms, width: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-    """Each row's part of MMD²(q(z), p(z)), (B,), whose mean over the batch is the unbiased estimate.
+    """Each row's part of MMD²(q(z), p(z)), (B,); the mean over the batch is an unbiased estimate.
 
         MMD² = E k(z, z') + E k(u, u') − 2 E k(z, u),   z, z' ~ q(z),  u, u' ~ p(z)
         k(a, b) = exp(−‖a − b‖² / (2 D width²))
 
-    Pairs of a draw with itself are left out (the U-statistic, Gretton et al. 2012, eq. 3), so that the
-    estimate may be negative. ‖a − b‖² is 2D on average between draws of N(0, I), whatever D. A batch of one
-    row has no pairs, and zero discrepancy.
+    Pairs of a draw with itself are left out (the U-statistic, Gretton et al. 2012, eq. 3), so the estimate
+    may be negative. Between draws of N(0, I) ‖a − b‖² is 2D on average, so `width` means the same for every
+    D. A batch of one row has no pairs; its discrepancy is 0.
+
+    Args:
+        width: of the kernel.
+        generator: source of the prior's draws u, on the device of z.
+
+    Raises:
+        InputError: the width is not positive.
     """
     if not width > 0:
         raise InputError(f"width has to be positive, got {width:g}")
@@ -142,5 +149,5 @@ def _kernel(a: Tensor, b: Tensor, width: float) -> Tensor:
 
 
 def _mean_of_others(k: Tensor) -> Tensor:
-    """Means along the last axis without the diagonal."""
+    """Mean over the last axis, without the diagonal."""
     return (k.sum(-1) - k.diagonal(dim1=-2, dim2=-1)) / (k.shape[-1] - 1)

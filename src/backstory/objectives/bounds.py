@@ -1,4 +1,4 @@
-"""What training maximises: functions of `Terms`, one value for each observation, (B,), in nats.
+"""The objectives of training: functions of `Terms`, with one value for each observation, (B,), in nats.
 
 With K draws z_k ~ q(z|x), log w = log p(x|z) + β (log p(z) − log q(z|x)) and w̃_k = w_k / Σ_j w_j:
 
@@ -9,26 +9,26 @@ With K draws z_k ~ q(z|x), log w = log p(x|z) + β (log p(z) − log q(z|x)) and
     iwae                   log (1/K) Σ_k w_k
     miwae                  (1/M) Σ_m log (1/K) Σ_k w_mk                           M · K draws
     renyi                  1/(1 − α) · log (1/K) Σ_k w_k^(1 − α)
-    stl, score             the value of the ELBO, other gradients
-    dreg                   the value of iwae, another gradient
+    stl, score             the value of the ELBO, with other gradients
+    dreg                   the value of iwae, with another gradient
     tcvae                  (1/K) Σ_k log p(x|z_k) − α I(x; z) − β TC(z) − γ Σ_d KL(q(z_d) ‖ p(z_d))
     mmd                    (1/K) Σ_k log p(x|z_k) − β KL − λ MMD²(q(z), p(z))
 
-At β = 1 all but capacity and renyi with α < 0 are lower bounds of log p(x), in expectation for mmd, whose
-estimate of MMD² is unbiased. β < 1 happens during warm-up; a value at β ≠ 1 is no bound, and no report shows
-it as one.
+At β = 1 all but capacity and renyi with α < 0 are lower bounds of log p(x); mmd is one in expectation,
+because its estimate of MMD² is unbiased. β is below 1 during the warm-up. A value at β ≠ 1 is no bound, and
+no report shows it as one.
 
-Gradients. A draw z = μ(x) + σ(x)·ε takes the encoder's gradient along two ways: the path, through z, and the
-score, through the parameters of log q(z|x) at a fixed z. Two functions act on them, and change neither a
-value nor the terms that they are given:
+Gradients. The encoder's gradient passes a draw z = μ(x) + σ(x)·ε in two ways: by the path, through z, and by
+the score, through the parameters of log q(z|x) at a fixed z. Two functions (`objectives.gradients`) change
+these, and leave every value and their arguments as they are:
 
-    without_score(terms)            no gradient along the score: q(z|x) is a detached copy
-    scale_path(value, z, factor)    the gradient along the path times a factor
+    without_score(terms)            no gradient by the score: q(z|x) is a detached copy
+    scale_path(value, z, factor)    the gradient by the path times a factor
 
-Sticking the landing is without_score; the doubly reparameterised gradient is without_score, with w̃ as the
-factor of the path; the score-function gradient has the factor 0, and the score times what came of the draw
-in its place. `scale_path` goes back from the value to z once more and keeps the graph, which `torch.compile`
-allows with `torch._functorch.config.donated_buffer = False`.
+Sticking the landing is without_score. The doubly reparameterised gradient is without_score, with w̃ as the
+factor of the path. The score-function gradient has the factor 0 for the path, and the score times the reward
+of the draw in its place. `scale_path` runs a further backward pass from the value to z and keeps the graph,
+which `torch.compile` allows with `torch._functorch.config.donated_buffer = False`.
 """
 
 import torch
@@ -46,7 +46,7 @@ def log_weight(terms: Terms, beta: float = 1.0) -> Tensor:
 
 
 def log_mean_exp(a: Tensor, dim: int = 0) -> Tensor:
-    """log of the mean of exp(a) along an axis: no overflow, and exact where all of `a` is close to zero.
+    """log of the mean of exp(a) along an axis, without overflow, and exact if all of `a` is close to zero.
 
     >>> log_mean_exp(torch.tensor([1e-6, 3e-6])), log_mean_exp(torch.tensor([1e6, 1e6]))
     (tensor(2.0000e-06), tensor(1000000.))
@@ -67,7 +67,7 @@ def elbo(terms: Terms, beta: float = 1.0) -> Tensor:
 
 @objective("elbo-sampled", path, density)
 def sampled_elbo(terms: Terms, beta: float = 1.0) -> Tensor:
-    """The evidence lower bound with its KL from the draws too (Kingma & Welling 2014, eq. 6)."""
+    """The evidence lower bound with the KL estimated from the draws (Kingma & Welling 2014, eq. 6)."""
     return log_weight(terms, beta).mean(0)
 
 
@@ -75,8 +75,8 @@ def sampled_elbo(terms: Terms, beta: float = 1.0) -> Tensor:
 def free_bits(terms: Terms, beta: float = 1.0, *, threshold: float) -> Tensor:
     """The ELBO in which a unit's KL counts as λ while its batch mean is below λ (Kingma et al. 2016, eq. 15).
 
-    The maximum is taken of the batch mean, so a unit below the threshold has no gradient from its KL at all;
-    the mean of the values is that of eq. 15, with each unit a group of its own.
+    The batch mean is compared with λ, so a unit below it has no gradient from its KL at all. The mean of the
+    values is that of eq. 15 with one unit per group.
 
     Args:
         threshold: λ, nats for each unit.
@@ -90,13 +90,13 @@ def free_bits(terms: Terms, beta: float = 1.0, *, threshold: float) -> Tensor:
 
 @objective("capacity", path, density)
 def controlled_capacity(terms: Terms, warmup: float = 1.0, *, gamma: float, capacity: float) -> Tensor:
-    """The likelihood at a KL that is held at a given capacity (Burgess et al. 2018, eq. 8).
+    """The likelihood with a KL that is held at a given capacity (Burgess et al. 2018, eq. 8).
 
     Args:
-        gamma: γ, the price of a nat away from the capacity; the likelihood counts in nats for the whole
-            observation, so it is far smaller than in papers that average over pixels.
-        capacity: C, final, nats for each observation.
-        warmup: fraction of C that holds now; training raises it from 0 to 1.
+        gamma: γ, the cost of each nat between the KL and the capacity. The likelihood is in nats for the
+            whole observation, so γ is far smaller than in papers that average over pixels.
+        capacity: C at the end of the warm-up, nats for each observation.
+        warmup: current fraction of C; training raises it from 0 to 1.
     """
     at_least("gamma", gamma, 0)
     at_least("capacity", capacity, 0)
@@ -119,9 +119,9 @@ def score_function(terms: Terms, beta: float = 1.0) -> Tensor:
         ∇ E_q[r] = E_q[(r − b) ∇ log q(z|x)],   r = log p(x|z)
 
     b is the mean of r over the other draws of the observation, or with a single draw over the other
-    observations of the batch: it does not depend on the draw, so the gradient has no bias (Kool et al.
-    2019). The KL is differentiated in closed form; without one, r is log w. Nothing is
-    differentiated through z, which may be discrete.
+    observations of the batch. It does not depend on the draw, so the gradient has no bias (Kool et al. 2019).
+    The KL is differentiated in closed form; if it has none, r is log w. No gradient passes through z, which
+    may be discrete.
     """
     exact = terms.kl_per_unit is not None
     reward = terms.log_likelihood if exact else log_weight(without_score(terms), beta)
@@ -132,7 +132,7 @@ def score_function(terms: Terms, beta: float = 1.0) -> Tensor:
 
 
 def baseline(reward: Tensor) -> Tensor:
-    """Mean of the other entries, along the draws where there are several, else along the batch, (K, B)."""
+    """Mean of the other entries, (K, B): over the draws if there are several, else over the batch."""
     axis = 0 if len(reward) > 1 else 1
     others = reward.shape[axis] - 1
     return (reward.sum(axis, keepdim=True) - reward) / others if others else torch.zeros_like(reward)
@@ -140,9 +140,9 @@ def baseline(reward: Tensor) -> Tensor:
 
 @objective("iwae", path, density)
 def importance_weighted(terms: Terms, beta: float = 1.0) -> Tensor:
-    """The importance-weighted bound with K draws (Burda et al. 2016, eq. 8): a log of a mean.
+    """The importance-weighted bound with K draws (Burda et al. 2016, eq. 8): the log of a mean.
 
-    At β ≠ 1 the ratio p(z)/q(z|x) is raised to β, so that K = 1 is the β-ELBO with a sampled KL.
+    At β ≠ 1 the ratio p(z)/q(z|x) is raised to the power β, so that K = 1 is the β-ELBO with a sampled KL.
     """
     return log_mean_exp(log_weight(terms, beta))
 
@@ -152,7 +152,7 @@ def multiply_importance_weighted(terms: Terms, beta: float = 1.0, *, averages: f
     """The mean of M importance-weighted bounds of K draws each (MIWAE; Rainforth et al. 2018).
 
     Args:
-        averages: M, which divides the number of draws; K is what remains.
+        averages: M, which divides the number of draws, M · K.
     """
     a, draws = log_weight(terms, beta), len(terms.z)
     if averages < 1 or averages % 1 or draws % averages:
@@ -166,8 +166,8 @@ def multiply_importance_weighted(terms: Terms, beta: float = 1.0, *, averages: f
 def doubly_reparameterised(terms: Terms, beta: float = 1.0) -> Tensor:
     """The importance-weighted bound with doubly reparameterised gradients (Tucker et al. 2019, eq. 8).
 
-    The encoder's gradient is Σ_k w̃_k² ∂log w_k/∂z_k ∂z_k/∂φ, the decoder's is that of the bound. At β ≠ 1
-    the same derivation gives w̃_k (1 − β + β w̃_k) in place of w̃_k².
+    The encoder's gradient is Σ_k w̃_k² ∂log w_k/∂z_k ∂z_k/∂φ; the decoder's is that of the bound. At β ≠ 1 the
+    same derivation gives w̃_k (1 − β + β w̃_k) in place of w̃_k².
     """
     a = log_weight(without_score(terms), beta)
     share = torch.softmax(a, 0).detach()
@@ -176,10 +176,10 @@ def doubly_reparameterised(terms: Terms, beta: float = 1.0) -> Tensor:
 
 @objective("renyi", path, density)
 def renyi(terms: Terms, beta: float = 1.0, *, alpha: float) -> Tensor:
-    """The variational Rényi bound (Li & Turner 2016, sec. 3; its estimate, sec. 4.1).
+    """The variational Rényi bound (Li & Turner 2016, sec. 3; its estimate in sec. 4.1).
 
-    α = 1 is the sampled ELBO, α = 0 the importance-weighted bound; α < 0 bounds log p(x) from above as K
-    grows.
+    α = 1 is the sampled ELBO, and α = 0 the importance-weighted bound. With α < 0 the limit for large K is an
+    upper bound of log p(x).
     """
     a, power = log_weight(terms, beta), 1 - alpha
     return a.mean(0) if power == 0 else log_mean_exp(power * a) / power

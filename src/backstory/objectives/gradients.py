@@ -1,4 +1,4 @@
-"""Two functions that change a gradient and no value."""
+"""Functions that change a gradient and leave the value as it is."""
 
 from dataclasses import replace
 
@@ -9,12 +9,12 @@ from backstory.models.vae import Terms
 
 
 def without_score(terms: Terms) -> Terms:
-    """The same terms with a detached q(z|x), whose gradient reaches the encoder through z alone."""
+    """The same terms with a detached q(z|x), so that the gradient reaches the encoder through z alone."""
     return replace(terms, posterior=terms.posterior.detach())
 
 
 def scale_path(value: Tensor, z: Tensor, factor: Tensor | float) -> Tensor:
-    """The same value, whose gradient through z is multiplied by `factor`, all other gradients unchanged.
+    """The same value with its gradient through z multiplied by `factor`; other gradients stay.
 
     Args:
         value: (K, B), each entry a function of its own draw.

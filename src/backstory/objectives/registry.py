@@ -1,4 +1,4 @@
-"""The objectives by name, and what each needs of its terms."""
+"""The objectives by name, and checks of what each needs of its terms."""
 
 import inspect
 from collections.abc import Callable
@@ -17,18 +17,18 @@ Objective: TypeAlias = Callable[..., Tensor]
 Check: TypeAlias = Callable[[Terms, str], None]
 
 OBJECTIVES: dict[str, Objective] = {}
-SUPPLIED = ("beta", "warmup", "rows", "generator")  # arguments that training gives to those who name them
+SUPPLIED = ("beta", "warmup", "rows", "generator")  # training passes these to an objective that names them
 
 
 def objective(name: str, *checks: Check) -> Callable[[Objective], Objective]:
-    """Enter a function of `Terms` into OBJECTIVES.
+    """Register a function of `Terms` as an objective.
 
-    Its options are those of its record in `backstory.options`; an objective without a record is one from
+    Its options are those of its record in `backstory.options`. An objective without a record comes from
     outside the package, and gets a record with its keyword arguments.
 
     Args:
         name: of the objective.
-        checks: called with the terms first; an InputError says what the terms lack.
+        checks: called with the terms before the function; they raise InputError for what the terms lack.
     """
 
     def decorate(function: Objective) -> Objective:
@@ -52,7 +52,7 @@ def objective(name: str, *checks: Check) -> Callable[[Objective], Objective]:
 
 
 def arguments(name: str) -> list[str]:
-    """What an objective takes besides its terms.
+    """The names of an objective's arguments after its terms.
 
     >>> arguments("renyi")
     ['beta', 'alpha']
@@ -61,7 +61,7 @@ def arguments(name: str) -> list[str]:
 
 
 def path(terms: Terms, name: str) -> None:
-    """Draws that carry the encoder's gradient."""
+    """Check that the draws carry the encoder's gradient."""
     if torch.is_grad_enabled() and terms.posterior.centre.requires_grad and not terms.z.requires_grad:
         raise InputError(
             f"objective {name} differentiates through z, but these draws of z carry no gradient (they are "
@@ -70,7 +70,7 @@ def path(terms: Terms, name: str) -> None:
 
 
 def density(terms: Terms, name: str) -> None:
-    """A density q(z|x)."""
+    """Check that q(z|x) has a density."""
     if not terms.posterior.has_density:
         raise InputError(
             f"objective {name} needs a density q(z|x), which a plain autoencoder (posterior delta) does not "
@@ -79,7 +79,7 @@ def density(terms: Terms, name: str) -> None:
 
 
 def closed_form(terms: Terms, name: str) -> None:
-    """KL(q(z|x) ‖ p(z)) of each unit in closed form."""
+    """Check that KL(q(z|x) ‖ p(z)) has a closed form for each unit."""
     if terms.kl_per_unit is None:
         raise InputError(
             f"objective {name} needs the KL of each latent unit in closed form, which this pair of posterior "
@@ -89,7 +89,7 @@ def closed_form(terms: Terms, name: str) -> None:
 
 
 def factorised(terms: Terms, name: str) -> None:
-    """A q(z|x) with independent units."""
+    """Check that the units of q(z|x) are independent."""
     if terms.posterior.diagonal() is None:
         raise InputError(
             f"objective {name} needs the density of each latent unit on its own, which a posterior of type "
@@ -98,6 +98,6 @@ def factorised(terms: Terms, name: str) -> None:
 
 
 def at_least(name: str, value: float, lowest: float) -> None:
-    """InputError for an argument that is too small."""
+    """InputError for an argument below its lowest value."""
     if not value >= lowest:
         raise InputError(f"{name} has to be at least {lowest:g}, got {value:g}")

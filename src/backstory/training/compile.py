@@ -13,15 +13,15 @@ from backstory import console
 from backstory.errors import InputError
 from backstory.options import TrainOptions
 
-# Compilation takes 10 to 20 seconds, and saves a millisecond or more of each step
+# Compilation takes 10 to 20 seconds, and saves a millisecond or more per step
 LEAST_STEPS, LEAST_MINUTES = 8_000, 3.0
 
 
 def compiled_graph(method: Any, device: torch.device) -> Callable[..., Any]:
-    """A method as one graph, forward and backward pass; on a GPU it is captured and replayed.
+    """A method compiled into one graph, forward and backward pass; on a GPU it is captured and replayed.
 
-    It is called with tensors of one shape alone, so that what it was compiled for need not be checked each
-    time. What was compiled is found by the code object, so each graph has one of its own.
+    All calls have tensors of the same shapes, so no call checks them. The compiler finds its result by the
+    code object of a function, so each graph gets a code object of its own.
     """
     import torch._dynamo
 
@@ -31,7 +31,7 @@ def compiled_graph(method: Any, device: torch.device) -> Callable[..., Any]:
     options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
     if device.type == "cuda":
         options["triton.cudagraphs"] = True
-    else:  # what calls the kernels is compiled too; sharing out little work costs more than doing it
+    else:  # compiles the calls of kernels too; spreading little work over threads costs more than it saves
         options |= {"cpp_wrapper": True, "cpp.min_chunk_size": 8192}
     graph = MethodType(function, method.__self__)
     return torch.compile(graph, fullgraph=True, dynamic=False, options=options)
@@ -41,13 +41,13 @@ def decide(options: TrainOptions, rows: int, device: torch.device, world: int = 
     """The options with `compile` decided.
 
     Args:
-        options: from `schedule.resolve`; `compile` says so, or None leaves it to the length of the run.
-        rows: training rows.
-        device: a compiler for it has to be there.
-        world: number of processes; the step of more than one is not compiled.
+        options: from `schedule.resolve`; with `compile` None the length of the run decides.
+        rows: number of training rows.
+        device: by default a step is compiled only if there is a compiler for its device.
+        world: number of processes; with several the step is not compiled.
 
     Raises:
-        InputError: if it is asked for an objective that cannot be compiled.
+        InputError: `compile` is true, and the objective cannot be compiled.
     """
     if world > 1:
         if options.compile:
@@ -58,7 +58,7 @@ def decide(options: TrainOptions, rows: int, device: torch.device, world: int = 
         raise InputError(
             f"objective {options.objective.name} cannot be compiled; leave `compile` out, or take another one"
         )
-    steps = (options.epochs or 1) * (rows // (options.batch_size or 1))  # full ones
+    steps = (options.epochs or 1) * (rows // (options.batch_size or 1))  # with full batches
     if options.compile is not None:
         return options
     long = steps >= LEAST_STEPS and (options.minutes is None or options.minutes >= LEAST_MINUTES)

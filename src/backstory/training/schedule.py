@@ -1,6 +1,6 @@
-"""How long and how fast: the options of training, their defaults, and what changes over a run.
+"""The defaults of training that depend on the number of rows, the learning rate, and the warm-up of β.
 
-The learning rate rises over the first tenth of a run and falls to zero along a cosine; β rises linearly from
+The learning rate rises over the first tenth of a run and falls to zero along a cosine. β rises linearly from
 0 over the warm-up epochs (Bowman et al. 2016; Sønderby et al. 2016), once or in cycles (Fu et al. 2019).
 """
 
@@ -31,14 +31,18 @@ def resolve(
     patience: int | None = None,
     keep: str = "best",
 ) -> TrainOptions:
-    """Check the options and decide what was left open, from the number of training rows.
+    """The options with everything decided: what was not given follows from the number of training rows.
 
     Args:
         options: as they were given.
-        rows: training rows.
-        lr, longest, least_steps, objective, samples, ema, patience, keep: what is taken where nothing was
-            given, see `build.default_schedule`: the highest learning rate, the most epochs (more if they make
-            fewer steps than the least), the objective and its draws, the decay of averaged weights.
+        rows: number of training rows.
+        lr, objective, samples, ema, patience, keep: defaults of these options, from
+            `models.defaults.default_schedule`.
+        longest: the highest default of `epochs`, unless it makes fewer than `least_steps` steps.
+        least_steps: the number of steps below which more epochs are allowed, up to 1,000.
+
+    Raises:
+        InputError: options that contradict each other, or a β that the objective does not have.
     """
     chosen: Any = options.objective
     if isinstance(chosen, Undecided):
@@ -81,7 +85,7 @@ def resolve(
 
 
 def _check_objective(options: TrainOptions, chosen: ObjectiveOptions) -> None:
-    """InputError for a β that the objective does not have; a note if more draws are needed."""
+    """InputError for a β that the objective does not have; a warning if it needs more draws."""
     takes = arguments(chosen.name)
     if options.beta != 1 and "beta" not in takes:
         own = ", ".join(argument for argument in takes if argument not in SUPPLIED)
@@ -93,7 +97,7 @@ def _check_objective(options: TrainOptions, chosen: ObjectiveOptions) -> None:
 
 
 def warmup_end(warmup: int, cycles: int) -> int:
-    """The last epoch with a factor below 1: all rises, and the stays at the top between them."""
+    """The last epoch in which the factor of β is below 1: all rises, and the plateaus between them."""
     return warmup * (2 * cycles - 1)
 
 
@@ -112,7 +116,7 @@ def warmup_fraction(epoch: int, warmup: int, cycles: int = 1) -> float:
 
 
 def learning_rate(progress: float, highest: float) -> float:
-    """One cycle over progress from 0 to 1: up over the first tenth, then down a cosine to zero.
+    """The learning rate at a progress from 0 to 1: a rise over the first tenth, then a cosine down to 0.
 
     >>> [round(learning_rate(p, 1.0), 3) for p in (0.05, 0.1, 0.55, 1.0)]
     [0.5, 1.0, 0.5, 0.0]

@@ -1,8 +1,8 @@
-"""What one step of training computes: the objective of a batch, its gradient, and whether they are finite.
+"""One step of training: the objective of a batch, its gradient, and whether they are finite.
 
-All randomness is drawn beforehand: the noise of the presentation, and ε of the codes z = μ + σ·ε. The rest is
-a pure function of tensors, which can be compiled into one graph, forward and backward, and shared out: the
-draws are those of the whole batch whatever number of processes it is spread over.
+All randomness is drawn before the step: the noise of the presentation, and ε of the codes z = μ + σ·ε. The
+rest is a pure function of tensors. It can be compiled into one graph, forward and backward, and spread over
+several processes: the draws are those of the whole batch for any number of processes.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from backstory.training.devices import Alone
 
 
 class Batch(NamedTuple):
-    """What one process has of a batch: x in the model's units, ε, (K, B, D), and conditions, (B, C)."""
+    """The rows of a batch in one process: x in the model's units, ε, (K, B, D), and conditions, (B, C)."""
 
     x: Tensor
     noise: Tensor
@@ -36,7 +36,7 @@ class Batch(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """What came of one pass through the model: (B,) each, and of the codes (B, D)."""
+    """The results of one pass through the model: (B,) each, and (B, D) for the codes."""
 
     objective: Tensor
     reconstruction: Tensor
@@ -45,13 +45,13 @@ class Pass(NamedTuple):
     kl_per_unit: Tensor | None
 
     def sums(self) -> Tensor:
-        """Over the batch: the sums of the objective, log p(x|z) and the KL, and the number of rows, (4,)."""
+        """Sums over the batch: of the objective, log p(x|z) and the KL, and the number of rows, (4,)."""
         parts = (self.objective.detach(), self.reconstruction, self.kl, torch.ones_like(self.kl))
         return torch.stack([part.sum() for part in parts])
 
 
 class Bound(nn.Module):
-    """The objective of a batch of stored values, as one module: what is compiled, or spread over devices.
+    """The objective of a batch of stored values, as one module that can be compiled or spread over devices.
 
     Args:
         vae, schema: the model and how stored values become its x.
@@ -69,11 +69,14 @@ class Bound(nn.Module):
     def batch(
         self, stored: Stored, rows: int, generator: torch.Generator, rank: int = 0, world: int = 1
     ) -> Batch:
-        """The draws for a batch, of which this process has every world-th row, from `rank` on.
+        """The part of a batch that belongs to this process, with its draws.
+
+        A process has every world-th row of the batch, from row `rank` on. Draws are made for the whole batch,
+        so they do not depend on `world`.
 
         Args:
-            stored: its rows.
-            rows: of the whole batch, for all of which draws are made: they do not depend on `world`.
+            stored: the rows of this process.
+            rows: number of rows of the whole batch.
         """
         values = stored.values
         presentation = self.schema.noise(values, rows, generator)
@@ -95,9 +98,9 @@ class Bound(nn.Module):
         """One pass.
 
         Args:
-            batch: from the function of this name.
-            warmup: fraction of the warm-up that is done, which scales β.
-            rows: number of rows of the set that the batch is from.
+            batch: see the method `batch`.
+            warmup: fraction of the warm-up that is over, which scales β.
+            rows: number of rows of the data set that the batch comes from.
             generator: for objectives that draw.
         """
         with self._precision(batch.x.device.type):
@@ -106,7 +109,7 @@ class Bound(nn.Module):
         known = {"beta": beta, "warmup": warmup, "rows": rows, "generator": generator}
         supplied = {name: value for name, value in known.items() if name in self.supplied}
         objective = self.objective(terms, **supplied, **self.arguments)
-        with torch.no_grad():  # what is only looked at
+        with torch.no_grad():  # metrics
             per_unit = terms.kl_per_unit
             kl = terms.kl if per_unit is None else per_unit.sum(-1)
             reconstruction = terms.log_likelihood.mean(0)
@@ -125,10 +128,10 @@ class Bound(nn.Module):
 
 
 class Outcome(NamedTuple):
-    """Of a step, before the weights change.
+    """The results of a step before the weights change.
 
     Attributes:
-        sums: over the global batch, see `Pass.sums`; zero if the step failed.
+        sums: see `Pass.sums`, over the rows of all processes; zero if the step failed.
         norm: of the whole gradient.
         failed: 1.0 if the objective or the gradient is not finite, else 0.0.
     """
@@ -139,14 +142,14 @@ class Outcome(NamedTuple):
 
 
 class Step:
-    """Computes the gradient of the mean objective of a batch and lays it into the parameters.
+    """Computes the gradient of the mean objective of a batch, and stores it in the parameters' `grad`.
 
     Args:
         bound: the objective.
         rows: number of rows of the training set.
-        full: rows of a full batch, whose shapes alone are compiled for.
+        full: number of rows of a full batch; the graph is compiled for its shapes alone.
         devices: where the work is done.
-        compiled: whether forward and backward pass are compiled into one graph; of one process alone.
+        compiled: whether forward and backward pass are compiled into one graph, if there is one process.
     """
 
     def __init__(self, bound: Bound, rows: int, full: int, devices: Alone, compiled: bool = False):
@@ -158,7 +161,7 @@ class Step:
             self.graph = compiled_graph(self._gradient, bound.vae.shift.device)
 
     def __call__(self, batch: Batch, warmup: Tensor, count: int, generator: torch.Generator) -> Outcome:
-        """The gradient for a batch of `count` rows in all processes."""
+        """The gradient for a batch of `count` rows in all processes together."""
         if self.graph is not None and count == self.full:
             try:
                 return self._lay(*self.graph(batch, warmup, count))
@@ -185,7 +188,7 @@ class Step:
         return outcome
 
     def _spread(self, batch: Batch, warmup: Tensor, count: int, generator: torch.Generator) -> Outcome:
-        """The gradient is averaged over the processes by the module's wrapper, in the backward pass."""
+        """The step of one process among several; the module's wrapper averages the gradient over them."""
         for parameter in self.parameters:
             parameter.grad = None
         parts = self.module(batch, warmup, self.rows, generator)
@@ -195,7 +198,7 @@ class Step:
 
 
 def _norms(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...] | list[Tensor]:
-    if torch.compiler.is_compiling():  # which makes one loop of a norm and what the tensor came from
+    if torch.compiler.is_compiling():  # the compiler fuses each norm with the operation before it
         return [torch.linalg.vector_norm(t) for t in tensors]
     return torch._foreach_norm(tensors)
 

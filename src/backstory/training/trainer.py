@@ -1,12 +1,12 @@
 """Training: maximise an objective over the rows of a data set.
 
-Rows are visited in a new random order each epoch, the last short batch included. Each step ascends the
-batch mean of the objective with Adam. Validation uses the same objective with the final β and the same
-draws in every epoch, so that epochs can be compared; the best weights are kept as a copy. Between any two
-steps the whole run is a `State`, from which another `Trainer` goes on to the same end, bit for bit.
+Each epoch visits the rows in a new random order, including the last short batch. Each step maximises the
+batch mean of the objective with Adam. Validation uses the same objective with the final β, and the same
+draws in every epoch, so that epochs can be compared. The best weights are kept as a copy. Between two steps
+the whole run is a `State`, from which another `Trainer` goes on to the same weights, bit for bit.
 
-Nothing waits for the device within an epoch: sums, and whether a step failed, are kept there, and Adam
-itself leaves out a step that is marked as failed.
+Nothing waits for the device within an epoch: sums, and whether a step failed, stay on the device, and Adam
+leaves out a step that is marked as failed.
 """
 
 import math
@@ -46,8 +46,8 @@ from backstory.training.state import (
 )
 from backstory.training.step import Batch, Bound, Outcome, Pass, Step
 
-MAX_FAILURES = 20  # steps in a row; looked at after as many
-PROBE_ROWS = 1_000  # rows that show the use of the codes where there is no validation set
+MAX_FAILURES = 20  # in a row; checked once in so many steps
+PROBE_ROWS = 1_000  # training rows that show the use of the codes if there are no validation rows
 EVALUATION_BATCH = 500
 
 Rows = np.ndarray | FileRows | Tensor
@@ -57,15 +57,15 @@ class Trainer:
     """One training run of one model. `run` may be called once.
 
     Args:
-        vae: the model, on the device where training happens; trained in place.
-        schema: how stored rows become the model's x.
-        rows, validation: stored rows, N and V of them; V may be 0.
-        options: from `resolve`.
-        autosave: what to do with the run's state, and how often.
-        devices: by default the one that the model is on.
+        vae: the model, on the device of the training; it is trained in place.
+        schema: turns stored rows into the model's x.
+        rows, validation: N and V stored rows; V may be 0.
+        options: from `schedule.resolve`.
+        autosave: writes the run's state from time to time.
+        devices: by default the device of the model.
 
     Raises:
-        InputError: for an objective that this model does not have.
+        InputError: the objective does not go with the model.
     """
 
     def __init__(
@@ -93,18 +93,18 @@ class Trainer:
         self.optimiser: Any = torch.optim.Adam(vae.parameters(), fused=True)
         self.autosave = autosave or Autosave()
         self.history, self.position = History(), Position()
-        self.order = self.generator.get_state()  # from which the order of this epoch is drawn
+        self.order = self.generator.get_state()  # the order of this epoch is drawn from it
         self.sums = torch.zeros(4, device=self.device)  # over the epoch: objective, reconstruction, KL, rows
-        self.failed = torch.zeros((), device=self.device)  # steps in all that failed
+        self.failed = torch.zeros((), device=self.device)  # number of failed steps since the start
         self.best: dict[str, Tensor] | None = None
         self.best_value = -math.inf
-        self.taken, self.failed_before = 0, 0  # steps in all; failed ones when they were last looked at
+        self.taken, self.failed_before = 0, 0  # all steps; failed ones at the last check
         self.average = None if options.ema is None else Average(self.parameters, options.ema)
         self.spikes = None if options.skip_spikes is None else Spikes(options.skip_spikes)
-        self.started, self.spent = time.monotonic(), 0.0  # the share of the budget of time, as agreed
+        self.started, self.spent = time.monotonic(), 0.0  # share of the time limit, the same in all processes
 
     def _try_objective(self) -> None:
-        """The objective of two rows, for its complaints about the model, the draws or its arguments."""
+        """Evaluate the objective for two rows, so that its InputErrors come before any work."""
         self.vae.eval()
         generator = torch.Generator(self.device).manual_seed(self.options.seed)
         stored = self.rows.on(self.device, slice(2))
@@ -114,7 +114,7 @@ class Trainer:
     # -- the run as a state ---------------------------------------------------------------------------------
 
     def state(self) -> State:
-        """The run between two steps, the same whatever process asks; its tensors may be the live ones."""
+        """The run between two steps, the same in every process; its tensors may be the live ones."""
         tensors = {
             **prefixed("model", self.vae.state_dict()),
             **prefixed("best", self.best or {}),
@@ -141,12 +141,12 @@ class Trainer:
         return State(tensors, values)
 
     def load(self, state: State) -> None:
-        """Take up a run where `state` left it; the trainer has to be made with the same arguments.
+        """Go on from a state of a run; this trainer has to be made with the same arguments.
 
-        The number of processes may be another one, which changes the last digits.
+        The number of processes may differ, which changes the last digits.
 
         Raises:
-            InputError: for a state from another kind of device, whose generator draws other numbers.
+            InputError: the state comes from another kind of device, which draws other numbers.
         """
         tensors, values = state.tensors, state.values
         if values["device"] != self.device.type:
@@ -177,24 +177,27 @@ class Trainer:
         on_epoch: Callable[[Metrics], None] = lambda metrics: None,
         advance: Callable[[int], None] = lambda rows: None,
     ) -> History:
-        """Train; the model is left in evaluation mode with the best weights.
+        """Train; afterwards the model has the best weights and is in evaluation mode.
 
-        Ctrl-C is answered after the step that is going on, with a last checkpoint.
+        Ctrl-C ends the training after the current step, with a last checkpoint.
 
         Args:
             on_epoch: called with the metrics of each epoch.
             advance: called with the number of rows of each step.
 
+        Returns:
+            The metrics of all epochs, and how the training ended.
+
         Raises:
-            TrainingFailed: after 20 steps in a row without a finite loss and gradient, or if no epoch's
-                validation objective was finite.
-            KeyboardInterrupt: if there is nothing to keep yet.
+            TrainingFailed: 20 steps in a row had a loss or gradient that was not finite, or no epoch had a
+                finite validation objective.
+            KeyboardInterrupt: Ctrl-C came before the end of the first epoch.
         """
         try:
             with console.patient_interrupt() as self.interrupted:
                 self._train(on_epoch, advance)
         except KeyboardInterrupt:
-            if self.best is None:  # nothing was learned that would be worth keeping
+            if self.best is None:  # there are no weights to keep yet
                 raise
             self.history.stopped = "interrupted"
         if self.best is None:
@@ -210,7 +213,7 @@ class Trainer:
         self.epoch_started = time.monotonic()
         kept, self.spent = self.devices.total(self.autosave.write is not None, self._time_progress())
         if kept:
-            self.autosave.save(self.state())  # from now on there is something to go on from
+            self.autosave.save(self.state())  # from now on the run can be resumed
         for epoch in range(self.position.epoch, self.epochs + 1):
             metrics = self._epoch(epoch, advance)
             self.history.epochs.append(metrics)
@@ -224,7 +227,7 @@ class Trainer:
             self._between_steps(end_of_epoch=True)
 
     def _judge(self, epoch: int) -> Metrics:
-        """What validation says of the weights that would be kept, which are copied if they are the best."""
+        """Validation metrics of the weights to keep, which are copied if they are the best."""
         with self.average.in_place() if self.average else nullcontext():
             metrics = self._evaluate()
             self._keep_if_best(epoch, metrics)
@@ -234,7 +237,7 @@ class Trainer:
         value = metrics.get("validation_objective", math.inf)
         if self.options.keep == "last" and math.isfinite(value):
             value = math.inf
-        # Epochs of the warm-up compete too: their weights are judged at the final β like all others.
+        # Epochs of the warm-up count too: validation has the final β for all epochs
         if value > self.best_value or value == math.inf:
             self.best_value, self.history.best_epoch = value, epoch
             self.best = {name: v.detach().clone() for name, v in self.vae.state_dict().items()}
@@ -248,13 +251,13 @@ class Trainer:
         return self.history.stopped != "finished"
 
     def _time_progress(self) -> float:
-        """The share of the budget of time that is spent, by the clock of the first process; of others 0."""
+        """The share of the time limit that is over, by the clock of the first process; 0 in the others."""
         if self.options.minutes is None or self.devices.rank:
             return 0.0
         return (time.monotonic() - self.started) / (60 * self.options.minutes)
 
     def _between_steps(self, end_of_epoch: bool = False) -> None:
-        """Where a checkpoint may be taken, an interrupt is answered, and the time looked at: all as one."""
+        """Write a due checkpoint, answer Ctrl-C and check the time, in all processes at the same step."""
         if not end_of_epoch and self.position.step % self.devices.pause:
             return
         asked, due, self.spent = self.devices.total(
@@ -266,7 +269,7 @@ class Trainer:
             raise KeyboardInterrupt
 
     def _order(self) -> Tensor:
-        """The order of this epoch, also of one that is being gone on with."""
+        """The order of this epoch, also of one that is resumed."""
         here = self.generator.get_state()
         self.generator.set_state(self.order)
         order = self.loader.order(self.generator)
@@ -321,9 +324,9 @@ class Trainer:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.options.clip, outcome.norm)
         self.optimiser.param_groups[0]["lr"] = lr
         if self.device.type != "cpu":
-            self.optimiser.found_inf = left_out  # which the fused kernel reads: it then changes nothing
+            self.optimiser.found_inf = left_out  # the fused kernel reads it, and changes nothing if it is 1
             self.optimiser.step()
-        elif not left_out:  # nothing is waited for here
+        elif not left_out:  # on a processor, reading the flag does not wait
             self.optimiser.step()
         self.taken += 1
         if self.average:
@@ -332,7 +335,7 @@ class Trainer:
             self._check_failures()
 
     def _own_generator(self, common: torch.Generator, number: int) -> torch.Generator:
-        """For what an objective draws for its rows: of one process among many, one for each pass."""
+        """The generator of an objective's own draws; one for each pass and process, if there are several."""
         if self.devices.world == 1:
             return common
         seed = self.options.seed + 1 + number * self.devices.world + self.devices.rank
@@ -356,7 +359,7 @@ class Trainer:
 
     @torch.no_grad()
     def _evaluate(self) -> Metrics:
-        """Validation values with the final β, and the use of the codes; the same draws in every epoch."""
+        """Validation metrics with the final β, and the use of the codes; the same draws in every epoch."""
         self.vae.eval()
         generator = torch.Generator(self.device).manual_seed(self.options.seed + 1)
         rows, count = self.validation, len(self.validation)
@@ -388,12 +391,12 @@ class Trainer:
         }
 
     def _part(self, rows: StoredRows, start: int, total: int, generator: torch.Generator) -> Batch:
-        """What this process has of `total` rows."""
+        """The part of `total` rows that belongs to this process."""
         rank, world = self.devices.rank, self.devices.world
         stored = rows.on(self.device, slice(start + rank, start + total, world))
         return self.bound.batch(stored, total, generator, rank, world)
 
     def _code_use(self, means: Tensor, kl: Tensor | None, total: int, before: CodeUse | None) -> CodeUse:
-        """Of all `total` rows, of which this process has a part, and of those before."""
+        """The use of the codes of all `total` rows in all processes, joined with the rows before."""
         kl = None if kl is None else self.devices.rows(kl, total)
         return code_use(self.devices.rows(means, total), kl, before)

@@ -1,4 +1,4 @@
-"""What the encoder sees of a table's row."""
+"""The encoder's input for a table's row."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +12,15 @@ from backstory.distributions.grid import Places, nearest, padded
 
 
 class ColumnInputs(nn.Module):
-    """What the encoder sees of a row, (B, F), from (x − shift) / scale and where x was observed, (B, C, 2).
+    """The encoder's input for rows of C columns, (B, F), from (x − shift) / scale and the mask, (B, C, 2).
 
-    Continuous columns come as y, counts as log(1 + x) in units of its deviation, levels as one-hot vectors,
-    grids as both y and a one-hot vector, ordinal ones as a number between −1 and 1; all of them zero where
-    nothing was observed. The mask follows.
+    Continuous columns are standardised, counts are log(1 + x), standardised; categories are one-hot vectors,
+    grids both a standardised number and a one-hot vector; binary and ordinal columns are numbers between −1
+    and 1. All are zero where x is missing. The mask follows them, 1 where x is observed and 0 elsewhere.
+
+    Args:
+        quantities, marginals: of the columns.
+        shift, scale: of x in the training data, (C,).
 
     Attributes:
         outputs: F.

@@ -1,10 +1,10 @@
 """Convolutional networks for images of any height and width.
 
-Each stage halves both sides (rounding down) with a 4 × 4 convolution of stride 2; the decoder's transposed
-convolutions undo exactly that, with one more row or column where a side was odd. No stage is added once a
-side would fall below 4, so an 8 × 8 image gets one stage and a 64 × 64 image four.
+Each stage halves both sides (rounding down) with a 4 × 4 convolution of stride 2. The decoder's transposed
+convolutions undo exactly that, with one more row or column for an odd side. Stages end before a side would
+fall below 4, so an 8 × 8 image has one stage and a 64 × 64 image four.
 
-Feature maps lie in memory with the channels last, which convolutions on processors and GPUs prefer.
+Feature maps have their channels last in memory, which is faster for convolutions on processors and GPUs.
 """
 
 import math
@@ -20,7 +20,7 @@ from backstory.models.registry import BUILDERS, Networks
 
 
 def sides(height: int, width: int) -> list[tuple[int, int]]:
-    """Heights and widths from the image down to the coarsest feature map.
+    """Height and width of each feature map, from the image down to the coarsest.
 
     >>> sides(28, 20)
     [(28, 20), (14, 10), (7, 5)]
@@ -32,7 +32,7 @@ def sides(height: int, width: int) -> list[tuple[int, int]]:
 
 
 def channels(stages: int, width: int) -> list[int]:
-    """Channels of each stage: doubled from stage to stage, up to 8 · width."""
+    """Channels of each stage: they double from stage to stage, up to 8 · width."""
     return [width * min(2**stage, 8) for stage in range(stages)]
 
 
@@ -79,7 +79,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Features (B, *inputs) to P parameters per entry of an image, (B, P, H, W) or (B, P, H, W, C).
+    """Features (B, *inputs) to P parameters for each entry of an image, (B, P, H, W) or (B, P, H, W, C).
 
     >>> import torch
     >>> ConvDecoder((10,), (2, 28, 20, 3))(torch.zeros(5, 10)).shape

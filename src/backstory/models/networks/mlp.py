@@ -13,7 +13,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "si
 
 
 class Gated(nn.Module):
-    """h(x) · sigmoid(g(x)) with h and g affine (Dauphin et al. 2017)."""
+    """h(x) · sigmoid(g(x)) with affine h and g (Dauphin et al. 2017)."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -41,7 +41,7 @@ class MLP(nn.Module):
 
     Args:
         inputs, outputs: shapes of one observation, without the batch axis.
-        hidden: width of each hidden layer; none of them makes the map affine.
+        hidden: width of each hidden layer; without any the map is affine.
         block: `plain` (affine, activation), `gated` or `residual` (all widths equal).
         activation: of plain and residual blocks: `relu`, `tanh`, `silu` or `gelu`.
         context: C, the number of conditions that the first layer sees beside the inputs.
@@ -81,7 +81,7 @@ def _layer(width: int, next_width: int, block: str, activation: str, first: bool
 
 
 def _mirrored(block: str) -> Networks:
-    """Networks of one kind of block; the decoder has the widths of the encoder in reverse."""
+    """Networks of one kind of block; the decoder has the encoder's widths in reverse."""
 
     def encoder(options: o.NetworkOptions, inputs: Shape, outputs: Shape, context: int) -> MLP:
         own = options.values
