@@ -78,10 +78,10 @@ def test_every_row_is_visited_once_in_every_epoch(rows, batch_size):
     run = trainer(table(rows), batch_size=batch_size)
     seen, sizes, terms = [], [], run.vae.terms
 
-    def recorded(x, **kwargs):
+    def recorded(observation, samples, **kwargs):
         if run.vae.training:
-            seen.append(x.clone())
-        return terms(x, **kwargs)
+            seen.append(observation.x.clone())
+        return terms(observation, samples, **kwargs)
 
     run.vae.terms = recorded
     run.run(advance=sizes.append)
@@ -175,9 +175,9 @@ def test_training_binarises_anew():
     run = trainer(rows, schema=GREY, model={"likelihood": "bernoulli"}, batch_size=6)
     seen, terms = [], run.vae.terms
 
-    def recorded(x, **kwargs):
-        seen.append(x.clone())
-        return terms(x, **kwargs)
+    def recorded(observation, samples, **kwargs):
+        seen.append(observation.x.clone())
+        return terms(observation, samples, **kwargs)
 
     run.vae.terms = recorded
     run.run()
@@ -206,7 +206,7 @@ def test_the_best_weights_are_a_copy():
     assert history.stopped == "finished"
     assert not run.vae.training
     # What validation reported is what the returned model gives
-    again = run._evaluate()
+    again = run.evaluate()
     assert again["validation_objective"] == max(values)
 
 
@@ -230,7 +230,7 @@ def test_the_last_weights_are_kept_on_request():
 def test_the_last_weights_are_kept_that_are_finite(monkeypatch):
     run = restless(patience=None, keep="last", epochs=4)
     values = iter([1.0, 2.0, math.nan, -math.inf])
-    monkeypatch.setattr(run, "_evaluate", lambda: {"validation_objective": next(values)})
+    monkeypatch.setattr(run, "evaluate", lambda: {"validation_objective": next(values)})
     assert run.run().best_epoch == 2
 
 
@@ -290,9 +290,10 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(bad):
     run = trainer(rows, table(7, 1), batch_size=3, epochs=4)
     start, terms, before = weights(run), run.vae.terms, []
 
-    def recorded(x, **kwargs):
+    def recorded(observation, samples, **kwargs):
+        x = observation.x
         before.append((bool(torch.isfinite(x).all() and (x.abs() < 1e20).all()), weights(run)))
-        return terms(x, **kwargs)
+        return terms(observation, samples, **kwargs)
 
     run.vae.terms = recorded
     history = run.run()
