@@ -10,7 +10,7 @@ import torch
 from backstory.data.schema import Schema
 from backstory.errors import InputError, TrainingFailed
 from backstory.models import build
-from backstory.models.defaults import resolve
+from backstory.models.defaults import ScheduleDefaults, resolve
 from backstory.objectives.registry import OBJECTIVES
 from backstory.options import ModelOptions, TrainOptions
 from backstory.training import schedule
@@ -34,7 +34,7 @@ def trainer(rows=None, validation=None, schema=TABLE, model=None, autosave=None,
     rows = table() if rows is None else rows
     validation = rows[:0] if validation is None else validation
     values = {"epochs": 3, "batch_size": 5, "warmup": 0, **options}
-    resolved_options = schedule.resolve(TrainOptions(**values), len(rows), 2e-3)
+    resolved_options = schedule.resolve(TrainOptions(**values), len(rows), ScheduleDefaults(2e-3))
     vae = build.build(schema, resolved, resolved_options.seed)
     return Trainer(vae, schema, rows, validation, resolved_options, autosave)
 
@@ -377,7 +377,7 @@ def test_cyclical_warm_up():
 
 
 def test_cycles_fill_the_run_by_default():
-    options = schedule.resolve(TrainOptions(warmup_cycles=4, epochs=80), 100, 2e-3)
+    options = schedule.resolve(TrainOptions(warmup_cycles=4, epochs=80), 100, ScheduleDefaults(2e-3))
     assert options.warmup == 10  # Fu et al. 2019: M cycles over the run, half of each a rise
     assert schedule.warmup_end(10, 4) == 70
 
@@ -490,7 +490,7 @@ def test_an_objective_that_does_not_suit_the_model_is_refused_before_training(op
 
 @pytest.mark.parametrize(("samples", "notes"), [(1, 1), (2, 0)])
 def test_a_bound_of_many_draws_with_one_is_noted(samples, notes, caplog):
-    schedule.resolve(TrainOptions(objective="dreg", samples=samples), 100, 2e-3)
+    schedule.resolve(TrainOptions(objective="dreg", samples=samples), 100, ScheduleDefaults(2e-3))
     assert len(caplog.messages) == notes
     assert all("single draw" in message and "`samples`" in message for message in caplog.messages)
 
@@ -520,18 +520,20 @@ def test_every_posterior_with_every_prior(posterior, prior):
 
 @pytest.mark.parametrize(("rows", "batch_size"), [(10, 10), (100, 32), (499, 32), (1797, 64), (60_000, 128)])
 def test_what_is_left_to_the_size_of_the_data(rows, batch_size):
-    options = schedule.resolve(TrainOptions(), rows, 2e-3)
+    options = schedule.resolve(TrainOptions(), rows, ScheduleDefaults(2e-3))
     assert options.batch_size == batch_size
     assert 10 <= options.epochs <= 1000
     assert options.warmup < options.epochs
     assert options.lr == 2e-3
     assert options.patience >= 10
-    assert schedule.resolve(options, rows, 1.0) == options
-    assert schedule.resolve(TrainOptions(batch_size=10_000), rows, 2e-3).batch_size == min(rows, 10_000)
+    assert schedule.resolve(options, rows, ScheduleDefaults(1.0)) == options
+    assert schedule.resolve(TrainOptions(batch_size=10_000), rows, ScheduleDefaults(2e-3)).batch_size == min(
+        rows, 10_000
+    )
 
 
 def test_zero_is_a_choice_and_not_a_gap():
-    options = schedule.resolve(TrainOptions(warmup=0, beta=0.0), 100, 2e-3)
+    options = schedule.resolve(TrainOptions(warmup=0, beta=0.0), 100, ScheduleDefaults(2e-3))
     assert (options.warmup, options.beta) == (0, 0.0)
 
 
@@ -572,4 +574,4 @@ def test_zero_is_a_choice_and_not_a_gap():
 )
 def test_refused_options(options, message):
     with pytest.raises(InputError, match=message):
-        schedule.resolve(TrainOptions(**options), 100, 2e-3)
+        schedule.resolve(TrainOptions(**options), 100, ScheduleDefaults(2e-3))

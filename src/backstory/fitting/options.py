@@ -74,7 +74,7 @@ def decide_options(dataset: Dataset, asked: dict[str, Any], train: np.ndarray, g
     options, training = _sort_options(asked)
     gaps = dataset.incomplete
     schema, options = resolve(dataset.schema, options, gaps)
-    training = schedule.resolve(training, len(train), **default_schedule(schema, options, gaps))
+    training = schedule.resolve(training, len(train), default_schedule(schema, options, gaps))
     training = decide(training, len(train), group.device, group.world)
     if options.posterior.name == "delta" and options.prior.name == "mixture":
         check_components(options.prior.values["components"], len(train))
