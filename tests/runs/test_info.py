@@ -17,7 +17,7 @@ from backstory import InputError
 from backstory.data.load import EMBEDDED
 from backstory.runs import checkpoint, info
 
-HEAVY = {"torch", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "safetensors"}
+HEAVY = {"torch", "pydantic_core", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "safetensors"}
 
 
 @pytest.fixture(scope="module")

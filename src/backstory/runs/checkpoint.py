@@ -27,8 +27,7 @@ from backstory.runs.folder import (
     read_config,
     read_text,
 )
-from backstory.runs.record import config_error
-from backstory.runs.run import Config, load_config, on_cpu
+from backstory.runs.run import Config, config_error, load_config, on_cpu
 from backstory.training.state import Metrics, State
 
 
