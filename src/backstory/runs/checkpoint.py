@@ -75,7 +75,7 @@ def load_checkpoint(run: Path) -> Checkpoint | None:
         raise config_error(run, error) from None
     except (SafetensorError, OSError, KeyError, ValueError):
         raise InputError(
-            f"{path} is damaged, or of another version of Backstory; train anew with --force"
+            f"{path} is damaged, or of another version of Backstory; train anew with `force`"
         ) from None
 
 

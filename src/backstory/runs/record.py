@@ -1,7 +1,7 @@
 """The record of a run that people are shown, from config.json as it is.
 
-Neither pydantic nor the records of `backstory.options` are needed, so `info` answers at once, also for a run
-with choices from outside the package.
+The records of `backstory.options` are not needed, so `info` answers at once, also for a run with choices from
+outside the package that are not registered.
 """
 
 from functools import reduce
