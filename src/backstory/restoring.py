@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from backstory import console
-from backstory.data.rows import FileRows
+from backstory.data.rows import is_in_file
 from backstory.data.schema import Schema
 from backstory.data.values import BATCH, Values, read, stored_values
 from backstory.errors import InputError
@@ -86,7 +86,7 @@ class Restorer(ABC):
         request = RestorationRequest.of(draws, method, seed, **options)
         y = read(y, self.schema)
         values = stored_values(y, self.schema)
-        values = values[:] if isinstance(values, FileRows) else values  # the results are held in any case
+        values = values[:] if is_in_file(values) else values  # the results are held in any case
         with console.progress("restore", len(values), progress) as bar:
             found = self._restore(values, operator, request, bar.advance)
         for warning in stored.warnings(found, request.effort.proposals):

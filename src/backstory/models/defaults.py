@@ -7,7 +7,7 @@ from backstory.data.schema import Presentation, Schema
 from backstory.data.tables.statistics import only_numbers
 from backstory.errors import InputError
 from backstory.options import GaussianOptions, LikelihoodOptions, ModelOptions, NetworkOptions
-from backstory.options.choices import Undecided, make
+from backstory.options.choices import make
 
 GAPS_FLOOR = 0.2  # sigma_floor of numbers with gaps, if the likelihood is auto
 
@@ -49,10 +49,10 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
 
 def _likelihood(schema: Schema, options: ModelOptions, network: NetworkOptions, incomplete: bool) -> Any:
     asked = options.likelihood
-    if not isinstance(asked, Undecided):
+    if asked.decided:
         return asked
     affine = network.affine or options.posterior.name == "delta"
-    name, given = _auto_likelihood(schema, affine, incomplete), dict(asked.given)
+    name, given = _auto_likelihood(schema, affine, incomplete), dict(asked.values)
     if name == "gaussian-predicted":
         given.setdefault("sigma_floor", GAPS_FLOOR)
     return make("likelihood", name, given)
@@ -120,7 +120,7 @@ def _presentation(schema: Schema, likelihood: LikelihoodOptions) -> Presentation
 def _network(schema: Schema, options: ModelOptions) -> Any:
     asked = options.network
     network: Any = asked
-    if isinstance(asked, Undecided):
+    if not asked.decided:
         network = make("network", _auto_network(schema, asked.given), asked.given)
     if network.name == "conv":
         _check_images(schema)

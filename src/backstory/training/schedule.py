@@ -12,7 +12,7 @@ from backstory.errors import InputError
 from backstory.models.defaults import ScheduleDefaults
 from backstory.objectives.registry import SUPPLIED, arguments
 from backstory.options import ObjectiveOptions, TrainOptions
-from backstory.options.choices import Undecided, make
+from backstory.options.choices import make
 
 TARGET_STEPS = 10_000
 
@@ -55,8 +55,8 @@ def _with_objective(options: TrainOptions, defaults: ScheduleDefaults) -> TrainO
     """The options with the objective and its draws; InputError for a β that the objective does not have."""
     chosen: Any = options.objective
     samples = 1
-    if isinstance(chosen, Undecided):
-        chosen, samples = make("objective", defaults.objective, chosen.given), defaults.samples
+    if not chosen.decided:
+        chosen, samples = make("objective", defaults.objective, chosen.values), defaults.samples
     update = {"objective": chosen, "samples": samples if options.samples is None else options.samples}
     options = options.model_copy(update=update)
     _check_objective(options, chosen)
