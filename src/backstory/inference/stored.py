@@ -88,11 +88,11 @@ class StoredUnits:
         seen = observe(operator, scaled, self.schema.shape, self.unit)
         if not seen.exact:
             return seen
-        filled = torch.where(seen.seen, values.to(seen.y.device), 0)
+        filled = torch.where(seen.observed, values.to(seen.y.device), 0)
         self.schema.check(filled)
         generator = torch.Generator(seen.y.device).manual_seed(seed)
         prepared = self.schema.prepare(filled, generator).to(seen.y)
-        return replace(seen, y=torch.where(seen.seen, prepared, 0.0))
+        return replace(seen, y=torch.where(seen.observed, prepared, 0.0))
 
     def stored(
         self, found: Restoration[Tensor], seen: Damaged, y: np.ndarray | Tensor
@@ -108,7 +108,7 @@ class StoredUnits:
         if self.schema.maximum is not None:
             mean = np.clip(mean, 0, self.schema.maximum)  # no true value lies outside
         if seen.exact:
-            kept, known = seen.seen.cpu().numpy(), np.asarray(torch.as_tensor(y).cpu())
+            kept, known = seen.observed.cpu().numpy(), np.asarray(torch.as_tensor(y).cpu())
             mean[kept], drawn[:, kept] = known[kept], known[kept]
         rest = {
             f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("mean", "std", "draws")
