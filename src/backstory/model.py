@@ -126,14 +126,13 @@ class Model(Trained):
     ) -> gap.Gap:
         """log p(x) − ELBO of each observation, split into approximation and amortisation gap.
 
-        Options are those of `inference.gap.inference_gap`: steps, draws, lr, annealing.
+        Options are those of `inference.gap.GapSettings`: steps, draws, lr, annealing.
         """
         batches = self._batches(x, given)
         with console.progress("inference gap", len(batches), progress) as bar:
             drawn = batches.draw(self._generator(seed))
-            return gap.inference_gap(
-                self.vae, drawn, samples=samples, seed=seed, advance=bar.advance, **options
-            )
+            settings = gap.GapSettings(samples, **options)
+            return gap.inference_gap(self.vae, drawn, settings, seed, bar.advance)
 
     # -- primitives -----------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backstory.data.rows import FileRows, Rows, subset
+from backstory.data.rows import Rows, is_in_file, subset
 
 
 class Stored(NamedTuple):
@@ -40,7 +40,7 @@ class StoredRows:
     @property
     def in_file(self) -> bool:
         """Whether the values stay in a file."""
-        return isinstance(self.values, FileRows)
+        return is_in_file(self.values)
 
     def take(self, index: np.ndarray) -> "StoredRows":
         """The rows of these numbers."""

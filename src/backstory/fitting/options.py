@@ -12,7 +12,6 @@ from backstory.data.tables.statistics import as_numbers, only_numbers
 from backstory.model import check_components
 from backstory.models.defaults import default_schedule, resolve
 from backstory.options import ModelOptions, TrainOptions, given_options, sort_options
-from backstory.options.choices import Undecided
 from backstory.training import schedule
 from backstory.training.compile import decide
 from backstory.training.devices import Alone
@@ -50,7 +49,7 @@ def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
 def as_modelled(dataset: Dataset, asked: dict[str, Any]) -> Dataset:
     """The data set; a table with all columns continuous where the likelihood is for numbers alone."""
     likelihood = _sort_options(asked)[0].likelihood
-    mixed = not only_numbers(dataset.schema) if isinstance(likelihood, Undecided) else likelihood.mixed
+    mixed = not only_numbers(dataset.schema) if not likelihood.decided else likelihood.mixed
     return dataset if mixed else as_numbers(dataset)
 
 
@@ -76,7 +75,7 @@ def decide_options(dataset: Dataset, asked: dict[str, Any], train: np.ndarray, g
     options, training = _sort_options(asked)
     gaps = dataset.incomplete
     schema, options = resolve(dataset.schema, options, gaps)
-    training = schedule.resolve(training, len(train), **default_schedule(schema, options, gaps))
+    training = schedule.resolve(training, len(train), default_schedule(schema, options, gaps))
     training = decide(training, len(train), group.device, group.world)
     if options.posterior.name == "delta" and options.prior.name == "mixture":
         check_components(options.prior.values["components"], len(train))

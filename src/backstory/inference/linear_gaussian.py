@@ -6,9 +6,9 @@
     log p(x) = −½ [ Σ (x − b)²/v + Σ log 2πv − gᵀ A⁻¹ g + log |A| ]
 
 (Tipping & Bishop 1999, "Probabilistic principal component analysis", with a variance for each entry, as in
-factor analysis). If some entries are missing, the same holds with these left out of every sum. With conditions
-c, which the decoder sees beside z, only the bias depends on them: b(c) = b + V c. x is in the model's units, and
-all numbers are float64. The tests compare the estimators with this model.
+factor analysis). If some entries are missing, the same holds with these left out of every sum. With
+conditions c, which the decoder sees beside z, only the bias depends on them: b(c) = b + V c. x is in the
+model's units, and all numbers are float64. The tests compare the estimators with this model.
 """
 
 import copy

@@ -115,7 +115,7 @@ class Restored:
     def _encode(self) -> Posterior:
         """q(z|x̂): missing entries stay missing, or x̂ = E[x|y] as if the entries of x were independent."""
         if self.raw.exact and self.vae.incomplete:
-            x = torch.where(self.raw.seen, self.raw.y, math.nan)
+            x = torch.where(self.raw.observed, self.raw.y, math.nan)
         else:
             x = back_projection(self.raw, self.vae.shift, self.vae.scale)
         return self.vae.encode(Observation(x, self.given))
@@ -166,7 +166,7 @@ def _kinds(seen: Damaged, p: DataDistribution) -> list[str]:
 
     Also `inferred` if all are missing and the mask itself says something about x.
     """
-    mask = seen.seen.flatten(1)
+    mask = seen.observed.flatten(1)
     whole = mask.all(1) if seen.exact else torch.zeros_like(mask[:, 0])
     pairs = zip(whole.tolist(), (mask.any(1) | p.informative_mask).tolist(), strict=True)
     return ["observed" if full else "inferred" if some else "prior" for full, some in pairs]
@@ -313,7 +313,7 @@ def _moments(target: Restored, codes: Codes, at_once: int) -> _Moments:
         levels = [_scaled(shrink, old) + new for old, new in zip(levels or more, more, strict=True)]
     shift = _scaled(1 / total, first)
     variance = (_scaled(1 / total, second) - shift.square()).clamp(min=0)
-    kept = target.prepared.seen.unsqueeze(-2)
+    kept = target.prepared.observed.unsqueeze(-2)
     level_probs = [
         (columns, _scaled(1 / total, probs).masked_fill(kept[..., columns], 0))
         for (columns, _), probs in zip(groups, levels, strict=True)

@@ -1,12 +1,13 @@
 """Options that are left to the data: the values that replace `auto` and None."""
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backstory.data.schema import Presentation, Schema
 from backstory.data.tables.statistics import only_numbers
 from backstory.errors import InputError
 from backstory.options import GaussianOptions, LikelihoodOptions, ModelOptions, NetworkOptions
-from backstory.options.choices import Undecided, make
+from backstory.options.choices import make
 
 GAPS_FLOOR = 0.2  # sigma_floor of numbers with gaps, if the likelihood is auto
 
@@ -50,10 +51,10 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
 
 def _likelihood(schema: Schema, options: ModelOptions, network: NetworkOptions, incomplete: bool) -> Any:
     asked = options.likelihood
-    if not isinstance(asked, Undecided):
+    if asked.decided:
         return asked
     affine = network.affine or options.posterior.name == "delta"
-    name, given = _auto_likelihood(schema, affine, incomplete), dict(asked.given)
+    name, given = _auto_likelihood(schema, affine, incomplete), dict(asked.values)
     if name == "gaussian-predicted":
         given.setdefault("sigma_floor", GAPS_FLOOR)
     return make("likelihood", name, given)
@@ -128,9 +129,9 @@ def _presentation(schema: Schema, likelihood: LikelihoodOptions) -> Presentation
 
 
 def _network(schema: Schema, options: ModelOptions) -> Any:
-    asked = options.network
+    asked: Any = options.network
     network: Any = asked
-    if isinstance(asked, Undecided):
+    if not asked.decided:
         network = make("network", _auto_network(schema, asked.given), asked.given)
     if network.name == "conv":
         _check_images(schema)
@@ -162,8 +163,31 @@ def _auto_latent(schema: Schema) -> int:
 # -- training ---------------------------------------------------------------------------------------------
 
 
-def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) -> dict[str, Any]:
-    """Defaults of the training, as arguments of `schedule.resolve`.
+@dataclass(frozen=True)
+class ScheduleDefaults:
+    """Options of the training where none are given.
+
+    Attributes:
+        lr: the highest learning rate.
+        longest: the most epochs, unless they make fewer than `least_steps` steps.
+        objective, samples: the objective and its draws of z for each observation.
+        ema: decay of the averaged weights; None for no average.
+        patience: epochs without improvement after which to stop; None for a fifth of all epochs.
+        keep: `best` or `last`.
+    """
+
+    lr: float
+    longest: int = 200
+    least_steps: int = 3_000
+    objective: str = "elbo"
+    samples: int = 1
+    ema: float | None = None
+    patience: int | None = None
+    keep: str = "best"
+
+
+def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) -> ScheduleDefaults:
+    """Defaults of the training, for `training.schedule.resolve`.
 
     An affine model takes many large steps, because it has one optimum and cannot overfit much. With missing
     entries, p(z|x) is less like the Gaussian q, and the bound with many draws does not require this (Mattei &
@@ -177,12 +201,10 @@ def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) 
         gaps: whether entries of the data are missing.
     """
     affine = options.network.affine
-    lr, longest = (1e-2, 2000) if affine else (3e-3, 200)
-    defaults: dict[str, Any] = {"lr": lr, "longest": longest}
-    if gaps and schema.kind != "images" and options.posterior.name != "delta":
-        defaults |= {"objective": "iwae", "samples": 20, "ema": 0.995}
-        if not affine:
-            defaults |= {"longest": 150, "least_steps": 1, "patience": 150}
-        if options.flat().get("sigma_floor") is not None:
-            defaults |= {"keep": "last"}
-    return defaults
+    defaults = ScheduleDefaults(1e-2, longest=2000) if affine else ScheduleDefaults(3e-3)
+    if not gaps or schema.kind == "images" or options.posterior.name == "delta":
+        return defaults
+    defaults = replace(defaults, objective="iwae", samples=20, ema=0.995)
+    if not affine:
+        defaults = replace(defaults, longest=150, least_steps=1, patience=150)
+    return defaults if options.flat().get("sigma_floor") is None else replace(defaults, keep="last")

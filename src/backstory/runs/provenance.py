@@ -54,7 +54,7 @@ class Provenance:
         if index is None or len(index) == 0:
             raise InputError(
                 f"expected data with a {part} part in this run, got {data.source} without one; "
-                "use --split all"
+                "use `split` all"
             )
         return np.asarray(index)
 
