@@ -24,7 +24,8 @@ import backstory
 from backstory import console
 from backstory.data.schema import Schema
 from backstory.inference.annealing import STARTS, Annealing, bidirectional
-from backstory.inference.importance import Evidence, entries_at_once, importance_sampling
+from backstory.inference.importance import Evidence, importance_sampling
+from backstory.inference.memory import pairs_at_once
 from backstory.inference.pareto import threshold
 from backstory.models import build
 from backstory.models.defaults import resolve
@@ -165,7 +166,7 @@ def measure_speed(a: argparse.Namespace) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(a.seed)
     x = (torch.rand(a.rows, 28, 28, generator=generator) < 0.13).float()
     batches = x.split(500)  # as `Model` does
-    at_once = min(len(batches[0]), entries_at_once(x.device) // 784)
+    at_once = min(len(batches[0]), pairs_at_once(vae))
     layers = [m.weight.detach() for m in vae.decoder.modules() if isinstance(m, nn.Linear)]
     bare = Products(layers, at_once, a.rows * a.samples, generator)
     seconds: dict[str, list[float]] = {"products": [], "importance_sampling": []}

@@ -19,6 +19,7 @@ Contenders:
     backstory eager        the same, never compiled
     tutorial               a loader of float images, `torch.bernoulli`, Adam as it comes, the loss each step
     tuned eager            bytes in memory, fused Adam, the loss of each epoch
+    against, against eager another checkout, where --against names its src folder
     pythae, jax            where --pythae or --jax name the Python of an environment that has them
 
 After each epoch `fit` looks at the use of the codes on up to 2000 rows, which is in its time: the fewer the
@@ -72,11 +73,12 @@ WORKLOADS = {
 
 @dataclass(frozen=True)
 class Contender:
-    """A module of `workers`, the Python to run it with, and the options it is given."""
+    """A module of `workers`, the Python to run it with, the options it is given, and the package's folder."""
 
     module: str
     python: str = sys.executable
     options: dict[str, Any] = field(default_factory=dict)
+    source: Path = Path(backstory.__file__).parents[1]
 
 
 PRODUCTS = Contender("products")
@@ -113,6 +115,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     parser.add_argument("--contenders", nargs="+", help="names as above; by default all there are")
     parser.add_argument("--pythae", help="path of a Python that has pythae")
+    parser.add_argument("--against", type=Path, help="src folder of another checkout of Backstory")
     parser.add_argument("--jax", help="path of a Python that has jax and optax")
     parser.add_argument("--batches", nargs="*", type=int, default=[20, 50, 100, 200, 500, 1000])
     parser.add_argument("--widths", nargs="*", type=int, default=[100, 200, 400, 800, 1600])
@@ -139,6 +142,11 @@ def contenders(a: argparse.Namespace) -> dict[str, Contender]:
     if "compile" in TrainOptions.model_fields:
         found["backstory --compile"] = Contender("backstory_fit", options={"compile": True})
         found["backstory eager"] = Contender("backstory_fit", options={"compile": False})
+    if a.against:
+        found["against"] = Contender("backstory_fit", source=a.against.resolve())
+        found["against eager"] = Contender(
+            "backstory_fit", options={"compile": False}, source=a.against.resolve()
+        )
     found["tutorial"] = Contender("torch_loops", options={"loop": "tutorial"})
     found["tuned eager"] = Contender("torch_loops", options={"loop": "tuned"})
     if a.pythae:
@@ -354,7 +362,7 @@ def variables(contender: Contender, folder: Path, threads: int) -> dict[str, str
     """The environment of a worker: the same for all but for where they find their modules."""
     paths = [str(ROOT / "bench")]
     if contender.python == sys.executable:
-        paths.append(str(Path(backstory.__file__).parents[1]))
+        paths.append(str(contender.source))
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),
