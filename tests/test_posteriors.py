@@ -230,8 +230,7 @@ def test_the_command_line(posterior, tmp_path, capsys):
         ({"hierarchy": (3,)}, r"two levels or more, with at least 1 unit each, got \(3,\)"),
         ({"hierarchy": (3, 0)}, r"at least 1 unit each, got \(3, 0\)"),
         ({"hierarchy": (3, 1), "latent": 5}, "latent is the sum of hierarchy, 4, got 5"),
-        ({"prior": "hierarchy"}, "need hierarchy, the units of the levels of z"),
-        ({"posterior": "hierarchy"}, "need hierarchy, the units of the levels of z"),
+        ({"prior": "hierarchy", "latent": 1}, "needs two units of z or more, got latent 1"),
         ({"hierarchy": (3, 1), "prior": "normal", "posterior": "full"}, "leave it out"),
         ({"posterior": "full", "objective": "free-bits"}, "KL of each latent unit"),
         ({"hierarchy": (3, 1), "objective": "free-bits"}, "KL of each latent unit"),
@@ -242,6 +241,11 @@ def test_the_command_line(posterior, tmp_path, capsys):
 def test_what_cannot_be_is_said_in_a_sentence(options, says):
     with pytest.raises(InputError, match=says):
         backstory.fit(digits(), **SMALL, **options)
+
+
+def test_a_third_of_the_units_is_above_by_default():
+    model = backstory.fit(digits(), posterior="hierarchy", **SMALL)
+    assert (model.options.latent, model.options.hierarchy) == (16, (11, 5))
 
 
 @pytest.mark.parametrize("options", [{"prior": "normal"}, {"prior": "mixture"}, {"posterior": "full"}])

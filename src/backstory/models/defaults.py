@@ -35,11 +35,13 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
         _check_missingness(likelihood, incomplete)
         affine = network.affine or network.values.get("hidden") == ()
         likelihood = likelihood.model_copy(update={"bounded": _bounded(schema, likelihood, affine)})
+    hierarchy = _hierarchy(schema, options)
     resolved = options.model_copy(
         update={
             "likelihood": likelihood,
             "network": network,
-            "latent": options.latent or sum(options.hierarchy or ()) or _auto_latent(schema),
+            "latent": sum(hierarchy) or options.latent or _auto_latent(schema),
+            "hierarchy": hierarchy,
             "incomplete": incomplete,
         }
     )
@@ -152,6 +154,17 @@ def _check_images(schema: Schema) -> None:
         raise InputError("network conv needs images; use mlp for tables and arrays")
     if min(schema.shape[:2]) < 4:
         raise InputError(f"network conv needs images of at least 4 × 4, got {schema.shape}; use mlp")
+
+
+def _hierarchy(schema: Schema, options: ModelOptions) -> tuple[int, ...]:
+    """Units of the levels of z from x upwards; () for z without levels."""
+    if options.hierarchy or "hierarchy" not in (options.prior.name, options.posterior.name):
+        return options.hierarchy or ()
+    latent = options.latent or _auto_latent(schema)
+    if latent < 2:
+        raise InputError(f"a hierarchy of two levels needs two units of z or more, got latent {latent}")
+    above = max(1, latent // 3)
+    return latent - above, above
 
 
 def _auto_latent(schema: Schema) -> int:

@@ -368,7 +368,7 @@ class ModelOptions(Record):
         default=None,
         json_schema_extra={"metavar": "16,8"},
         description="Units of the levels z1, z2, … from x upwards; prior and posterior are hierarchy then, "
-        "unless they are given, and latent is the sum.",
+        "unless they are given, and latent is the sum; by default a third of latent is z2.",
     )
     prior: SerializeAsAny[PriorOptions] = Field(default_factory=NormalPrior, description="p(z).")
     posterior: SerializeAsAny[PosteriorOptions] = Field(
@@ -401,12 +401,7 @@ class ModelOptions(Record):
     def _levels(self) -> Self:
         named = [f"{c.group} {c.name}" for c in (self.prior, self.posterior)]
         asked = any(choice.endswith(" hierarchy") for choice in named)
-        if self.hierarchy is None:
-            if asked:
-                raise OptionError(
-                    f"{' and '.join(named)} need hierarchy, the units of the levels of z, such as (16, 8)",
-                    "hierarchy",
-                )
+        if not self.hierarchy:
             return self
         if len(self.hierarchy) < 2 or min(self.hierarchy) < 1:
             raise OptionError(
