@@ -167,13 +167,12 @@ class Model(Trained):
         samples: int | None = None,
         seed: int = 0,
         method: str = "is",
-        progress: bool = False,
         given: Given = None,
         **options: Any,
     ) -> Evaluation:
         """As `Trained.evaluate`; of a plain autoencoder the reconstruction and the active units."""
         if not self.is_autoencoder or method != "is":
-            return super().evaluate(x, samples, seed, method, progress, given, **options)
+            return super().evaluate(x, samples, seed, method, given, **options)
         batches, generator, total = self._batches(x, given), self._generator(seed), 0.0
         active = self._active_units(batches, seed)
         with torch.no_grad():
@@ -216,13 +215,8 @@ class Model(Trained):
         return evidence.log_evidence(
             self.vae,
             lambda: batches.draw(self._generator(request.presentation_seed)),
-            method=request.method,
-            samples=request.samples,
-            seed=request.seed,
-            chunk=request.chunk,
-            resume=request.resume,
-            advance=advance,
-            **request.annealing,
+            request,
+            advance,
         )
 
     def _look(self, batches: Batches, seed: int) -> scoring.Reference:

@@ -225,7 +225,6 @@ class Trained(Restorer):
         samples: int | None = None,
         seed: int = 0,
         method: str = "is",
-        progress: bool = False,
         given: Given = None,
         **options: Any,
     ) -> evaluate.Evaluation:
@@ -235,7 +234,7 @@ class Trained(Restorer):
         """
         batches = self._batches(x, given)
         active = self._active_units(batches, seed)
-        evidence = self.log_evidence(batches.rows, samples, seed, method, progress, **options)
+        evidence = self.log_evidence(batches.rows, samples, seed, method, **options)
         if method == "is" and (warning := tail_warning(evidence)):
             console.warn(warning)
         entries = self._observed_entries(batches) if self.schema.discrete else None

@@ -1,6 +1,7 @@
 """Annealing: against the exact evidence, in both directions, however it is cut or interrupted."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -191,7 +192,7 @@ def test_batches_do_not_change_the_result(small_vae, levels, batch, chunk, quick
     vae, x = small_vae(), levels()
     how = settings(chains=5, steps=6)
     whole = annealed(vae, [x], how, seed=3)
-    cut = annealed(vae, x.split(batch), how, seed=3, chunk=chunk)
+    cut = annealed(vae, x.split(batch), replace(how, chunk=chunk), seed=3)
     torch.testing.assert_close(cut.log_weight, whole.log_weight, rtol=1e-7, atol=1e-7)
     torch.testing.assert_close(cut.acceptance, whole.acceptance, rtol=1e-6, atol=1e-6)
     assert cut.log_weight.shape == (5, 7)
@@ -214,7 +215,7 @@ class Interrupted(Exception):
 def test_an_interrupted_run_resumes_to_the_same_result(small_vae, levels, tmp_path, quick):
     vae, x, file = small_vae(), levels(), tmp_path / "rows.safetensors"
     how = settings(chains=4, steps=5)
-    expected = annealed(vae, x.split(4), how, seed=1, chunk=8)
+    expected = annealed(vae, x.split(4), replace(how, chunk=8), seed=1)
 
     def stop_after(rows):
         done = 0.0
@@ -229,13 +230,13 @@ def test_an_interrupted_run_resumes_to_the_same_result(small_vae, levels, tmp_pa
 
     for rows in (2.5, 1.0, 4.4):
         with pytest.raises(Interrupted):
-            annealed(vae, x.split(4), how, seed=1, chunk=8, resume=file, advance=stop_after(rows))
+            annealed(vae, x.split(4), replace(how, chunk=8), seed=1, resume=file, advance=stop_after(rows))
     stored = store.RowStore(file, vae, {"method": "ais", **how.__dict__, "seed": 1})
     assert 2 <= stored.count < 7
     progress = []
     calls = []
     hook = vae.decoder.register_forward_pre_hook(lambda module, args: calls.append(1))
-    result = annealed(vae, x.split(4), how, seed=1, chunk=8, resume=file, advance=progress.append)
+    result = annealed(vae, x.split(4), replace(how, chunk=8), seed=1, resume=file, advance=progress.append)
     assert torch.equal(result.log_weight, expected.log_weight)
     assert torch.equal(result.acceptance, expected.acceptance)
     assert sum(progress) == pytest.approx(7)

@@ -77,6 +77,8 @@ class Annealing:
         start: `posterior`, q(z|x), or `prior`.
         schedule: of β_t over t/T. `linear`; `sigmoid`, slow at both ends (Grosse et al. 2015, sec. 6);
             `geometric`, increments growing by a constant factor.
+        chunk: pairs of chain and observation decoded at once, at least all chains of one observation; it
+            changes memory, not the result.
 
     Raises:
         InputError: a number is below 1, or a name is unknown.
@@ -87,6 +89,7 @@ class Annealing:
     leapfrog: int = 3
     start: str = "posterior"
     schedule: str = "sigmoid"
+    chunk: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("chains", "steps", "leapfrog"):
@@ -165,7 +168,6 @@ def annealed(
     seed: int = 0,
     resume: str | Path | None = None,
     advance: Advance = lambda rows: None,
-    chunk: int | None = None,
 ) -> Annealed:
     """Annealed importance sampling of log p(x).
 
@@ -180,15 +182,15 @@ def annealed(
         resume: file that keeps finished rows. Rows in it of the same model, data, settings and seed are not
             computed again.
         advance: called with the number of finished observations, in fractions.
-        chunk: pairs of chain and observation decoded at once, at least all chains of one observation.
 
     Raises:
         InputError: the model is a plain autoencoder, or the file holds results of something else.
     """
     check_density(vae)
     how = annealing or Annealing()
-    store = RowStore(resume, vae, {"method": "ais", **asdict(how), "seed": seed})
-    first, rows = 0, max(1, chunk // how.chains) if chunk else rows_at_once(vae, how.chains)
+    settings = {name: value for name, value in asdict(how).items() if name != "chunk"}
+    store = RowStore(resume, vae, {"method": "ais", **settings, "seed": seed})
+    first, rows = 0, max(1, how.chunk // how.chains) if how.chunk else rows_at_once(vae, how.chains)
     for batch in map(Observation.of, batches):
         done = store.matching(batch, first)
         advance(done)

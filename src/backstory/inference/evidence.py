@@ -21,6 +21,7 @@ from backstory.inference.hmc import mixed_seed
 from backstory.inference.importance import Evidence, check_samples, importance_sampling
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.pareto import pareto_k, tail_size
+from backstory.inference.requests import EvidenceRequest
 from backstory.inference.target import check_density
 from backstory.models.vae import VAE
 from backstory.options import check_option, one_of
@@ -34,35 +35,26 @@ DRAWS = 100  # stream of noise, other than that of the presentation of x
 def log_evidence(
     vae: VAE,
     batches: Callable[[], Iterable[Observation]],
-    method: str = "is",
-    samples: int | None = None,
-    seed: int = 0,
-    chunk: int | None = None,
-    resume: str | Path | None = None,
+    request: EvidenceRequest,
     advance: Callable[[float], None] = lambda rows: None,
-    **annealing: Any,
 ) -> Evidence:
     """log p(x) and its error for each observation.
 
     Args:
         vae: the model.
         batches: returns the observations in the model's units in batches, the same ones at each call.
-        method: `is`, `ais` or `exact`.
-        samples: K, draws or chains for each observation; by default 1000 draws with `is`, 16 chains with
-            `ais`, and 100 draws for the ELBO with `exact`.
-        seed: of the draws.
-        chunk: pairs of draw and observation decoded at once.
-        resume: file for finished rows, with `ais` only; see `annealing.annealed`.
+        request: the method and its settings. By default `is` has 1000 draws for each observation, `ais` 16
+            chains, and `exact` 100 draws for the ELBO.
         advance: called with the number of finished observations.
-        annealing: steps, leapfrog, start and schedule, with `ais` only; see `annealing.Annealing`.
 
     Raises:
         InputError: the model has no p(x), the method is unknown, or a setting belongs to another method.
     """
-    how = check_settings(method, samples, resume, **annealing)
+    method, chunk = request.method, request.chunk
+    how = check_settings(method, request.samples, request.resume, **request.annealing)
     check_density(vae)
-    samples = SAMPLES[method] if samples is None else samples
-    generator = torch.Generator(vae.device).manual_seed(mixed_seed(seed, DRAWS))
+    samples = SAMPLES[method] if request.samples is None else request.samples
+    generator = torch.Generator(vae.device).manual_seed(mixed_seed(request.seed, DRAWS))
     if method == "is":
         return importance_sampling(vae, batches(), samples, generator, chunk, advance)
     exact = LinearGaussian.of(vae) if method == "exact" else None
@@ -75,7 +67,8 @@ def log_evidence(
         nothing = torch.full_like(value, torch.nan)
         error = torch.zeros_like(value)
         return replace(base, log_evidence=value, standard_error=error, ess=nothing, pareto_k=nothing)
-    result = annealed(vae, batches(), how, seed, resume, advance, chunk)
+    how = replace(how, chunk=chunk)
+    result = annealed(vae, batches(), how, request.seed, request.resume, advance)
     mean = result.mean
     largest = result.log_weight.T.topk(min(samples, tail_size(samples) + 1)).values
     return replace(
@@ -96,7 +89,7 @@ def check_settings(
     one_of("method", method, METHODS)
     if samples is not None:
         check_samples(samples)
-    known = [field.name for field in fields(Annealing) if field.name != "chains"]
+    known = [field.name for field in fields(Annealing) if field.name not in ("chains", "chunk")]
     for name in annealing:
         check_option("log_evidence", name, known)
     given = [*annealing, *(["resume"] if resume is not None else [])]
