@@ -26,7 +26,7 @@ from backstory.data.dataset import Dataset
 from backstory.data.splits import split
 from backstory.files import atomic_path
 from backstory.models import build
-from backstory.models.defaults import resolve
+from backstory.models.defaults import ScheduleDefaults, resolve
 from backstory.models.statistics import data_statistics
 from backstory.options import ModelOptions, TrainOptions
 from backstory.report.training import BLUE, FAINT, GREEN, INK, ORANGE
@@ -85,7 +85,7 @@ def trainer(
     schema, options = resolve(data.schema, ModelOptions(**model))
     vae = build.build(schema, options, seed, data_statistics(values, schema))
     chosen = TrainOptions(**{**SETTINGS, **training}, seed=seed)
-    chosen = schedule.resolve(chosen, len(values), SETTINGS["lr"])
+    chosen = schedule.resolve(chosen, len(values), ScheduleDefaults(SETTINGS["lr"]))
     rows, kept = torch.from_numpy(values), torch.from_numpy(data.values[parts.validation])
     return Trainer(vae, schema, rows, kept, chosen)
 

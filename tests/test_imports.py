@@ -73,7 +73,7 @@ def layer(name: str) -> str:
 
 def test_the_walk_sees_the_imports():
     assert {"models.vae", "runs.run", "data.schema"} <= imports("model")
-    assert "distributions.mixture" in imports("models.priors")
+    assert "distributions.mixture" in imports("models.priors.mixture")
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))

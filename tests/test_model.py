@@ -433,7 +433,7 @@ def test_the_parts_of_a_run():
     assert not model.trained_on(other)
     assert model.count_trained_on(other.values) == 0
     with pytest.raises(
-        InputError, match="with a test part in this run, got array without one; use --split all"
+        InputError, match="with a test part in this run, got array without one; use `split` all"
     ):
         model.rows(data, "test")
     with pytest.raises(InputError, match="with a train part"):

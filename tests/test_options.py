@@ -139,7 +139,7 @@ def test_options_that_do_not_exist():
         ModelOptions(prior=3)
     with pytest.raises(NotRegistered, match=r"prior 'wide' is somewhere.Wide, which is not registered here"):
         ModelOptions(prior={"name": "wide", "path": "somewhere.Wide", "width": 3})
-    with pytest.raises(InputError, match=r"prior is one of normal, mixture, got 'wide'"):
+    with pytest.raises(InputError, match=rf"prior is one of {', '.join(CHOICES['prior'])}, got 'wide'"):
         find("prior", "wide")
 
 

@@ -14,7 +14,8 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from backstory.data.rows import Rows
-from backstory.data.values import Batches, Values
+from backstory.data.stored import StoredRows
+from backstory.data.values import Batches, Given, Values, stored_rows
 from backstory.distributions.side_by_side import SideBySide
 from backstory.errors import InputError
 from backstory.inference import scoring
@@ -84,18 +85,20 @@ class Ensemble(Trained):
 
     # -- answers ------------------------------------------------------------------------------------------
 
-    def encode(self, x: Values, seed: int = 0) -> SideBySide:
+    def encode(self, x: Values, seed: int = 0, given: Given = None) -> SideBySide:
         """q(z|x) of all members side by side, (N, ΣD), in the order of the members."""
-        parts = [member.encode(x, seed) for member in self.members]
+        rows = stored_rows(x, self.schema, given)
+        parts = [member.encode(rows, seed) for member in self.members]
         return SideBySide(tuple(parts))
 
-    def reconstruct(self, x: Values, mean: bool = True, seed: int = 0) -> Rows:
+    def reconstruct(self, x: Values, mean: bool = True, seed: int = 0, given: Given = None) -> Rows:
         """The average of the members' E[x|z] at z = E[z|x]; with `mean=False` draws of the members in turn.
 
         In a column with levels the most frequent level among the members, the first of several.
         """
+        rows = stored_rows(x, self.schema, given)
         parts = self._ask(
-            lambda member, own: np.asarray(member.reconstruct(x, mean, seed if mean else own)[:]), seed
+            lambda member, own: np.asarray(member.reconstruct(rows, mean, seed if mean else own)[:]), seed
         )
         if not mean:
             return in_turn(np.stack(parts)[:, None], 1)[0]
@@ -104,23 +107,27 @@ class Ensemble(Trained):
             average[:, j] = [most_common(votes) for votes in np.stack(parts)[:, :, j].T]
         return average
 
-    def fit_prior(self, x: Values, components: int = 10, seed: int = 0) -> Self:
+    def fit_prior(self, x: Values, components: int = 10, seed: int = 0, given: Given = None) -> Self:
         """`Model.fit_prior` of each member."""
-        self._ask(lambda member, own: member.fit_prior(x, components, own), seed)
+        rows = stored_rows(x, self.schema, given)
+        self._ask(lambda member, own: member.fit_prior(rows, components, own), seed)
         self.reference = None
         return self
 
-    def _sample(self, n: int, mean: bool, temperature: float, seed: int | None) -> np.ndarray:
-        """Draws of the members in turn."""
-        each = math.ceil(n / len(self.members))
-        drawn = [
-            member._sample(each, mean, temperature, None if seed is None else member_seed(seed, number))
-            for number, member in enumerate(self.members)
-        ]
+    def _sample(
+        self, n: int, mean: bool, temperature: float, seed: int | None, given: np.ndarray | None
+    ) -> np.ndarray:
+        """Draws of the members in turn: draw j is of member j modulo their number."""
+        count = len(self.members)
+        each, drawn = math.ceil(n / count), []
+        for number, member in enumerate(self.members):
+            own = None if seed is None else member_seed(seed, number)
+            rows = np.minimum(np.arange(each) * count + number, n - 1)  # of the last round some are dropped
+            drawn.append(member._sample(each, mean, temperature, own, None if given is None else given[rows]))
         return np.stack(drawn, 1).reshape(-1, *drawn[0].shape[1:])[:n]
 
     def _restore(
-        self, y: Any, operator: Operator | None, request: RestorationRequest, advance: Advance
+        self, y: StoredRows, operator: Operator | None, request: RestorationRequest, advance: Advance
     ) -> Restoration[np.ndarray]:
         """All members are presented the same y, and draw with seeds of their own."""
         draws, count = request.draws, len(self.members)

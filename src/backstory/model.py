@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from backstory import console
+from backstory.data.conditions import chosen_conditions
 from backstory.data.observation import Observation
 from backstory.data.rows import LIMIT, FileRows, Rows, Spool
 from backstory.data.schema import Schema
-from backstory.data.values import Batches, Values, stored_values
+from backstory.data.stored import StoredRows
+from backstory.data.values import Batches, Given, Values, stored_rows
 from backstory.distributions.base import DataDistribution
 from backstory.distributions.latent import Posterior, Prior
 from backstory.errors import InputError
@@ -73,68 +75,85 @@ class Model(Trained):
         return self.vae.prior()
 
     @torch.no_grad()
-    def decode(self, z: np.ndarray | Tensor) -> DataDistribution:
-        """p(x|z) for codes (*, D), in the model's units."""
+    def decode(self, z: np.ndarray | Tensor, given: Given = None) -> DataDistribution:
+        """p(x|z) for codes (*, D), in the model's units.
+
+        With conditions, p(x|z, c): one value of c for all codes, or one for each of B of codes (*, B, D).
+        """
         codes = torch.as_tensor(z, dtype=self.vae.shift.dtype, device=self.device)
         if codes.shape[-1] != self.options.latent:
             raise InputError(
                 f"expected codes with {self.options.latent} units, got shape {tuple(codes.shape)}"
             )
-        return self.vae.decode(codes)
+        codes = self.vae.latents.packed(codes)
+        rows = codes.shape[-2] if codes.dim() > 1 else 1
+        c = chosen_conditions(self.schema.conditions, given, rows)
+        if c is None:
+            return self.vae.decode(codes)
+        return self.vae.decode(codes, torch.as_tensor(c if codes.dim() > 1 else c[0]).to(codes))
 
     def terms(
         self,
         x: Values,
         samples: int = 1,
         generator: torch.Generator | None = None,
+        given: Given = None,
     ) -> Terms:
         """log p(x|z), log p(z), log q(z|x) and z for K = `samples` draws; see `VAE.terms`."""
-        values = stored_values(x, self.schema)
-        self.schema.check(values)
-        prepared = self.schema.prepare(torch.as_tensor(values).to(self.device), generator)
-        return self.vae.terms(Observation(prepared), samples, generator)
+        rows = stored_rows(x, self.schema, given)
+        self.schema.check(rows.values)
+        stored = rows.on(self.device, slice(None))
+        prepared = self.schema.prepare(stored.values, generator)
+        return self.vae.terms(Observation(prepared, stored.given), samples, generator)
 
     def exact(self) -> LinearGaussian:
         """The closed-form evidence and posterior of a linear-Gaussian model, for x in the model's units.
+
+        With conditions, those of p(x|c) are of `exact().given(codes of c)`.
 
         InputError, with the reason, for any other model.
         """
         return LinearGaussian.of(self.vae)
 
     def inference_gap(
-        self, x: Values, samples: int = 1000, seed: int = 0, progress: bool = False, **options: Any
+        self,
+        x: Values,
+        samples: int = 1000,
+        seed: int = 0,
+        progress: bool = False,
+        given: Given = None,
+        **options: Any,
     ) -> gap.Gap:
         """log p(x) − ELBO of each observation, split into approximation and amortisation gap.
 
-        Options are those of `inference.gap.inference_gap`: steps, draws, lr, annealing.
+        Options are those of `inference.gap.GapSettings`: steps, draws, lr, annealing.
         """
-        batches = self._batches(x)
+        batches = self._batches(x, given)
         with console.progress("inference gap", len(batches), progress) as bar:
             drawn = batches.draw(self._generator(seed))
-            return gap.inference_gap(
-                self.vae, drawn, samples=samples, seed=seed, advance=bar.advance, **options
-            )
+            settings = gap.GapSettings(samples, **options)
+            return gap.inference_gap(self.vae, drawn, settings, seed, bar.advance)
 
     # -- primitives -----------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def encode(self, x: Values, seed: int = 0) -> Posterior:
+    def encode(self, x: Values, seed: int = 0, given: Given = None) -> Posterior:
         """q(z|x) for each observation: `.centre` is (N, D), `.sample(K)` is (K, N, D).
 
         A Gaussian has `.mean` and `.std`, (N, D), too; see `inference.moments` for those of others.
 
         `seed` matters where x is presented at random (grey values to a Bernoulli model).
         """
-        parts = [self.vae.encode(batch) for batch in self._batches(x).draw(self._generator(seed))]
+        parts = [self.vae.encode(batch) for batch in self._batches(x, given).draw(self._generator(seed))]
         joined: Posterior = self.vae.latents.base(parts[0].joined(parts[1:]))
-        return joined
+        return joined.detach()
 
-    def reconstruct(self, x: Values, mean: bool = True, seed: int = 0) -> Rows:
+    def reconstruct(self, x: Values, mean: bool = True, seed: int = 0, given: Given = None) -> Rows:
         """E[x|z] at z = E[z|x]; or with `mean=False` a draw of z ~ q(z|x), x ~ p(x|z).
 
         An array; for x in a file, more than 1 GiB of results are kept in a temporary file.
         """
-        generator, batches = self._generator(seed), self._batches(x)
+        generator, batches = self._generator(seed), self._batches(x, given)
         stored = self.schema.means if mean else self.schema.restore
         results = Spool(LIMIT if isinstance(batches.values, FileRows) else math.inf)
         for batch in batches.draw(generator):
@@ -149,12 +168,13 @@ class Model(Trained):
         seed: int = 0,
         method: str = "is",
         progress: bool = False,
+        given: Given = None,
         **options: Any,
     ) -> Evaluation:
         """As `Trained.evaluate`; of a plain autoencoder the reconstruction and the active units."""
         if not self.is_autoencoder or method != "is":
-            return super().evaluate(x, samples, seed, method, progress, **options)
-        batches, generator, total = self._batches(x), self._generator(seed), 0.0
+            return super().evaluate(x, samples, seed, method, progress, given, **options)
+        batches, generator, total = self._batches(x, given), self._generator(seed), 0.0
         active = self._active_units(batches, seed)
         with torch.no_grad():
             for batch in batches.draw(generator):
@@ -162,12 +182,12 @@ class Model(Trained):
         n = len(batches)
         return Evaluation(reconstruction=total / n, active_units=active, n=n, samples=1, method="is")
 
-    def fit_prior(self, x: Values, components: int = 10, seed: int = 0) -> Self:
+    def fit_prior(self, x: Values, components: int = 10, seed: int = 0, given: Given = None) -> Self:
         """Replace p(z) by a Gaussian mixture fitted to codes of x, drawn from q(z|x); changes this model.
 
         The reference rows of `score` belong to the earlier p(x) and are dropped.
         """
-        q = self.encode(x, seed)
+        q = self.encode(x, seed, given)
         check_components(components, len(q.centre))
         codes = q.sample(1, self._generator(seed))[0]
         with torch.random.fork_rng(devices=[]):  # the initial parameters, which the fit replaces, are drawn
@@ -176,16 +196,19 @@ class Model(Trained):
         self.options = self.options.model_copy(update={"prior": MixturePrior(components=components)})
         return self
 
-    def keep_reference(self, x: Values) -> None:
+    def keep_reference(self, x: Values, given: Given = None) -> None:
         """Keep in the run what `score` compares with, for rows that were held out of training."""
-        self.reference = self._look(self._batches(x), 0)
+        self.reference = self._look(self._batches(x, given), 0)
 
-    def _sample(self, n: int, mean: bool, temperature: float, seed: int | None) -> np.ndarray:
-        x = generate.sample(self.vae, n, mean, temperature, self._generator(seed))
+    def _sample(
+        self, n: int, mean: bool, temperature: float, seed: int | None, given: np.ndarray | None
+    ) -> np.ndarray:
+        c = None if given is None else torch.from_numpy(given).to(self.vae.shift)
+        x = generate.sample(self.vae, n, mean, temperature, self._generator(seed), c)
         return self.schema.means(x) if mean else self.schema.restore(x)
 
     def _restore(
-        self, y: Any, operator: Operator | None, request: RestorationRequest, advance: Advance
+        self, y: StoredRows, operator: Operator | None, request: RestorationRequest, advance: Advance
     ) -> Restoration[np.ndarray]:
         return restore_stored(self.vae, self.units, y, operator, request, advance)
 

@@ -44,14 +44,21 @@ def network(name: str) -> Callable[[M], M]:
     """Register a module class as a network.
 
     Its constructor takes `inputs` and `outputs`, the shapes of one observation and of what the network
-    returns for it, and options. The encoder and the decoder are one each.
+    returns for it, and options. The encoder and the decoder are one each. The encoder of a model of p(x|c)
+    also takes `context`, the number of conditions, and its call takes c, (B, context), after x.
     """
 
     def decorate(module: M) -> M:
-        def build(options: Choice, inputs: Any, outputs: Any) -> Any:
-            return module(inputs=inputs, outputs=outputs, **options.values)
+        def build(options: Choice, inputs: Any, outputs: Any, context: int = 0) -> Any:
+            told = {"context": context} if context else {}
+            if told and "context" not in inspect.signature(module).parameters:
+                raise InputError(
+                    f"network {name} is for models of p(x), because its constructor has no `context`, got "
+                    "conditions; leave them out, or give it that parameter"
+                )
+            return module(inputs=inputs, outputs=outputs, **told, **options.values)
 
-        record = record_of(NetworkOptions, name, module, ("inputs", "outputs"))
+        record = record_of(NetworkOptions, name, module, ("inputs", "outputs", "context"))
         BUILDERS[record] = Networks(build, build)
         return module
 

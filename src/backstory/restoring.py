@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from backstory import console
-from backstory.data.rows import FileRows
 from backstory.data.schema import Schema
-from backstory.data.values import BATCH, Values, read, stored_values
+from backstory.data.stored import StoredRows
+from backstory.data.values import BATCH, Given, Values, stored_rows, stored_values
 from backstory.errors import InputError
 from backstory.inference import stored
 from backstory.inference.effort import usual_budget
@@ -25,7 +25,7 @@ Advance = Callable[[float], None]
 
 
 class Restorer(ABC):
-    """A trained density p(x) of stored values that restores damaged observations.
+    """A trained density p(x), or p(x|c), of stored values that restores damaged observations.
 
     Attributes:
         schema: of the data.
@@ -42,7 +42,7 @@ class Restorer(ABC):
 
     @abstractmethod
     def _restore(
-        self, y: Any, operator: Operator | None, request: RestorationRequest, advance: Advance
+        self, y: StoredRows, operator: Operator | None, request: RestorationRequest, advance: Advance
     ) -> Restoration[np.ndarray]:
         """`restore` of stored values."""
 
@@ -67,6 +67,7 @@ class Restorer(ABC):
         method: str = "auto",
         seed: int = 0,
         progress: bool = False,
+        given: Given = None,
         **options: Any,
     ) -> Restoration[np.ndarray]:
         """Mean, standard deviation and draws of x given a damaged observation y.
@@ -80,15 +81,15 @@ class Restorer(ABC):
             method: `encoder`, `importance`, `variational`, `hmc`, or `auto`, the cheapest that suffices.
             seed: of every draw.
             progress: show a progress bar.
+            given: the conditions c of a model of p(x|c), in place of those that come with y.
             options: `budget` and `chunk`, see `inference.requests.RestorationRequest`, and the fields of
                 `inference.effort.Effort`: proposals, steps, gradient_draws, chains, ….
         """
         request = RestorationRequest.of(draws, method, seed, **options)
-        y = read(y, self.schema)
-        values = stored_values(y, self.schema)
-        values = values[:] if isinstance(values, FileRows) else values  # the results are held in any case
-        with console.progress("restore", len(values), progress) as bar:
-            found = self._restore(values, operator, request, bar.advance)
+        rows = stored_rows(y, self.schema, given)
+        rows = rows.in_memory()  # the results are held in any case
+        with console.progress("restore", len(rows), progress) as bar:
+            found = self._restore(rows, operator, request, bar.advance)
         for warning in stored.warnings(found, request.effort.proposals):
             console.warn(warning)
         return found
@@ -116,6 +117,7 @@ class Restorer(ABC):
         method: str = "auto",
         seed: int = 0,
         progress: bool = False,
+        given: Given = None,
         **options: Any,
     ) -> Recovery:
         """Damage whole observations, restore them, and compare: errors and the coverage of intervals.
@@ -128,22 +130,23 @@ class Restorer(ABC):
                 "entries hidden at random say nothing about a model that takes them as missing by their own "
                 f"value (missingness {self._missingness}); compare with the truth where it is known"
             )
-        values, y = stored_values(x, self.schema), self.damage(x, operator, missing, seed)
-        options = {"budget": usual_budget(len(values)), **options}
+        rows = stored_rows(x, self.schema, given)
+        y = StoredRows(self.damage(rows, operator, missing, seed), rows.given)
+        options = {"budget": usual_budget(len(rows)), **options}
         request = RestorationRequest.of(draws, method, seed, **options)
-        with console.progress("restore", len(values), progress) as bar:
-            return _recovery(self, values, y, operator or stored.NOTHING, request, bar.advance)
+        with console.progress("restore", len(rows), progress) as bar:
+            return _recovery(self, rows, y, operator or stored.NOTHING, request, bar.advance)
 
 
 def _recovery(
     model: Restorer,
-    values: Any,
-    y: np.ndarray,
+    rows: StoredRows,
+    y: StoredRows,
     operator: Operator,
     request: RestorationRequest,
     advance: Advance,
 ) -> Recovery:
-    """Restorations of y compared with the true `values`, a batch at a time; see `evaluate_restoration`."""
+    """Restorations of y compared with the true rows, a batch at a time; see `evaluate_restoration`."""
     schema = model.schema
     rest = Product(
         tuple(part for part in operator.parts if not isinstance(part, Mask))
@@ -152,12 +155,13 @@ def _recovery(
     tally = Tally(model.units.stored_unit, schema.kind == "images", schema.levelled)
     for start in range(0, len(y), BATCH):
         some, seeded = slice(start, start + BATCH), request.with_seed(request.seed + start)
-        truth = np.asarray(values[some])
-        where = ~np.isnan(truth) & (np.isnan(y[some]) if masked else True)
-        found = model._restore(y[some], rest, seeded, advance)
+        batch, truth = y.part(some), np.asarray(rows.values[some])
+        where = ~np.isnan(truth) & (np.isnan(batch.values) if masked else True)
+        found = model._restore(batch, rest, seeded, advance)
         likelihood = np.full(len(truth), math.nan)
         if masked and schema.presentation == "exact" and not np.isnan(truth).any():
-            whole = model.log_evidence(truth, seed=seeded.seed).log_evidence.double().cpu().numpy()
+            evidence = model.log_evidence(StoredRows(truth, batch.given), seed=seeded.seed)
+            whole = evidence.log_evidence.double().cpu().numpy()
             likelihood = _log_hidden(whole, found)
         tally.add(found, truth, where, likelihood)
     return tally.result()

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from backstory import console
+from backstory.data.conditions import chosen_conditions
 from backstory.data.dataset import Dataset
 from backstory.data.rows import Rows
 from backstory.data.schema import Schema
-from backstory.data.values import Batches, Values, stored_values
+from backstory.data.stored import StoredRows
+from backstory.data.values import Batches, Given, Values, stored_rows, with_conditions
 from backstory.errors import InputError
 from backstory.inference import evaluate, scoring
 from backstory.inference.importance import Evidence, tail_warning
@@ -26,10 +28,14 @@ from backstory.runs.run import write_files
 class Trained(Restorer):
     """A trained density of observations: sample, encode, reconstruct, restore, log_evidence, evaluate, save.
 
-    Observations x are given as stored values, (N, *shape), in NumPy arrays, tensors, a frame, a `Dataset` or
+    Observations x are passed as stored values, (N, *shape), in NumPy arrays, tensors, a frame, a `Dataset` or
     its values, or by the path of a file; observations in a file are read as they are needed. Draws of x have
     the data's own type. Means are float32, or float64 for tables in which a column is counted from an origin,
     as dates and large numbers are.
+
+    A model of p(x|c) needs the conditions c of each observation, and everything it answers is given c. A
+    `Dataset` or a table has them; elsewhere `given` names them, such as `given={"label": 3}`, with one value
+    for all observations or a sequence with one for each. They may also be chosen in place of the data's own.
 
     Attributes:
         schema: of the data.
@@ -47,18 +53,18 @@ class Trained(Restorer):
     # -- primitives -----------------------------------------------------------------------------------
 
     @abstractmethod
-    def encode(self, x: Values, seed: int = 0) -> Any:
+    def encode(self, x: Values, seed: int = 0, given: Given = None) -> Any:
         """q(z|x) for each observation.
 
         `seed` matters where x is presented at random (grey values to a Bernoulli model).
         """
 
     @abstractmethod
-    def reconstruct(self, x: Values, mean: bool = True, seed: int = 0) -> Rows:
+    def reconstruct(self, x: Values, mean: bool = True, seed: int = 0, given: Given = None) -> Rows:
         """E[x|z] at z = E[z|x]; or with `mean=False` a draw of z ~ q(z|x), x ~ p(x|z)."""
 
     @abstractmethod
-    def fit_prior(self, x: Values, components: int = 10, seed: int = 0) -> Self:
+    def fit_prior(self, x: Values, components: int = 10, seed: int = 0, given: Given = None) -> Self:
         """Replace p(z) by a Gaussian mixture fitted to codes of x, drawn from q(z|x); changes this model.
 
         The reference rows of `score` belong to the earlier p(x) and are dropped.
@@ -69,8 +75,10 @@ class Trained(Restorer):
         """The files of the run by path, JSON and safetensors; see `backstory.opening.unpack`."""
 
     @abstractmethod
-    def _sample(self, n: int, mean: bool, temperature: float, seed: int | None) -> np.ndarray:
-        """`sample` from p(x)."""
+    def _sample(
+        self, n: int, mean: bool, temperature: float, seed: int | None, given: np.ndarray | None
+    ) -> np.ndarray:
+        """`sample` from p(x), or from p(x|c) for codes of conditions, (n, C)."""
 
     @abstractmethod
     def _evidence(self, batches: Batches, request: EvidenceRequest, advance: Advance) -> Evidence:
@@ -110,6 +118,7 @@ class Trained(Restorer):
         temperature: float = 1.0,
         seed: int | None = None,
         where: np.ndarray | None = None,
+        given: Given = None,
     ) -> np.ndarray:
         """Draw n observations, z ~ p(z) then x ~ p(x|z), in the data's type; or E[x|z] with `mean`.
 
@@ -120,18 +129,21 @@ class Trained(Restorer):
             seed: of the draws; without one each call draws anew.
             where: one observation of stored values, (*shape), NaN where an entry is not given: the draws are
                 then of p(x | given entries), by `restore`.
+            given: the conditions c, if the model is of p(x|c): one value for all draws or one for each.
 
         Raises:
-            InputError: for a plain autoencoder; see `fit_prior`.
+            InputError: for a plain autoencoder, see `fit_prior`; or for conditions that do not fit the model.
         """
         if where is None:
-            return self._sample(n, mean, temperature, seed)
+            return self._sample(
+                n, mean, temperature, seed, chosen_conditions(self.schema.conditions, given, n)
+            )
         if mean or temperature != 1:
             raise InputError(
                 "draws given some entries are of p(x|y) as it is; leave mean and temperature out"
             )
         seed = torch.Generator().seed() % 2**31 if seed is None else seed
-        return self.restore(np.asarray(where)[None], draws=n, seed=seed).draws[:, 0]
+        return self.restore(np.asarray(where)[None], draws=n, seed=seed, given=given).draws[:, 0]
 
     # -- densities ------------------------------------------------------------------------------------
 
@@ -142,6 +154,7 @@ class Trained(Restorer):
         seed: int = 0,
         method: str = "is",
         progress: bool = False,
+        given: Given = None,
         **options: Any,
     ) -> Evidence:
         """log p(x) of each observation in nats, with its standard error and diagnostics of the estimate.
@@ -153,11 +166,12 @@ class Trained(Restorer):
             method: `is`, importance sampling; `ais`, annealed importance sampling; `exact`, for
                 linear-Gaussian models.
             progress: show a progress bar.
+            given: the conditions, in place of those that come with x.
             options: `chunk`, pairs of draw and observation decoded at once, which changes memory and not the
                 result. For `ais` also `resume`, a file that keeps finished rows, from which they are taken up
                 again; and steps, leapfrog, start and schedule, see `inference.annealing.Annealing`.
         """
-        batches, request = self._batches(x), EvidenceRequest.of(method, samples, seed, **options)
+        batches, request = self._batches(x, given), EvidenceRequest.of(method, samples, seed, **options)
         with console.progress("evidence", len(batches), progress) as bar:
             return self._evidence(batches, request, bar.advance)
 
@@ -167,28 +181,34 @@ class Trained(Restorer):
         """log p(other entries | given entries) of each observation, (N,) nats: a difference of log-evidences.
 
         Args:
-            x: (N, *shape), of a model for incomplete data.
+            x: (N, *shape), of a model for incomplete data, with the conditions of a model of p(x|c).
             given: of bool, (*shape) or (N, *shape): the entries that are given.
             seed: of every draw.
             options: of `log_evidence`.
         """
-        whole = np.array(stored_values(x, self.schema)[:], np.float64)
+        rows = stored_rows(x, self.schema)
+        whole = np.array(rows.values[:], np.float64)
         if not self.incomplete:
             raise InputError(
                 "conditional probabilities need a model for incomplete data; train it with incomplete=True"
             )
         part = np.where(np.broadcast_to(np.asarray(given), whole.shape), whole, np.nan)
-        both = [self.log_evidence(values, seed=seed, **options).log_evidence for values in (whole, part)]
+        asked = [StoredRows(values, rows.given) for values in (whole, part)]
+        both = [self.log_evidence(rows, seed=seed, **options).log_evidence for rows in asked]
         return np.asarray((both[0] - both[1]).cpu())
 
-    def score(self, x: Values, reference: "Values | None" = None, seed: int = 0) -> scoring.Scores:
+    def score(
+        self, x: Values, reference: "Values | None" = None, seed: int = 0, given: Given = None
+    ) -> scoring.Scores:
         """How unusual observations are: log p(x), a p-value, and the surprise of each entry.
 
         Args:
             x: (N, *shape).
             reference: observations to compare with, from the source of the training data and held out of
-                training; by default validation rows, which `fit` keeps for tables and arrays.
+                training, with their conditions; by default validation rows, which `fit` keeps for tables and
+                arrays.
             seed: matters where x is presented at random.
+            given: the conditions of x, in place of those that come with it.
         """
         against = self.reference if reference is None else self._look(self._batches(reference), seed)
         if against is None:
@@ -197,7 +217,7 @@ class Trained(Restorer):
                 "validation rows, has another prior since, or is of an earlier version; give some with "
                 "reference"
             )
-        return scoring.compare(self._look(self._batches(x), seed), against)
+        return scoring.compare(self._look(self._batches(x, given), seed), against)
 
     def evaluate(
         self,
@@ -206,15 +226,16 @@ class Trained(Restorer):
         seed: int = 0,
         method: str = "is",
         progress: bool = False,
+        given: Given = None,
         **options: Any,
     ) -> evaluate.Evaluation:
         """The ELBO, the log-evidence and the use of the codes, averaged over observations.
 
         Arguments are those of `log_evidence`. Warns where importance weights are too heavy-tailed to trust.
         """
-        batches = self._batches(x)
+        batches = self._batches(x, given)
         active = self._active_units(batches, seed)
-        evidence = self.log_evidence(batches.values, samples, seed, method, progress, **options)
+        evidence = self.log_evidence(batches.rows, samples, seed, method, progress, **options)
         if method == "is" and (warning := tail_warning(evidence)):
             console.warn(warning)
         entries = self._observed_entries(batches) if self.schema.discrete else None
@@ -231,11 +252,11 @@ class Trained(Restorer):
 
     def rows(self, data: Dataset, part: str = "auto") -> np.ndarray:
         """Row numbers of a part of `data`; see `Provenance.rows`."""
-        return self.provenance.rows(data, part)
+        return self.provenance.rows(self._conditioned(data), part)
 
     def trained_on(self, data: Dataset) -> bool:
         """Whether `data` is the very data set that the model was trained from."""
-        return self.provenance.is_of(data)
+        return self.provenance.is_of(self._conditioned(data))
 
     def count_trained_on(self, values: Rows) -> int:
         """The number of rows that are equal to a training row."""
@@ -251,8 +272,12 @@ class Trained(Restorer):
 
     # -- inside ---------------------------------------------------------------------------------------
 
-    def _batches(self, x: Values) -> Batches:
-        return Batches(stored_values(x, self.schema), self.schema, self.incomplete, self.device)
+    def _batches(self, x: Values, given: Given = None) -> Batches:
+        return Batches(stored_rows(x, self.schema, given), self.schema, self.incomplete, self.device)
+
+    def _conditioned(self, data: Dataset) -> Dataset:
+        """The data set whose x is the model's: without the columns that are conditions, if it has them."""
+        return with_conditions(data, self.schema.conditions)
 
     def _generator(self, seed: int | None) -> torch.Generator:
         generator = torch.Generator(self.device)

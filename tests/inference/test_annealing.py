@@ -114,7 +114,7 @@ def test_annealing_and_importance_sampling_agree_for_every_likelihood(small_vae,
 def test_the_bracket_holds_the_truth_and_narrows(linear_gaussian, start):
     vae = linear_gaussian(rows=1, encoder_error=0.1).vae
     n, gaps = 60, []
-    _, x = ais._simulate(vae, n, 0)
+    x = ais._simulate(vae, n, 0)[1].x
     truth = LinearGaussian.of(vae).log_evidence(x)
     for steps in (4, 40):
         bracket = bidirectional(vae, n, settings(steps=steps, start=start))

@@ -67,7 +67,7 @@ def test_a_gaussian_is_conditioned_as_the_joint_gaussian_says(name, spread):
     noise = torch.diag(seen.sigma.expand(seen.linear.out).flatten().square())
     for k in range(3):
         for row in range(2):
-            kept = seen.seen[row].flatten()
+            kept = seen.observed[row].flatten()
             b, m, s = a[kept], p.mean[k, row].flatten(), torch.diag(p.variance[k, row].flatten())
             c = b @ s @ b.T + noise[kept][:, kept]
             gain = torch.linalg.solve(c, b @ s).T
@@ -91,7 +91,7 @@ def test_draws_have_the_conditional_mean_and_covariance(name, generator):
     torch.testing.assert_close(x.std(0), spread, rtol=0.03, atol=1e-3)
     a = seen.linear.forward(x).flatten(2)[:, 1]  # y minus this is what the posterior says of the noise
     b = seen.linear.forward(torch.eye(12).double().reshape(-1, *SHAPE)).flatten(1).T
-    kept = seen.seen[1].flatten()
+    kept = seen.observed[1].flatten()
     prior = (b * p.variance[0, 1].flatten()) @ b.T
     c = prior[kept][:, kept] + float(seen.sigma) ** 2 * torch.eye(int(kept.sum())).double()
     expected = prior - prior[:, kept] @ torch.linalg.solve(c, prior[kept])

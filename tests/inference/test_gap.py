@@ -6,7 +6,7 @@ import torch
 from backstory.data.observation import Observation
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.errors import InputError
-from backstory.inference.gap import inference_gap, optimise_posterior
+from backstory.inference.gap import GapSettings, inference_gap, optimise_posterior
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.target import Evidenced
 
@@ -42,7 +42,7 @@ def test_the_best_diagonal_gaussian_is_found(linear_gaussian):
 
 def test_the_gaps_are_those_of_the_closed_form(linear_gaussian):
     vae, exact, x = correlated(linear_gaussian)
-    gap = inference_gap(vae, x.split(20), samples=2_000)
+    gap = inference_gap(vae, x.split(20), GapSettings(samples=2_000))
     precision = torch.linalg.inv(exact.posterior(x).covariance)
     diagonal = precision.diagonal(dim1=-2, dim2=-1)
     approximation = 0.5 * (diagonal.log().sum(-1) - torch.logdet(precision))  # KL(q* ‖ p(z|x))
@@ -66,14 +66,14 @@ def test_the_gaps_are_those_of_the_closed_form(linear_gaussian):
 
 def test_a_perfect_encoder_has_no_gap(linear_gaussian):
     exact = linear_gaussian(rows=10)
-    gap = inference_gap(exact.vae, [exact.x], samples=3_000, steps=100)
+    gap = inference_gap(exact.vae, [exact.x], GapSettings(samples=3_000, steps=100))
     assert float(gap.amortisation.mean().abs()) < 0.05
     assert float(gap.approximation.mean().abs()) < 0.05
 
 
 def test_discrete_data_and_other_priors(small_vae, levels):
     vae = small_vae(prior="mixture")
-    gap = inference_gap(vae, [levels()], steps=100, samples=500)
+    gap = inference_gap(vae, [levels()], GapSettings(steps=100, samples=500))
     assert float(gap.amortisation.mean()) > 0
     assert float(gap.approximation.mean()) > -0.1
     assert all(p.grad is None for p in vae.parameters())
@@ -103,4 +103,4 @@ def test_what_cannot_be_is_refused(small_vae, levels):
         inference_gap(small_vae(posterior="delta"), [levels()])
     for name in ("steps", "draws", "samples"):
         with pytest.raises(InputError, match=f"{name} has to be at least 1, got 0"):
-            inference_gap(small_vae(), [levels()], **{name: 0})
+            inference_gap(small_vae(), [levels()], GapSettings(**{name: 0}))

@@ -85,7 +85,7 @@ def test_reconstruction_draws(linear_gaussian):
 
 def test_a_plain_autoencoder_has_nothing_to_sample_from(small_vae):
     vae = small_vae(posterior="delta")
-    with pytest.raises(InputError, match=r"plain autoencoder.*nothing to sample from.*--prior mixture"):
+    with pytest.raises(InputError, match=r"plain autoencoder.*nothing to sample from.*`prior` mixture"):
         generate.sample(vae, 4)
     vae.prior_module = Mixture(3, 2).double()
     assert generate.sample(vae, 4, generator=source()).shape == (4, 3, 4)

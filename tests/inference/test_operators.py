@@ -93,11 +93,11 @@ def test_masks_and_nan_say_what_was_seen(generator):
     y = damage(Mask(mask), x)
     assert torch.equal(y.isnan(), ~mask)
     for operator in (Mask(mask), Noise(0)):
-        assert torch.equal(observe(operator, y, (3, 4)).seen, mask)
+        assert torch.equal(observe(operator, y, (3, 4)).observed, mask)
     shared = np.zeros((3, 4), dtype=bool)
     shared[1] = True
     shared.flags.writeable = False
-    seen = observe(Mask(shared) @ Mask(mask), y, (3, 4)).seen
+    seen = observe(Mask(shared) @ Mask(mask), y, (3, 4)).observed
     assert torch.equal(seen, mask & torch.tensor(shared.copy()))
     assert torch.isfinite(observe(Mask(mask), y, (3, 4)).y).all()
 
@@ -164,7 +164,7 @@ def test_y_has_to_be_there_where_the_mask_says_so():
     with pytest.raises(InputError, match="NaN where the mask"):
         observe(Mask(mask), y, (2, 2))
     mask[0, 0] = False
-    assert int(observe(Mask(mask), y, (2, 2)).seen.sum()) == 9
+    assert int(observe(Mask(mask), y, (2, 2)).observed.sum()) == 9
     y[0, 0, 0] = torch.inf
     with pytest.raises(InputError, match="infinity"):
         observe(Mask(mask), y, (2, 2))

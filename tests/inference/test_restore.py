@@ -87,7 +87,7 @@ def linear_case(small_vae, name, rows=4):
     seen = observe(operator, y, SHAPE, 4.0)
     matrix = seen.linear.forward(torch.eye(12).double().reshape(-1, *SHAPE)).flatten(1).T
     exact = LinearGaussian.of(vae)
-    kept = [seen.seen[row].flatten() for row in range(rows)]
+    kept = [seen.observed[row].flatten() for row in range(rows)]
     parts = [
         exact.restored(seen.y[i].flatten()[None, k], matrix[k], float(seen.sigma)) for i, k in enumerate(kept)
     ]
@@ -138,7 +138,7 @@ def test_the_evidence_of_y_is_that_of_the_closed_form(small_vae, name, method):
     found = restore(vae, seen, Request(draws=1, method=method, effort=QUICK))
     exact = LinearGaussian.of(vae)
     if seen.exact:
-        expected = exact.log_evidence(seen.y, seen.seen)
+        expected = exact.log_evidence(seen.y, seen.observed)
     else:
         a = seen.linear.forward(torch.eye(12).double().reshape(-1, *SHAPE)).flatten(1).T
         c = a @ exact.covariance @ a.T + seen.sigma**2 * torch.eye(len(a)).double()
@@ -152,7 +152,7 @@ def test_the_encoder_is_taken_at_its_word(small_vae):
     vae, seen, _, _ = linear_case(small_vae, "missing")
     found = restore(vae, seen, Request(draws=2000, method="encoder", effort=Effort(proposals=2000)))
     with torch.no_grad():
-        q = vae.encode(torch.where(seen.seen, seen.y, vae.shift))
+        q = vae.encode(torch.where(seen.observed, seen.y, vae.shift))
     assert float(((found.codes.mean(0) - q.mean) / q.std).abs().max()) < 0.1
     torch.testing.assert_close(found.codes.std(0), q.std, rtol=0.1, atol=0)
     assert bool(found.ess.isnan().all())

@@ -13,20 +13,6 @@ FILES = [path for path in sorted(SOURCE.rglob("*.py")) if path.parent != SOURCE 
 LIBRARY = [path for path in FILES if path.name != "__main__.py"]
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
 
-# files with messages that are still to be reworded; the list is to become empty
-PENDING = (
-    "data/images.py",
-    "data/load.py",
-    "data/splits.py",
-    "data/tables/infer.py",
-    "data/write.py",
-    "model.py",
-    "options.py",
-    "runs/checkpoint.py",
-    "runs/folder.py",
-    "training/schedule.py",
-)
-
 
 def name_of(path: Path) -> str:
     return path.relative_to(SOURCE).as_posix()
@@ -47,8 +33,6 @@ def test_the_library_does_not_import_the_command_line(path):
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_messages_of_the_library_name_options_without_dashes(path):
-    if name_of(path) in PENDING:
-        pytest.xfail("still to be reworded")
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             assert not OPTION.search(node.value), f"{name_of(path)}:{node.lineno} says {node.value!r}"

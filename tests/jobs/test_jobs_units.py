@@ -11,7 +11,7 @@ from backstory.errors import InputError
 from backstory.jobs.damage import UNDAMAGED, Damage
 from backstory.jobs.masks import read_mask
 from backstory.jobs.source import ChosenRows, column_order
-from backstory.jobs.units import Units
+from backstory.jobs.units import units_of
 
 LEVELS = Schema(kind="images", shape=(6, 4), dtype="uint8", levels=5, maximum=4)
 
@@ -30,9 +30,9 @@ def levels(count: int = 8) -> np.ndarray:
     ids=["levels", "fractions", "floats"],
 )
 def test_units_go_to_the_model_and_back(values, factor):
-    units = Units.of(LEVELS, load(values), values, None)
+    units = units_of(LEVELS, load(values), values, None)
     assert units.factor == factor
-    ours = units.to_model(values, LEVELS, exact=True)
+    ours = units.to_model(values, LEVELS, levels=True)
     np.testing.assert_array_equal(ours, levels())
     np.testing.assert_allclose(units.from_model(ours), values)
 
@@ -40,9 +40,9 @@ def test_units_go_to_the_model_and_back(values, factor):
 def test_noise_may_leave_the_full_range_by_ten_deviations():
     values = levels() / 4
     values[0, 0, 0] = 1.9
-    assert Units.of(LEVELS, load(values), values, 0.1).factor == 4
+    assert units_of(LEVELS, load(values), values, 0.1).factor == 4
     with pytest.raises(InputError, match="divide by the top level, 4, or say with `noise`"):
-        Units.of(LEVELS, load(values), values, 0.05)
+        units_of(LEVELS, load(values), values, 0.05)
 
 
 def test_columns_in_another_order_go_to_the_model_and_back():
@@ -50,8 +50,8 @@ def test_columns_in_another_order_go_to_the_model_and_back():
     model = load(frame).schema
     turned = load(frame[["c", "a", "b"]])
     assert column_order(model, turned) == [1, 2, 0]
-    units = Units.of(model, turned, np.asarray(turned.values), None)
-    ours = units.to_model(np.asarray(turned.values), model, exact=False)
+    units = units_of(model, turned, np.asarray(turned.values), None)
+    ours = units.to_model(np.asarray(turned.values), model, levels=False)
     np.testing.assert_array_equal(ours, load(frame).values)
     np.testing.assert_array_equal(units.from_model(ours), turned.values)
     assert units.schema.columns == ("c", "a", "b")

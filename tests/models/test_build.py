@@ -369,7 +369,7 @@ def test_the_width_of_convolutions_is_that_of_the_option():
 )
 def test_tables_with_gaps_are_trained_by_the_bound_with_many_draws(schema, options, gaps, objective):
     defaults = default_schedule(*resolve(schema, ModelOptions(**options), gaps), gaps)
-    training = schedule.resolve(TrainOptions(), 100, **defaults)
+    training = schedule.resolve(TrainOptions(), 100, defaults)
     short = objective == "iwae" and options.get("network") != "linear"
     if short:
         assert training.epochs == training.patience == 150  # to its end, though the best weights are kept
@@ -377,9 +377,9 @@ def test_tables_with_gaps_are_trained_by_the_bound_with_many_draws(schema, optio
         assert training.patience == training.epochs // 5
     expected = (objective, 20, 0.995) if objective == "iwae" else (objective, 1, None)
     assert (training.objective.name, training.samples, training.ema) == expected
-    asked = schedule.resolve(TrainOptions(objective="elbo", ema=0.9), 100, **defaults)
+    asked = schedule.resolve(TrainOptions(objective="elbo", ema=0.9), 100, defaults)
     assert (asked.objective.name, asked.samples, asked.ema) == ("elbo", 1, 0.9)
-    assert schedule.resolve(TrainOptions(samples=5), 100, **defaults).samples == 5
+    assert schedule.resolve(TrainOptions(samples=5), 100, defaults).samples == 5
 
 
 @pytest.mark.parametrize(
@@ -398,10 +398,10 @@ def test_numbers_with_gaps_have_a_width_with_a_floor(schema, options, gaps, like
     decided = resolved[1].likelihood
     assert (decided.name, decided.sigma_floor) == (likelihood, floor)
     defaults = default_schedule(*resolved, gaps)
-    assert schedule.resolve(TrainOptions(), 100, **defaults).keep == keep
-    assert schedule.resolve(TrainOptions(patience=3), 100, **defaults).keep == "best"
+    assert schedule.resolve(TrainOptions(), 100, defaults).keep == keep
+    assert schedule.resolve(TrainOptions(patience=3), 100, defaults).keep == "best"
     with pytest.raises(InputError, match=r"patience waits for a better epoch, got 3 with keep last"):
-        schedule.resolve(TrainOptions(patience=3, keep="last"), 100, **defaults)
+        schedule.resolve(TrainOptions(patience=3, keep="last"), 100, defaults)
 
 
 def test_words_of_the_options_are_those_of_the_modules():

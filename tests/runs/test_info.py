@@ -188,7 +188,7 @@ def test_damage_is_said_as_when_the_run_is_opened(copy, name):
 def test_what_is_not_a_run(tmp_path, copy):
     assert_refused(tmp_path / "nowhere", "no run at .*: expected a folder made by backstory fit")
     (copy / "config.json").rename(copy / checkpoint.CHECKPOINT)
-    assert_refused(copy, "has not ended; go on with it by fit with --resume")
+    assert_refused(copy, "has not ended; go on with it by fit with `resume`")
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,7 @@ def test_the_part_of_a_short_batch(objective, rows):
     assert parts.objective.shape == (rows,)
     assert parts.sums().isfinite().all()
     parts.objective.sum().backward()
-    for parameter in run.parameters:
+    for parameter in run.updates.parameters:
         assert parameter.grad.isfinite().all()
         assert rows or not parameter.grad.any()
 

@@ -106,7 +106,7 @@ def test_a_second_ctrl_c_interrupts_at_once(tmp_path, whole, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             backstory.fit(data(), tmp_path / "run", checkpoint_every=1e6, **OPTIONS)
     assert checkpoint.load_checkpoint(tmp_path / "run").state.values["position"]["step"] == 0
-    with pytest.raises(InputError, match=r"has not ended; go on with it by fit with --resume"):
+    with pytest.raises(InputError, match=r"has not ended; go on with it by fit with `resume`"):
         backstory.open(tmp_path / "run")
     train(tmp_path / "run", every=60.0)
     assert_same_run(tmp_path / "run", whole)

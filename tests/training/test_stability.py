@@ -38,7 +38,7 @@ def test_validation_and_the_model_use_the_average():
         assert a["objective"] == b["objective"]
         assert a["validation_objective"] != b["validation_objective"]
     assert not same(weights(plain), weights(averaged))
-    again = averaged._evaluate()["validation_objective"]
+    again = averaged.evaluate()["validation_objective"]
     assert again == max(line["validation_objective"] for line in lines[1])
 
 
@@ -46,10 +46,10 @@ def test_a_large_gradient_is_scaled_down():
     run, norms, step = trainer(clip=0.01), [], torch.optim.Adam.step
 
     def recorded(optimiser):
-        norms.append(float(torch.nn.utils.get_total_norm([p.grad for p in run.parameters])))
+        norms.append(float(torch.nn.utils.get_total_norm([p.grad for p in run.updates.parameters])))
         return step(optimiser)
 
-    run.optimiser.step = types.MethodType(recorded, run.optimiser)
+    run.updates.optimiser.step = types.MethodType(recorded, run.updates.optimiser)
     run.run()
     assert len(norms) == 15
     assert max(norms) <= 0.01 * (1 + 1e-4)

@@ -89,7 +89,7 @@ def test_a_state_of_another_device_is_refused():
     taken = Taken(0)
     trainer(autosave=taken).run()
     taken.state.values["device"] = "cuda"
-    with pytest.raises(InputError, match=r"started on device cuda, got cpu; go on with --device cuda"):
+    with pytest.raises(InputError, match=r"started on device cuda, got cpu; go on with `device` cuda"):
         trainer().load(taken.state)
 
 

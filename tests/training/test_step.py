@@ -36,11 +36,11 @@ def test_the_gradient_is_that_of_the_mean_objective(objective):
     values = torch.as_tensor(run.rows.values)[:7]
     batch = run.bound.batch(Stored(values), 7, torch.Generator().manual_seed(1))
     outcome = run.step(batch, torch.tensor(0.5), 7, torch.Generator().manual_seed(2))
-    found = [p.grad.clone() for p in run.parameters]
+    found = [p.grad.clone() for p in run.updates.parameters]
     run.vae.zero_grad()
     parts = run.bound(batch, 0.5, len(run.rows), torch.Generator().manual_seed(2))
     (-parts.objective.mean()).backward()
-    expected = [torch.zeros_like(p) if p.grad is None else p.grad for p in run.parameters]
+    expected = [torch.zeros_like(p) if p.grad is None else p.grad for p in run.updates.parameters]
     parts = parts._replace(objective=parts.objective.detach(), reconstruction=parts.reconstruction.detach())
     for a, b in zip(found, expected, strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-6)

@@ -10,7 +10,7 @@ import torch
 from backstory.data.schema import Schema
 from backstory.errors import InputError, TrainingFailed
 from backstory.models import build
-from backstory.models.defaults import resolve
+from backstory.models.defaults import ScheduleDefaults, resolve
 from backstory.objectives.registry import OBJECTIVES
 from backstory.options import ModelOptions, TrainOptions
 from backstory.training import schedule
@@ -34,7 +34,7 @@ def trainer(rows=None, validation=None, schema=TABLE, model=None, autosave=None,
     rows = table() if rows is None else rows
     validation = rows[:0] if validation is None else validation
     values = {"epochs": 3, "batch_size": 5, "warmup": 0, **options}
-    resolved_options = schedule.resolve(TrainOptions(**values), len(rows), 2e-3)
+    resolved_options = schedule.resolve(TrainOptions(**values), len(rows), ScheduleDefaults(2e-3))
     vae = build.build(schema, resolved, resolved_options.seed)
     return Trainer(vae, schema, rows, validation, resolved_options, autosave)
 
@@ -78,10 +78,10 @@ def test_every_row_is_visited_once_in_every_epoch(rows, batch_size):
     run = trainer(table(rows), batch_size=batch_size)
     seen, sizes, terms = [], [], run.vae.terms
 
-    def recorded(x, **kwargs):
+    def recorded(observation, samples, **kwargs):
         if run.vae.training:
-            seen.append(x.clone())
-        return terms(x, **kwargs)
+            seen.append(observation.x.clone())
+        return terms(observation, samples, **kwargs)
 
     run.vae.terms = recorded
     run.run(advance=sizes.append)
@@ -175,9 +175,9 @@ def test_training_binarises_anew():
     run = trainer(rows, schema=GREY, model={"likelihood": "bernoulli"}, batch_size=6)
     seen, terms = [], run.vae.terms
 
-    def recorded(x, **kwargs):
-        seen.append(x.clone())
-        return terms(x, **kwargs)
+    def recorded(observation, samples, **kwargs):
+        seen.append(observation.x.clone())
+        return terms(observation, samples, **kwargs)
 
     run.vae.terms = recorded
     run.run()
@@ -206,7 +206,7 @@ def test_the_best_weights_are_a_copy():
     assert history.stopped == "finished"
     assert not run.vae.training
     # What validation reported is what the returned model gives
-    again = run._evaluate()
+    again = run.evaluate()
     assert again["validation_objective"] == max(values)
 
 
@@ -230,7 +230,7 @@ def test_the_last_weights_are_kept_on_request():
 def test_the_last_weights_are_kept_that_are_finite(monkeypatch):
     run = restless(patience=None, keep="last", epochs=4)
     values = iter([1.0, 2.0, math.nan, -math.inf])
-    monkeypatch.setattr(run, "_evaluate", lambda: {"validation_objective": next(values)})
+    monkeypatch.setattr(run, "evaluate", lambda: {"validation_objective": next(values)})
     assert run.run().best_epoch == 2
 
 
@@ -290,9 +290,10 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(bad):
     run = trainer(rows, table(7, 1), batch_size=3, epochs=4)
     start, terms, before = weights(run), run.vae.terms, []
 
-    def recorded(x, **kwargs):
+    def recorded(observation, samples, **kwargs):
+        x = observation.x
         before.append((bool(torch.isfinite(x).all() and (x.abs() < 1e20).all()), weights(run)))
-        return terms(x, **kwargs)
+        return terms(observation, samples, **kwargs)
 
     run.vae.terms = recorded
     history = run.run()
@@ -376,7 +377,7 @@ def test_cyclical_warm_up():
 
 
 def test_cycles_fill_the_run_by_default():
-    options = schedule.resolve(TrainOptions(warmup_cycles=4, epochs=80), 100, 2e-3)
+    options = schedule.resolve(TrainOptions(warmup_cycles=4, epochs=80), 100, ScheduleDefaults(2e-3))
     assert options.warmup == 10  # Fu et al. 2019: M cycles over the run, half of each a rise
     assert schedule.warmup_end(10, 4) == 70
 
@@ -489,7 +490,7 @@ def test_an_objective_that_does_not_suit_the_model_is_refused_before_training(op
 
 @pytest.mark.parametrize(("samples", "notes"), [(1, 1), (2, 0)])
 def test_a_bound_of_many_draws_with_one_is_noted(samples, notes, caplog):
-    schedule.resolve(TrainOptions(objective="dreg", samples=samples), 100, 2e-3)
+    schedule.resolve(TrainOptions(objective="dreg", samples=samples), 100, ScheduleDefaults(2e-3))
     assert len(caplog.messages) == notes
     assert all("single draw" in message and "`samples`" in message for message in caplog.messages)
 
@@ -519,18 +520,20 @@ def test_every_posterior_with_every_prior(posterior, prior):
 
 @pytest.mark.parametrize(("rows", "batch_size"), [(10, 10), (100, 32), (499, 32), (1797, 64), (60_000, 128)])
 def test_what_is_left_to_the_size_of_the_data(rows, batch_size):
-    options = schedule.resolve(TrainOptions(), rows, 2e-3)
+    options = schedule.resolve(TrainOptions(), rows, ScheduleDefaults(2e-3))
     assert options.batch_size == batch_size
     assert 10 <= options.epochs <= 1000
     assert options.warmup < options.epochs
     assert options.lr == 2e-3
     assert options.patience >= 10
-    assert schedule.resolve(options, rows, 1.0) == options
-    assert schedule.resolve(TrainOptions(batch_size=10_000), rows, 2e-3).batch_size == min(rows, 10_000)
+    assert schedule.resolve(options, rows, ScheduleDefaults(1.0)) == options
+    assert schedule.resolve(TrainOptions(batch_size=10_000), rows, ScheduleDefaults(2e-3)).batch_size == min(
+        rows, 10_000
+    )
 
 
 def test_zero_is_a_choice_and_not_a_gap():
-    options = schedule.resolve(TrainOptions(warmup=0, beta=0.0), 100, 2e-3)
+    options = schedule.resolve(TrainOptions(warmup=0, beta=0.0), 100, ScheduleDefaults(2e-3))
     assert (options.warmup, options.beta) == (0, 0.0)
 
 
@@ -571,4 +574,4 @@ def test_zero_is_a_choice_and_not_a_gap():
 )
 def test_refused_options(options, message):
     with pytest.raises(InputError, match=message):
-        schedule.resolve(TrainOptions(**options), 100, 2e-3)
+        schedule.resolve(TrainOptions(**options), 100, ScheduleDefaults(2e-3))

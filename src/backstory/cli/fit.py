@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from backstory.options.catalogue import Option
 
 # parameters of the command `fit` that are no options of `backstory.fit`
-NOT_OPTIONS = ("data", "run", "resize", "column", "schema", "as_json")
+NOT_OPTIONS = ("data", "run", "resize", "column", "condition", "schema", "as_json")
 
 
 class FitCommand(TyperCommand):
@@ -73,6 +73,7 @@ def fit(
     resize: o.Resize = None,
     stream: o.Stream = None,
     column: o.Column = None,
+    condition: o.Condition = None,
     schema: o.SchemaFile = None,
     checkpoint_every: o.CheckpointEvery = 60.0,
     tensorboard: o.TensorBoard = False,
@@ -92,6 +93,7 @@ def fit(
     given |= _parsed(context.obj) | {
         "resize": parsing.size(resize),
         "columns": parsing.columns(column, schema),
+        "conditions": condition or None,
     }
     with text.advice_to_resume(data, run):
         model = backstory.fit(data, run, **given)

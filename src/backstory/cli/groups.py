@@ -74,6 +74,7 @@ class DataOptions:
     data: o.Data
     seed: o.Seed = 0
     stream: o.Stream = None
+    given: o.Given = None
     device: o.Device = "auto"
 
     def open(self) -> "Trained":
@@ -84,9 +85,11 @@ class DataOptions:
 
     def source(self) -> "Source":
         """All rows of the data."""
+        from backstory.cli.parsing import cells
         from backstory.jobs.source import Source
 
-        return Source(self.data, split="all", stream=self.stream)
+        given = cells(self.given, "given")
+        return Source(self.data, split="all", stream=self.stream, given=given)
 
 
 @dataclass(frozen=True)

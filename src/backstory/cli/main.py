@@ -130,7 +130,7 @@ def _option_names() -> dict[str, str]:
     group: Any = typer.main.get_command(app)
     options = [option for command in group.commands.values() for option in command.params]
     names = {option.name: option.opts[-1] for option in options if option.opts[-1].startswith("--")}
-    return names | option_names() | {"columns": "--column"}  # which stands for one of them
+    return names | option_names() | {"columns": "--column", "conditions": "--condition"}  # one of them each
 
 
 class _Warning(logging.Formatter):

@@ -102,6 +102,22 @@ Where = A[
         help="Draw rows of a table given this cell, written as in the file. May be repeated.",
     ),
 ]
+Given = A[
+    list[str] | None,
+    Option(
+        metavar="NAME=VALUE",
+        help="A condition, for a run of p(x|c), written as in the file, such as label=3; in place of those "
+        "in DATA. May be repeated.",
+    ),
+]
+Condition = A[
+    list[str] | None,
+    Option(
+        metavar="NAME",
+        help="Learn p(x|c): what c is, `label` for the labels of images and arrays, or a column of a table, "
+        "which leaves x. May be repeated.",
+    ),
+]
 LaterPrior = A[
     str | None,
     Option(help="mixture: draw z from a Gaussian mixture that is fitted to the codes of the training rows."),

@@ -38,17 +38,17 @@ def columns(options: Iterable[str] | None, file: Path | None) -> dict[str, Any]:
     return kinds
 
 
-def cells(options: Iterable[str] | None) -> dict[str, str]:
-    """Cells of a table by the name of their column.
+def cells(options: Iterable[str] | None, option_name: str = "where") -> dict[str, str]:
+    """Cells of a table by the name of their column, or conditions by theirs.
 
     >>> cells(["age = 40", "member=yes"])
     {'age': '40', 'member': 'yes'}
     """
     given: dict[str, str] = {}
     for option in options or ():
-        name, text = _pair(option, "--where takes NAME=VALUE, such as age=40")
+        name, text = _pair(option, f"--{option_name} takes NAME=VALUE, such as age=40")
         if name in given:
-            raise InputError(f"--where gives column {name!r} twice; give it once")
+            raise InputError(f"--{option_name} gives {name!r} twice; give it once")
         given[name] = text
     return given
 

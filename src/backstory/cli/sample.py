@@ -15,6 +15,7 @@ class SamplingOptions:
     mean: o.Mean = False
     temperature: o.Temperature = 1.0
     where: o.Where = None
+    given: o.Given = None
     seed: o.FreeSeed = None
 
 
@@ -41,14 +42,16 @@ def sample(
     from backstory.jobs.sample import sample as job
 
     target, where = output.target(), parsing.cells(sampling.where)
+    given = parsing.cells(sampling.given, "given")
     target.check()
     model = backstory.open(run, device)
     if later.prior is not None:
         fit_prior(model, later.prior, later.components, later.data, sampling.seed or 0)
     elif later.components is not None or later.data is not None:
         raise InputError("--components and --data belong to --prior mixture; add it, or leave them out")
-    drawn = Sampling(sampling.number, sampling.mean, sampling.temperature, where, sampling.seed)
+    drawn = Sampling(sampling.number, sampling.mean, sampling.temperature, where, sampling.seed, given)
     done = job(model, target, drawn)
     what = "means E[x|z], which are no draws of x" if sampling.mean else "draws of x"
-    what += f" given {', '.join(sampling.where)}" if sampling.where else ""
+    known = [*(sampling.given or ()), *(sampling.where or ())]
+    what += f" given {', '.join(known)}" if known else ""
     text.say_written(f"{done.n} {what}", done.files)

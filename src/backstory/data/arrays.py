@@ -11,7 +11,7 @@ import numpy as np
 
 from backstory.data.checks import check_finite, extremes
 from backstory.data.dataset import Dataset
-from backstory.data.rows import FileRows, Rows, blocks, joined, mapped
+from backstory.data.rows import Rows, blocks, is_in_file, joined, mapped
 from backstory.data.schema import Schema
 from backstory.errors import InputError
 
@@ -41,7 +41,7 @@ def from_array(
     >>> from_array(np.array([[[0, 16], [3, 4]]])).schema.levels
     17
     """
-    values = _numbers(values if isinstance(values, FileRows) else np.asarray(values), source)
+    values = _numbers(values if is_in_file(values) else np.asarray(values), source)
     _check_shape(values, source)
     incomplete = check_finite(values, source)
     schema = _schema(values, maximum)
@@ -105,7 +105,7 @@ def _numbers(values: Rows, source: str) -> Rows:
         )
     long = values.dtype.kind == "f" and values.dtype.itemsize > 8
     dtype = np.dtype(np.float64) if long else values.dtype.newbyteorder("=")
-    if isinstance(values, FileRows):
+    if is_in_file(values):
         return values if values.dtype == dtype else mapped(lambda block: block.astype(dtype), values)
     # torch warns about read-only memory
     return np.require(values.astype(dtype, copy=False), requirements=["C", "W"])

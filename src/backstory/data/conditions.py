@@ -43,6 +43,9 @@ class Condition(BaseModel):
         """How many numbers encode one value."""
         return 1 if self.levels is None else len(self.levels)
 
+    def __str__(self) -> str:
+        return self.name if self.levels is None else f"{self.name} ({len(self.levels)} levels)"
+
     def encode(self, values: Iterable[Any], source: str = "the conditions") -> np.ndarray:
         """Labels or cells as numbers, (N, width) of float32.
 
@@ -137,7 +140,7 @@ def _of_number(condition: Condition, values: np.ndarray) -> Condition:
     return condition.model_copy(update={"location": location, "scale": scale or 1.0})
 
 
-def encode_conditions(conditions: Sequence[Condition], values: Mapping[str, Sequence[Any]]) -> np.ndarray:
+def encode_conditions(conditions: Sequence[Condition], values: Mapping[str, Iterable[Any]]) -> np.ndarray:
     """The codes of all conditions side by side, (N, C) of float32.
 
     Args:
@@ -159,6 +162,67 @@ def encode_conditions(conditions: Sequence[Condition], values: Mapping[str, Sequ
             f"{', '.join(values) or 'none'}; {'leave out' if wrong[0] in values else 'add'} {wrong[0]}"
         )
     return np.concatenate([condition.encode(values[condition.name]) for condition in conditions], axis=1)
+
+
+def chosen_conditions(conditions: Sequence[Condition], given: Any, rows: int) -> np.ndarray | None:
+    """The codes of conditions that a person chose, (rows, C) of float32; None for a model of p(x).
+
+    Args:
+        conditions: of a model's schema.
+        given: by name, one value for all rows or a sequence with one for each; None if nothing was chosen.
+        rows: the number of observations.
+
+    Raises:
+        InputError: conditions for a model of p(x), none for a model of p(x|c), another number of values, or
+            see `encode_conditions`.
+
+    >>> sex = Condition(name="sex", levels=("f", "m"))
+    >>> chosen_conditions([sex], {"sex": "m"}, 2)
+    array([[0., 1.],
+           [0., 1.]], dtype=float32)
+    """
+    if given is None:
+        if conditions:
+            raise no_conditions(conditions)
+        return None
+    if not isinstance(given, Mapping):
+        raise InputError(
+            "expected conditions by name for `given`, such as {'label': 3}, got "
+            f"{type(given).__name__}; give a value, or one for each observation, for each condition"
+        )
+    if not conditions:
+        raise unexpected_conditions(tuple(given))
+    return encode_conditions(conditions, {name: _for_each(name, v, rows) for name, v in given.items()})
+
+
+def _for_each(name: str, value: Any, rows: int) -> Sequence[Any]:
+    if isinstance(value, str) or np.ndim(value) == 0:
+        return [value] * rows
+    values = list(np.asarray(value).tolist() if hasattr(value, "__array__") else value)
+    if len(values) != rows:
+        raise InputError(
+            f"expected one value of the condition {name!r}, or one for each of {rows} observations, got "
+            f"{len(values)}; give as many"
+        )
+    return values
+
+
+def no_conditions(conditions: Sequence[Condition], source: str = "") -> InputError:
+    """The error of observations without the conditions that a model was trained with."""
+    names = ", ".join(condition.name for condition in conditions)
+    return InputError(
+        f"expected the conditions {names} of each observation, because this is a model of p(x | {names}), "
+        f"got none{' in ' if source else ''}{source}; give data that has them, or choose them with `given`"
+    )
+
+
+def unexpected_conditions(conditions: Sequence[Condition | str]) -> InputError:
+    """The error of conditions for a model that was trained without any."""
+    names = ", ".join(c if isinstance(c, str) else c.name for c in conditions)
+    return InputError(
+        f"expected no conditions, because this is a model of p(x), got {names or 'some'}; leave them out, or "
+        "train a model with `conditions`"
+    )
 
 
 def decode_conditions(conditions: Sequence[Condition], given: np.ndarray) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from backstory.data.checks import check_finite
 from backstory.data.conditions import Condition
 from backstory.data.rows import Rows, blocks, mapped, subset
 from backstory.data.schema import Schema
+from backstory.data.stored import StoredRows
 from backstory.errors import InputError
 
 LABEL = "label"  # name of the condition that the labels become
@@ -50,6 +51,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @property
+    def stored(self) -> StoredRows:
+        """The values with the conditions that belong to them."""
+        return StoredRows(self.values, self.given)
 
     def subset(self, index: np.ndarray) -> "Dataset":
         """The observations of these row numbers, (M,) of integers, with all that belongs to them.
@@ -95,9 +101,9 @@ class Dataset:
         """The same as `conditioned_on` for known conditions, such as those of a model's schema.
 
         Raises:
-            InputError: no labels, an unknown level or a missing value.
+            InputError: no labels or no such column, another level or a missing value.
         """
-        if not conditions:
+        if not conditions or self.schema.conditions == tuple(conditions):
             return self
         given = np.concatenate([self._codes(condition) for condition in conditions], axis=1)
         schema, values, places = self.schema.conditioned(conditions), self.values, self.places
@@ -110,6 +116,7 @@ class Dataset:
 
     def _codes(self, condition: Condition) -> np.ndarray:
         if condition.column is not None:
+            self._check_column(condition)
             return condition.encode_stored(self._column(condition.name), self.source)
         if self.labels is None:
             raise InputError(
@@ -117,6 +124,21 @@ class Dataset:
                 "give data with labels"
             )
         return condition.encode(self.labels.tolist(), self.source)
+
+    def _check_column(self, condition: Condition) -> None:
+        """Raise InputError unless the table has this column, with the same levels."""
+        if condition.name not in (self.schema.columns or ()):
+            raise InputError(
+                f"expected a column called {condition.name!r} in {self.source}, because it is a condition, "
+                f"got {', '.join(self.schema.columns or ()) or 'data without columns'}; add it"
+            )
+        own = next((c for c in self.schema.kinds if c.name == condition.name), condition.column)
+        if own is not None and own.levels != condition.levels:
+            raise InputError(
+                f"expected the levels {', '.join(condition.levels or ()) or '(none)'} of the condition "
+                f"{condition.name!r}, got a table with {', '.join(own.levels or ()) or 'none'}; read it with "
+                "the model's schema, load(…, schema=model.schema)"
+            )
 
     def _column(self, name: str) -> np.ndarray:
         """The stored values of a column, (N,)."""

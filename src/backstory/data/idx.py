@@ -16,7 +16,7 @@ from backstory.data.arrays import checked_labels, from_array, from_parts
 from backstory.data.binary import open_binary, read_at
 from backstory.data.checks import listed
 from backstory.data.dataset import Dataset
-from backstory.data.rows import FileRows, Rows
+from backstory.data.rows import Rows, is_in_file
 from backstory.errors import InputError
 from backstory.files import reading
 
@@ -91,7 +91,7 @@ def read_idx(path: Path, limit: float = math.inf) -> Rows:
                 "the file is truncated or damaged, get it again"
             )
         values = read_at(handle, shape, dtype, limit)
-    return values if isinstance(values, FileRows) else values.astype(dtype.newbyteorder("="))
+    return values if is_in_file(values) else values.astype(dtype.newbyteorder("="))
 
 
 def write_idx(handle: BinaryIO, values: np.ndarray) -> None:

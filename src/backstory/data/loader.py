@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backstory.data.rows import FileRows, Rows
+from backstory.data.rows import Rows, is_in_file
 from backstory.data.stored import Stored, StoredRows
 
 # Consecutive rows that are read together: long enough for a disk, short for the shuffle
@@ -114,6 +114,6 @@ class Loader:
 
     def _read(self, pool: Tensor) -> tuple[np.ndarray, list[int]]:
         """This process's rows of a pool, and how many of them are in each batch."""
-        assert isinstance(self.rows, FileRows)
+        assert is_in_file(self.rows)
         mine = [batch[self.rank :: self.world] for batch in pool.split(self.batch_size)]
         return self.rows[torch.cat(mine).numpy()], [len(batch) for batch in mine]

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any, BinaryIO
 
 import numpy as np
+from typing_extensions import TypeIs
 
 from backstory.errors import InputError
 
@@ -143,9 +144,14 @@ def _are_rising(index: np.ndarray) -> bool:
 Rows = np.ndarray | FileRows
 
 
+def is_in_file(rows: Any) -> TypeIs[FileRows]:
+    """Whether rows stay in a file; all others are in memory."""
+    return isinstance(rows, FileRows)
+
+
 def subset(rows: Rows, index: np.ndarray) -> Rows:
     """The rows of these numbers: a copy of rows in memory, a selection without reading of rows in a file."""
-    return rows[index] if isinstance(rows, np.ndarray) else rows.take(index)
+    return rows.take(index) if is_in_file(rows) else rows[index]
 
 
 def blocks(rows: Any, entries: int | None = None) -> Iterator[Any]:
@@ -157,8 +163,8 @@ def blocks(rows: Any, entries: int | None = None) -> Iterator[Any]:
 
 def mapped(function: Callable[[np.ndarray], np.ndarray], rows: Rows) -> Rows:
     """The results of a function of rows; for rows in a file by blocks, and in a temporary file."""
-    if isinstance(rows, np.ndarray):
-        return function(rows)
+    if not is_in_file(rows):
+        return function(np.asarray(rows))
     spool, parts = Spool(0), blocks(rows)
     first = function(next(parts))
     spool.write(first)

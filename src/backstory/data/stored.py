@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backstory.data.rows import FileRows, Rows, subset
+from backstory.data.rows import Rows, is_in_file, subset
 
 
 class Stored(NamedTuple):
@@ -40,12 +40,20 @@ class StoredRows:
     @property
     def in_file(self) -> bool:
         """Whether the values stay in a file."""
-        return isinstance(self.values, FileRows)
+        return is_in_file(self.values)
 
     def take(self, index: np.ndarray) -> "StoredRows":
         """The rows of these numbers."""
         values = self.values[index] if isinstance(self.values, Tensor) else subset(self.values, index)
         return StoredRows(values, None if self.given is None else self.given[index])
+
+    def part(self, part: slice) -> "StoredRows":
+        """Consecutive rows, read where they stay in a file."""
+        return StoredRows(self.values[part], None if self.given is None else self.given[part])
+
+    def in_memory(self) -> "StoredRows":
+        """The same rows, read where they stay in a file."""
+        return self.part(slice(None)) if self.in_file else self
 
     def on(self, device: torch.device, part: slice) -> Stored:
         """Some of the rows, on a device."""

@@ -43,14 +43,21 @@ class Units:
         >>> Units(schema, factor=16.0).to_model(np.array([[[0.0, 0.51]]]), schema, levels=True)
         array([[[0., 8.]]])
         """
-        if self.order is not None:
-            values = values[:, self.order]
+        values = self.to_model_columns(values)
         if self.factor == 1:
             return values
         values = values.astype(np.float64) * self.factor
         return np.rint(values) if levels and model.levels is not None else values
 
+    def to_model_columns(self, values: np.ndarray) -> np.ndarray:
+        """The same numbers, (N, ...), in the order of the model's columns."""
+        return values if self.order is None else values[:, self.order]
+
     def from_model(self, values: np.ndarray) -> np.ndarray:
         """Stored numbers of x, (..., *shape), in the data's numbers and columns; not rounded."""
         values = values if self.factor == 1 else values.astype(np.float64) / self.factor
+        return self.from_model_columns(values)
+
+    def from_model_columns(self, values: np.ndarray) -> np.ndarray:
+        """The same numbers, (..., C), in the order of the columns of the data."""
         return values if self.order is None else values[..., np.argsort(self.order)]

@@ -1,19 +1,28 @@
 """Stored values from everything that people pass, and batches of them in the model's units."""
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from backstory.data.conditions import (
+    Condition,
+    chosen_conditions,
+    decode_conditions,
+    encode_conditions,
+    no_conditions,
+    unexpected_conditions,
+)
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
 from backstory.data.observation import Observation
 from backstory.data.rows import FileRows, Rows
 from backstory.data.schema import Schema
+from backstory.data.stored import StoredRows
 from backstory.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +33,10 @@ if TYPE_CHECKING:
 # Rows held at once in the model's units. Part of the definition of a seeded result, not a setting.
 BATCH = 500
 
-Values: TypeAlias = "Rows | Tensor | Dataset | str | os.PathLike[str] | pd.DataFrame | ArrowStream"
+Values: TypeAlias = (
+    "Rows | Tensor | StoredRows | Dataset | str | os.PathLike[str] | pd.DataFrame | ArrowStream"
+)
+Given: TypeAlias = "Mapping[str, Any] | None"
 
 
 def read(x: Values, schema: Schema) -> Any:
@@ -33,15 +45,60 @@ def read(x: Values, schema: Schema) -> Any:
     return load(x, schema=schema) if named else x  # type: ignore[arg-type]
 
 
+def stored_rows(x: Values, schema: Schema, given: Given = None) -> StoredRows:
+    """Observations as they are stored, (N, *shape), with the codes of their conditions, (N, C).
+
+    Args:
+        x: the observations; stored rows as they are.
+        schema: of the model.
+        given: the conditions by name, one value for all observations or one for each; by default those that
+            come with x: of a `Dataset`, or of the columns of a table.
+
+    Raises:
+        InputError: anything but numbers, conditions for a model of p(x), or none for a model of p(x|c).
+    """
+    if given is not None:
+        values = _stored(read(x, schema.without_conditions()), schema).values
+        return StoredRows(values, chosen_conditions(schema.conditions, given, len(values)))
+    rows = _stored(x, schema)
+    if rows.given is None and schema.conditions:
+        raise no_conditions(schema.conditions, getattr(x, "source", ""))
+    if rows.given is not None and not schema.conditions:
+        raise unexpected_conditions(x.schema.conditions if isinstance(x, Dataset) else ())
+    return rows
+
+
 def stored_values(x: Values, schema: Schema) -> Rows | Tensor:
     """The stored values of observations, (N, *shape); InputError for anything but numbers."""
-    if isinstance(x, Tensor):
-        return x
+    return _stored(x, schema).values
+
+
+def _stored(x: Values, schema: Schema) -> StoredRows:
+    """The stored values, with those conditions of the schema that come with x."""
+    if isinstance(x, StoredRows | Tensor):
+        return StoredRows.of(x)
     x = read(x, schema)
-    values = x.values if isinstance(x, Dataset) else x if isinstance(x, FileRows) else np.asarray(x)
+    if isinstance(x, Dataset):
+        x = with_conditions(x, schema.conditions).stored
+        return replace(x, values=_numbers(x.values))
+    return StoredRows(_numbers(x))
+
+
+def _numbers(x: Any) -> Rows:
+    values = x if isinstance(x, FileRows) else np.asarray(x)
     if values.dtype.kind not in "buif":
         raise InputError(f"expected an array of numbers, got type {values.dtype}; convert it to numbers")
     return values
+
+
+def with_conditions(data: Dataset, conditions: Sequence[Condition]) -> Dataset:
+    """The data set with these conditions; as it is without conditions, or if it does not tell them."""
+    own = data.schema.conditions
+    if data.given is not None and conditions and own != tuple(conditions):
+        return replace(data, given=encode_conditions(conditions, decode_conditions(own, data.given)))
+    columns = data.schema.columns or ()
+    told = [data.labels is not None if c.column is None else c.name in columns for c in conditions]
+    return data.conditioned_as(conditions) if data.given is None and all(told) else data
 
 
 @dataclass(frozen=True)
@@ -49,16 +106,21 @@ class Batches:
     """Stored values in batches of `BATCH` rows, in the model's units.
 
     Attributes:
-        values: (N, *shape).
+        rows: values, (N, *shape), and codes of conditions, (N, C).
         schema: of the values.
         incomplete: whether entries may be missing (NaN).
         device: of the batches.
     """
 
-    values: Rows | Tensor
+    rows: StoredRows
     schema: Schema
     incomplete: bool
     device: torch.device
+
+    @property
+    def values(self) -> Rows | Tensor:
+        """The stored values."""
+        return self.rows.values
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -76,7 +138,10 @@ class Batches:
             tensor = part if isinstance(part, Tensor) else torch.tensor(part)
             if tensor.is_floating_point():
                 self._check_finite(tensor)
-            yield Observation(self.schema.prepare(tensor.to(self.device), generator))
+            given = self.rows.given
+            if given is not None:
+                given = torch.as_tensor(given[start : start + BATCH]).to(self.device)
+            yield Observation(self.schema.prepare(tensor.to(self.device), generator), given)
 
     def _check_finite(self, values: Tensor) -> None:
         if self.incomplete and not torch.isinf(values).any():

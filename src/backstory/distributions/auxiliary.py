@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from backstory.distributions.base import randn
-from backstory.distributions.latent import Moments, Prior
+from backstory.distributions.latent import Moments
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,19 @@ class Auxiliary:
         moments = self.base.moments()
         return None if moments is None else Moments(*map(self._padded, moments))
 
+    def at_rest(self, moments: Moments) -> Moments:
+        return Moments(*(self._padded(self.own(values)) for values in moments))
+
     def diagonal(self) -> tuple[Tensor, Tensor] | None:
         diagonal: tuple[Tensor, Tensor] | None = self.base.diagonal()
         return diagonal
 
+    def own(self, z: Tensor) -> Tensor:
+        return z[..., : -self.width]
+
     def log_prob(self, z: Tensor) -> Tensor:
         """log density of z itself."""
-        log_prob: Tensor = self.base.log_prob(z[..., : -self.width])
+        log_prob: Tensor = self.base.log_prob(self.own(z))
         return log_prob
 
     def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
@@ -64,7 +70,7 @@ class Auxiliary:
         return self._carried(self.base.whiten, z)
 
     def _carried(self, function: Any, points: Tensor) -> Tensor:
-        return torch.cat((function(points[..., : -self.width]), points[..., -self.width :]), -1)
+        return torch.cat((function(self.own(points)), points[..., -self.width :]), -1)
 
     def wider(self, times: float) -> "Auxiliary":
         return replace(self, base=self.base.wider(times))
@@ -78,13 +84,13 @@ class Auxiliary:
     def joined(self, others: "list[Auxiliary]") -> "Auxiliary":
         return replace(self, base=self.base.joined([other.base for other in others]))
 
-    def kl(self, prior: Prior) -> Tensor | None:
-        kl: Tensor | None = self.base.kl(prior)
+    def kl(self, prior: "Auxiliary") -> Tensor | None:
+        kl: Tensor | None = self.base.kl(prior.base)
         return kl
 
-    def kl_per_unit(self, prior: Prior) -> Tensor | None:
-        per_unit: Tensor | None = self.base.kl_per_unit(prior)
-        return None if per_unit is None else self._padded(per_unit)
+    def kl_per_unit(self, prior: "Auxiliary") -> Tensor | None:
+        per_unit: Tensor | None = self.base.kl_per_unit(prior.base)
+        return per_unit
 
     def _padded(self, values: Tensor) -> Tensor:
         return torch.cat((values, values.new_zeros(*values.shape[:-1], self.width)), -1)

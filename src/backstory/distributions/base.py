@@ -51,6 +51,14 @@ def randn(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | Non
     return torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
 
 
+def full_precision(like: Tensor) -> torch.autocast:
+    """A context in which products of matrices keep the type of `like`, whatever `torch.autocast` is around.
+
+    Distributions of z compute in it: a z that is rounded to bfloat16 is no draw of a narrow q(z|x).
+    """
+    return torch.autocast(like.device.type, enabled=False)
+
+
 class MissingEntries(Protocol):
     """The distribution of the missing entries of x given z and the observed ones, for each batch entry.
 
@@ -203,11 +211,20 @@ class Head(nn.Module):
     Attributes:
         shape: of x.
         features_shape: of the decoder's output for one z.
+        auxiliary: number of standard normal coordinates beside z that the head takes as a second argument
+            (`distributions.auxiliary`).
     """
+
+    auxiliary = 0
 
     def __init__(self, shape: tuple[int, ...], features_shape: tuple[int, ...]):
         super().__init__()
         self.shape, self.features_shape = shape, features_shape
+
+    @property
+    def entry(self) -> Tensor:
+        """The number of the entry of x that each of the decoder's outputs belongs to, (*features_shape)."""
+        return torch.arange(math.prod(self.shape)).view(self.shape).expand(self.features_shape)
 
 
 class LocationScaleHead(Head):

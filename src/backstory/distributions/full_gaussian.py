@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import LOG_2PI
+from backstory.distributions.base import LOG_2PI, full_precision
 from backstory.distributions.latent import Moments, Posterior, Prior
 
 
@@ -60,7 +60,8 @@ class FullGaussian(Posterior):
 
     def transport(self, noise: Tensor) -> Tensor:
         """z = μ + R ε, for noise (K, B, D)."""
-        return self.mean + (noise.transpose(0, 1) @ self.root.mT).transpose(0, 1)
+        with full_precision(noise):
+            return self.mean + (noise.transpose(0, 1) @ self.root.mT).transpose(0, 1)
 
     def whiten(self, z: Tensor) -> Tensor:
         """The noise, (K, B, D), that becomes z."""

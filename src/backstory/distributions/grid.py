@@ -118,6 +118,10 @@ class GridHead(Head):
     def of_columns(cls, quantities: Sequence[Quantity], marginals: Marginals) -> "GridHead":
         return cls([quantity.values for quantity in quantities])
 
+    @property
+    def entry(self) -> Tensor:
+        return self.column
+
     def forward(self, features: Tensor) -> Grid:
         return Grid(features, self.values, Places(self.sizes, self.column, self.first))
 

@@ -120,9 +120,13 @@ class JointHead(Head):
     Args:
         quantities: the contents of the C columns.
         marginals: their statistics.
+
+    Attributes:
+        column: the column that each feature belongs to, (F,).
     """
 
     order: Tensor
+    column: Tensor
 
     def __init__(self, quantities: Sequence[Quantity], marginals: Marginals):
         groups = column_groups(quantities)
@@ -136,6 +140,8 @@ class JointHead(Head):
         for index, columns in enumerate(groups.values()):
             self.register_buffer(f"columns_{index}", columns, persistent=False)
         self.register_buffer("order", torch.cat(list(groups.values())).argsort(), persistent=False)
+        owners = [own[head.entry.flatten()] for own, head in zip(groups.values(), heads, strict=True)]
+        self.register_buffer("column", torch.cat(owners), persistent=False)
 
     def forward(self, features: Tensor) -> Joint:
         pieces: list[Tensor] = list(features.split(self.sizes, -1))

@@ -38,6 +38,14 @@ class LatentDistribution(Protocol):
         """Mean and standard deviation in closed form; None without one (see `inference.moments`)."""
         return None
 
+    def own(self, z: Tensor) -> Tensor:
+        """z itself of packed codes, without auxiliary coordinates (`distributions.auxiliary`)."""
+        return z
+
+    def at_rest(self, moments: Moments) -> Moments:
+        """Moments of packed codes, with zeros for auxiliary coordinates, so that chains do not move them."""
+        return moments
+
     def diagonal(self) -> "tuple[Tensor, Tensor] | None":
         """Mean and log standard deviation of a Gaussian with independent dimensions; None for others."""
         return None

@@ -1,5 +1,6 @@
-"""Mixtures of diagonal Gaussians over z."""
+"""Mixtures over z: of diagonal Gaussians, and of posteriors of any kind."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from backstory.distributions.base import LOG_2PI, randn
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
-from backstory.distributions.latent import Moments, Prior, spread_around
+from backstory.distributions.latent import Moments, Posterior, Prior, spread_around
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,38 @@ class GaussianMixture(Prior):
         index = torch.multinomial(self.log_weights.exp(), samples, replacement=True, generator=generator)
         noise = randn((samples, self.means.shape[-1]), self.means, generator)
         return self.means[index] + self.log_stds[index].exp() * noise
+
+
+@dataclass(frozen=True)
+class EvenMixture(Prior):
+    """(1/C) Σ_c q_c(z) of C distributions of any kind.
+
+    Attributes:
+        parts: the q_c, C rows of one record.
+    """
+
+    parts: Posterior
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        components = len(self.parts.centre)
+        points = z.reshape(-1, 1, z.shape[-1]).expand(-1, components, -1)
+        log_prob = torch.logsumexp(self.parts.log_prob(points), -1) - math.log(components)
+        return log_prob.reshape(z.shape[:-1])
+
+    def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """(samples, D)."""
+        centre = self.parts.centre
+        index = torch.randint(len(centre), (samples,), generator=generator, device=centre.device)
+        return self.parts.select(index).sample(1, generator)[0]
+
+    def moments(self) -> Moments | None:
+        """By the law of total variance; None where the q_c have no moments in closed form."""
+        each = self.parts.moments()
+        if each is None:
+            return None
+        mean = each.mean.mean(0)
+        return Moments(mean, (each.std.square() + (each.mean - mean).square()).mean(0).sqrt())
+
+    def tempered(self, temperature: float, samples: int, generator: torch.Generator | None = None) -> Tensor:
+        """Around the mean of the centres."""
+        return spread_around(self.parts.centre.mean(0), self.sample(samples, generator), temperature)

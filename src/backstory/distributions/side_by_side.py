@@ -40,6 +40,10 @@ class SideBySide:
             return None
         return Moments(*(torch.cat(values, -1) for values in zip(*known, strict=True)))
 
+    def at_rest(self, moments: Moments) -> Moments:
+        """The moments as they are: codes without auxiliary coordinates."""
+        return moments
+
     def transport(self, noise: Tensor) -> Tensor:
         """z for standard normal noise, (K, B, ΣD)."""
         return torch.cat([part.transport(e) for part, e in self._with_parts(noise)], -1)

@@ -1,6 +1,7 @@
 """A run that was begun earlier: what its folder holds, and whether it can be gone on with."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 
 from backstory import console
+from backstory.data.conditions import Condition
 from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
 from backstory.errors import InputError
@@ -75,6 +77,7 @@ class Begun:
         config = held.config
         decided = {**config.model.flat(), **config.training.flat()}
         decided["validation"] = config.validation
+        decided["conditions"] = [condition.name for condition in config.data.conditions]
         decided["split_seed"] = held.asked.get("split_seed", config.training.seed)
         return cls(False, None, held.asked, decided, config.data, held)
 
@@ -119,6 +122,11 @@ def check_same_data(config: Config, dataset: Dataset, fingerprint: str) -> None:
             f"the run was begun with other data, {config.source} with {sum(config.rows.values())} rows, "
             f"got {dataset.source} with {len(dataset)}; go on with the same data, or begin another run"
         )
+    if config.data.conditions != dataset.schema.conditions:
+        raise InputError(
+            f"the run was begun with the conditions {_names(config.data.conditions)}, got "
+            f"{_names(dataset.schema.conditions)} or other levels; give the same data, or begin another run"
+        )
     for before, now in zip(config.data.kinds, dataset.schema.kinds, strict=False):
         if (before.kind, before.levels, before.values) != (now.kind, now.levels, now.values):
             raise InputError(
@@ -127,3 +135,7 @@ def check_same_data(config: Config, dataset: Dataset, fingerprint: str) -> None:
             )
     if config.torch != torch.__version__:
         console.warn(f"the run was begun with torch {config.torch}; its last digits may now differ")
+
+
+def _names(conditions: Sequence[Condition]) -> str:
+    return ", ".join(condition.name for condition in conditions) or "(none)"

@@ -1,6 +1,6 @@
 """`fit`: begin a run or go on with one, of a single model or an ensemble."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ def fit(
     columns: Mapping[str, Any] | None = None,
     resize: int | tuple[int, int] | None = None,
     stream: bool | None = None,
+    conditions: str | Sequence[str] | None = None,
     **options: Any,
 ) -> Model | Ensemble:
     """Train a model on data.
@@ -70,6 +71,9 @@ def fit(
         columns: the kinds of some columns of a table, by name, see `load`. The others are inferred, and all
             are shown. A run that goes on knows them.
         resize, stream: see `load`.
+        conditions: what is known of each observation besides x, so that p(x|c) is learned: `label` for the
+            labels of images or arrays, or names of columns of a table, which leave x. They must be observed
+            in every row.
         options: any option of a model or of its training, see docs/options.md: a choice by its name, as a
             record or as an object of your own (see `backstory.register`), and its options by their names.
 
@@ -91,6 +95,7 @@ def fit(
     with group.together():
         board = board_writer(folder) if tensorboard else None
         given = {"split_seed": split_seed, "validation": validation, "seed": seed, **options}
+        given["conditions"] = [conditions] if isinstance(conditions, str) else conditions
         job = Job({}, Saving(folder, force, resume, checkpoint_every, board), group, progress)
         return _fit(Source(data, columns, resize, stream), given, job, ensemble)
 
@@ -106,7 +111,8 @@ def _fit(source: Source, given: dict[str, Any], job: Job, ensemble: int | None) 
         console.say(f"{folder} is finished: there is nothing to go on with", job.progress)
         return open(folder, str(group.device))
     asked = asked_options({name: value for name, value in given.items() if value is not None})
-    dataset = source.load(None if begun is None else begun.schema)
+    named = (asked if begun is None else begun.asked).get("conditions", ())
+    dataset = source.load(None if begun is None else begun.schema, named)
     if begun is not None:
         begun.check_options(asked)
         job = replace(job, asked=begun.asked, earlier=begun.checkpoint)

@@ -1,6 +1,6 @@
 """What `fit` was asked for, in records."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
 from backstory.data.schema import Schema
+from backstory.data.values import with_conditions
 from backstory.runs.checkpoint import Checkpoint
 from backstory.runs.folder import member_folder
 from backstory.training.devices import Alone
@@ -22,12 +23,21 @@ class Source:
     resize: int | tuple[int, int] | None
     stream: bool | None
 
-    def load(self, known: Schema | None) -> Dataset:
-        """The data; the columns of a table are read as in the `known` schema, unless `columns` are given."""
+    def load(self, known: Schema | None, conditions: Sequence[str]) -> Dataset:
+        """The data, with its conditions.
+
+        Args:
+            known: the schema of a run to go on with; columns are read as there, unless `columns` are given.
+            conditions: their names, where no schema is known.
+        """
         data = self.data() if callable(self.data) else self.data
-        if isinstance(data, Dataset):
-            return data
-        return load(data, self.resize, self.stream, self.columns, None if self.columns else known)
+        if not isinstance(data, Dataset):
+            data = load(data, self.resize, self.stream, self.columns, None if self.columns else known)
+        if known is not None:
+            return with_conditions(data, known.conditions)
+        already = [condition.name for condition in data.schema.conditions]
+        new = [name for name in conditions if name not in already]
+        return data.conditioned_on(*new) if new else data
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,12 @@ from backstory.data.tables.statistics import as_numbers, only_numbers
 from backstory.model import check_components
 from backstory.models.defaults import default_schedule, resolve
 from backstory.options import ModelOptions, TrainOptions, given_options, sort_options
-from backstory.options.choices import Undecided
 from backstory.training import schedule
 from backstory.training.compile import decide
 from backstory.training.devices import Alone
 
 VALIDATION, SEED = 0.1, 0  # by default
-OURS = ("split_seed", "validation")  # options that are neither of the model nor of its training
+OURS = ("split_seed", "validation", "conditions")  # options that are neither of the model nor of its training
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,8 @@ class Decided:
 def asked_options(options: dict[str, Any]) -> dict[str, Any]:
     """The given options as JSON values; InputError for an unknown one or one of the wrong type."""
     ours = {name: options[name] for name in OURS if name in options}
+    if "conditions" in ours:
+        ours["conditions"] = list(ours["conditions"])
     return {**given_options({name: v for name, v in options.items() if name not in OURS}), **ours}
 
 
@@ -48,7 +49,7 @@ def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
 def as_modelled(dataset: Dataset, asked: dict[str, Any]) -> Dataset:
     """The data set; a table with all columns continuous where the likelihood is for numbers alone."""
     likelihood = _sort_options(asked)[0].likelihood
-    mixed = not only_numbers(dataset.schema) if isinstance(likelihood, Undecided) else likelihood.mixed
+    mixed = not only_numbers(dataset.schema) if not likelihood.decided else likelihood.mixed
     return dataset if mixed else as_numbers(dataset)
 
 
@@ -74,7 +75,7 @@ def decide_options(dataset: Dataset, asked: dict[str, Any], train: np.ndarray, g
     options, training = _sort_options(asked)
     gaps = dataset.incomplete
     schema, options = resolve(dataset.schema, options, gaps)
-    training = schedule.resolve(training, len(train), **default_schedule(schema, options, gaps))
+    training = schedule.resolve(training, len(train), default_schedule(schema, options, gaps))
     training = decide(training, len(train), group.device, group.world)
     if options.posterior.name == "delta" and options.prior.name == "mixture":
         check_components(options.prior.values["components"], len(train))

@@ -1,8 +1,10 @@
 """The training of one model, from its data to its run folder."""
 
+from typing import Any
+
 from backstory.data.dataset import Dataset
-from backstory.data.rows import Rows, subset
 from backstory.data.splits import row_hashes
+from backstory.data.stored import StoredRows
 from backstory.data.tables.statistics import data_marginals
 from backstory.errors import InputError
 from backstory.fitting.begun import check_same_data
@@ -28,7 +30,7 @@ def train_single(dataset: Dataset, job: Job) -> Model:
     """A trained model; its run folder is written by the first process."""
     dataset = as_modelled(dataset, job.asked)
     model, rows = untrained(dataset, job)
-    held_out = subset(dataset.values, model.splits.validation)
+    held_out = dataset.stored.take(model.splits.validation)
     trainer = Trainer(
         model.vae, model.schema, rows, held_out, model.training, _autosave(model, job), job.group
     )
@@ -47,10 +49,10 @@ def train_single(dataset: Dataset, job: Job) -> Model:
     return model
 
 
-def untrained(dataset: Dataset, job: Job) -> tuple[Model, Rows]:
+def untrained(dataset: Dataset, job: Job) -> tuple[Model, StoredRows]:
     """A model before its first step, with all options decided, and its training rows."""
     hashes, splits = row_hashes(dataset.values), split_rows(dataset, job.asked)
-    name = fingerprint(hashes)
+    name = fingerprint(hashes, dataset.given)
     _check_same_rows(name, dataset, job.group)
     if job.earlier is None:
         decided = decide_options(dataset, job.asked, splits.train, job.group)
@@ -58,8 +60,8 @@ def untrained(dataset: Dataset, job: Job) -> tuple[Model, Rows]:
         config = job.earlier.config
         check_same_data(config, dataset, name)
         decided = Decided(config.data, config.model, config.training)
-    rows = subset(dataset.values, splits.train)
-    vae = _build(decided, None if job.earlier is not None else rows, job.asked.get("seed", SEED))
+    rows = dataset.stored.take(splits.train)
+    vae = _build(decided, None if job.earlier is not None else rows.values, job.asked.get("seed", SEED))
     validation = job.asked.get("validation", VALIDATION)
     provenance = Provenance(dataset.source, name, validation, splits, hashes[splits.train], decided.training)
     return Model(vae.to(job.group.device), decided.schema, decided.model, provenance), rows
@@ -74,7 +76,7 @@ def _check_same_rows(name: str, dataset: Dataset, group: Alone) -> None:
         )
 
 
-def _build(decided: Decided, rows: Rows | None, seed: int) -> VAE:
+def _build(decided: Decided, rows: Any, seed: int) -> VAE:
     """The network, with the statistics of the training rows; without rows a checkpoint has them."""
     statistics = marginals = None
     if rows is not None:
@@ -105,10 +107,10 @@ def _begin_folder(job: Job) -> None:
         prepare_folder(folder, saving.force or (saving.resume and not has_begun(folder)))
 
 
-def _finish(model: Model, rows: Rows, dataset: Dataset) -> None:
+def _finish(model: Model, rows: StoredRows, dataset: Dataset) -> None:
     """Fit the prior of an autoencoder that has one, and keep the reference rows of `Model.score`."""
     if model.is_autoencoder:
         if model.options.prior.name == "mixture":
             model.fit_prior(rows, model.options.prior.values["components"], model.training.seed)
     elif model.schema.kind != "images" and len(model.splits.validation):
-        model.keep_reference(subset(dataset.values, model.splits.validation[: scoring.MOST_ROWS]))
+        model.keep_reference(dataset.stored.take(model.splits.validation[: scoring.MOST_ROWS]))

@@ -209,8 +209,9 @@ def bidirectional(
     annealing: Annealing | None = None,
     seed: int = 0,
     advance: Advance = lambda rows: None,
+    given: Tensor | None = None,
 ) -> Bracket:
-    """A bracket around the log-evidence of n observations that are drawn from the model.
+    """A bracket around the log-evidence of n observations drawn from the model, given conditions (n, C).
 
     The gap shows how far `annealed` with the same settings can be trusted on real data, as far as these
     resemble draws from the model.
@@ -229,11 +230,11 @@ def bidirectional(
     if n < 1:
         raise InputError(f"the number of simulated observations has to be at least 1, got {n}")
     how = annealing or Annealing()
-    codes, x = _simulate(vae, n, seed)
+    codes, simulated = _simulate(vae, n, seed, given)
     size, parts = rows_at_once(vae, how.chains), []
     for start in range(0, n, size):
         rows = range(start, min(start + size, n))
-        target = Evidenced(vae, Observation(x[start : rows.stop]))
+        target = Evidenced(vae, simulated.rows(slice(start, rows.stop)))
         chains = Chains(target, Rows(seed, rows), how, passes=3, advance=advance)
         log_weight, acceptance = chains.forward()
         lower, upper = LogMean.of(log_weight), LogMean.of(chains.reverse(codes[start : rows.stop])[0])
@@ -247,11 +248,14 @@ def rows_at_once(vae: VAE, chains: int) -> int:
 
 
 @torch.no_grad()
-def _simulate(vae: VAE, n: int, seed: int) -> tuple[Tensor, Tensor]:
+def _simulate(vae: VAE, n: int, seed: int, given: Tensor | None = None) -> tuple[Tensor, Observation]:
     """z ~ p(z), (n, D), and x ~ p(x|z)."""
     source = Rows(seed, [0]).noise(SIMULATE, 1, vae.shift).generators[0]
     z = vae.prior().sample(n, source)
-    return z, torch.cat([vae.decode(part).sample(source) for part in z.split(rows_at_once(vae, 1))])
+    some = [slice(i, i + size) for size in [rows_at_once(vae, 1)] for i in range(0, n, size)]
+    c = [None if given is None else given[rows] for rows in some]
+    parts = [vae.decode(z[rows], own).sample(source) for rows, own in zip(some, c, strict=True)]
+    return z, Observation(torch.cat(parts), given)
 
 
 class Chains:

@@ -100,31 +100,33 @@ class Kept:
 
     @property
     def log_evidence(self) -> Tensor:
-        return self.p.log_prob(self.seen.y, self.seen.seen)
+        return self.p.log_prob(self.seen.y, self.seen.observed)
 
     @cached_property
     def _missing(self) -> MissingEntries:
-        return self.p.missing_given(self.seen.y, self.seen.seen)
+        return self.p.missing_given(self.seen.y, self.seen.observed)
 
     @property
     def mean(self) -> Tensor:
-        return torch.where(self.seen.seen, self.seen.y, self._missing.mean)
+        return torch.where(self.seen.observed, self.seen.y, self._missing.mean)
 
     @property
     def variance(self) -> Tensor:
-        return torch.where(self.seen.seen, 0.0, self._missing.variance)
+        return torch.where(self.seen.observed, 0.0, self._missing.variance)
 
     @property
     def moments(self) -> tuple[Tensor, Tensor]:
         mean, variance = self._missing.moments
-        return torch.where(self.seen.seen, self.seen.y, mean), torch.where(self.seen.seen, 0.0, variance)
+        return torch.where(self.seen.observed, self.seen.y, mean), torch.where(
+            self.seen.observed, 0.0, variance
+        )
 
     @property
     def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
         return self._missing.level_probs
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        return torch.where(self.seen.seen, self.seen.y, self._missing.sample(generator))
+        return torch.where(self.seen.observed, self.seen.y, self._missing.sample(generator))
 
 
 class _Moments:
@@ -159,7 +161,7 @@ class Levels(_Moments):
     def _log_joint(self) -> Tensor:
         sigma = self.seen.sigma
         noise = -0.5 * (((self.seen.y - self._values) / sigma).square() + LOG_2PI) - sigma.log()
-        return self.log_prior + torch.where(self.seen.seen, noise, 0.0)
+        return self.log_prior + torch.where(self.seen.observed, noise, 0.0)
 
     @cached_property
     def _posterior(self) -> Tensor:
@@ -168,7 +170,7 @@ class Levels(_Moments):
     @property
     def log_evidence(self) -> Tensor:
         entries = torch.logsumexp(self._log_joint, 0)
-        return sum_observed(entries, self.seen.seen, len(self.seen.linear.shape))
+        return sum_observed(entries, self.seen.observed, len(self.seen.linear.shape))
 
     @property
     def mean(self) -> Tensor:
@@ -239,15 +241,15 @@ class Diagonal:
     def log_prob(self, residual: Tensor) -> Tensor:
         """log N(residual; 0, C) over the observed entries of y."""
         entries = -0.5 * (residual.square() / self.c + LOG_2PI + self.c.log())
-        return sum_observed(entries, self.seen.seen, len(self.seen.linear.out))
+        return sum_observed(entries, self.seen.observed, len(self.seen.linear.out))
 
     def solve(self, residual: Tensor) -> Tensor:
         """C⁻¹ residual, zero at missing entries of y."""
-        return torch.where(self.seen.seen, residual / self.c, 0.0)
+        return torch.where(self.seen.observed, residual / self.c, 0.0)
 
     def explained(self) -> Tensor:
         """The diagonal of Aᵀ C⁻¹ A, over the entries of x."""
-        return self.squared.adjoint(torch.where(self.seen.seen, 1 / self.c, 0.0))
+        return self.squared.adjoint(torch.where(self.seen.observed, 1 / self.c, 0.0))
 
 
 class Full:
@@ -262,7 +264,7 @@ class Full:
         self.a = seen.linear.matrix.double()
         flat = s.double().reshape(*s.shape[: s.dim() - len(seen.linear.shape)], 1, -1)
         sigma = seen.sigma.double().expand(self.out).flatten()
-        self.mask = seen.seen.flatten(1)
+        self.mask = seen.observed.flatten(1)
         c = (self.a * flat) @ self.a.T + torch.diag(sigma.square())
         both = self.mask.unsqueeze(-1) & self.mask.unsqueeze(-2)
         c = torch.where(both, c, torch.diag_embed((~self.mask).to(c)))

@@ -29,14 +29,14 @@ class Damaged:
         y: (N, *out), in the model's units, zero where nothing was observed.
         linear: A.
         sigma: σ in the model's units, broadcast against one y; zero for entries of x without noise.
-        seen: (N, *out) of bool, true where y was observed.
+        observed: (N, *out) of bool, true where y was observed.
         diagonal: whether A S Aᵀ is diagonal, for any diagonal S or for the one that y was prepared for.
     """
 
     y: Tensor
     linear: Map
     sigma: Tensor
-    seen: Tensor
+    observed: Tensor
     diagonal: bool
 
     @property
@@ -54,7 +54,7 @@ class Damaged:
 
     def rows(self, rows: slice | Tensor) -> "Damaged":
         """The observations with these numbers."""
-        return replace(self, y=self.y[rows], seen=self.seen[rows])
+        return replace(self, y=self.y[rows], observed=self.observed[rows])
 
     def prepared(self, variance: Tensor | None) -> "Damaged":
         """The same observations with y rotated so that A S Aᵀ + σ² I is diagonal.
@@ -66,18 +66,18 @@ class Damaged:
         """
         if self.diagonal:
             return self
-        if variance is None or self.sigma.numel() > 1 or bool((self.seen != self.seen[:1]).any()):
+        if variance is None or self.sigma.numel() > 1 or bool((self.observed != self.observed[:1]).any()):
             return replace(self, linear=dense(self.linear, self.y))
         return self._kept()._rotated(variance.to(self.y))
 
     def _kept(self) -> "Damaged":
         """Without the hidden entries of y, which are the same in every observation."""
-        seen = self.seen[0]
+        seen = self.observed[0]
         if bool(seen.all()):
             return self
         matrix = dense(self.linear, self.y).matrix[seen.flatten()]
         linear = Dense(self.linear.shape, (len(matrix),), matrix)
-        return replace(self, y=self.y[:, seen], linear=linear, seen=self.seen[:, seen])
+        return replace(self, y=self.y[:, seen], linear=linear, observed=self.observed[:, seen])
 
     def _rotated(self, variance: Tensor) -> "Damaged":
         linear, rotate = self.linear.diagonalised(variance)

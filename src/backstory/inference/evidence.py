@@ -69,7 +69,9 @@ def log_evidence(
     draws = samples if method == "exact" else max(samples, ELBO_SAMPLES)
     base = importance_sampling(vae, batches(), draws, generator, chunk)
     if exact is not None:
-        value = torch.cat([exact.log_evidence(o.x, vae.inputs.observed(o.x)) for o in batches()])
+        value = torch.cat(
+            [exact.given(o.given).log_evidence(o.x, vae.inputs.observed(o.x)) for o in batches()]
+        )
         nothing = torch.full_like(value, torch.nan)
         error = torch.zeros_like(value)
         return replace(base, log_evidence=value, standard_error=error, ess=nothing, pareto_k=nothing)

@@ -61,14 +61,35 @@ class Gap:
         return self.optimised_elbo - self.elbo
 
 
+@dataclass(frozen=True)
+class GapSettings:
+    """How the gaps are estimated.
+
+    Attributes:
+        samples: K, draws of z with which both ELBOs are estimated.
+        steps: of Adam.
+        draws: of z for each step and observation.
+        lr: the highest step, in units of the encoder's σ.
+        annealing: how the evidence is estimated.
+    """
+
+    samples: int = 1000
+    steps: int = 300
+    draws: int = 8
+    lr: float = 0.1
+    annealing: Annealing = ANNEALING
+
+    def __post_init__(self) -> None:
+        check_samples(self.samples)
+        for name, value in {"steps": self.steps, "draws": self.draws}.items():
+            if value < 1:
+                raise InputError(f"{name} has to be at least 1, got {value}")
+
+
 def inference_gap(
     vae: VAE,
     batches: Iterable[Observation | Tensor],
-    steps: int = 300,
-    draws: int = 8,
-    samples: int = 1000,
-    lr: float = 0.1,
-    annealing: Annealing = ANNEALING,
+    settings: GapSettings | None = None,
     seed: int = 0,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> Gap:
@@ -77,11 +98,7 @@ def inference_gap(
     Args:
         vae: the model.
         batches: B observations at a time.
-        steps: number of steps of Adam.
-        draws: draws of z for each step and observation.
-        samples: K, draws for the estimates of both ELBOs.
-        lr: the highest step, in units of the encoder's σ.
-        annealing: settings for the estimate of the evidence.
+        settings: by default those of `GapSettings`.
         seed: of every draw.
         advance: called with the number of finished observations.
 
@@ -89,18 +106,17 @@ def inference_gap(
         InputError: the model is a plain autoencoder, or a number is below 1.
     """
     check_density(vae)
-    check_samples(samples)
-    for name, value in {"steps": steps, "draws": draws}.items():
-        if value < 1:
-            raise InputError(f"{name} has to be at least 1, got {value}")
+    settings = settings or GapSettings()
     generator = torch.Generator(vae.device).manual_seed(mixed_seed(seed, DRAWS))
-    rows, first, parts = max(1, pairs_at_once(vae, gradient=True) // max(draws, annealing.chains)), 0, []
+    side_by_side = max(settings.draws, settings.annealing.chains)
+    rows, first, parts = max(1, pairs_at_once(vae, gradient=True) // side_by_side), 0, []
     for batch in map(Observation.of, batches):
         for part in batch.split(rows):
             target = Evidenced(vae, part)
-            best = Evidenced(vae, part, optimise_posterior(target, steps, draws, lr, generator))
-            elbos = [target_evidence(t, samples, generator).elbo for t in (target, best)]
-            chains = Chains(best, Rows(seed, range(first, first + len(part))), annealing)
+            q = optimise_posterior(target, settings.steps, settings.draws, settings.lr, generator)
+            best = Evidenced(vae, part, q)
+            elbos = [target_evidence(t, settings.samples, generator).elbo for t in (target, best)]
+            chains = Chains(best, Rows(seed, range(first, first + len(part))), settings.annealing)
             evidence = LogMean.of(chains.forward()[0])
             parts.append((evidence.value, evidence.standard_error, *elbos))
             first += len(part)

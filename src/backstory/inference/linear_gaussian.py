@@ -6,13 +6,14 @@
     log p(x) = −½ [ Σ (x − b)²/v + Σ log 2πv − gᵀ A⁻¹ g + log |A| ]
 
 (Tipping & Bishop 1999, "Probabilistic principal component analysis", with a variance for each entry, as in
-factor analysis). If some entries are missing, the same holds with these left out of every sum. x is in the
+factor analysis). If some entries are missing, the same holds with these left out of every sum. With
+conditions c, which the decoder sees beside z, only the bias depends on them: b(c) = b + V c. x is in the
 model's units, and all numbers are float64. The tests compare the estimators with this model.
 """
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -38,19 +39,21 @@ class LinearGaussian:
 
     Attributes:
         weight: W, (M, D), where M is the number of entries of an observation.
-        bias: b, (M,).
+        bias: b, (M,), or (N, M) of N observations with conditions.
         variance: v, (M,).
         shape: of one observation.
+        effect: V, (M, C), where x = b + V c + W z + ε and c is yet unknown, see `given`; else None.
     """
 
     weight: Tensor
     bias: Tensor
     variance: Tensor
     shape: tuple[int, ...]
+    effect: Tensor | None = None
 
     @classmethod
     def of(cls, vae: VAE) -> "LinearGaussian":
-        """W, b and v of a model, from its decoder at 0 and at the unit vectors.
+        """W, b, v and V of a model, from its decoder at 0 and at the unit vectors of z and c.
 
         Raises:
             InputError: the model is not linear-Gaussian; the sentence gives the reason.
@@ -58,20 +61,35 @@ class LinearGaussian:
         check_density(vae)
         if not isinstance(vae.prior_module, StandardNormal):
             raise _not_exact("its prior is not a standard normal")
-        latent = vae.latents.size
+        latent, inputs = vae.latents.size, vae.latents.size + vae.context
         exact = copy.deepcopy(vae).double()
-        probes = torch.cat([torch.zeros(1, latent), torch.eye(latent), _far(latent)]).to(exact.shift)
+        probes = torch.cat([torch.zeros(1, inputs), torch.eye(inputs), _far(inputs)]).to(exact.shift)
         with torch.no_grad():
-            p = exact.decode(probes)
+            p = exact.decode(probes[:, :latent], probes[:, latent:] if vae.context else None)
         if not p.is_gaussian:
             raise _not_exact("its likelihood is not Gaussian")
         mean, variance = p.mean.flatten(1), p.variance.flatten(1)
         if not torch.allclose(variance, variance[:1].expand_as(variance), rtol=1e-9, atol=0):
-            raise _not_exact("its σ depends on z")
-        bias, weight = mean[0], (mean[1 : latent + 1] - mean[0]).T
+            raise _not_exact("its σ depends on z" + (" or on the conditions" if vae.context else ""))
+        bias, weight = mean[0], (mean[1 : inputs + 1] - mean[0]).T
         if not torch.allclose(mean, bias + probes @ weight.T, rtol=1e-9, atol=1e-9 * float(mean.abs().max())):
             raise _not_exact("its decoder is not affine")
-        return cls(weight, bias, variance[0], tuple(p.mean.shape[1:]))
+        effect = weight[:, latent:] if vae.context else None
+        return cls(weight[:, :latent], bias, variance[0], tuple(p.mean.shape[1:]), effect)
+
+    def given(self, conditions: Tensor | None) -> "LinearGaussian":
+        """The model of p(x|c) for N observations: its bias is b + V c, (N, M).
+
+        Args:
+            conditions: c, (N, C); None for a model of p(x), which is returned as it is.
+        """
+        if (conditions is None) != (self.effect is None):
+            known = "none" if conditions is None else f"{conditions.shape[-1]} for each observation"
+            wanted = "no conditions" if self.effect is None else f"{self.effect.shape[1]} conditions"
+            raise InputError(f"expected {wanted} of each observation, as in training, got {known}")
+        if conditions is None or self.effect is None:
+            return self
+        return replace(self, bias=self.bias + conditions.double() @ self.effect.T, effect=None)
 
     @property
     def covariance(self) -> Tensor:
@@ -113,16 +131,25 @@ class LinearGaussian:
             a: A, (entries of y, M); rows of the identity for observed entries of x.
             sigma: σ, in the model's units.
         """
+        self._check_given()
         a, v = a.double(), self.covariance
         noisy = a @ v @ a.T + sigma**2 * torch.eye(len(a), dtype=torch.float64, device=a.device)
         gain = torch.linalg.solve(noisy, a @ v).T
-        mean = self.bias + (y.double() - a @ self.bias) @ gain.T
+        mean = self.bias + (y.double() - self.bias @ a.T) @ gain.T
         return GaussianMoments(mean, (v - gain @ a @ v).expand(len(y), *v.shape))
+
+    def _check_given(self) -> None:
+        if self.effect is not None:
+            raise InputError(
+                "expected the conditions of each observation, because this is a model of p(x|c), got none; "
+                "take `given(c)` of it first"
+            )
 
     def _residual(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
         """x − b and 1/v, both zero at missing entries."""
         if tuple(x.shape[1:]) != self.shape:
             raise InputError(f"expected observations of shape (N, *{self.shape}), got {tuple(x.shape)}")
+        self._check_given()
         residual = x.double().flatten(1) - self.bias
         if observed is None:
             return residual, 1 / self.variance

@@ -23,6 +23,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from backstory.data.observation import Observation
 from backstory.models.vae import VAE
 
 OUTPUTS, ACCELERATOR_OUTPUTS = 2**19, 2**26  # numbers
@@ -59,7 +60,8 @@ def _measured(vae: VAE, gradient: bool) -> int:
     with torch.no_grad():
         generator = torch.Generator(vae.shift.device).manual_seed(0)
         z = vae.prior().sample(1, generator).unsqueeze(0)
-        x = vae.decode(z[0]).sample(generator)
+        given = torch.zeros(1, vae.context).to(z) if vae.context else None
+        x = Observation(vae.decode(z[0], given).sample(generator), given)
     z = z.detach().requires_grad_(gradient)
     with torch.set_grad_enabled(gradient), Allocations() as allocations:
         value = vae.log_likelihood(x, z)

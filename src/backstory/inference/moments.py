@@ -3,7 +3,8 @@
 Gaussians and mixtures have them in closed form. A flow or a hierarchy has not: there they are estimates from
 a few draws, which are the same for every row, so that the answer for a row does not depend on its company.
 Methods use them as a scale (the mass of a chain, the unit of a step, the width of a proposal), where an
-estimate is as good as the truth.
+estimate is as good as the truth. Auxiliary coordinates have mean and deviation zero, so that chains leave
+them where they are (`distributions.auxiliary`).
 """
 
 import torch
@@ -20,7 +21,7 @@ DRAWS = 512
 def prior_moments(prior: Prior, device: torch.device) -> Moments:
     """Of p(z) on a device, (D,) each."""
     moments = prior.moments()
-    return moments or _of_draws(prior.sample(DRAWS, torch.Generator(device).manual_seed(0)))
+    return moments or prior.at_rest(_of_draws(prior.sample(DRAWS, torch.Generator(device).manual_seed(0))))
 
 
 @torch.no_grad()
@@ -34,7 +35,7 @@ def posterior_moments(posterior: Posterior | SideBySide) -> Moments:
     noise = torch.randn(
         DRAWS, 1, centre.shape[-1], generator=generator, device=centre.device, dtype=centre.dtype
     )
-    return _of_draws(posterior.transport(noise.expand(-1, *centre.shape)))
+    return posterior.at_rest(_of_draws(posterior.transport(noise.expand(-1, *centre.shape))))
 
 
 def matched(posterior: Posterior) -> DiagonalGaussian:

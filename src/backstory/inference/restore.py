@@ -18,6 +18,7 @@ it has the least squared error, and lies between the modes where there are sever
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ from torch import Tensor
 from backstory.data.observation import Observation
 from backstory.distributions.base import DataDistribution
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
-from backstory.distributions.latent import Posterior
+from backstory.distributions.latent import Posterior, Prior
 from backstory.errors import InputError
 from backstory.inference.codes import Codes, CodeSearch
 from backstory.inference.conditional import Conditional, back_projection, condition
@@ -70,8 +71,12 @@ class Restored:
     ):
         self.vae, self.raw, self.prepared, self.given = vae, raw, prepared, given
         with torch.no_grad():
-            self.prior = vae.prior()
             self.posterior = posterior or self._encode()
+
+    @cached_property
+    @torch.no_grad()
+    def prior(self) -> Prior:
+        return self.vae.prior()
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -79,7 +84,9 @@ class Restored:
     def rows(self, rows: slice | Tensor) -> "Restored":
         given = None if self.given is None else self.given[rows]
         posterior = self.posterior.select(rows)
-        return Restored(self.vae, self.raw.rows(rows), self.prepared.rows(rows), given, posterior)
+        some = Restored(self.vae, self.raw.rows(rows), self.prepared.rows(rows), given, posterior)
+        some.prior = self.prior
+        return some
 
     def log_likelihood(self, z: Tensor) -> Tensor:
         return self.conditional(z).log_evidence
@@ -108,7 +115,7 @@ class Restored:
     def _encode(self) -> Posterior:
         """q(z|x̂): missing entries stay missing, or x̂ = E[x|y] as if the entries of x were independent."""
         if self.raw.exact and self.vae.incomplete:
-            x = torch.where(self.raw.seen, self.raw.y, math.nan)
+            x = torch.where(self.raw.observed, self.raw.y, math.nan)
         else:
             x = back_projection(self.raw, self.vae.shift, self.vae.scale)
         return self.vae.encode(Observation(x, self.given))
@@ -159,7 +166,7 @@ def _kinds(seen: Damaged, p: DataDistribution) -> list[str]:
 
     Also `inferred` if all are missing and the mask itself says something about x.
     """
-    mask = seen.seen.flatten(1)
+    mask = seen.observed.flatten(1)
     whole = mask.all(1) if seen.exact else torch.zeros_like(mask[:, 0])
     pairs = zip(whole.tolist(), (mask.any(1) | p.informative_mask).tolist(), strict=True)
     return ["observed" if full else "inferred" if some else "prior" for full, some in pairs]
@@ -306,7 +313,7 @@ def _moments(target: Restored, codes: Codes, at_once: int) -> _Moments:
         levels = [_scaled(shrink, old) + new for old, new in zip(levels or more, more, strict=True)]
     shift = _scaled(1 / total, first)
     variance = (_scaled(1 / total, second) - shift.square()).clamp(min=0)
-    kept = target.prepared.seen.unsqueeze(-2)
+    kept = target.prepared.observed.unsqueeze(-2)
     level_probs = [
         (columns, _scaled(1 / total, probs).masked_fill(kept[..., columns], 0))
         for (columns, _), probs in zip(groups, levels, strict=True)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from backstory.data.schema import Schema
+from backstory.data.stored import StoredRows
+from backstory.data.units import full_range
 from backstory.errors import InputError
 from backstory.inference.damaged import Damaged, damage, observe
 from backstory.inference.importance import HEAVY_SHARE
@@ -45,23 +47,12 @@ class StoredUnits:
         """The unit of σ and of errors, in the model's units: the full range, or a column's deviation."""
         if self.schema.kind != "images":
             return self.scale
-        return torch.tensor(float(self._top or self.schema.maximum or 1))
+        return torch.tensor(full_range(self.schema))
 
     @property
     def stored_unit(self) -> np.ndarray:
         """`unit` in stored units, a number or one for each entry."""
-        return (self.unit.double().cpu() / self._factor).numpy()
-
-    @property
-    def _factor(self) -> float:
-        """From stored values to the model's units."""
-        top = self._top
-        return 1.0 if top is None or self.schema.maximum is None else top / self.schema.maximum
-
-    @property
-    def _top(self) -> int | None:
-        """The top level of the model's x, None without levels."""
-        return None if self.schema.model_levels is None else self.schema.model_levels - 1
+        return (self.unit.double().cpu() / self.schema.factor).numpy()
 
     def damage(
         self, x: np.ndarray | Tensor, operator: Operator | None = None, missing: float = 0.0, seed: int = 0
@@ -76,12 +67,12 @@ class StoredUnits:
                 f"{tuple(values.shape)}"
             )
         generator = torch.Generator().manual_seed(seed % 2**64)
-        y = self._damaged(_operator(operator), values.double() * self._factor, self.unit, generator)
+        y = self._damaged(_operator(operator), values.double() * self.schema.factor, self.unit, generator)
         images = self.schema.kind == "images" and y.dim() == 4
         pixels = y.shape[:3] if images else y.shape  # pixels go missing with all their channels
         hidden = torch.rand(pixels, generator=generator) < missing
         hidden = hidden.view(*pixels, *[1] * (y.dim() - len(pixels)))
-        return torch.where(hidden, math.nan, y / self._factor).numpy()
+        return torch.where(hidden, math.nan, y / self.schema.factor).numpy()
 
     def observe(self, y: np.ndarray | Tensor, operator: Operator | None, seed: int) -> Damaged:
         """y in the model's units, with a mask of what was observed.
@@ -94,15 +85,15 @@ class StoredUnits:
         values, operator = torch.tensor(np.asarray(y)), _operator(operator)
         if values.dtype == torch.bool or values.is_complex():
             values = values.float()
-        scaled = (values.double() * self._factor - self._image_of_origins(operator)).to(self.scale)
+        scaled = (values.double() * self.schema.factor - self._image_of_origins(operator)).to(self.scale)
         seen = observe(operator, scaled, self.schema.shape, self.unit)
         if not seen.exact:
             return seen
-        filled = torch.where(seen.seen, values.to(seen.y.device), 0)
+        filled = torch.where(seen.observed, values.to(seen.y.device), 0)
         self.schema.check(filled)
         generator = torch.Generator(seen.y.device).manual_seed(seed)
         prepared = self.schema.prepare(filled, generator).to(seen.y)
-        return replace(seen, y=torch.where(seen.seen, prepared, 0.0))
+        return replace(seen, y=torch.where(seen.observed, prepared, 0.0))
 
     def stored(
         self, found: Restoration[Tensor], seen: Damaged, y: np.ndarray | Tensor
@@ -118,7 +109,7 @@ class StoredUnits:
         if self.schema.maximum is not None:
             mean = np.clip(mean, 0, self.schema.maximum)  # no true value lies outside
         if seen.exact:
-            kept, known = seen.seen.cpu().numpy(), np.asarray(torch.as_tensor(y).cpu())
+            kept, known = seen.observed.cpu().numpy(), np.asarray(torch.as_tensor(y).cpu())
             mean[kept], drawn[:, kept] = known[kept], known[kept]
         rest = {
             f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("mean", "std", "draws")
@@ -148,15 +139,17 @@ class StoredUnits:
 def restore_stored(
     vae: VAE,
     units: StoredUnits,
-    y: np.ndarray | Tensor,
+    y: StoredRows,
     operator: Operator | None,
     request: RestorationRequest,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> Restoration[np.ndarray]:
     """`restore.restore` of stored values; `advance` is called with the number of rows restored."""
-    seen = units.observe(y, operator, request.presentation_seed)
-    found = restore(vae, seen, request, advance=advance)
-    return units.stored(found, seen, y)
+    values: Any = y.values
+    seen = units.observe(values, operator, request.presentation_seed)
+    given = None if y.given is None else torch.as_tensor(y.given).to(seen.y)
+    found = restore(vae, seen, request, given, advance)
+    return units.stored(found, seen, values)
 
 
 def _operator(operator: Operator | None) -> Operator:

@@ -5,6 +5,7 @@ log p(x) is the target in which y is x (`Evidenced`); restoration, imputation an
 a damaged y (`inference.restore.Restored`).
 """
 
+from functools import cached_property
 from typing import Protocol, Self
 
 import torch
@@ -23,13 +24,16 @@ class Target(Protocol):
 
     Attributes:
         vae: the model.
-        prior: p(z).
         posterior: the encoder's q(z|y).
     """
 
     vae: VAE
-    prior: Prior
     posterior: Posterior
+
+    @property
+    def prior(self) -> Prior:
+        """p(z), the same for any rows: one that is made by a network is made once."""
+        ...
 
     def __len__(self) -> int:
         """B."""
@@ -61,13 +65,19 @@ class Evidenced:
         self.vae, self.observation = vae, observation
         with torch.no_grad():
             self.posterior = posterior or vae.encode(observation)
-            self.prior = vae.prior()
+
+    @cached_property
+    @torch.no_grad()
+    def prior(self) -> Prior:
+        return self.vae.prior()
 
     def __len__(self) -> int:
         return len(self.observation)
 
     def rows(self, rows: slice | Tensor) -> "Evidenced":
-        return Evidenced(self.vae, self.observation.rows(rows), self.posterior.select(rows))
+        some = Evidenced(self.vae, self.observation.rows(rows), self.posterior.select(rows))
+        some.prior = self.prior
+        return some
 
     def log_likelihood(self, z: Tensor) -> Tensor:
         return self.vae.log_likelihood(self.observation, z)

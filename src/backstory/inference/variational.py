@@ -28,6 +28,7 @@ from torch import Tensor
 
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.full_gaussian import FullGaussian
+from backstory.distributions.latent import Moments
 from backstory.inference.moments import prior_moments
 from backstory.inference.target import Target, frozen, terms_at
 
@@ -84,33 +85,34 @@ def full_fit(
         draws: codes whose gradients are computed at once.
     """
     mean, factor = start.mean, torch.diag_embed(1 / start.std)
+    prior = Moments(*map(target.vae.latents.own, prior_moments(target.prior, target.vae.device)))
     with frozen(target.vae):
         for index in range(rounds):
             share = DAMPING if index else 1.0
-            mean, factor = _natural_step(target, mean, factor, next(noise), share, draws)
+            mean, factor = _natural_step(target, prior, (mean, factor), next(noise), share, draws)
     return FullGaussian.of_precision(mean, factor)
 
 
 def _natural_step(
-    target: Target, mean: Tensor, factor: Tensor, half: Tensor, share: float, draws: int
+    target: Target, p: Moments, at: tuple[Tensor, Tensor], half: Tensor, share: float, draws: int
 ) -> tuple[Tensor, Tensor]:
     """Mean and precision factor after a round in which the precision goes a share of the way to the new one.
 
+    `p` are the moments of p(z), `at` the mean and the precision factor before the round.
     With z = μ + L⁻ᵀ ε, the expected Hessian is the linear regression of L⁻¹ ∇ log p(y|z) on ε.
     """
-    latents = target.vae.latents
+    latents, (mean, factor) = target.vae.latents, at
     q, e = latents.lift(FullGaussian.of_precision(mean, factor)), torch.cat([half, -half])
     gradient = torch.cat([_gradient(target, q.transport(some)) for some in e.split(2 * draws)])
     e, gradient = (latents.own(part).transpose(0, 1).double() for part in (e, gradient))
-    prior_mean, prior_std = map(latents.own, prior_moments(target.prior, target.vae.device))
-    wide, prior = factor.double(), prior_std.double() ** -2
+    wide, prior = factor.double(), p.std.double() ** -2
     white = torch.linalg.solve_triangular(wide, gradient.mT, upper=False).mT
     hessian = torch.linalg.solve(e.mT @ e, e.mT @ white)
     values, vectors = torch.linalg.eigh(-0.5 * (hessian + hessian.mT))
     told = wide @ (vectors * values.clamp(min=0).unsqueeze(-2)) @ vectors.mT @ wide.mT
     precision = (1 - share) * wide @ wide.mT + share * (told + torch.diag(prior))
     new = torch.linalg.cholesky(precision)
-    slope = gradient.mean(1) - prior * (mean - prior_mean).double()
+    slope = gradient.mean(1) - prior * (mean - p.mean).double()
     step = torch.cholesky_solve(slope.unsqueeze(-1), new)
     deviations = (new.mT @ step).norm(dim=-2, keepdim=True)
     step = DAMPING * step * (FARTHEST / deviations).clamp(max=1)

@@ -40,7 +40,7 @@ def encode(
         raise InputError("a plain autoencoder has codes without a spread; leave `std` and `draws` out")
     rows = read_rows(model, source)
     q = model.encode(rows, seed)
-    write_codes(output, q.centre)
+    write_codes(output, posterior_moments(q).mean)
     if std:
         write_codes(output.beside("std"), posterior_moments(q).std)
     if draws is not None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from backstory.data.stored import StoredRows
 from backstory.inference.evidence import check_settings
 from backstory.inference.operators import Mask
 from backstory.jobs.checks import at_least_one
@@ -53,9 +54,9 @@ def evaluate(
     at_least_one("chunk", options.get("chunk"))
     annealing = {name: v for name, v in options.items() if name not in ("chunk", "progress")}
     check_settings(method, samples, **annealing)
-    x = read_rows(model, source).values
+    x = read_rows(model, source)
     result = model.evaluate(x, samples, seed, method=method, **options)
-    return Evaluated(asdict(result), len(x), model.count_trained_on(x), model.schema.kind)
+    return Evaluated(asdict(result), len(x), model.count_trained_on(x.values), model.schema.kind)
 
 
 def evaluate_restoration(
@@ -74,9 +75,10 @@ def evaluate_restoration(
     at_least_one("draws", options.get("draws"))
     problem = read_problem(model, source, replace(damage, missing=None), whole=True, seed=seed)
     assert problem.truth is not None
+    truth = StoredRows(problem.truth, problem.given)
     masked = damage.mask is not None
     operator = Mask(~np.isnan(problem.y)) @ problem.operator if masked else problem.operator
-    result = model.evaluate_restoration(problem.truth, operator, damage.missing or 0.0, seed=seed, **options)
+    result = model.evaluate_restoration(truth, operator, damage.missing or 0.0, seed=seed, **options)
     return Evaluated(
         asdict(result), len(problem.rows), model.count_trained_on(problem.rows), model.schema.kind
     )

@@ -7,12 +7,13 @@ import numpy as np
 from backstory.data.dataset import Dataset
 from backstory.data.rows import subset
 from backstory.data.schema import Schema
+from backstory.data.units import Units
 from backstory.errors import InputError
 from backstory.inference.operators import Operator
 from backstory.jobs.damage import Damage
 from backstory.jobs.masks import read_mask
 from backstory.jobs.source import ChosenRows, Source, choose
-from backstory.jobs.units import Units
+from backstory.jobs.units import units_of
 from backstory.trained import Trained
 
 
@@ -38,6 +39,12 @@ class InverseProblem:
     operator: Operator
     truth: np.ndarray | None
     units: Units
+
+    @property
+    def given(self) -> np.ndarray | None:
+        """Codes of the conditions of the chosen rows, (N, C); None for a model of p(x)."""
+        given = self.chosen.data.given
+        return None if given is None else given[self.chosen.index]
 
     @property
     def fill(self) -> np.ndarray:
@@ -73,9 +80,9 @@ def read_problem(
     chosen = choose(model, source)
     chosen = ChosenRows(chosen.data.in_file_order(), chosen.index)
     shown = np.asarray(subset(chosen.data.values, chosen.index))
-    units = Units.of(model.schema, chosen.data, shown, damage.noise)
+    units = units_of(model.schema, chosen.data, shown, damage.noise)
     _check_size(model.schema, chosen.data, damage, whole)
-    y = x = units.to_model(shown, model.schema, exact=whole or damage.keeps)
+    y = x = units.to_model(shown, model.schema, levels=whole or damage.keeps)
     if whole:
         y = model.damage(x, damage.operator, damage.missing or 0.0, seed)
     if damage.mask is not None:

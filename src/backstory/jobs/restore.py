@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from backstory.data.stored import StoredRows
 from backstory.inference.restoration import Restoration
 from backstory.jobs.checks import at_least_one
 from backstory.jobs.damage import UNDAMAGED, Damage
@@ -125,9 +127,9 @@ def solve(
     model: Trained, problem: InverseProblem, settings: RestorationSettings, draws: int = 1
 ) -> Restoration[np.ndarray]:
     """`Model.restore` of a problem, with so many draws unless the settings say otherwise."""
-    budget = {} if settings.budget is None else {"budget": settings.budget}
+    budget: dict[str, Any] = {} if settings.budget is None else {"budget": settings.budget}
     return model.restore(
-        problem.y,
+        StoredRows(problem.y, problem.given),
         problem.operator,
         settings.draws or draws,
         settings.method,

@@ -4,12 +4,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 
 from backstory.data.load import Source as Data
 from backstory.data.load import load
-from backstory.data.rows import subset
 from backstory.data.schema import Schema
 from backstory.errors import InputError
 from backstory.jobs.checks import at_least_one
@@ -29,6 +29,7 @@ class Sampling:
         given: cells of a table by the name of their column, as they would stand in a file; draws are of
             p(x | given).
         seed: of all draws; None draws anew each time.
+        conditions: those of a model of p(x|c) by name, as in a file or one for each draw.
     """
 
     n: int = 64
@@ -36,6 +37,7 @@ class Sampling:
     temperature: float = 1.0
     given: Mapping[str, str] = field(default_factory=dict)
     seed: int | None = None
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
 
 def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
@@ -53,6 +55,7 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
         temperature=sampling.temperature,
         seed=sampling.seed,
         where=where,
+        given=sampling.conditions or None,
     )
     write_observations(output, x, model.schema)
     return Outcome((output.path,), len(x))
@@ -98,6 +101,6 @@ def fit_prior(
         if data is not None:
             raise
         raise InputError(f"the run's own data cannot be loaded, give it with `data` ({error})") from None
-    values = subset(dataset.values, model.splits.train) if model.trained_on(dataset) else dataset.values
+    rows = dataset.stored.take(model.splits.train) if model.trained_on(dataset) else dataset
     usual = model.options.prior.values.get("components", MixturePrior().components)
-    model.fit_prior(values, usual if components is None else components, seed)
+    model.fit_prior(rows, usual if components is None else components, seed)

@@ -23,7 +23,7 @@ def score(
     """
     output.check()
     rows = read_rows(model, source)
-    held_out = None if reference is None else read_rows(model, reference).values
-    scores = model.score(rows.values, held_out, seed)
+    held_out = None if reference is None else read_rows(model, reference)
+    scores = model.score(rows, held_out, seed)
     write_scores(output, scores, model.schema)
     return Outcome((output.path,), len(scores.p_value), model.count_trained_on(rows.values))

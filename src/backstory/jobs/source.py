@@ -1,13 +1,15 @@
 """The rows that a job works on: which data, which part of it, and how it is read."""
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backstory.data.checks import listed, missing, place
+from backstory.data.conditions import chosen_conditions
 from backstory.data.dataset import Dataset
 from backstory.data.load import Source as Data
 from backstory.data.load import load
@@ -31,6 +33,7 @@ class Source:
         limit: use only the first rows of that part; None for all of them.
         resize: height and width to which images are resized; None leaves their size.
         stream: whether the data stays in its file; None leaves this to its size.
+        given: conditions of all rows by name, for a model of p(x|c), in place of those that the data has.
     """
 
     data: Data
@@ -38,6 +41,7 @@ class Source:
     limit: int | None = None
     resize: tuple[int, int] | None = None
     stream: bool | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def path(self) -> Path | None:
@@ -69,8 +73,16 @@ class ChosenRows:
 def choose(model: Trained, source: Source) -> ChosenRows:
     """The data, read with the model's schema, and the numbers of the rows that the source asks for."""
     at_least_one("limit", source.limit)
-    data = source.load(model.schema)
+    data = _given(source, model.schema) if source.given else source.load(model.schema)
     return ChosenRows(data, model.rows(data, source.split)[: source.limit])
+
+
+def _given(source: Source, schema: Schema) -> Dataset:
+    """The data with the conditions that the source gives."""
+    data = source.load(schema.without_conditions())
+    codes = chosen_conditions(schema.conditions, source.given, len(data))
+    own = data.schema.model_copy(update={"conditions": schema.conditions})
+    return replace(data, given=codes, schema=own)
 
 
 def read_rows(model: Trained, source: Source) -> Dataset:

@@ -4,60 +4,34 @@ Integers are levels. Floats are fractions of the full range, or levels if all ar
 Image files are fractions of their own range. The model has the units of its training data.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
+from backstory.data.units import Units
 from backstory.errors import InputError
 from backstory.jobs.source import column_order
 
 NOISE_REACH = 10.0  # standard deviations beyond which a value is no noisy fraction
 
 
-@dataclass(frozen=True)
-class Units:
-    """The map between the numbers of a data set and those of a model.
+def units_of(model: Schema, data: Dataset, values: np.ndarray, noise: float | None) -> Units:
+    """The units of values that were chosen from a data set.
 
-    Attributes:
-        schema: one x in the numbers and columns of the data set, as results are written.
-        factor: the model's number for 1 of the data set.
-        order: positions of the model's columns in the data set; None if they are in order.
+    Args:
+        model: schema of the model.
+        data: the data set.
+        values: the chosen ones, (N, ...).
+        noise: σ as a fraction of the full range, by which values may leave it.
+
+    Raises:
+        InputError: the columns are not those of the model, or numbers lie far outside the full range.
     """
-
-    schema: Schema
-    factor: float = 1.0
-    order: list[int] | None = None
-
-    @staticmethod
-    def of(model: Schema, data: Dataset, values: np.ndarray, noise: float | None) -> "Units":
-        """The units of values that were chosen from a data set; noise may leave the full range."""
-        if model.kind == "images":
-            return _image_units(model, data, values, noise or 0.0)
-        return _column_units(model, data, values)
-
-    def to_model(self, values: np.ndarray, model: Schema, exact: bool) -> np.ndarray:
-        """The values in the model's units; `exact` values are entries of x, and rounded to its levels."""
-        values = self.to_model_columns(values)
-        if self.factor == 1:
-            return values
-        values = values.astype(np.float64) * self.factor
-        return np.rint(values) if exact and model.levels is not None else values
-
-    def to_model_columns(self, values: np.ndarray) -> np.ndarray:
-        """The same numbers (N, …) in the order of the model's columns."""
-        return values if self.order is None else values[:, self.order]
-
-    def from_model(self, values: np.ndarray) -> np.ndarray:
-        """Numbers of x (…, *shape) in the units and columns of the data set; not rounded."""
-        values = values if self.factor == 1 else values.astype(np.float64) / self.factor
-        return self.from_model_columns(values)
-
-    def from_model_columns(self, values: np.ndarray) -> np.ndarray:
-        """The same numbers (…, C) in the order of the columns of the data set."""
-        return values if self.order is None else values[..., np.argsort(self.order)]
+    if model.kind == "images":
+        return _image_units(model, data, values, noise or 0.0)
+    return _column_units(model, data, values)
 
 
 def _column_units(model: Schema, data: Dataset, values: np.ndarray) -> Units:

@@ -4,17 +4,17 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import nn
 
 from backstory.data.schema import Schema
 from backstory.distributions.columns import Marginals
-from backstory.models import likelihoods, networks, posteriors, priors
+from backstory.models import hierarchy, likelihoods, networks, posteriors, priors
+from backstory.models.networks.conditions import Behind
 from backstory.models.registry import Likelihood, Networks, Setting, builder
 from backstory.models.statistics import Statistics, blank_statistics
 from backstory.models.vae import VAE, Inputs
 from backstory.options import ModelOptions
 
-__all__ = ["build", "describe", "likelihoods", "networks", "posteriors", "priors"]
+__all__ = ["build", "describe", "hierarchy", "likelihoods", "networks", "posteriors", "priors"]
 
 
 def build(
@@ -34,29 +34,34 @@ def build(
     """
     shift, scale = statistics or blank_statistics(schema)
     known = marginals or Marginals.blank(schema.numel)
-    setting = Setting(schema, options.latent or 1, shift, scale, known, bool(options.incomplete))
+    setting = Setting(
+        schema,
+        options.latent or 1,
+        shift,
+        scale,
+        known,
+        bool(options.incomplete),
+        options.hierarchy or (),
+        options.network.affine or options.network.values.get("hidden") == (),
+    )
     network: Networks = builder(options.network)
     likelihood: Likelihood = builder(options.likelihood)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         posterior = builder(options.posterior)(options.posterior, setting)
         head = likelihood.head(options.likelihood, setting)
-        encoder = _encoder(options, setting, posterior.features_shape)
+        inputs = likelihood.inputs(options.likelihood, setting) if likelihood.inputs else None
+        read = (inputs.outputs,) if inputs else setting.encoder_shape
+        encoder = network.encoder(options.network, read, posterior.features_shape, setting.context)
         decoder = likelihood.decoder(
             options.likelihood, setting, head, partial(network.decoder, options.network)
         )
-        around = replace(setting, encoder=encoder, posterior=posterior)
+        around = replace(setting, encoder=encoder, posterior=posterior, encoder_input=read)
         prior = builder(options.prior)(options.prior, around)
-    return VAE(encoder, decoder, head, prior, posterior, Inputs(shift, scale, setting.incomplete))
-
-
-def _encoder(options: ModelOptions, setting: Setting, outputs: tuple[int, ...]) -> nn.Module:
-    network: Networks = builder(options.network)
-    likelihood: Likelihood = builder(options.likelihood)
-    if likelihood.inputs is None:
-        return network.encoder(options.network, setting.encoder_shape, outputs)
-    inputs = likelihood.inputs(options.likelihood, setting)
-    return nn.Sequential(inputs, network.encoder(options.network, (inputs.outputs,), outputs))
+    if inputs:
+        encoder = Behind(inputs, encoder)
+    inputs_of_x = Inputs(shift, scale, setting.incomplete, setting.context)
+    return VAE(encoder, decoder, head, prior, posterior, inputs_of_x)
 
 
 def describe(schema: Schema, options: ModelOptions) -> list[str]:
@@ -75,5 +80,6 @@ def describe(schema: Schema, options: ModelOptions) -> list[str]:
         f"data        {schema.kind}, {shape}, {schema.dtype}",
         f"likelihood  {likelihood}",
         f"network     {network}",
+        *([f"given       {', '.join(map(str, schema.conditions))}"] if schema.conditions else []),
         f"latent      {options.latent} units, prior {options.prior.name}, posterior {options.posterior.name}",
     ]

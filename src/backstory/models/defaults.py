@@ -1,12 +1,13 @@
 """Options that are left to the data: the values that replace `auto` and None."""
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backstory.data.schema import Presentation, Schema
 from backstory.data.tables.statistics import only_numbers
 from backstory.errors import InputError
 from backstory.options import GaussianOptions, LikelihoodOptions, ModelOptions, NetworkOptions
-from backstory.options.choices import Undecided, make
+from backstory.options.choices import make
 
 GAPS_FLOOR = 0.2  # sigma_floor of numbers with gaps, if the likelihood is auto
 
@@ -29,15 +30,18 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
         raise InputError(
             f"likelihood {likelihood.name} is for tables, got data of kind {schema.kind}; leave it out"
         )
+    _check_prior(options)
     if likelihood.gaussian:
         _check_missingness(likelihood, incomplete)
         affine = network.affine or network.values.get("hidden") == ()
         likelihood = likelihood.model_copy(update={"bounded": _bounded(schema, likelihood, affine)})
+    hierarchy = _hierarchy(schema, options)
     resolved = options.model_copy(
         update={
             "likelihood": likelihood,
             "network": network,
-            "latent": options.latent or _auto_latent(schema),
+            "latent": sum(hierarchy) or options.latent or _auto_latent(schema),
+            "hierarchy": hierarchy,
             "incomplete": incomplete,
         }
     )
@@ -49,10 +53,10 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
 
 def _likelihood(schema: Schema, options: ModelOptions, network: NetworkOptions, incomplete: bool) -> Any:
     asked = options.likelihood
-    if not isinstance(asked, Undecided):
+    if asked.decided:
         return asked
     affine = network.affine or options.posterior.name == "delta"
-    name, given = _auto_likelihood(schema, affine, incomplete), dict(asked.given)
+    name, given = _auto_likelihood(schema, affine, incomplete), dict(asked.values)
     if name == "gaussian-predicted":
         given.setdefault("sigma_floor", GAPS_FLOOR)
     return make("likelihood", name, given)
@@ -80,6 +84,14 @@ def _check_missingness(likelihood: GaussianOptions, incomplete: bool) -> None:
         raise InputError(
             f"missingness {likelihood.missingness} is learned from missing entries, got data without any; "
             "leave it out"
+        )
+
+
+def _check_prior(options: ModelOptions) -> None:
+    if options.posterior.name == "delta" and not options.prior.of_codes:
+        raise InputError(
+            f"prior {options.prior.name} is learned through q(z|x), which posterior delta lacks; use "
+            "prior mixture, which is fitted to its codes"
         )
 
 
@@ -119,9 +131,9 @@ def _presentation(schema: Schema, likelihood: LikelihoodOptions) -> Presentation
 
 
 def _network(schema: Schema, options: ModelOptions) -> Any:
-    asked = options.network
+    asked: Any = options.network
     network: Any = asked
-    if isinstance(asked, Undecided):
+    if not asked.decided:
         network = make("network", _auto_network(schema, asked.given), asked.given)
     if network.name == "conv":
         _check_images(schema)
@@ -144,6 +156,17 @@ def _check_images(schema: Schema) -> None:
         raise InputError(f"network conv needs images of at least 4 × 4, got {schema.shape}; use mlp")
 
 
+def _hierarchy(schema: Schema, options: ModelOptions) -> tuple[int, ...]:
+    """Units of the levels of z from x upwards; () for z without levels."""
+    if options.hierarchy or "hierarchy" not in (options.prior.name, options.posterior.name):
+        return options.hierarchy or ()
+    latent = options.latent or _auto_latent(schema)
+    if latent < 2:
+        raise InputError(f"a hierarchy of two levels needs two units of z or more, got latent {latent}")
+    above = max(1, latent // 3)
+    return latent - above, above
+
+
 def _auto_latent(schema: Schema) -> int:
     if schema.kind == "images":
         return 16 if schema.numel <= 256 else 40
@@ -153,8 +176,31 @@ def _auto_latent(schema: Schema) -> int:
 # -- training ---------------------------------------------------------------------------------------------
 
 
-def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) -> dict[str, Any]:
-    """Defaults of the training, as arguments of `schedule.resolve`.
+@dataclass(frozen=True)
+class ScheduleDefaults:
+    """Options of the training where none are given.
+
+    Attributes:
+        lr: the highest learning rate.
+        longest: the most epochs, unless they make fewer than `least_steps` steps.
+        objective, samples: the objective and its draws of z for each observation.
+        ema: decay of the averaged weights; None for no average.
+        patience: epochs without improvement after which to stop; None for a fifth of all epochs.
+        keep: `best` or `last`.
+    """
+
+    lr: float
+    longest: int = 200
+    least_steps: int = 3_000
+    objective: str = "elbo"
+    samples: int = 1
+    ema: float | None = None
+    patience: int | None = None
+    keep: str = "best"
+
+
+def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) -> ScheduleDefaults:
+    """Defaults of the training, for `training.schedule.resolve`.
 
     An affine model takes many large steps, because it has one optimum and cannot overfit much. With missing
     entries, p(z|x) is less like the Gaussian q, and the bound with many draws does not require this (Mattei &
@@ -168,12 +214,10 @@ def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) 
         gaps: whether entries of the data are missing.
     """
     affine = options.network.affine
-    lr, longest = (1e-2, 2000) if affine else (3e-3, 200)
-    defaults: dict[str, Any] = {"lr": lr, "longest": longest}
-    if gaps and schema.kind != "images" and options.posterior.name != "delta":
-        defaults |= {"objective": "iwae", "samples": 20, "ema": 0.995}
-        if not affine:
-            defaults |= {"longest": 150, "least_steps": 1, "patience": 150}
-        if options.flat().get("sigma_floor") is not None:
-            defaults |= {"keep": "last"}
-    return defaults
+    defaults = ScheduleDefaults(1e-2, longest=2000) if affine else ScheduleDefaults(3e-3)
+    if not gaps or schema.kind == "images" or options.posterior.name == "delta":
+        return defaults
+    defaults = replace(defaults, objective="iwae", samples=20, ema=0.995)
+    if not affine:
+        defaults = replace(defaults, longest=150, least_steps=1, patience=150)
+    return defaults if options.flat().get("sigma_floor") is None else replace(defaults, keep="last")

@@ -78,7 +78,15 @@ class LatentSpace:
 
     def own(self, z: Tensor) -> Tensor:
         """z itself, (*, units), of packed codes (*, D)."""
-        return z[..., : self.units]
+        return z[..., : self.units] if self.auxiliary else z
+
+    def beside(self, z: Tensor) -> tuple[Tensor, ...]:
+        """The auxiliary coordinates, (*, auxiliary), of packed codes; nothing where there are none."""
+        return (z[..., self.units :],) if self.auxiliary else ()
+
+    def packed(self, z: Tensor) -> Tensor:
+        """Packed codes, (*, D), of z itself, (*, units), with zeros as auxiliary coordinates."""
+        return torch.cat((z, z.new_zeros(*z.shape[:-1], self.auxiliary)), -1)
 
     def movable(self, like: Tensor) -> Tensor:
         """1 for the dimensions of z and 0 for auxiliary coordinates, (D,)."""

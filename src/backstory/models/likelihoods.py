@@ -4,6 +4,7 @@ from torch import nn
 
 from backstory import options as o
 from backstory.data.tables.statistics import quantities
+from backstory.distributions.autoregressive import AutoregressiveHead
 from backstory.distributions.bernoulli import BernoulliHead
 from backstory.distributions.categorical import CategoricalHead
 from backstory.distributions.gaussian import GaussianHead
@@ -32,8 +33,12 @@ def _gaussian(sigma: str, options: o.GaussianOptions, s: Setting) -> nn.Module:
     return SelfMasking(head, SIGNS[options.missingness], s.shift, s.scale)
 
 
-def _column_inputs(options: o.Joint, s: Setting) -> nn.Module:
+def _column_inputs(options: o.Choice, s: Setting) -> ColumnInputs:
     return ColumnInputs(quantities(s.schema), s.marginals, s.shift, s.scale)
+
+
+def _joint(s: Setting) -> JointHead:
+    return JointHead(quantities(s.schema), s.marginals)
 
 
 BUILDERS[o.Bernoulli] = Likelihood(lambda options, s: BernoulliHead(s.shape))
@@ -46,6 +51,8 @@ BUILDERS[o.GaussianFixed] = Likelihood(lambda options, s: _gaussian("fixed", opt
 BUILDERS[o.GaussianPerEntry] = Likelihood(lambda options, s: _gaussian("per-entry", options, s))
 BUILDERS[o.GaussianPredicted] = Likelihood(lambda options, s: _gaussian("predicted", options, s))
 BUILDERS[o.Student] = Likelihood(lambda options, s: StudentTHead(s.shape, s.shift, s.scale))
-BUILDERS[o.Joint] = Likelihood(
-    lambda options, s: JointHead(quantities(s.schema), s.marginals), inputs=_column_inputs
+BUILDERS[o.Joint] = Likelihood(lambda options, s: _joint(s), inputs=_column_inputs)
+BUILDERS[o.Autoregressive] = Likelihood(
+    lambda options, s: AutoregressiveHead(_joint(s), _column_inputs(options, s), options.embedding),
+    inputs=_column_inputs,
 )

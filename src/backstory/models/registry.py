@@ -31,7 +31,10 @@ class Setting:
         shift, scale: location and scale of x in the training data, broadcast against `shape`.
         marginals: of the columns of a table; blank for other data.
         incomplete: whether entries of x may be missing.
-        encoder, posterior: the modules that give q(z|x), for a prior that is made of them.
+        hierarchy: units of the levels of z from x upwards; () for z without levels.
+        affine: whether the networks are affine.
+        encoder, posterior: the network and the module that give q(z|x), for a prior that is made of them.
+        encoder_input: the shape of what that network reads of one observation.
     """
 
     schema: Schema
@@ -40,13 +43,21 @@ class Setting:
     scale: Tensor
     marginals: Marginals
     incomplete: bool = False
+    hierarchy: tuple[int, ...] = ()
+    affine: bool = False
     encoder: nn.Module | None = None
     posterior: nn.Module | None = None
+    encoder_input: Shape = ()
 
     @property
     def shape(self) -> Shape:
         """Of one observation x."""
         return self.schema.shape
+
+    @property
+    def context(self) -> int:
+        """Number of conditions c of p(x|c) that the networks are told."""
+        return self.schema.condition_width
 
     @property
     def levels(self) -> int:
@@ -75,9 +86,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Networks:
-    """Builders of the two networks, functions (options, shape of the input, shape of the output)."""
+    """Builders of the two networks, functions (options, shape of the input, shape of the output).
 
-    encoder: Callable[[Any, Shape, Shape], nn.Module]
+    The encoder's builder is also told C, the number of conditions. Unless it is 0, the encoder takes c,
+    (B, C), as its second argument; the decoder sees c after z in its input.
+    """
+
+    encoder: Callable[[Any, Shape, Shape, int], nn.Module]
     decoder: Callable[[Any, Shape, Shape], nn.Module]
 
 
@@ -85,7 +100,7 @@ Network: TypeAlias = Callable[[Shape, Shape], nn.Module]
 
 
 def _network_decoder(options: Any, setting: Setting, head: Any, network: Network) -> nn.Module:
-    return network((setting.latent,), head.features_shape)
+    return network((setting.latent + setting.context,), head.features_shape)
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,7 @@ class Likelihood:
 
     Attributes:
         head: (options, setting) to the module from the decoder's features to p(x|z).
-        decoder: (options, setting, head, network) to the decoder; by default network((latent,),
+        decoder: (options, setting, head, network) to the decoder; by default network((latent + context,),
             head.features_shape). `network` makes a network of the chosen kind from its two shapes.
         inputs: (options, setting) to a module in front of the encoder, with its `outputs`; None for none.
     """

@@ -82,14 +82,21 @@ class Inputs(nn.Module):
         incomplete: entries of x may be NaN, which means missing. The encoder's input then has one more axis
             of two, (B, *shape, 2), or twice the channels of an image: y, zero where x is missing, and 1
             where x is observed, else 0.
+        context: C, the number of conditions that both networks are told; 0 for a model of p(x).
     """
 
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, shift: Tensor | float = 0.0, scale: Tensor | float = 1.0, incomplete: bool = False):
+    def __init__(
+        self,
+        shift: Tensor | float = 0.0,
+        scale: Tensor | float = 1.0,
+        incomplete: bool = False,
+        context: int = 0,
+    ):
         super().__init__()
-        self.incomplete = incomplete
+        self.incomplete, self.context = incomplete, context
         self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
 
@@ -111,8 +118,9 @@ class VAE(nn.Module):
 
     Args:
         encoder: module from `inputs(x)` to features, (B, *posterior.features_shape).
-        decoder: module from z, (B, D), to features, (B, *head.features_shape).
-        head: the likelihood, from the decoder's features to p(x|z).
+        decoder: module from z, (B, units), to features, (B, *head.features_shape).
+        head: the likelihood, from the decoder's features to p(x|z); with `head.auxiliary`, from the features
+            and the auxiliary coordinates of the code (`distributions.auxiliary`).
         prior: module whose call gives p(z).
         posterior: module from the encoder's features to q(z|x), see `models.posteriors`.
         inputs: what the encoder sees of x.
@@ -153,6 +161,11 @@ class VAE(nn.Module):
         return self.inputs.incomplete
 
     @property
+    def context(self) -> int:
+        """C, the number of conditions of p(x|c); 0 for a model of p(x)."""
+        return self.inputs.context
+
+    @property
     def features_shape(self) -> tuple[int, ...]:
         """Shape of the decoder's output for one z."""
         shape: Any = self.head.features_shape
@@ -183,9 +196,11 @@ class VAE(nn.Module):
             z: packed codes.
             given: the conditions c, (*, C), which broadcast against z; None for a model of p(x).
         """
-        inputs = z if given is None else torch.cat((z, given.expand(*z.shape[:-1], -1)), -1)
+        own, beside = self.latents.own(z), self.latents.beside(z)
+        inputs = own if given is None else torch.cat((own, given.expand(*z.shape[:-1], -1)), -1)
         features = self.decoder(inputs.reshape(-1, inputs.shape[-1])).to(z.dtype)
-        distribution: DataDistribution = self.head(features.reshape(*z.shape[:-1], *features.shape[1:]))
+        features = features.reshape(*z.shape[:-1], *features.shape[1:])
+        distribution: DataDistribution = self.head(features, *beside)
         return distribution
 
     def log_likelihood(self, observation: Observation | Tensor, z: Tensor) -> Tensor:

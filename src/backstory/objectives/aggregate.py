@@ -67,7 +67,7 @@ def aggregate_log_density(terms: Terms, rows: int | None = None) -> tuple[Tensor
     weights = stratified_weights(len(mean), rows or len(mean)).log().to(terms.z)
     units = DiagonalGaussian(mean.unsqueeze(-1), log_std.unsqueeze(-1))  # distributions of one dimension each
     joint, marginal = [], []
-    for z in terms.z:
+    for z in terms.posterior.own(terms.z):
         log_q = units.log_prob(z[:, None, :, None])  # (draw's row, row, D)
         joint.append(torch.logsumexp(weights + log_q.sum(-1), 1))
         marginal.append(torch.logsumexp(weights.unsqueeze(-1) + log_q, 1))
@@ -136,10 +136,10 @@ def mmd(terms: Terms, width: float = 1.0, generator: torch.Generator | None = No
     rows = terms.z.shape[1]
     if rows == 1:
         return torch.zeros_like(terms.log_likelihood[0])
-    u = terms.prior.sample(rows, generator)
-    to_others = _mean_of_others(_kernel(terms.z, terms.z, width))
+    z, u = terms.posterior.own(terms.z), terms.prior.own(terms.prior.sample(rows, generator))
+    to_others = _mean_of_others(_kernel(z, z, width))
     prior = _mean_of_others(_kernel(u, u, width)).mean()
-    return (to_others + prior - 2 * _kernel(terms.z, u, width).mean(-1)).mean(0)
+    return (to_others + prior - 2 * _kernel(z, u, width).mean(-1)).mean(0)
 
 
 def _kernel(a: Tensor, b: Tensor, width: float) -> Tensor:

@@ -84,7 +84,7 @@ def closed_form(terms: Terms, name: str) -> None:
         raise InputError(
             f"objective {name} needs the KL of each latent unit in closed form, which this pair of posterior "
             f"and prior ({type(terms.posterior).__name__}, {type(terms.prior).__name__}) does not have; "
-            "use prior normal, or another objective"
+            "use posterior gaussian with prior normal, or another objective"
         )
 
 

@@ -55,6 +55,7 @@ class Choice(Record):
     """One answer to a question; the first line of its docstring is its help."""
 
     group: ClassVar[str]
+    decided: ClassVar[bool] = True
     name: str
 
     @classmethod
@@ -76,6 +77,7 @@ class Choice(Record):
 class Undecided(Choice):
     """A choice that is left to the data, and the options that were given for it."""
 
+    decided: ClassVar[bool] = False
     name: Literal["auto"] = "auto"
     given: dict[str, Any] = Field(default_factory=dict)
 
@@ -132,7 +134,7 @@ def find(group: str, name: str, path: str | None = None) -> type[Choice]:
         module = home.rpartition(".")[0]
         raise NotRegistered(
             f"{group} {name!r} is {home}, which is not registered here; import its module first "
-            f"(import {module}, or backstory --import {module} on the command line)",
+            f"(import {module}; the command line has an option import for this)",
             group,
         )
     one_of(group, name, [AUTO, *known] if group in UNDECIDED else list(known))
@@ -178,8 +180,6 @@ def spelt_out(group: str, value: Any) -> tuple[str, dict[str, Any]]:
     """Name and options of a choice that comes as a name, a record, or a record's JSON."""
     if isinstance(value, str):
         return value, {}
-    if isinstance(value, Undecided):
-        return AUTO, dict(value.given)
     if isinstance(value, Choice):
         if value.group != group:
             raise OptionError(f"expected a {group}, got {value.group} {value.name}", group)

@@ -5,7 +5,7 @@ To add a likelihood, network, prior or posterior: a record here, and a line besi
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
@@ -149,6 +149,19 @@ class Joint(LikelihoodOptions):
 
 
 @choice
+class Autoregressive(LikelihoodOptions):
+    """Each column of a table by its kind, given z and the columns before it in a random order."""
+
+    mixed: ClassVar[bool] = True
+    name: Literal["autoregressive"] = "autoregressive"
+    embedding: int = Field(
+        default=128,
+        ge=1,
+        description="Width of the embeddings of the columns, and of the layer that they go through.",
+    )
+
+
+@choice
 class Student(LikelihoodOptions):
     """Student's t with predicted σ(z) and degrees of freedom, for data with outliers."""
 
@@ -239,15 +252,21 @@ class LinearNetwork(NetworkOptions):
 
 
 class PriorOptions(Choice):
-    """A prior."""
+    """A prior.
+
+    Attributes:
+        of_codes: whether a plain autoencoder can have it. Any other prior is learned through q(z|x) alone.
+    """
 
     group: ClassVar[str] = "prior"
+    of_codes: ClassVar[bool] = False
 
 
 @choice
 class NormalPrior(PriorOptions):
     """N(0, I)."""
 
+    of_codes: ClassVar[bool] = True
     name: Literal["normal"] = "normal"
 
 
@@ -255,8 +274,33 @@ class NormalPrior(PriorOptions):
 class MixturePrior(PriorOptions):
     """A mixture of diagonal Gaussians, learned with the model; a plain autoencoder's is fitted afterwards."""
 
+    of_codes: ClassVar[bool] = True
     name: Literal["mixture"] = "mixture"
     components: int = Field(default=10, ge=1, description="Number of Gaussians.")
+
+
+@choice
+class FlowPrior(PriorOptions):
+    """A normalising flow of affine coupling layers, learned with the model."""
+
+    name: Literal["flow"] = "flow"
+    transforms: int = Field(default=6, ge=1, description="Number of coupling layers.")
+    flow_width: int = Field(default=64, ge=1, description="Width of the networks of a coupling layer.")
+
+
+@choice
+class VampPrior(PriorOptions):
+    """The mixture of the posteriors of learned pseudo-inputs (VampPrior)."""
+
+    name: Literal["vamp"] = "vamp"
+    pseudo_inputs: int = Field(default=50, ge=1, description="Number of pseudo-inputs.")
+
+
+@choice
+class HierarchyPrior(PriorOptions):
+    """Levels of z, of which each depends on the one above: p(z2) p(z1|z2)."""
+
+    name: Literal["hierarchy"] = "hierarchy"
 
 
 class PosteriorOptions(Choice):
@@ -270,6 +314,20 @@ class GaussianPosterior(PosteriorOptions):
     """A Gaussian with independent units."""
 
     name: Literal["gaussian"] = "gaussian"
+
+
+@choice
+class FullPosterior(PosteriorOptions):
+    """A Gaussian whose units are correlated."""
+
+    name: Literal["full"] = "full"
+
+
+@choice
+class HierarchyPosterior(PosteriorOptions):
+    """Levels of z, of which each depends on the one above: q(z2|x) q(z1|z2, x)."""
+
+    name: Literal["hierarchy"] = "hierarchy"
 
 
 @choice
@@ -306,6 +364,12 @@ class ModelOptions(Record):
         description="Number of units of z; by default 16 or 40 for images, and half as many as there are "
         "columns, at most 16, for tables.",
     )
+    hierarchy: tuple[int, ...] | None = Field(
+        default=None,
+        json_schema_extra={"metavar": "16,8"},
+        description="Units of the levels z1, z2, … from x upwards; prior and posterior are hierarchy then, "
+        "unless they are given, and latent is the sum; by default a third of latent is z2.",
+    )
     prior: SerializeAsAny[PriorOptions] = Field(default_factory=NormalPrior, description="p(z).")
     posterior: SerializeAsAny[PosteriorOptions] = Field(
         default_factory=GaussianPosterior, description="q(z|x)."
@@ -328,8 +392,34 @@ class ModelOptions(Record):
                 "prior",
             )
         defaults = {"likelihood": AUTO, "network": AUTO, "prior": "normal", "posterior": "gaussian"}
+        if values.get("hierarchy") is not None:
+            defaults |= {"prior": "hierarchy", "posterior": "hierarchy"}
         chosen, rest = gather(MODEL_GROUPS, defaults, values)
         return {**rest, **chosen}
+
+    @model_validator(mode="after")
+    def _levels(self) -> Self:
+        named = [f"{c.group} {c.name}" for c in (self.prior, self.posterior)]
+        asked = any(choice.endswith(" hierarchy") for choice in named)
+        if not self.hierarchy:
+            return self
+        if len(self.hierarchy) < 2 or min(self.hierarchy) < 1:
+            raise OptionError(
+                f"hierarchy has two levels or more, with at least 1 unit each, got {self.hierarchy}",
+                "hierarchy",
+            )
+        if not asked:
+            raise OptionError(
+                f"hierarchy is for prior hierarchy or posterior hierarchy, got {' and '.join(named)}; leave "
+                "it out",
+                "hierarchy",
+            )
+        if self.latent not in (None, sum(self.hierarchy)):
+            raise OptionError(
+                f"latent is the sum of hierarchy, {sum(self.hierarchy)}, got {self.latent}; leave it out",
+                "latent",
+            )
+        return self
 
     def flat(self) -> dict[str, Any]:
         """All options by name, flat and as JSON has them, as they are given to `fit`."""

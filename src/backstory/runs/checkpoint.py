@@ -27,8 +27,7 @@ from backstory.runs.folder import (
     read_config,
     read_text,
 )
-from backstory.runs.record import config_error
-from backstory.runs.run import Config, load_config, on_cpu
+from backstory.runs.run import Config, config_error, load_config, on_cpu
 from backstory.training.state import Metrics, State
 
 
@@ -76,7 +75,7 @@ def load_checkpoint(run: Path) -> Checkpoint | None:
         raise config_error(run, error) from None
     except (SafetensorError, OSError, KeyError, ValueError):
         raise InputError(
-            f"{path} is damaged, or of another version of Backstory; train anew with --force"
+            f"{path} is damaged, or of another version of Backstory; train anew with `force`"
         ) from None
 
 

@@ -34,7 +34,7 @@ def read_config(run: Path) -> dict[str, Any]:
     """config.json of a finished run as a dict; InputError where it is missing or not a JSON object."""
     path = run / CONFIG
     if not path.exists() and ((run / CHECKPOINT).exists() or (run / ENSEMBLE).exists()):
-        raise InputError(f"{run} is a run that has not ended; go on with it by fit with --resume")
+        raise InputError(f"{run} is a run that has not ended; go on with it by fit with `resume`")
     try:
         config = json.loads(read_text(path))
     except json.JSONDecodeError:
@@ -137,7 +137,7 @@ def clear_folder(run: Path, force: bool) -> None:
         raise InputError(f"{run} is a file; give a folder for the run")
     if run.is_dir() and any(run.iterdir()):
         if not force:
-            raise InputError(f"{run} is not empty; choose another folder, or overwrite the run with --force")
+            raise InputError(f"{run} is not empty; choose another folder, or overwrite the run with `force`")
         for name in (*FILES, ENSEMBLE):
             (run / name).unlink(missing_ok=True)
         _remove_members(run / MEMBERS)

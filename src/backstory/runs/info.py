@@ -24,6 +24,7 @@ from backstory.runs.folder import (
     read_config,
     tensor_shapes,
 )
+from backstory.runs.record import shown
 
 LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn")
 EMBEDDED = ("digits",)  # a copy of the names in `data.load`, which is slow to import; a test compares them
@@ -132,26 +133,24 @@ def run_info(run: str | Path) -> dict[str, Any]:
     Raises:
         InputError: there is no run in the folder, or it is damaged.
     """
-    from backstory.runs.record import checked  # pydantic, which the other uses of this module do not need
-
     folder = Path(run)
     check_folder(folder)
     config = read_config(folder)
     count = members_of(folder, config)
     if count is not None:
         return _ensemble_info(folder, count)
-    known = checked(folder, config)
+    record = shown(folder, config)
     return {
         "run": str(folder),
-        "source": config["source"],
-        "rows": config["rows"],
+        "source": record["source"],
+        "rows": record["rows"],
         "parameters": sum(map(prod, tensor_shapes(folder / WEIGHTS).values())),
-        "summary": {k: v for k, v in config["summary"].items() if k != "fingerprint"},
-        "data": config["data"],
-        "model": known.model.flat(),
-        "training": known.training.flat(),
-        "backstory": config["backstory"],
-        "torch": config["torch"],
+        "summary": {k: v for k, v in record["summary"].items() if k != "fingerprint"},
+        "data": record["data"],
+        "model": record["model"],
+        "training": record["training"],
+        "backstory": record["backstory"],
+        "torch": record["torch"],
         "files": _files(folder),
     }
 

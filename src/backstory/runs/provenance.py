@@ -54,13 +54,13 @@ class Provenance:
         if index is None or len(index) == 0:
             raise InputError(
                 f"expected data with a {part} part in this run, got {data.source} without one; "
-                "use --split all"
+                "use `split` all"
             )
         return np.asarray(index)
 
     def is_of(self, data: Dataset) -> bool:
-        """Whether `data` has exactly the rows of the data that was split into training and other rows."""
-        return self.fingerprint == fingerprint(row_hashes(data.values))
+        """Whether `data` has exactly the rows, and conditions, of the data that the run was split from."""
+        return self.fingerprint == fingerprint(row_hashes(data.values), data.given)
 
     def count_trained_on(self, values: Rows) -> int:
         """The number of these rows that are equal to a training row."""
@@ -82,6 +82,7 @@ def parts_from(tensors: dict[str, Tensor]) -> tuple[Splits, np.ndarray]:
     return splits, tensors[HASHES].numpy().view(np.uint64)
 
 
-def fingerprint(hashes: np.ndarray) -> str:
-    """A short name of a data set, from the hashes of its rows in order."""
-    return hashlib.blake2b(hashes.tobytes(), digest_size=8).hexdigest()
+def fingerprint(hashes: np.ndarray, given: np.ndarray | None = None) -> str:
+    """A short name of a data set, from the hashes of its rows in order and their conditions."""
+    content = hashes.tobytes() + (b"" if given is None else given.tobytes())
+    return hashlib.blake2b(content, digest_size=8).hexdigest()

@@ -1,68 +1,77 @@
-"""config.json of a run as typed records, as far as people are shown it. Needs no PyTorch."""
+"""The record of a run that people are shown, from config.json as it is.
 
+The records of `backstory.options` are not needed, so `info` answers at once, also for a run with choices from
+outside the package that are not registered.
+"""
+
+from functools import reduce
+from operator import getitem
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from backstory.errors import InputError
-from backstory.options import ModelOptions, TrainOptions
-from backstory.options.choices import NotRegistered, OptionError
 from backstory.runs.folder import not_understood
 
-
-class Data(BaseModel):
-    """The parts of a schema that people are shown, without the libraries that `data.schema` needs."""
-
-    kind: str
-    shape: tuple[int, ...]
-    dtype: str
-    levels: int | None
-    presentation: str
-
-
-class Summary(BaseModel):
-    """The parts of a training's summary that people are shown."""
-
-    stopped: str
-    epochs: int
-    best_epoch: int
-    active_units: int
-    elbo: float | None
-    reconstruction: float | None
-    kl: float | None
-
-
-class ConfigView(BaseModel):
-    """config.json as far as people are shown it; the rest is passed on as it is."""
-
-    backstory: str
-    torch: str
-    source: str
-    rows: dict[str, int]
-    training: TrainOptions
-    data: Data
-    model: ModelOptions
-    summary: Summary
+NUMBER = (int, float, NoneType)
+SHOWN: dict[str, Any] = {
+    "backstory": str,
+    "torch": str,
+    "source": str,
+    "rows": dict,
+    "data": dict,
+    "data.kind": str,
+    "data.shape": list,
+    "data.dtype": str,
+    "data.levels": (int, NoneType),
+    "data.presentation": str,
+    "model": dict,
+    "model.likelihood": str,
+    "model.network": str,
+    "model.hidden": list,
+    "model.latent": int,
+    "model.prior": str,
+    "model.posterior": str,
+    "training": dict,
+    "training.epochs": int,
+    "summary": dict,
+    "summary.stopped": str,
+    "summary.epochs": int,
+    "summary.best_epoch": int,
+    "summary.active_units": int,
+    "summary.elbo": NUMBER,
+    "summary.reconstruction": NUMBER,
+    "summary.kl": NUMBER,
+}
+OPTIONAL = ("model.hidden",)  # an option of some networks only
 
 
-def checked(folder: Path, config: dict[str, Any]) -> ConfigView:
-    """The config of a run; InputError if it is not one of this version, or left something undecided."""
+def shown(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The config of a run with flat options; InputError if a part that people are shown is not understood."""
+    record = config | {name: _flat(config[name]) for name in ("model", "training") if name in config}
+    for path, kinds in SHOWN.items():
+        if not _is_understood(record, path, kinds):
+            raise not_understood(folder, path)
+    return record
+
+
+def _flat(options: Any) -> Any:
+    """Options by name, those of a choice beside its name, as `options.choices.flat` has them."""
+    if not isinstance(options, dict):
+        return options
+    flat: dict[str, Any] = {}
+    for option, value in options.items():
+        if isinstance(value, dict) and "name" in value:
+            own = {name: part for name, part in value.items() if name not in ("name", "path")}
+            flat |= {option: value["name"]}
+            flat |= {"objective_args": own} if option == "objective" else own
+        else:
+            flat[option] = value
+    return flat
+
+
+def _is_understood(record: dict[str, Any], path: str, kinds: Any) -> bool:
     try:
-        run = ConfigView(**config)
-    except ValidationError as error:
-        raise config_error(folder, error) from None
-    for name, value in (("model.latent", run.model.latent), ("training.epochs", run.training.epochs)):
-        if value is None:  # left to the data, which a run has decided
-            raise not_understood(folder, name)
-    return run
-
-
-def config_error(run: Path, error: ValidationError) -> InputError:
-    """What to say of a config that its records refuse: a choice that is not registered, or another value."""
-    first = error.errors()[0]
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, NotRegistered):
-        return cause
-    where = ".".join(map(str, first["loc"]))
-    return not_understood(run, f"{where}.{cause.option}" if isinstance(cause, OptionError) else where)
+        value = reduce(getitem, path.split("."), record)
+    except KeyError:
+        return path in OPTIONAL
+    return isinstance(value, kinds)

@@ -16,6 +16,7 @@ from backstory.data.schema import Schema
 from backstory.errors import InputError
 from backstory.files import atomic_path
 from backstory.options import ModelOptions, TrainOptions
+from backstory.options.choices import NotRegistered, OptionError
 from backstory.runs.folder import (
     CONFIG,
     SPLITS,
@@ -23,9 +24,9 @@ from backstory.runs.folder import (
     check_folder,
     damaged,
     missing,
+    not_understood,
     read_config,
 )
-from backstory.runs.record import config_error
 
 
 class Config(BaseModel):
@@ -119,6 +120,16 @@ def load_config(run: Path) -> Config:
         return Config(**read_config(run))
     except ValidationError as error:
         raise config_error(run, error) from None
+
+
+def config_error(run: Path, error: ValidationError) -> InputError:
+    """The error for a config that its records refuse: a choice that is not registered, or another value."""
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, NotRegistered):
+        return cause
+    where = ".".join(map(str, first["loc"]))
+    return not_understood(run, f"{where}.{cause.option}" if isinstance(cause, OptionError) else where)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

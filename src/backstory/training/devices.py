@@ -62,6 +62,16 @@ class Alone:
         """All rows, (count, …), from those of each process: process r has rows r, r + world, …"""
         return part
 
+    def own_generator(self, common: torch.Generator, seed: int, number: int) -> torch.Generator:
+        """The generator of what an objective draws for the rows of this process.
+
+        Args:
+            common: of draws that all processes make alike.
+            seed: of the run.
+            number: of the pass through the model.
+        """
+        return common
+
     # -- parameters -------------------------------------------------------------------------------------
 
     def setup(self, module: nn.Module) -> nn.Module:

@@ -205,6 +205,12 @@ class Group(Alone):
         rows[self.rank :: self.world] = part
         return self.sum(rows)
 
+    def own_generator(self, common: torch.Generator, seed: int, number: int) -> torch.Generator:
+        if self.world == 1:
+            return common
+        own = seed + 1 + number * self.world + self.rank
+        return torch.Generator(self.device).manual_seed(own % 2**63)
+
     # -- parameters -------------------------------------------------------------------------------------
 
     def setup(self, module: nn.Module) -> nn.Module:

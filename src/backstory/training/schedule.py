@@ -9,59 +9,62 @@ from typing import Any
 
 from backstory import console
 from backstory.errors import InputError
+from backstory.models.defaults import ScheduleDefaults
 from backstory.objectives.registry import SUPPLIED, arguments
 from backstory.options import ObjectiveOptions, TrainOptions
-from backstory.options.choices import Undecided, make
+from backstory.options.choices import make
 
 TARGET_STEPS = 10_000
 
 
-LEAST_STEPS = 3_000
-
-
-def resolve(
-    options: TrainOptions,
-    rows: int,
-    lr: float,
-    longest: int = 200,
-    least_steps: int = LEAST_STEPS,
-    objective: str = "elbo",
-    samples: int = 1,
-    ema: float | None = None,
-    patience: int | None = None,
-    keep: str = "best",
-) -> TrainOptions:
-    """The options with everything decided: what was not given follows from the number of training rows.
+def resolve(options: TrainOptions, rows: int, defaults: ScheduleDefaults) -> TrainOptions:
+    """Check the options and decide what was left open, from the number of training rows.
 
     Args:
         options: as they were given.
-        rows: number of training rows.
-        lr, objective, samples, ema, patience, keep: defaults of these options, from
-            `models.defaults.default_schedule`.
-        longest: the highest default of `epochs`, unless it makes fewer than `least_steps` steps.
-        least_steps: the number of steps below which more epochs are allowed, up to 1,000.
+        rows: training rows.
+        defaults: see `models.defaults.default_schedule`.
 
     Raises:
-        InputError: options that contradict each other, or a β that the objective does not have.
+        InputError: for options that exclude each other.
     """
-    chosen: Any = options.objective
-    if isinstance(chosen, Undecided):
-        chosen = make("objective", objective, chosen.given)
-    else:
-        samples = 1
-    update = {"objective": chosen, "samples": samples if options.samples is None else options.samples}
-    options = options.model_copy(update=update)
-    keep = options.keep or ("best" if options.patience is not None else keep)
+    options = _with_objective(options, defaults)
+    keep = options.keep or ("best" if options.patience is not None else defaults.keep)
     if keep == "last" and options.patience is not None:
         raise InputError(
             f"patience waits for a better epoch, got {options.patience} with keep last; leave one out"
         )
-    _check_objective(options, chosen)
-    batch_size = options.batch_size or (128 if rows >= 5000 else 64 if rows >= 500 else 32)
-    batch_size = min(batch_size, rows)
+    batch_size = min(options.batch_size or (128 if rows >= 5000 else 64 if rows >= 500 else 32), rows)
     steps = math.ceil(rows / batch_size)
-    most = max(longest, min(1000, least_steps // steps))
+    most = max(defaults.longest, min(1000, defaults.least_steps // steps))
     epochs = options.epochs or min(most, max(10, round(TARGET_STEPS / steps)))
+    return options.model_copy(
+        update={
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "warmup": _warmup(options, epochs),
+            "lr": options.lr or defaults.lr,
+            "ema": options.ema or defaults.ema,
+            "patience": options.patience or defaults.patience or max(10, epochs // 5),
+            "keep": keep,
+        }
+    )
+
+
+def _with_objective(options: TrainOptions, defaults: ScheduleDefaults) -> TrainOptions:
+    """The options with the objective and its draws; InputError for a β that the objective does not have."""
+    chosen: Any = options.objective
+    samples = 1
+    if not chosen.decided:
+        chosen, samples = make("objective", defaults.objective, chosen.values), defaults.samples
+    update = {"objective": chosen, "samples": samples if options.samples is None else options.samples}
+    options = options.model_copy(update=update)
+    _check_objective(options, chosen)
+    return options
+
+
+def _warmup(options: TrainOptions, epochs: int) -> int:
+    """The number of epochs over which β rises; InputError if all cycles need more epochs than there are."""
     cycles = options.warmup_cycles
     slowest = 50 if cycles == 1 else epochs
     warmup = options.warmup if options.warmup is not None else min(epochs // max(4, 2 * cycles), slowest)
@@ -71,17 +74,7 @@ def resolve(
             f"{warmup_end(max(warmup, 1), cycles) + 1} epochs, got warmup {warmup} and {epochs} epochs; "
             "change warmup, warmup_cycles or epochs"
         )
-    return options.model_copy(
-        update={
-            "batch_size": batch_size,
-            "epochs": epochs,
-            "warmup": warmup,
-            "lr": options.lr or lr,
-            "ema": options.ema or ema,
-            "patience": options.patience or patience or max(10, epochs // 5),
-            "keep": keep,
-        }
-    )
+    return warmup
 
 
 def _check_objective(options: TrainOptions, chosen: ObjectiveOptions) -> None:

@@ -113,13 +113,15 @@ class Bound(nn.Module):
             per_unit = terms.kl_per_unit
             kl = terms.kl if per_unit is None else per_unit.sum(-1)
             reconstruction = terms.log_likelihood.mean(0)
-        return Pass(objective, reconstruction, kl, terms.posterior.centre.detach(), per_unit)
+        return Pass(
+            objective, reconstruction, kl, terms.posterior.own(terms.posterior.centre.detach()), per_unit
+        )
 
     def codes(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The centre of q(z|x) and the KL of each dimension, (B, D), by the encoder alone."""
         with self._precision(batch.x.device.type):
             posterior = self.vae.encode(batch.observation)
-        return posterior.centre, posterior.kl_per_unit(self.vae.prior())
+        return posterior.own(posterior.centre), posterior.kl_per_unit(self.vae.prior())
 
     def _precision(self, device: str) -> Any:
         return torch.autocast(device, torch.bfloat16) if self.options.precision == "bf16" else nullcontext()

@@ -182,7 +182,7 @@ def level_numbers(column: Column) -> np.ndarray:
 
 def texts(cells: pd.Series) -> pd.Series:
     """Cells as texts without blanks around them, NaN where empty; whole numbers have no point."""
-    if isinstance(cells.dtype, pd.StringDtype):
+    if is_text(cells):
         return cells.str.strip().astype(object)
     objects = cells.astype(object)
     if pd.api.types.is_float_dtype(cells):
@@ -202,7 +202,7 @@ def numbers(cells: pd.Series, name: str, source: str, first: int = 0) -> tuple[n
         InputError: a cell that is no number.
     """
     types = pd.api.types
-    if isinstance(cells.dtype, pd.CategoricalDtype):
+    if is_categorical(cells):
         cells = cells.astype(object)
     if types.is_object_dtype(cells) or types.is_string_dtype(cells):
         cells = _parsed(cells, name, source, first)
@@ -260,3 +260,13 @@ def example(form: str) -> str:
     '31.12.2024'
     """
     return pd.Timestamp("2024-12-31 15:30:00").strftime(form)
+
+
+def is_categorical(cells: pd.Series) -> bool:
+    """Whether a column has the categorical type of pandas."""
+    return isinstance(cells.dtype, pd.CategoricalDtype)
+
+
+def is_text(cells: pd.Series) -> bool:
+    """Whether a column has a string type of pandas."""
+    return isinstance(cells.dtype, pd.StringDtype)

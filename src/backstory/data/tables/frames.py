@@ -13,6 +13,7 @@ from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import LeftOut
 from backstory.data.tables.decode import decoded, typed
+from backstory.data.tables.encode import is_categorical, is_text
 from backstory.data.tables.read import parquet_engine
 from backstory.data.tables.text import TextTable
 from backstory.files import SEPARATORS, format_of, reading
@@ -96,9 +97,9 @@ def filled(
 
 def _type_for(cells: pd.Series, mixed: pd.Series) -> Any:
     """The type of a column of texts or categories, if it can hold the new cells."""
-    if isinstance(cells.dtype, pd.CategoricalDtype):
+    if is_categorical(cells):
         return cells.dtype if mixed.dropna().isin(cells.cat.categories).all() else None
-    return cells.dtype if isinstance(cells.dtype, pd.StringDtype) else None
+    return cells.dtype if is_text(cells) else None
 
 
 def _whole_frame(path: Path, data: Dataset) -> pd.DataFrame:

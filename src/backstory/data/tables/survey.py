@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from backstory.data.checks import place
-from backstory.data.tables.encode import days, shown, texts
+from backstory.data.tables.encode import days, is_categorical, is_text, shown, texts
 from backstory.errors import InputError
 
 MOST_VALUES = 100  # different numbers that are kept, as many as a grid may have
@@ -222,7 +222,7 @@ class Survey:
         present = cells.dropna()
         if self.dtype is None:
             self.dtype = str(cells.dtype)
-        if isinstance(cells.dtype, pd.CategoricalDtype):
+        if is_categorical(cells):
             self.dtype = "category"
             if cells.cat.ordered:
                 self.ordered = tuple(texts(pd.Series(cells.cat.categories)))
@@ -283,7 +283,7 @@ class Survey:
 
     def _refuse_strange(self, cells: pd.Series, present: pd.Series) -> None:
         """Raise InputError for objects that are neither numbers, texts nor dates."""
-        if isinstance(present.dtype, pd.StringDtype):
+        if is_text(present):
             return
         strange = [not isinstance(cell, _CELLS) for cell in present]
         if any(strange):

@@ -21,6 +21,10 @@ class ColumnInputs(nn.Module):
     Args:
         quantities, marginals: of the columns.
         shift, scale: of x in the training data, (C,).
+
+    Attributes:
+        outputs: F.
+        column: the column that each of the F numbers belongs to.
     """
 
     shift: Tensor
@@ -30,6 +34,7 @@ class ColumnInputs(nn.Module):
     curved: Tensor
     grid: Tensor
     first: Tensor
+    column: Tensor
 
     def __init__(self, quantities: Sequence[Quantity], marginals: Marginals, shift: Tensor, scale: Tensor):
         super().__init__()
@@ -42,14 +47,20 @@ class ColumnInputs(nn.Module):
             self.register_buffer(name, getattr(marginals, name).clone())
         grids = [q.values for q in quantities if q.kind == "grid"]
         self.register_buffer("grid", padded(grids) if grids else torch.zeros(0, 0), persistent=False)
-        self.register_buffer("first", Places.of(grids).first, persistent=False)
+        places = Places.of(grids)
+        self.register_buffer("first", places.first, persistent=False)
         self.numbers = sum(map(len, grids))
-        widths = [q.levels if q.kind == "categorical" else 1 + len(q.values) for q in quantities]
-        self.outputs = sum(widths) + len(quantities)
+        parts = [_columns(family, columns, places) for family, columns in self.groups.items()]
+        owners = torch.cat([*parts, torch.arange(len(quantities))])
+        self.register_buffer("column", owners, persistent=False)
+        self.outputs = len(owners)
 
     def forward(self, inputs: Tensor) -> Tensor:
         standardised, there = inputs.unbind(-1)
-        x = self.shift + self.unit * standardised
+        return self.features(self.shift + self.unit * standardised, there)
+
+    def features(self, x: Tensor, there: Tensor) -> Tensor:
+        """The same, (B, F), from x itself and where it was observed, (B, C) each."""
         parts = []
         for index, family in enumerate(self.groups):
             columns: Any = getattr(self, f"columns_{index}")
@@ -69,3 +80,10 @@ class ColumnInputs(nn.Module):
             return y
         one_hot = there.new_zeros(len(x), self.numbers)
         return torch.cat((y, one_hot.scatter(1, self.first + nearest(self.grid, x), there)), -1)
+
+
+def _columns(family: Quantity, columns: Tensor, places: Places) -> Tensor:
+    """The column of each number in the features of a family of columns."""
+    if family.kind == "categorical":
+        return columns.repeat_interleave(family.levels)
+    return torch.cat((columns, columns[places.column])) if family.kind == "grid" else columns

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from backstory import options as o
+from backstory.models.networks.conditions import beside
 from backstory.models.registry import BUILDERS, Networks
 
 
@@ -43,12 +44,21 @@ def _channels_last(module: Any) -> nn.Module:
 class ConvEncoder(nn.Module):
     """Images (B, H, W) or (B, H, W, C) to features (B, *outputs).
 
+    Conditions, `context` of them, join the coarsest feature map in front of the dense layers.
+
     >>> import torch
     >>> ConvEncoder((28, 20), (64,))(torch.zeros(5, 28, 20)).shape
     torch.Size([5, 64])
     """
 
-    def __init__(self, inputs: tuple[int, ...], outputs: tuple[int, ...], width: int = 32, hidden: int = 256):
+    def __init__(
+        self,
+        inputs: tuple[int, ...],
+        outputs: tuple[int, ...],
+        width: int = 32,
+        hidden: int = 256,
+        context: int = 0,
+    ):
         super().__init__()
         self.outputs = outputs
         path = sides(*inputs[:2])
@@ -58,14 +68,14 @@ class ConvEncoder(nn.Module):
             layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.SiLU()]
         self.stages = _channels_last(nn.Sequential(*layers))
         self.dense = nn.Sequential(
-            nn.Linear(counts[-1] * math.prod(path[-1]), hidden),
+            nn.Linear(counts[-1] * math.prod(path[-1]) + context, hidden),
             nn.SiLU(),
             nn.Linear(hidden, math.prod(outputs)),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         maps = self.stages(x.unsqueeze(1) if x.dim() == 3 else x.movedim(-1, 1))
-        return self.dense(maps.movedim(1, -1).flatten(1)).unflatten(1, self.outputs)
+        return self.dense(beside(maps.movedim(1, -1).flatten(1), given)).unflatten(1, self.outputs)
 
 
 class ConvDecoder(nn.Module):
@@ -106,6 +116,6 @@ class ConvDecoder(nn.Module):
 
 
 BUILDERS[o.ConvNetwork] = Networks(
-    lambda options, inputs, outputs: ConvEncoder(inputs, outputs, options.width),
+    lambda options, inputs, outputs, context: ConvEncoder(inputs, outputs, options.width, context=context),
     lambda options, inputs, outputs: ConvDecoder(inputs, outputs, options.width),
 )

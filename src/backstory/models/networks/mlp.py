@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from backstory import options as o
+from backstory.models.networks.conditions import beside
 from backstory.models.registry import BUILDERS, Networks, Shape
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU, "gelu": nn.GELU}
@@ -43,6 +44,7 @@ class MLP(nn.Module):
         hidden: width of each hidden layer; without any the map is affine.
         block: `plain` (affine, activation), `gated` or `residual` (all widths equal).
         activation: of plain and residual blocks: `relu`, `tanh`, `silu` or `gelu`.
+        context: C, the number of conditions that the first layer sees beside the inputs.
 
     >>> import torch
     >>> MLP((8, 8), (2, 8, 8), hidden=(32,))(torch.zeros(5, 8, 8)).shape
@@ -56,17 +58,18 @@ class MLP(nn.Module):
         hidden: Sequence[int] = (300, 300),
         block: str = "gated",
         activation: str = "relu",
+        context: int = 0,
     ):
         super().__init__()
         self.outputs = outputs
-        width, layers = math.prod(inputs), []
+        width, layers = math.prod(inputs) + context, []
         for index, next_width in enumerate(hidden):
             layers.append(_layer(width, next_width, block, activation, first=index == 0))
             width = next_width
         self.layers = nn.Sequential(*layers, nn.Linear(width, math.prod(outputs)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x.flatten(1)).unflatten(1, self.outputs)
+    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        return self.layers(beside(x.flatten(1), given)).unflatten(1, self.outputs)
 
 
 def _layer(width: int, next_width: int, block: str, activation: str, first: bool) -> nn.Module:
@@ -80,9 +83,9 @@ def _layer(width: int, next_width: int, block: str, activation: str, first: bool
 def _mirrored(block: str) -> Networks:
     """Networks of one kind of block; the decoder has the encoder's widths in reverse."""
 
-    def encoder(options: o.NetworkOptions, inputs: Shape, outputs: Shape) -> MLP:
+    def encoder(options: o.NetworkOptions, inputs: Shape, outputs: Shape, context: int) -> MLP:
         own = options.values
-        return MLP(inputs, outputs, own.get("hidden") or (), block, own.get("activation", "relu"))
+        return MLP(inputs, outputs, own.get("hidden") or (), block, own.get("activation", "relu"), context)
 
     def decoder(options: o.NetworkOptions, inputs: Shape, outputs: Shape) -> MLP:
         own = options.values

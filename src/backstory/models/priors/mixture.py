@@ -1,4 +1,4 @@
-"""Priors p(z): modules whose call gives the distribution, so that its parameters can be learned."""
+"""A mixture of diagonal Gaussians as the prior."""
 
 from typing import Any
 
@@ -8,22 +8,8 @@ from torch import Tensor, nn
 
 from backstory import options as o
 from backstory.distributions.base import soft_clamp, soft_clamp_inverse
-from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.mixture import GaussianMixture
 from backstory.models.registry import BUILDERS
-
-
-class StandardNormal(nn.Module):
-    """p(z) = N(0, I), the prior of the original paper."""
-
-    zeros: Tensor
-
-    def __init__(self, latent: int):
-        super().__init__()
-        self.register_buffer("zeros", torch.zeros(latent), persistent=False)
-
-    def forward(self) -> DiagonalGaussian:
-        return DiagonalGaussian(self.zeros, self.zeros)
 
 
 class Mixture(nn.Module):
@@ -62,5 +48,4 @@ class Mixture(nn.Module):
         return self
 
 
-BUILDERS[o.NormalPrior] = lambda options, setting: StandardNormal(setting.latent)
 BUILDERS[o.MixturePrior] = lambda options, setting: Mixture(setting.latent, options.components)

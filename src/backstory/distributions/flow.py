@@ -1,0 +1,44 @@
+"""Densities that an invertible map makes of the standard normal."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from backstory.distributions.base import LOG_2PI, randn
+from backstory.distributions.latent import Prior
+
+
+@dataclass(frozen=True)
+class Flow(Prior):
+    """The distribution of z = T(u), u ~ N(0, I), with log p(z) = log N(u) + log|det ∂u/∂z|.
+
+    Attributes:
+        layers: T⁻¹ as transforms that are applied in turn, from z to u; each has `call_and_ladj` (zuko).
+        zeros: (D,), whose device and type are those of z.
+    """
+
+    layers: tuple[Any, ...]
+    zeros: Tensor
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        u, log_det = z, torch.zeros_like(z[..., 0])
+        for layer in self.layers:
+            u, change = layer.call_and_ladj(u)
+            log_det = log_det + change
+        return log_det - 0.5 * (u.square() + LOG_2PI).sum(-1)
+
+    def transport(self, noise: Tensor) -> Tensor:
+        """T(u) for standard normal noise u, (*, D) both."""
+        for layer in reversed(self.layers):
+            noise = layer.inv(noise)
+        return noise
+
+    def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """(samples, D)."""
+        return self.tempered(1.0, samples, generator)
+
+    def tempered(self, temperature: float, samples: int, generator: torch.Generator | None = None) -> Tensor:
+        """T(temperature · u): the spread of the noise is multiplied."""
+        return self.transport(temperature * randn((samples, len(self.zeros)), self.zeros, generator))
