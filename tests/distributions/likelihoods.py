@@ -12,6 +12,7 @@ from backstory.distributions.curved_mixture import CurvedMixtureHead
 from backstory.distributions.gaussian import GaussianHead
 from backstory.distributions.grid import GridHead
 from backstory.distributions.joint import JointHead
+from backstory.distributions.laplace import LaplaceHead
 from backstory.distributions.logistic import DiscretisedLogisticHead
 from backstory.distributions.negative_binomial import NegativeBinomialHead
 from backstory.distributions.self_masked import SelfMasking
@@ -52,7 +53,10 @@ CONTINUOUS = {
     sigma: (lambda shape, sigma=sigma: GaussianHead(shape, sigma, shift=-3.0, scale=2.5, value=0.7))
     for sigma in ("fixed", "learned", "per-entry", "predicted")
 }
-STUDENT = {"student": lambda shape: StudentTHead(shape, shift=-3.0, scale=2.5)}
+STUDENT = {
+    "student": lambda shape: StudentTHead(shape, shift=-3.0, scale=2.5),
+    "laplace": lambda shape: LaplaceHead(shape, shift=-3.0, scale=2.5),
+}
 COLUMNS = {
     "curved-mixture": lambda shape: CurvedMixtureHead(marginals(*shape)),
     "negative-binomial": lambda shape: NegativeBinomialHead(

@@ -131,6 +131,11 @@ def reference_log_prob(name, head, features, x) -> Tensor:
         second, third = (features.select(features.dim() - 1 - len(head.shape), i) for i in (1, 2))
         scale = head.log_scale.exp() * soft_clamp(second, -7, 4).exp()
         return torch.distributions.StudentT(3 + torch.nn.functional.softplus(third), mean, scale).log_prob(x)
+    if name == "laplace":
+        scale = features.select(features.dim() - 1 - len(head.shape), 1)
+        return torch.distributions.Laplace(
+            mean, head.log_scale.exp() * soft_clamp(scale, -7, 4).exp()
+        ).log_prob(x)
     if name == "fixed":
         std = head.log_value.exp()
     elif name == "predicted":

@@ -9,6 +9,7 @@ from backstory.distributions.bernoulli import BernoulliHead
 from backstory.distributions.categorical import CategoricalHead
 from backstory.distributions.gaussian import GaussianHead
 from backstory.distributions.joint import JointHead
+from backstory.distributions.laplace import LaplaceHead
 from backstory.distributions.logistic import DiscretisedLogisticHead
 from backstory.distributions.self_masked import SIGNS, SelfMasking
 from backstory.distributions.student import StudentTHead
@@ -50,6 +51,7 @@ BUILDERS[o.Gaussian] = Likelihood(lambda options, s: _gaussian("learned", option
 BUILDERS[o.GaussianFixed] = Likelihood(lambda options, s: _gaussian("fixed", options, s))
 BUILDERS[o.GaussianPerEntry] = Likelihood(lambda options, s: _gaussian("per-entry", options, s))
 BUILDERS[o.GaussianPredicted] = Likelihood(lambda options, s: _gaussian("predicted", options, s))
+BUILDERS[o.Laplace] = Likelihood(lambda options, s: LaplaceHead(s.shape, s.shift, s.scale))
 BUILDERS[o.Student] = Likelihood(lambda options, s: StudentTHead(s.shape, s.shift, s.scale))
 BUILDERS[o.Joint] = Likelihood(lambda options, s: _joint(s), inputs=_column_inputs)
 BUILDERS[o.Autoregressive] = Likelihood(

@@ -29,6 +29,7 @@ from backstory.options.model import GaussianPredicted as GaussianPredicted
 from backstory.options.model import HierarchyPosterior as HierarchyPosterior
 from backstory.options.model import HierarchyPrior as HierarchyPrior
 from backstory.options.model import Joint as Joint
+from backstory.options.model import Laplace as Laplace
 from backstory.options.model import LayeredOptions as LayeredOptions
 from backstory.options.model import LearnedSigma as LearnedSigma
 from backstory.options.model import LikelihoodOptions as LikelihoodOptions

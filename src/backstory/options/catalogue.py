@@ -117,8 +117,8 @@ def _arguments(group: str, panel: str) -> Option:
 
 TOP = """# Options
 
-All options of `backstory.fit` and of the command `fit`, which joins the words of a name by dashes. A choice
-is given by its name or as a record: `fit(data, prior="mixture", components=5)` is
+All options of `backstory.fit` and of the command `fit`, which writes them with dashes. A choice is
+given by its name or as a record: `fit(data, prior="mixture", components=5)` is
 `fit(data, prior=MixturePrior(components=5))`, with the records of `backstory.options`. An option that the
 choice does not have is an error. [Extending](extending.md) shows how to register choices of your own.
 

@@ -134,7 +134,7 @@ def find(group: str, name: str, path: str | None = None) -> type[Choice]:
         module = home.rpartition(".")[0]
         raise NotRegistered(
             f"{group} {name!r} is {home}, which is not registered here; import its module first "
-            f"(import {module}; the command line has an option import for this)",
+            f"(import {module}; on the command line, give it to `import` before the command)",
             group,
         )
     one_of(group, name, [AUTO, *known] if group in UNDECIDED else list(known))

@@ -162,6 +162,13 @@ class Autoregressive(LikelihoodOptions):
 
 
 @choice
+class Laplace(LikelihoodOptions):
+    """A Laplace distribution with predicted scale b(z), whose reconstructions minimise the absolute error."""
+
+    name: Literal["laplace"] = "laplace"
+
+
+@choice
 class Student(LikelihoodOptions):
     """Student's t with predicted σ(z) and degrees of freedom, for data with outliers."""
 
