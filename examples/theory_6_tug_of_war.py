@@ -58,7 +58,7 @@ def run(data: backstory.Dataset, likelihood: dict, quick: bool) -> Run:
     model = {**likelihood, "latent": 64, "hidden": (64,) if quick else (128,)}
     training = {"epochs": 20 if quick else 80, "warmup": 0}
     t = trainer(data, model, training)
-    x = t.schema.prepare(t.validation, torch.Generator().manual_seed(0))
+    x = t.schema.prepare(t.validation.values, torch.Generator().manual_seed(0))
     looks = [look(t.vae, x, 0)]
     t.run(lambda metrics: looks.append(look(t.vae, x, metrics["epoch"])))
     return Run(*(np.array(column) for column in zip(*looks, strict=True)))

@@ -74,7 +74,8 @@ def test_the_examples_of_the_page(run, tmp_path):
         said = run("-c", code.format(f"run{number}")).stdout
         assert "is not registered here; import its module first (import own" in said
         assert said.count("\n") == 1
-    assert "is not registered here" in run("-m", "backstory", "info", "run1", status=2).stderr
+    unknown = run("-m", "backstory", "sample", "run1", "-n", "1", "-o", "new.npy", status=2)
+    assert "is not registered here" in unknown.stderr
 
 
 def test_the_command_line_imports_what_it_is_told(run, tmp_path):
