@@ -9,7 +9,12 @@ from scipy import stats
 
 import backstory
 from backstory.errors import InputError
-from backstory.inference.evidence import log_evidence
+from backstory.inference import evidence
+from backstory.inference.requests import EvidenceRequest
+
+
+def log_evidence(vae, batches, method="is", samples=None, **options):
+    return evidence.log_evidence(vae, batches, EvidenceRequest.of(method, samples, 0, **options))
 
 
 def test_the_methods_agree(linear_gaussian):

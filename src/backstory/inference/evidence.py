@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from backstory.data.observation import Observation
 from backstory.errors import InputError
@@ -34,7 +35,7 @@ DRAWS = 100  # stream of noise, other than that of the presentation of x
 
 def log_evidence(
     vae: VAE,
-    batches: Callable[[], Iterable[Observation]],
+    batches: Callable[[], Iterable[Observation | Tensor]],
     request: EvidenceRequest,
     advance: Callable[[float], None] = lambda rows: None,
 ) -> Evidence:
@@ -62,7 +63,10 @@ def log_evidence(
     base = importance_sampling(vae, batches(), draws, generator, chunk)
     if exact is not None:
         value = torch.cat(
-            [exact.given(o.given).log_evidence(o.x, vae.inputs.observed(o.x)) for o in batches()]
+            [
+                exact.given(o.given).log_evidence(o.x, vae.inputs.observed(o.x))
+                for o in map(Observation.of, batches())
+            ]
         )
         nothing = torch.full_like(value, torch.nan)
         error = torch.zeros_like(value)
