@@ -7,16 +7,16 @@ import torch
 
 from backstory.distributions.bernoulli import BernoulliHead
 from backstory.distributions.categorical import CategoricalHead
-from backstory.distributions.columns import Marginals, Quantity
 from backstory.distributions.curved_mixture import CurvedMixtureHead
 from backstory.distributions.gaussian import GaussianHead
 from backstory.distributions.grid import GridHead
-from backstory.distributions.joint import JointHead
 from backstory.distributions.laplace import LaplaceHead
 from backstory.distributions.logistic import DiscretisedLogisticHead
 from backstory.distributions.negative_binomial import NegativeBinomialHead
+from backstory.distributions.quantities import Marginals, Quantity
 from backstory.distributions.self_masked import SelfMasking
 from backstory.distributions.student import StudentTHead
+from backstory.distributions.table_row import JointHead
 
 DRAWS = 20_000
 SHAPES = [(3,), (2, 3), (2, 2, 3)]

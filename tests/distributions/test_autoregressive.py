@@ -8,9 +8,9 @@ import torch
 from likelihoods import ROW, marginals
 
 from backstory.distributions.autoregressive import AutoregressiveHead
-from backstory.distributions.columns import Marginals, Quantity
-from backstory.distributions.joint import JointHead
-from backstory.models.networks.columns import ColumnInputs
+from backstory.distributions.quantities import Marginals, Quantity
+from backstory.distributions.table_row import JointHead
+from backstory.models.networks.row_features import ColumnInputs
 
 BINARY = (Quantity("binary", 2), Quantity("categorical", 3), Quantity("binary", 2))
 ROWS = torch.tensor(list(itertools.product(range(2), range(3), range(2))), dtype=torch.float64)

@@ -7,8 +7,8 @@ import torch
 from likelihoods import marginals
 from scipy import integrate, stats
 
-from backstory.distributions.columns import Marginals
 from backstory.distributions.curved_mixture import CurvedMixtureHead
+from backstory.distributions.quantities import Marginals
 
 
 def mixture(rows=3, columns=6, spread=0.7, seed=0):

@@ -9,9 +9,9 @@ import torch
 from backstory.data.observation import Observation
 from backstory.distributions.autoregressive import AutoregressiveHead
 from backstory.distributions.auxiliary import Auxiliary
-from backstory.distributions.columns import Marginals, Quantity
 from backstory.distributions.full_gaussian import FullGaussian
-from backstory.distributions.joint import JointHead
+from backstory.distributions.quantities import Marginals, Quantity
+from backstory.distributions.table_row import JointHead
 from backstory.errors import InputError
 from backstory.inference.annealing import Annealing, annealed, bidirectional
 from backstory.inference.damaged import observe
@@ -27,8 +27,8 @@ from backstory.inference.restore import restore
 from backstory.inference.scoring import log_evidence, surprise
 from backstory.inference.target import Evidenced
 from backstory.inference.tempering import tempered_walk
-from backstory.models.networks.columns import ColumnInputs
 from backstory.models.networks.mlp import MLP
+from backstory.models.networks.row_features import ColumnInputs
 from backstory.models.posteriors import DiagonalPosterior
 from backstory.models.priors import Mixture, StandardNormal
 from backstory.models.vae import VAE, Inputs

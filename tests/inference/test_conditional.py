@@ -8,9 +8,9 @@ from scipy import stats
 from backstory.distributions.bernoulli import Bernoulli
 from backstory.distributions.categorical import Categorical
 from backstory.distributions.gaussian import Gaussian
-from backstory.distributions.joint import Joint
 from backstory.distributions.logistic import DiscretisedLogistic
 from backstory.distributions.self_masked import SelfMasked
+from backstory.distributions.table_row import Joint
 from backstory.inference.conditional import (
     Conditioned,
     Kept,

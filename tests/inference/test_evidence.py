@@ -114,7 +114,7 @@ def test_the_evidence_of_what_was_observed(linear_gaussian):
     hidden = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.4
     hidden[0] = True
     x[hidden] = math.nan
-    vae.incomplete = True
+    vae.inputs.incomplete = True
     mask_blind = vae.encoder
     vae.encoder = torch.nn.Module()
     vae.encoder.forward = lambda y: mask_blind(y[..., 0])

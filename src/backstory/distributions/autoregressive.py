@@ -37,7 +37,7 @@ import torch
 from torch import Tensor, nn
 
 from backstory.distributions.base import DataDistribution, Entrywise, Head, MissingEntries, fill_unobserved
-from backstory.distributions.joint import JointHead
+from backstory.distributions.table_row import JointHead
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class AutoregressiveHead(Head):
 
     Args:
         joint: the heads of the columns.
-        inputs: what the embeddings see of a row, `models.networks.columns.ColumnInputs`.
+        inputs: what the embeddings see of a row, `models.networks.row_features.ColumnInputs`.
         width: H, of the embeddings and of the hidden layer of the MLP.
     """
 

@@ -206,7 +206,7 @@ class Head(nn.Module):
     Heads of a likelihood for whole observations are built as `SomeHead(shape, shift=…, scale=…, **options)`,
     with the mean and the deviation of the training data, which broadcast against `shape`, and options of
     their own. Heads of a table's columns are built as `SomeHead.of_columns(quantities, marginals)`, see
-    `backstory.distributions.joint.COLUMN_HEADS`.
+    `backstory.distributions.table_row.COLUMN_HEADS`.
 
     Attributes:
         shape: of x.

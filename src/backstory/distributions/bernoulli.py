@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backstory.distributions.base import Entrywise, Head, level_values, parameter
-from backstory.distributions.columns import Marginals, Quantity
+from backstory.distributions.quantities import Marginals, Quantity
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from backstory.distributions.base import Entrywise, Head, level_values, log_softmax, with_gumbel
-from backstory.distributions.columns import Marginals, Quantity
+from backstory.distributions.quantities import Marginals, Quantity
 
 
 @dataclass(frozen=True)

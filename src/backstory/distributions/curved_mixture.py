@@ -19,7 +19,7 @@ from torch import Tensor
 
 from backstory.distributions.base import LOG_2PI, Entrywise, Head, log_softmax, randn, soft_clamp
 from backstory.distributions.categorical import Categorical
-from backstory.distributions.columns import Marginals, Quantity
+from backstory.distributions.quantities import Marginals, Quantity
 
 COMPONENTS = 3  # K
 MOST = 15.0  # the largest |μ|: asinh of more than a million scales

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from backstory.distributions.base import Entrywise, Head, with_gumbel
-from backstory.distributions.columns import Marginals, Quantity
+from backstory.distributions.quantities import Marginals, Quantity
 
 
 class Places(NamedTuple):

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backstory.distributions.base import Entrywise, LocationScaleHead, level_values, parameter, soft_clamp
-from backstory.distributions.columns import Marginals, Quantity
+from backstory.distributions.quantities import Marginals, Quantity
 
 
 @dataclass(frozen=True)

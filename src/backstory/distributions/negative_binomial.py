@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backstory.distributions.base import Entrywise, Head, soft_clamp
-from backstory.distributions.columns import Marginals, Quantity
+from backstory.distributions.quantities import Marginals, Quantity
 
 
 @dataclass(frozen=True)

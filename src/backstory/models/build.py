@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from backstory.data.schema import Schema
-from backstory.distributions.columns import Marginals
+from backstory.distributions.quantities import Marginals
 from backstory.models import hierarchy, likelihoods, networks, posteriors, priors
 from backstory.models.networks.conditions import Behind
 from backstory.models.registry import Likelihood, Networks, Setting, builder

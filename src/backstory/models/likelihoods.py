@@ -8,12 +8,12 @@ from backstory.distributions.autoregressive import AutoregressiveHead
 from backstory.distributions.bernoulli import BernoulliHead
 from backstory.distributions.categorical import CategoricalHead
 from backstory.distributions.gaussian import GaussianHead
-from backstory.distributions.joint import JointHead
 from backstory.distributions.laplace import LaplaceHead
 from backstory.distributions.logistic import DiscretisedLogisticHead
 from backstory.distributions.self_masked import SIGNS, SelfMasking
 from backstory.distributions.student import StudentTHead
-from backstory.models.networks.columns import ColumnInputs
+from backstory.distributions.table_row import JointHead
+from backstory.models.networks.row_features import ColumnInputs
 from backstory.models.registry import BUILDERS, Likelihood, Setting
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from backstory.data.schema import Schema
-from backstory.distributions.columns import Marginals
+from backstory.distributions.quantities import Marginals
 from backstory.options.choices import Choice
 
 Shape: TypeAlias = tuple[int, ...]

@@ -11,8 +11,8 @@ from mixed import mixed_table
 import backstory
 from backstory.data.tables.frames import to_frame
 from backstory.data.tables.statistics import as_numbers, data_marginals, quantities
-from backstory.distributions.columns import Quantity
-from backstory.distributions.joint import Joint
+from backstory.distributions.quantities import Quantity
+from backstory.distributions.table_row import Joint
 from backstory.errors import InputError
 
 

@@ -9,7 +9,7 @@ from backstory.data.dataset import Dataset
 from backstory.data.rows import Rows, mapped
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import NUMBERS, Column, is_number
-from backstory.distributions.columns import Marginals, Quantity
+from backstory.distributions.quantities import Marginals, Quantity
 from backstory.errors import InputError
 
 MOST_ROWS = 100_000  # from which the statistics are computed

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backstory.distributions.columns import Marginals, Quantity, column_groups
 from backstory.distributions.grid import Places, nearest, padded
+from backstory.distributions.quantities import Marginals, Quantity, column_groups
 
 
 class ColumnInputs(nn.Module):

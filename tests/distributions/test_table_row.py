@@ -5,8 +5,8 @@ import math
 import torch
 from likelihoods import ROW, marginals
 
-from backstory.distributions.joint import Joint, JointHead
-from backstory.models.networks.columns import ColumnInputs
+from backstory.distributions.table_row import Joint, JointHead
+from backstory.models.networks.row_features import ColumnInputs
 
 
 def joint(rows=4, seed=0, dtype=torch.float64):

@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from backstory.distributions.base import DataDistribution, Entrywise, Head
 from backstory.distributions.bernoulli import BernoulliHead
 from backstory.distributions.categorical import CategoricalHead
-from backstory.distributions.columns import Marginals, Quantity, column_groups
 from backstory.distributions.curved_mixture import CurvedMixtureHead
 from backstory.distributions.grid import GridHead
 from backstory.distributions.logistic import DiscretisedLogisticHead
 from backstory.distributions.negative_binomial import NegativeBinomialHead
+from backstory.distributions.quantities import Marginals, Quantity, column_groups
 
 # The head for a group of columns of each kind, from their quantities and marginals.
 COLUMN_HEADS: dict[str, Callable[[Sequence[Quantity], Marginals], Head]] = {

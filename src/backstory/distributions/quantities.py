@@ -12,7 +12,7 @@ class Quantity(NamedTuple):
     """The contents of a column.
 
     Attributes:
-        kind: a key of `backstory.distributions.joint.COLUMN_HEADS`, or `date`, which counts as continuous.
+        kind: a key of `distributions.table_row.COLUMN_HEADS`, or `date`, which counts as continuous.
         levels: the number of levels; 0 for numbers.
         values: the numbers of a grid; empty for other kinds.
     """
