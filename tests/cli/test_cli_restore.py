@@ -60,7 +60,7 @@ def test_impute_fills_the_gaps_and_leaves_all_else_as_it_stands(home, tmp_path, 
     out, err = capfd.readouterr()
     assert out.split()[:2] == ["filled", "6"]
     assert "of 4 cells" in out
-    assert "nothing was seen of 1 of 4 observations: theirs are draws from the prior" in err
+    assert "all entries of 1 of 4 observations are missing: their draws come from the prior" in err
     assert "nothing is missing in 1 of 4 observations" in err
     lines = output.read_bytes().decode().split("\r\n")
     assert lines[:2] == ['"whole",height,width', "11,1.500,0.1"]

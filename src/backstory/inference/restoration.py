@@ -21,8 +21,8 @@ class Restoration(Generic[T]):
         std: standard deviation of each entry, (N, *shape); of columns with levels the probability of others.
         draws: of p(x|y), (M, N, *shape), each with the same weight.
         codes: the z of each draw, (M, N, D).
-        methods: how the codes of each observation were found; `prior` where nothing was seen, and `observed`
-            where nothing was missing, so that x is y.
+        methods: the method that gave the codes of each observation; `prior` if all entries are missing, and
+            `observed` if none is, so that x is y.
         log_evidence: estimate of log p(y), (N,) nats; NaN without importance weights.
         ess: effective sample size, (N,), of the weights or of the chains; NaN for independent draws.
         pareto_k: shape of the tail of the weights, (N,), see `inference.pareto`; NaN without weights.
@@ -81,7 +81,7 @@ def guess_levels(mean: Tensor, std: Tensor, columns: Tensor, probs: Tensor) -> N
     """The most probable levels in place of means, and the probability of others in place of deviations.
 
     Args:
-        mean, std: (N, C), of which the columns are changed where their levels have probabilities.
+        mean, std: (N, C); columns are changed where their levels have probabilities.
         columns, probs: as in `Restoration.level_probs`.
     """
     best, guessed = probs.max(-2), probs.sum(-2) > 0

@@ -166,7 +166,7 @@ def warnings(found: Restoration[Any], proposals: int) -> list[str]:
     count, sentences = len(found.methods), []
     if blank:
         sentences.append(
-            f"nothing was seen of {blank} of {count} observations: theirs are draws from the prior"
+            f"all entries of {blank} of {count} observations are missing: their draws come from the prior"
         )
     heavy = int((found.pareto_k > threshold(proposals)).sum())
     if heavy > HEAVY_SHARE * count:
