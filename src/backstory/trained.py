@@ -192,7 +192,13 @@ class Trained(Restorer):
             raise InputError(
                 "conditional probabilities need a model for incomplete data; train it with incomplete=True"
             )
-        part = np.where(np.broadcast_to(np.asarray(given), whole.shape), whole, np.nan)
+        mask = np.asarray(given)
+        if mask.dtype != bool or mask.shape not in (whole.shape, whole.shape[1:]):
+            raise InputError(
+                f"given has to be a mask of booleans, true for the given entries, of shape "
+                f"{whole.shape[1:]} or {whole.shape}, got {mask.dtype} of shape {mask.shape}"
+            )
+        part = np.where(mask, whole, np.nan)
         asked = [StoredRows(values, rows.given) for values in (whole, part)]
         both = [self.log_evidence(rows, seed=seed, **options).log_evidence for rows in asked]
         return np.asarray((both[0] - both[1]).cpu())

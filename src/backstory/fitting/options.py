@@ -1,5 +1,6 @@
 """The options of `fit`: checked when they are given, and decided where they were left open."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
 from backstory.data.splits import Splits, check_for_training, split
 from backstory.data.tables.statistics import as_numbers, only_numbers
+from backstory.errors import InputError
 from backstory.model import check_components
 from backstory.models.defaults import default_schedule, resolve
 from backstory.options import ModelOptions, TrainOptions, given_options, sort_options
@@ -38,8 +40,18 @@ def asked_options(options: dict[str, Any]) -> dict[str, Any]:
     """The given options as JSON values; InputError for an unknown one or one of the wrong type."""
     ours = {name: options[name] for name in OURS if name in options}
     if "conditions" in ours:
-        ours["conditions"] = list(ours["conditions"])
+        ours["conditions"] = _names(ours["conditions"])
     return {**given_options({name: v for name, v in options.items() if name not in OURS}), **ours}
+
+
+def _names(conditions: Any) -> list[str]:
+    """The names of conditions; InputError for anything else."""
+    names = list(conditions) if isinstance(conditions, Sequence) else [conditions]
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(
+            f'conditions are names, such as "label" or a column of the table, got {conditions!r}; give names'
+        )
+    return names
 
 
 def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
