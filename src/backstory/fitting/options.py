@@ -1,6 +1,5 @@
 """The options of `fit`: checked when they are given, and decided where they were left open."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +45,7 @@ def asked_options(options: dict[str, Any]) -> dict[str, Any]:
 
 def _names(conditions: Any) -> list[str]:
     """The names of conditions; InputError for anything else."""
-    names = list(conditions) if isinstance(conditions, Sequence) else [conditions]
+    names = list(np.atleast_1d(np.array(conditions, dtype=object)))
     if not all(isinstance(name, str) for name in names):
         raise InputError(
             f'conditions are names, such as "label" or a column of the table, got {conditions!r}; give names'
