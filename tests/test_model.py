@@ -489,7 +489,7 @@ def test_values_that_are_not_finite(name, bad):
         ({"epoch": 3}, r"fit has no option 'epoch'; did you mean 'epochs'"),
         ({"likelihod": "bernoulli"}, r"did you mean 'likelihood'"),
         ({"likelihood": "poisson"}, r"likelihood is one of .*, got 'poisson'; did you mean"),
-        ({"seed": -1}, r"seed: .*got -1"),
+        ({"seed": -1}, r"seed .*got -1"),
         ({"latent": 0}, r"latent has to be at least 1, got 0"),
         ({"lr": "fast"}, r"lr: .*got 'fast'"),
         ({"device": "gpu"}, r"device 'gpu' is not available"),

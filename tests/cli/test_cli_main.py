@@ -134,7 +134,7 @@ def test_a_full_disk_is_refused(home, tmp_path, refuse, monkeypatch):
         with open("/dev/full", "wb", buffering=0) as file:
             file.write(b"x")
 
-    monkeypatch.setattr("backstory.data.tables.read.write_frame", full)
+    monkeypatch.setattr("backstory.data.tables.frames.write_frame", full)
     refuse("sample", home / "prices", "-o", tmp_path / "x.csv", says="No space left")
 
 

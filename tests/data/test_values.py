@@ -6,20 +6,20 @@ import torch
 
 import backstory
 from backstory import InputError
-from backstory.data.values import BATCH, Batches, stored_values
+from backstory.data.values import BATCH, Batches, stored_rows
 
 CPU = torch.device("cpu")
 
 
 def batches(values: np.ndarray, incomplete: bool = False) -> Batches:
     schema = backstory.load(np.random.default_rng(0).normal(size=(20, 2))).schema
-    return Batches(stored_values(values, schema), schema, incomplete, CPU)
+    return Batches(stored_rows(values, schema), schema, incomplete, CPU)
 
 
 @pytest.mark.parametrize("rows", [1, BATCH, BATCH + 1, 2 * BATCH + 3])
 def test_all_rows_come_once_and_in_order(rows):
     values = np.arange(2.0 * rows).reshape(rows, 2)
-    drawn = list(batches(values).draw(torch.Generator().manual_seed(0)))
+    drawn = [batch.x for batch in batches(values).draw(torch.Generator().manual_seed(0))]
     assert all(0 < len(x) <= BATCH for x in drawn)
     np.testing.assert_allclose(torch.cat(drawn), values, rtol=1e-6)
     assert len(batches(values)) == rows
@@ -38,6 +38,6 @@ def test_entries_that_no_model_takes(value, incomplete, got):
 
 def test_a_model_for_incomplete_data_takes_nan():
     values = np.array([[0.0, np.nan]])
-    (x,) = batches(values, incomplete=True).draw(torch.Generator())
-    assert torch.isnan(x[0, 1])
-    assert x[0, 0] == 0
+    (batch,) = batches(values, incomplete=True).draw(torch.Generator())
+    assert torch.isnan(batch.x[0, 1])
+    assert batch.x[0, 0] == 0

@@ -149,7 +149,7 @@ def test_known_mechanism_is_found_and_what_it_hides_is_not_biased():
 
 def test_what_cannot_be_is_said():
     x, holes = censored(50)
-    with pytest.raises(InputError, match="needs a gaussian likelihood, got student"):
+    with pytest.raises(InputError, match="likelihood student has no missingness; gaussian"):
         backstory.fit(holes, missingness="self", likelihood="student")
     with pytest.raises(InputError, match="got data without any"):
         backstory.fit(np.nan_to_num(holes), missingness="self")

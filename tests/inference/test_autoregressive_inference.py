@@ -16,7 +16,7 @@ from backstory.errors import InputError
 from backstory.inference.annealing import Annealing, annealed, bidirectional
 from backstory.inference.damaged import observe
 from backstory.inference.effort import Effort
-from backstory.inference.gap import inference_gap
+from backstory.inference.gap import GapSettings, inference_gap
 from backstory.inference.generate import reconstruct, sample
 from backstory.inference.hmc import Rows
 from backstory.inference.importance import importance_sampling
@@ -133,7 +133,9 @@ def test_scores_are_estimates_of_the_evidence(vae, evidence):
 
 
 def test_the_gap_is_that_of_codes_and_orders(vae, evidence):
-    found = inference_gap(vae, [X], steps=40, samples=2000, annealing=Annealing(chains=200, steps=8))
+    found = inference_gap(
+        vae, [X], GapSettings(steps=40, samples=2000, annealing=Annealing(chains=200, steps=8))
+    )
     near(found.evidence, found.standard_error, evidence(X))
     assert (found.optimised_elbo > found.elbo - 0.05).all()
 

@@ -53,7 +53,8 @@ def test_reading_it_off_a_single_precision_model_loses_nothing(linear_gaussian):
 @pytest.mark.parametrize("sigma", ["gaussian", "gaussian-fixed", "gaussian-per-entry"])
 @pytest.mark.parametrize("network", ["linear", "plain"])
 def test_any_affine_decoder_with_a_constant_sigma_will_do(small_vae, sigma, network):
-    options = {"likelihood": sigma, "network": network, "hidden": ()}
+    hidden = {} if network == "linear" else {"hidden": ()}
+    options = {"likelihood": sigma, "network": network, "hidden": None, **hidden}
     vae = small_vae(**options, **({"sigma": 0.1} if sigma == "gaussian-fixed" else {}))
     model = LinearGaussian.of(vae)
     z = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).double()
@@ -159,7 +160,7 @@ def test_the_shape_of_an_observation_is_kept():
     ],
 )
 def test_other_models_are_refused_with_the_reason(small_vae, options, says):
-    hidden = {} if options.get("network") != "linear" else {"hidden": ()}
+    hidden = {} if options.get("network") != "linear" else {"hidden": None}
     with pytest.raises(InputError, match=says):
         LinearGaussian.of(small_vae(**options, **hidden))
 

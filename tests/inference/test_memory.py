@@ -11,6 +11,7 @@ from torch import nn
 from backstory.distributions.bernoulli import BernoulliHead
 from backstory.inference import memory
 from backstory.inference.memory import Allocations, pair_bytes, pairs_at_once
+from backstory.models.posteriors import DiagonalPosterior
 from backstory.models.priors import StandardNormal
 from backstory.models.vae import VAE
 
@@ -42,7 +43,7 @@ def wide(width: int) -> VAE:
     """A model of 64 × 64 images, with a decoder of `width` channels at the full resolution."""
     layers = [nn.Linear(2, 4096), nn.Unflatten(1, (1, 64, 64)), nn.Conv2d(1, width, 1), nn.SiLU()]
     decoder = nn.Sequential(*layers, nn.Conv2d(width, width, 1), nn.SiLU(), nn.Conv2d(width, 1, 1))
-    return VAE(nn.Identity(), decoder, BernoulliHead((64, 64)), StandardNormal(2))
+    return VAE(nn.Identity(), decoder, BernoulliHead((64, 64)), StandardNormal(2), DiagonalPosterior(2))
 
 
 @pytest.mark.parametrize(

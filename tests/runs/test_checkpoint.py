@@ -96,7 +96,7 @@ def test_a_folder_with_something_in_it_is_kept(run, copy):
     before = {file.name: file.read_bytes() for file in copy.iterdir()}
     model = backstory.open(run, device="cpu")
     for use in (lambda: model.save(copy), lambda: backstory.fit(digits(), copy, **SMALL)):
-        with pytest.raises(InputError, match=r"is not empty; choose another folder.*--force"):
+        with pytest.raises(InputError, match=r"is not empty; choose another folder.*`force`"):
             use()
     assert {file.name: file.read_bytes() for file in copy.iterdir()} == before
 

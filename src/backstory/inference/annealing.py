@@ -190,11 +190,11 @@ def annealed(
     how = annealing or Annealing()
     settings = {name: value for name, value in asdict(how).items() if name != "chunk"}
     store = RowStore(resume, vae, {"method": "ais", **settings, "seed": seed})
-    first, rows = 0, max(1, how.chunk // how.chains) if how.chunk else rows_at_once(vae, how.chains)
+    first = 0
     for batch in map(Observation.of, batches):
         done = store.matching(batch, first)
         advance(done)
-        for part in batch.rows(slice(done, None)).split(rows):
+        for part in _parts(batch.rows(slice(done, None)), vae, how):
             numbers = range(first + done, first + done + len(part))
             chains = Chains(Evidenced(vae, part), Rows(seed, numbers), how, passes=2, advance=advance)
             log_weight, acceptance = chains.forward()
@@ -203,6 +203,13 @@ def annealed(
         first += len(batch)
     log_weight, acceptance = store.rows(first)
     return Annealed(log_weight.T.contiguous(), acceptance)  # one layout, so one rounding, resumed or not
+
+
+def _parts(batch: Observation, vae: VAE, how: Annealing) -> Iterable[Observation]:
+    """The rows of a batch, as many at a time as fit in memory; a batch without rows costs nothing."""
+    if len(batch):
+        chunk = max(1, how.chunk // how.chains) if how.chunk else rows_at_once(vae, how.chains)
+        yield from batch.split(chunk)
 
 
 def bidirectional(

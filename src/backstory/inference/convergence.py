@@ -34,10 +34,20 @@ def convergence(z: Tensor) -> tuple[Tensor, Tensor]:
     """
     half = len(z) // 2
     chains = torch.cat([z[:half], z[-half:]], 1).double().movedim(0, -1)  # (2 C, B, D, n)
-    folded = (chains - _median(chains)).abs()
+    folded = _folded(chains)
     ranked = _normal_scores(chains)
     r_hat = torch.fmax(_r_hat(ranked), _r_hat(_normal_scores(folded)))
     return r_hat.nan_to_num(math.inf).amax(-1), _effective(ranked).median(-1).values
+
+
+def _folded(chains: Tensor) -> Tensor:
+    """Distances from the median, rounded to nine digits: the two draws in the middle are equally far from it.
+
+    Without this their order would be a matter of rounding.
+    """
+    distance = (chains - _median(chains)).abs()
+    largest = distance.amax((0, -1), keepdim=True)
+    return (distance / torch.where(largest > 0, largest, 1.0)).round(decimals=9)
 
 
 def _median(chains: Tensor) -> Tensor:

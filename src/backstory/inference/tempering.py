@@ -81,7 +81,8 @@ def tempered_walk(
             effort.transitions,
         )
     z = white.transport(u)
-    r_hat, ess = convergence(latents.own(z).unflatten(0, (-1, noise.chains)))
+    # of u, in which a chain that stays has equal draws, however z is rounded
+    r_hat, ess = convergence(latents.own(u).unflatten(0, (-1, noise.chains)))
     return Walk(z, acceptance, r_hat, ess)
 
 

@@ -7,6 +7,7 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from backstory.errors import InputError
 from backstory.sklearn.base import Estimator
 
 
@@ -20,6 +21,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
     def inverse_transform(self, X: Any) -> Any:
         """E[x|z] for z in the rows of X, (n_samples, n_features); texts get the level nearest to the mean."""
         check_is_fitted(self)
+        if len(self.model_.members) > 1:
+            raise InputError(
+                "an ensemble has no decoder of its own; ask one of its members, such as "
+                "model_.members[0].decode"
+            )
         with torch.no_grad():
             mean = self.model_.schema.means(self.model_.members[0].decode(np.asarray(X)).mean)
         return self._rows(mean)

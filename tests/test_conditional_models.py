@@ -292,7 +292,8 @@ def test_each_network_learns_from_conditions(network) -> None:
     from backstory.data.arrays import from_array
 
     data = from_array(images, labels=given).conditioned_on("label")
-    model = backstory.fit(data, network=network, latent=1, epochs=20, lr=3e-3, progress=False)
+    epochs, lr = (100, 1e-2) if network == "linear" else (20, 3e-3)
+    model = backstory.fit(data, network=network, latent=1, epochs=epochs, lr=lr, progress=False)
     dark, bright = (model.sample(20, mean=True, given={"label": k}, seed=0).mean() for k in (0, 1))
     assert bright - dark > 40
 
