@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -30,6 +31,10 @@ class Observation:
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def device(self) -> torch.device:
+        return self.x.device
+
     def rows(self, rows: slice | Tensor) -> "Observation":
         """Some of the observations."""
         return Observation(self.x[rows], None if self.given is None else self.given[rows])
@@ -38,3 +43,7 @@ class Observation:
         """The observations a few rows at a time."""
         for start in range(0, len(self), rows):
             yield self.rows(slice(start, start + rows))
+
+    def to(self, device: torch.device) -> "Observation":
+        """The observations on a device."""
+        return Observation(self.x.to(device), None if self.given is None else self.given.to(device))

@@ -36,6 +36,11 @@ class FullGaussian(Posterior):
     upper: bool = False
 
     @classmethod
+    def of_covariance(cls, mean: Tensor, covariance: Tensor) -> "FullGaussian":
+        """From means (B, D) and covariances (B, D, D)."""
+        return cls(mean, torch.linalg.cholesky(covariance))
+
+    @classmethod
     def of_precision(cls, mean: Tensor, factor: Tensor) -> "FullGaussian":
         """From means (B, D) and lower Cholesky factors L of the precision Λ = L Lᵀ, (B, D, D): R = L⁻ᵀ."""
         identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
