@@ -166,12 +166,12 @@ class Model(Trained):
         x: Values,
         samples: int | None = None,
         seed: int = 0,
-        method: str = "is",
+        method: str = "auto",
         given: Given = None,
         **options: Any,
     ) -> Evaluation:
         """As `Trained.evaluate`; of a plain autoencoder the reconstruction and the active units."""
-        if not self.is_autoencoder or method != "is":
+        if not self.is_autoencoder or method not in ("auto", "is"):
             return super().evaluate(x, samples, seed, method, given, **options)
         batches, generator, total = self._batches(x, given), self._generator(seed), 0.0
         active = self._active_units(batches, seed)
@@ -216,6 +216,7 @@ class Model(Trained):
             self.vae,
             lambda: batches.draw(self._generator(request.presentation_seed)),
             request,
+            len(batches),
             advance,
         )
 

@@ -99,7 +99,9 @@ def print_table(lines: dict[str, Any], notes: dict[str, str] | None = None) -> N
 
 
 METHODS = {
+    "auto": "the cheapest method that will do",
     "is": "importance sampling",
+    "variational": "importance sampling with a Gaussian fitted to p(z|x)",
     "ais": "annealed importance sampling",
     "exact": "its closed form",
 }
@@ -113,16 +115,17 @@ def print_evaluation(result: dict[str, Any]) -> None:
         "kl": "nats, KL(q(z|x) || p(z))",
         "log_evidence": f"nats, log p(x) by {METHODS[result['method']]}",
         "standard_error": "nats, Monte Carlo error of log_evidence",
-        "ess": f"effective samples of {result['samples']}, average over observations",
+        "ess": "effective draws, average over observations",
         "bits_per_dim": "from log_evidence",
         "active_units": "latent units whose posterior mean varies over the observations",
         "n": "observations",
-        "samples": "draws or chains per observation",
+        "samples": "draws or chains per observation" + (", at first" if result["method"] == "auto" else ""),
         "method": "that estimated log_evidence",
+        "methods": "with the number of observations",
         "pareto_k": "tail of the weights, which can be trusted up to 0.7",
         "acceptance": "share of accepted proposals",
     }
-    print_table(result, notes)
+    print_table(result | {"methods": _counted(result["methods"])}, notes)
 
 
 def print_recovery(result: dict[str, Any], images: bool) -> None:
@@ -141,8 +144,12 @@ def print_recovery(result: dict[str, Any], images: bool) -> None:
         "draws": "from which the intervals were made",
         "methods": "that inferred z, with the number of observations",
     }
-    methods = ", ".join(f"{name} {count}" for name, count in result["methods"].items())
-    print_table(result | {"methods": methods}, notes)
+    print_table(result | {"methods": _counted(result["methods"])}, notes)
+
+
+def _counted(methods: dict[str, int]) -> str | None:
+    """Names of methods with the number of observations of each."""
+    return ", ".join(f"{name} {count}" for name, count in methods.items()) or None
 
 
 COLUMNS_SHOWN = 20
