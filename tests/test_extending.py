@@ -14,6 +14,7 @@ from torch import nn
 import backstory
 from backstory.errors import InputError
 from backstory.options.choices import CHOICES, IMPLEMENTED
+from backstory.register import adopted
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
@@ -187,3 +188,15 @@ def test_backstorys_own_classes_have_names_and_records():
         InputError, match="StandardNormal is one of Backstory's own; give its name or its record"
     ):
         backstory.fit("digits", prior=backstory.models.priors.StandardNormal(2), **SMALL)
+
+
+def test_an_object_and_the_model_have_the_same_latent():
+    class Scaled(nn.Module):
+        def __init__(self, latent: int):
+            super().__init__()
+            self.latent = latent
+
+    assert adopted({"prior": Scaled(5)})["latent"] == 5
+    assert adopted({"prior": Scaled(5), "latent": 5})["latent"] == 5
+    with pytest.raises(InputError, match="prior was made with latent 5, got latent 4 for the model"):
+        backstory.fit("digits", prior=Scaled(5), **SMALL | {"latent": 4})
