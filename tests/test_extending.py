@@ -31,8 +31,9 @@ for number, use in enumerate({uses!r}):
     model.save(f"run{{number}}")
     again = backstory.open(f"run{{number}}", device="cpu")
     x = backstory.load("digits").values[:5]
-    assert numpy.array_equal(again.sample(3, seed=0), model.sample(3, seed=0))
-    first, second = (m.evaluate(x, samples=5) for m in (model, again))
+    c = {{"label": 3}} if model.schema.conditions else None
+    assert numpy.array_equal(again.sample(3, seed=0, given=c), model.sample(3, seed=0, given=c))
+    first, second = (m.evaluate(x, samples=5, given=c) for m in (model, again))
     assert first == second and numpy.isfinite(first.elbo)
     print(again.options.flat() | again.training.flat())
 """
