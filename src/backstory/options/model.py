@@ -321,11 +321,7 @@ class HierarchyPrior(PriorOptions):
 
 
 class PosteriorOptions(Choice):
-    """A posterior.
-
-    Attributes:
-        lacks: what it does not offer an objective, see `ObjectiveOptions.needs`.
-    """
+    """A posterior; `lacks` is as of a prior."""
 
     group: ClassVar[str] = "posterior"
     lacks: ClassVar[tuple[Need, ...]] = ()
