@@ -7,6 +7,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +153,8 @@ def _counted(methods: dict[str, int]) -> str | None:
     return ", ".join(f"{name} {count}" for name, count in methods.items()) or None
 
 
-COLUMNS_SHOWN = 20
+COLUMNS_SHOWN, LEVELS_SHOWN = 20, 12
+EPOCH = date(1970, 1, 1)
 
 
 def print_filled(columns: dict[str, int], rows: int, cells: int) -> None:
@@ -186,10 +188,14 @@ def print_run(record: dict[str, Any]) -> None:
     several = (
         {"ensemble": f"{record['ensemble']} models, of which the first:"} if "ensemble" in record else {}
     )
+    conditions = (
+        {"conditions": "; ".join(map(_condition, data["conditions"]))} if data.get("conditions") else {}
+    )
     lines = {
         **several,
         "run": f"{record['run']} (backstory {record['backstory']}, torch {record['torch']})",
         "data": f"{record['source']}: {_kind(data)}",
+        **conditions,
         "rows": ", ".join(f"{count} {part}" for part, count in record["rows"].items()),
         "likelihood": f"{model['likelihood']}, data presented as {data['presentation']}",
         "network": f"{model['network']}{hidden}, {record['parameters']:,} parameters",
@@ -201,6 +207,22 @@ def print_run(record: dict[str, Any]) -> None:
         "files": ", ".join(f"{name} ({_size(size)})" for name, size in record["files"].items()),
     }
     print_table(lines)
+
+
+def _condition(condition: dict[str, Any]) -> str:
+    """A condition in words: its name, and its levels or its kind and range."""
+    name, levels, column = condition["name"], condition["levels"], condition["column"] or {}
+    kind = column.get("kind", "levels" if levels else "number")
+    if levels:
+        more = ", …" if len(levels) > LEVELS_SHOWN else ""
+        return f"{name} ({kind}: {', '.join(levels[:LEVELS_SHOWN])}{more})"
+    low, high = condition.get("low"), condition.get("high")
+    if low is None or high is None:
+        return f"{name} ({kind})"
+    if kind == "date":
+        first, last = (EPOCH + timedelta(math.floor(day)) for day in (low, high))
+        return f"{name} ({kind}: {first} to {last})"
+    return f"{name} ({kind}: {low:.6g} to {high:.6g})"
 
 
 def _text(value: Any) -> str:
