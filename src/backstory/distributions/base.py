@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backstory.distributions.normal_scales import Rounded
+
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -104,6 +106,7 @@ class DataDistribution(MissingEntries, Protocol):
         event_dims: the number of axes of x.
         levels: L, if x_i ∈ {0, …, L − 1} for all entries; 0 for any other x.
         level_log_probs: log P(x_i = l|z), (L, *batch, *shape); asked for only where `levels` is not 0.
+        rounded: normals whose rounding x is, where that is quicker than many levels; else None.
         constant_variance: the variance if it does not depend on z, broadcasting against `shape`; else None.
         is_gaussian: whether p(x|z) is N(mean, diag(variance)), so that p(x|z, y) for linear y is exact.
         informative_mask: whether which entries are missing depends on x, so that log_prob has a term for it.
@@ -119,6 +122,9 @@ class DataDistribution(MissingEntries, Protocol):
 
     @property
     def level_log_probs(self) -> Tensor: ...
+
+    @property
+    def rounded(self) -> Rounded | None: ...
 
     @property
     def constant_variance(self) -> Tensor | None: ...
@@ -194,6 +200,10 @@ class Entrywise:
     @property
     def level_log_probs(self) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} has no levels")
+
+    @property
+    def rounded(self) -> Rounded | None:
+        return None
 
     @property
     def constant_variance(self) -> Tensor | None:
