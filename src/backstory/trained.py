@@ -20,8 +20,10 @@ from backstory.inference import evaluate, scoring
 from backstory.inference.importance import Evidence, tail_warning
 from backstory.inference.requests import EvidenceRequest
 from backstory.restoring import Advance, Restorer
-from backstory.runs.folder import prepare_folder
+from backstory.runs.lock import only_writer
+from backstory.runs.making import new_folder
 from backstory.runs.provenance import Provenance
+from backstory.runs.replacement import place_of, settle, take_place
 from backstory.runs.run import write_files
 
 
@@ -270,10 +272,19 @@ class Trained(Restorer):
     # -- storage --------------------------------------------------------------------------------------
 
     def save(self, run: str | Path, force: bool = False) -> Path:
-        """Write a run folder; InputError if it holds anything and `force` is false."""
-        prepare_folder(Path(run), force)
-        write_files(Path(run), self.pack())
-        return Path(run)
+        """Write a run folder; InputError if it holds anything and `force` is false.
+
+        With `force` a run in the folder is replaced when the new one is complete; other files are kept.
+        """
+        folder = Path(run)
+        with only_writer(folder):
+            settle(folder)
+            place = place_of(folder, force, resume=False)
+            new_folder(place)
+            write_files(place, self.pack())
+            if place != folder:
+                take_place(folder)
+        return folder
 
     # -- inside ---------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from test_model import CASES, SMALL, digits, equal, fitted, numbers
 import backstory
 from backstory import InputError
 from backstory.runs import checkpoint
+from backstory.runs.folder import file_checksum, read_config, sealed
 
 METRICS = {"metrics.jsonl", "metrics.csv"}
 FILES = {"config.json", "model.safetensors", "splits.safetensors", "metrics.jsonl", "metrics.csv"}
@@ -130,8 +131,12 @@ def test_a_run_that_did_not_end_is_not_a_run(tmp_path, monkeypatch):
     """The config comes last, so a folder that has one is complete."""
     _, model = fitted("levels")
 
-    def fail(*args, **kwargs):
-        raise OSError(28, "No space left on device")
+    write = Path.write_bytes
+
+    def fail(path, content):
+        if path.name.endswith("config.json"):
+            raise OSError(28, "No space left on device")
+        return write(path, content)
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", fail)
@@ -191,9 +196,9 @@ def test_a_foreign_file(copy, name, content):
     ],
 )
 def test_a_config_that_was_edited(copy, part, key, value):
-    config = json.loads((copy / "config.json").read_text())
+    config = read_config(copy)
     config[part][key] = value
-    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "config.json").write_bytes(sealed(config))
     assert_one_sentence(copy, "not a config of this version|does not belong to")
 
 
@@ -208,10 +213,10 @@ def test_a_config_that_was_edited(copy, part, key, value):
     ],
 )
 def test_a_config_with_a_choice_that_does_not_exist(copy, key, value):
-    config = json.loads((copy / "config.json").read_text())
+    config = read_config(copy)
     record = config["model"]["network"] if key == "hidden" else config["model"]
     record[key] = value
-    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "config.json").write_bytes(sealed(config))
     assert_one_sentence(copy)
 
 
@@ -223,7 +228,12 @@ def test_weights_of_another_run(copy, tmp_path):
 
 
 def test_splits_of_another_kind(copy):
-    shutil.copy(copy / "model.safetensors", copy / "splits.safetensors")
+    content = (copy / "model.safetensors").read_bytes()
+    (copy / "splits.safetensors").write_bytes(content)
+    assert_one_sentence(copy, r"splits\.safetensors does not belong to .* its checksum differs")
+    config = read_config(copy)
+    config["files"]["splits.safetensors"] = file_checksum(content)
+    (copy / "config.json").write_bytes(sealed(config))
     assert_one_sentence(copy, r"splits\.safetensors is damaged: train is missing")
 
 

@@ -197,7 +197,7 @@ def test_resume_needs_a_folder_and_begins_where_there_is_nothing(tmp_path):
     with pytest.raises(InputError, match="checkpoint_every has to be positive"):
         backstory.fit(data(), tmp_path / "run", checkpoint_every=0, **SHORT)
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="is not empty"):
+    with pytest.raises(InputError, match="holds files that are no run of Backstory"):
         backstory.fit(data(), tmp_path, resume=True, **SHORT)
     backstory.fit(data(), tmp_path / "new", resume=True, **SHORT)
     assert checkpoint.is_finished(tmp_path / "new")
