@@ -23,7 +23,7 @@ from backstory.restoring import Advance, Restorer
 from backstory.runs.lock import only_writer
 from backstory.runs.making import new_folder
 from backstory.runs.provenance import Provenance
-from backstory.runs.replacement import place_of, settle, take_place
+from backstory.runs.replacement import complete, place_of, take_place
 from backstory.runs.run import write_files
 
 
@@ -278,7 +278,7 @@ class Trained(Restorer):
         """
         folder = Path(run)
         with only_writer(folder):
-            settle(folder)
+            complete(folder)
             place = place_of(folder, force, resume=False)
             new_folder(place)
             write_files(place, self.pack())

@@ -72,7 +72,7 @@ def test_killed_at_many_random_moments(tmp_path, whole):
 class Interrupted:
     """A step after which Ctrl-C is pressed."""
 
-    def __init__(self, monkeypatch, step, times=1):
+    def __init__(self, monkeypatch, step, times=1, number=signal.SIGINT):
         self.steps, self.step, self.times = 0, step, times
         original = Trainer._step
 
@@ -80,18 +80,20 @@ class Interrupted:
             self.steps += 1
             if self.steps == step:
                 for _ in range(times):
-                    signal.raise_signal(signal.SIGINT)
+                    signal.raise_signal(number)
             return original(trainer, *arguments)
 
         monkeypatch.setattr(Trainer, "_step", counted)
 
 
-def test_ctrl_c_finishes_the_checkpoint(tmp_path, whole, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_finish_the_checkpoint(tmp_path, whole, monkeypatch, number):
     with monkeypatch.context() as patch:
-        Interrupted(patch, 25)
+        Interrupted(patch, 25, number=number)
         model = backstory.fit(data(), tmp_path / "run", checkpoint_every=1e6, **OPTIONS)
     assert model.summary["stopped"] == "interrupted"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     held = checkpoint.load_checkpoint(tmp_path / "run")
     assert held.state.values["position"]["epoch"] == 3
     assert held.state.values["position"]["step"] == 5
@@ -112,12 +114,13 @@ def test_a_second_ctrl_c_interrupts_at_once(tmp_path, whole, monkeypatch):
     assert_same_run(tmp_path / "run", whole)
 
 
-def test_the_command_says_how_to_go_on(tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_says_how_to_go_on(tmp_path, monkeypatch, capfd, number):
     np.save(tmp_path / "data.npy", data())
     command = ["fit", str(tmp_path / "data.npy"), "-o", str(tmp_path / "my run")]
     options = ["--hidden", "16", "--latent", "2", "--epochs", "4", "--batch-size", "16"]
     with monkeypatch.context() as patch:
-        Interrupted(patch, 3)
+        Interrupted(patch, 3, number=number)
         assert main([*command, *options]) == 130
     lines = capfd.readouterr().err.splitlines()
     assert lines[-1] == "interrupted"

@@ -23,7 +23,7 @@ from backstory.runs import checkpoint
 from backstory.runs.folder import CHECKPOINT, ENSEMBLE, is_ensemble
 from backstory.runs.lock import only_writer
 from backstory.runs.making import remove_run
-from backstory.runs.replacement import in_training, place_of, settle, take_place
+from backstory.runs.replacement import complete, in_training, place_of, take_place
 from backstory.training import distributed
 from backstory.training.devices import Alone
 
@@ -125,7 +125,7 @@ def _run_folder(folder: Path | None, force: bool, resume: bool, group: Alone) ->
         yield None if folder is None else group.first(lambda: folder)
         return
     with only_writer(folder):
-        settle(folder)
+        complete(folder)
         place = group.first(lambda: place_of(folder, force, resume))
         try:
             yield place

@@ -51,11 +51,7 @@ def _locked(run: Path, patience: float) -> Iterator[None]:
     lock = FileLock(path, timeout=patience)
     try:
         with _writing(run):
-            lock.acquire()
-    except Timeout:
-        raise InputError(
-            f"{run} is being written by {_writer(path)}; wait until it has ended, or choose another folder"
-        ) from None
+            _acquire(lock, run)
     except NotImplementedError:  # by some network file systems
         console.warn(f"{run} cannot be locked: do not let two processes write to it")
         yield
@@ -68,6 +64,16 @@ def _locked(run: Path, patience: float) -> Iterator[None]:
         with suppress(OSError):
             path.unlink()  # before it is released: who waits sees that it is gone, and makes another
         lock.release()
+
+
+def _acquire(lock: FileLock, run: Path) -> None:
+    try:
+        lock.acquire()
+    except Timeout:
+        who = _writer(run / LOCK)
+        raise InputError(
+            f"{run} is being written by {who}; wait until it has ended, or choose another folder"
+        ) from None
 
 
 def _writer(path: Path) -> str:

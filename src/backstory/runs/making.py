@@ -78,7 +78,6 @@ def check_place(run: Path, force: bool) -> None:
         raise InputError(f"{run} holds files that are no run of Backstory; choose another folder")
     if not force:
         raise InputError(f"{run} is not empty; choose another folder, or overwrite the run with `force`")
-    check_links(run)
 
 
 def check_links(run: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from backstory.files import writing
 from backstory.runs.folder import CONFIG, REPLACEMENT
-from backstory.runs.making import check_place, is_blank, is_run, remove_run
+from backstory.runs.making import check_links, check_place, is_blank, is_run, remove_run
 
 FINISHED, MOVING = f"{REPLACEMENT}.finished", f"{REPLACEMENT}.moving"
 PATIENCE = 60.0  # seconds to wait for a process that is moving files
@@ -24,6 +24,7 @@ def place_of(run: Path, force: bool, resume: bool) -> Path:
 
     With `resume` the last one that was begun. InputError if RUN holds something that cannot be replaced.
     """
+    check_links(run)
     if resume:
         place = in_training(run)
         if not is_run(place):
@@ -42,7 +43,7 @@ def take_place(run: Path) -> None:
     """Replace the run in RUN by the finished one beside it."""
     with writing(run):
         (run / REPLACEMENT).rename(run / FINISHED)
-    _complete(run)
+    complete(run)
 
 
 def settle(run: Path) -> None:
@@ -52,14 +53,15 @@ def settle(run: Path) -> None:
     from backstory.runs.lock import only_writer  # which is seldom needed here, and slow to import
 
     with only_writer(run, PATIENCE):
-        _complete(run)
+        complete(run)
 
 
 def _is_unsettled(run: Path) -> bool:
     return (run / FINISHED).is_dir() or (run / MOVING).is_dir()
 
 
-def _complete(run: Path) -> None:
+def complete(run: Path) -> None:
+    """`settle` in the one process that writes to the run."""
     with writing(run):
         if (run / FINISHED).is_dir():
             remove_run(run)
