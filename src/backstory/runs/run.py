@@ -47,6 +47,7 @@ class Config(BaseModel):
         data: schema of the data.
         model, training: options, with all defaults resolved.
         files: checksums of the files of tensors, by their name.
+        asked: the options that were given to `fit`, by name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +63,7 @@ class Config(BaseModel):
     model: ModelOptions
     training: TrainOptions
     files: dict[str, str] = {}
+    asked: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
