@@ -25,7 +25,7 @@ from backstory.restoring import Advance, Restorer
 from backstory.runs.lock import only_writer
 from backstory.runs.making import new_folder
 from backstory.runs.provenance import Provenance
-from backstory.runs.replacement import complete, place_of, take_place
+from backstory.runs.replacement import complete, discard, place_to_save, take_place
 from backstory.runs.run import write_files
 
 if TYPE_CHECKING:
@@ -291,11 +291,16 @@ class Trained(Restorer):
         folder = Path(run)
         with only_writer(folder):
             complete(folder)
-            place = place_of(folder, force, resume=False)
+            place = place_to_save(folder, force)
             new_folder(place)
-            write_files(place, self.pack())
-            if place != folder:
-                take_place(folder)
+            try:
+                write_files(place, self.pack())
+                if place != folder:
+                    take_place(folder, place)
+            except InputError:
+                if place != folder and place.is_dir():
+                    discard(place)
+                raise
         return folder
 
     # -- inside ---------------------------------------------------------------------------------------

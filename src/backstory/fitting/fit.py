@@ -22,8 +22,7 @@ from backstory.register import adopted
 from backstory.runs import checkpoint
 from backstory.runs.folder import CHECKPOINT, ENSEMBLE, is_ensemble
 from backstory.runs.lock import only_writer
-from backstory.runs.making import remove_run
-from backstory.runs.replacement import complete, in_training, place_of, take_place
+from backstory.runs.replacement import complete, discard, in_training, place_of, take_place
 from backstory.training import distributed
 from backstory.training.devices import Alone
 
@@ -131,8 +130,7 @@ def _run_folder(folder: Path | None, force: bool, resume: bool, group: Alone) ->
             yield place
         except TrainingFailed:
             if place != folder:
-                remove_run(place)
-                place.rmdir()
+                discard(place)
             raise
         except CannotWrite as error:
             if not any((place / name).exists() for name in (CHECKPOINT, ENSEMBLE)):
@@ -140,7 +138,7 @@ def _run_folder(folder: Path | None, force: bool, resume: bool, group: Alone) ->
             advice = "free some space and go on with `resume`: all is kept up to the last checkpoint"
             raise CannotWrite(error.path, error.reason, advice) from error
         if place != folder and checkpoint.is_finished(place):
-            take_place(folder)
+            take_place(folder, place)
 
 
 def _fit(source: Source, given: dict[str, Any], job: Job, ensemble: int | None) -> Model | Ensemble:

@@ -61,9 +61,11 @@ def _locked(run: Path, patience: float) -> Iterator[None]:
             path.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
         yield
     finally:
-        with suppress(OSError):
-            path.unlink()  # before it is released: who waits sees that it is gone, and makes another
-        lock.release()
+        try:
+            with suppress(OSError):
+                path.unlink()  # before it is released: who waits sees that it is gone, and makes another
+        finally:
+            lock.release()
 
 
 def _acquire(lock: FileLock, run: Path) -> None:

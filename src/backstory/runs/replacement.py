@@ -9,6 +9,7 @@ the earlier run, or `settle` completes the new one.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from backstory.files import writing
@@ -16,6 +17,7 @@ from backstory.runs.folder import CONFIG, REPLACEMENT
 from backstory.runs.making import check_links, check_place, is_blank, is_run, remove_run
 
 FINISHED, MOVING = f"{REPLACEMENT}.finished", f"{REPLACEMENT}.moving"
+SAVING = f"{REPLACEMENT}.saving"  # in which `save` writes a run that is to replace another one
 PATIENCE = 60.0  # seconds to wait for a process that is moving files
 
 
@@ -34,16 +36,30 @@ def place_of(run: Path, force: bool, resume: bool) -> Path:
     return run if is_blank(run) else run / REPLACEMENT
 
 
+def place_to_save(run: Path, force: bool) -> Path:
+    """The folder in which a trained model is saved: RUN itself, or beside the run that it is to replace."""
+    check_links(run)
+    check_place(run, force)
+    return run if is_blank(run) else run / SAVING
+
+
 def in_training(run: Path) -> Path:
     """The folder of the run that is to replace the one in RUN; RUN itself if there is none."""
     return run / REPLACEMENT if (run / REPLACEMENT).is_dir() else run
 
 
-def take_place(run: Path) -> None:
-    """Replace the run in RUN by the finished one beside it."""
+def take_place(run: Path, place: Path) -> None:
+    """Replace the run in RUN by the finished one in a folder inside."""
     with writing(run):
-        (run / REPLACEMENT).rename(run / FINISHED)
+        place.rename(run / FINISHED)
     complete(run)
+
+
+def discard(place: Path) -> None:
+    """Delete a run that was to replace another one."""
+    remove_run(place)
+    with suppress(OSError):
+        place.rmdir()
 
 
 def settle(run: Path) -> None:
@@ -62,6 +78,8 @@ def _is_unsettled(run: Path) -> bool:
 
 def complete(run: Path) -> None:
     """`settle` in the one process that writes to the run."""
+    if (run / SAVING).is_dir():
+        discard(run / SAVING)
     with writing(run):
         if (run / FINISHED).is_dir():
             remove_run(run)
