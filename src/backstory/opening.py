@@ -95,7 +95,15 @@ def _untrained(config: Config, weights: dict[str, Tensor], folder: Path) -> VAE:
         raise InputError(
             f"{folder / WEIGHTS} does not belong to {folder / CONFIG}: its tensors are too small"
         ) from None
-    except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AssertionError) as error:
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        AssertionError,
+        Warning,
+    ) as error:
         raise InputError(
             f"{folder / CONFIG} describes no model that can be built ({type(error).__name__}); train again"
         ) from error

@@ -1,5 +1,7 @@
 """A run that is cut off at any moment, and taken up again, ends as if nothing had happened."""
 
+import errno
+import io
 import json
 import os
 import shutil
@@ -279,3 +281,36 @@ def test_a_run_knows_its_columns_when_it_goes_on(tmp_path, monkeypatch):
     # a path stands for the table that it names
     assert torch.equal(model.encode(file).mean, model.encode(frame).mean)
     assert np.array_equal(model.restore(str(file), draws=2).mean, model.restore(frame, draws=2).mean)
+
+
+# -- a full disk ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoint.safetensors", "model.safetensors"])
+def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path, whole, monkeypatch, capfd, name):
+    np.save(tmp_path / "data.npy", data())
+    command = ["fit", str(tmp_path / "data.npy"), "-o", str(tmp_path / "run")]
+    options = ["--latent", "2", "--hidden", "16", "--epochs", "6", "--batch-size", "16", "--patience", "3"]
+    options += ["--lr", "0.02", "--warmup", "1", "--validation", "0.2", "--device", "cpu"]
+    opened, times = io.open, 0
+
+    def full(file, mode="r", *arguments, **other):
+        nonlocal times
+        if str(file).endswith(name) and set(mode) & set("wa"):
+            times += 1
+            if times > 2 or name == "model.safetensors":
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(file, mode, *arguments, **other)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(io, "open", full)
+        assert main([*command, *options, "--checkpoint-every", "0.000001"]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[-1] == (
+        f"error: cannot write {tmp_path / 'run' / name}: No space left on device; "
+        "free some space and go on with --resume: all is kept up to the last checkpoint"
+    )
+    assert lines[-2] == f"go on with: backstory fit {command[1]} -o {command[3]} --resume"
+    assert main([*command, "--resume"]) == 0
+    (tmp_path / "run" / "training.png").unlink()
+    assert equal_weights(backstory.open(tmp_path / "run"), backstory.open(whole))
