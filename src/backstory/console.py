@@ -7,10 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 logger = logging.getLogger("backstory")
 _REFRESHES = 4  # of a progress bar, per second
+_DEFAULTS = {  # handlers of signals that the package may replace
+    signal.SIGINT: (signal.default_int_handler,),
+    signal.SIGTERM: (signal.SIG_DFL, signal.default_int_handler),
+}
 
 
 class Bar(Protocol):
@@ -91,26 +95,43 @@ def warn(text: str) -> None:
 
 @contextmanager
 def patient_interrupt() -> Iterator[Callable[[], bool]]:
-    """A context in which Ctrl-C is recorded and not raised; a second Ctrl-C interrupts at once.
+    """A context in which Ctrl-C and SIGTERM are recorded and not raised; a second one interrupts at once.
+
+    SIGTERM is what SLURM and containers send before they kill a process.
 
     Yields:
-        A function that returns whether Ctrl-C was pressed, to be asked where an interrupt does no harm.
+        A function that returns whether an interrupt came, to be asked where it does no harm.
     """
-    pressed = False
+    came = False
 
     def note(number: int, frame: object) -> None:
-        nonlocal pressed
-        if pressed:
+        nonlocal came
+        if came:
             raise KeyboardInterrupt
-        pressed = True
+        came = True
 
-    before = signal.getsignal(signal.SIGINT)
-    # Only the main thread may handle signals, and handlers of other code stay in place
-    ours = threading.current_thread() is threading.main_thread() and before is signal.default_int_handler
-    if ours:
-        signal.signal(signal.SIGINT, note)
+    with _handled(note, signal.SIGINT, signal.SIGTERM):
+        yield lambda: came
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """A context in which SIGTERM raises KeyboardInterrupt, as Ctrl-C does."""
+    with _handled(signal.default_int_handler, signal.SIGTERM):
+        yield
+
+
+@contextmanager
+def _handled(handler: Callable[[int, Any], Any], *signals: signal.Signals) -> Iterator[None]:
+    """A context with a handler of signals, but for those that code outside the package handles."""
+    before = {number: signal.getsignal(number) for number in signals}
+    # Only the main thread may handle signals
+    main = threading.current_thread() is threading.main_thread()
+    ours = [number for number in signals if main and before[number] in _DEFAULTS[number]]
+    for number in ours:
+        signal.signal(number, handler)
     try:
-        yield lambda: pressed
+        yield
     finally:
-        if ours:
-            signal.signal(signal.SIGINT, before)
+        for number in ours:
+            signal.signal(number, before[number])

@@ -22,8 +22,10 @@ from backstory.inference import evaluate, scoring
 from backstory.inference.importance import Evidence, tail_warning
 from backstory.inference.requests import EvidenceRequest
 from backstory.restoring import Advance, Restorer
-from backstory.runs.folder import prepare_folder
+from backstory.runs.lock import only_writer
+from backstory.runs.making import new_folder
 from backstory.runs.provenance import Provenance
+from backstory.runs.replacement import complete, discard, place_to_save, take_place
 from backstory.runs.run import write_files
 
 if TYPE_CHECKING:
@@ -282,10 +284,24 @@ class Trained(Restorer):
     # -- storage --------------------------------------------------------------------------------------
 
     def save(self, run: str | Path, force: bool = False) -> Path:
-        """Write a run folder; InputError if it holds anything and `force` is false."""
-        prepare_folder(Path(run), force)
-        write_files(Path(run), self.pack())
-        return Path(run)
+        """Write a run folder; InputError if it holds anything and `force` is false.
+
+        With `force` a run in the folder is replaced when the new one is complete; other files are kept.
+        """
+        folder = Path(run)
+        with only_writer(folder):
+            complete(folder)
+            place = place_to_save(folder, force)
+            new_folder(place)
+            try:
+                write_files(place, self.pack())
+                if place != folder:
+                    take_place(folder, place)
+            except InputError:
+                if place != folder and place.is_dir():
+                    discard(place)
+                raise
+        return folder
 
     # -- inside ---------------------------------------------------------------------------------------
 

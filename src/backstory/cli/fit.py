@@ -87,6 +87,7 @@ def fit(
     from backstory.cli import parsing, text
     from backstory.jobs import fit as job
     from backstory.runs.info import run_info
+    from backstory.runs.replacement import in_training
 
     backstory.keep_memory()
     given = {name: v for name, v in context.params.items() if name not in NOT_OPTIONS and v is not None}
@@ -99,12 +100,13 @@ def fit(
         model = backstory.fit(data, run, **given)
     if console.hushed():  # one of many processes; the first goes on alone
         return
-    job.write_training_pictures(run, model)
+    folder = in_training(run)  # of an interrupted run that was to replace the one in RUN
+    job.write_training_pictures(folder, model)
     if as_json:
-        text.print_json(run_info(run))
+        text.print_json(run_info(folder))
     else:
-        text.print_run(run_info(run))
-        text.say(f"run written to {run}, its picture to {job.picture_of(run, model)}")
+        text.print_run(run_info(folder))
+        text.say(f"run written to {folder}, its picture to {job.picture_of(folder, model)}")
     if model.summary["stopped"] == "interrupted":
         with text.advice_to_resume(data, run):
             raise KeyboardInterrupt

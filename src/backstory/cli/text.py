@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from backstory import console
+from backstory.files import CannotWrite
 from backstory.runs.folder import CHECKPOINT, ENSEMBLE
+from backstory.runs.replacement import in_training
 
 if TYPE_CHECKING:
     from backstory.jobs.restore import Restored
@@ -55,12 +57,15 @@ def say_restored(done: "Restored") -> None:
 
 @contextmanager
 def advice_to_resume(data: str, run: Path) -> Iterator[None]:
-    """Print how to go on with a run that is interrupted."""
+    """Print how to go on with a run that is interrupted, or cannot be written because the disk is full."""
     try:
         yield
-    except KeyboardInterrupt as interrupt:
-        begun = (run / CHECKPOINT).exists() or (run / ENSEMBLE).exists()
-        if begun and not getattr(interrupt, "told", False):
+    except (KeyboardInterrupt, CannotWrite) as stop:
+        place = in_training(run)
+        begun = (place / CHECKPOINT).exists() or (place / ENSEMBLE).exists()
+        if begun and not getattr(stop, "told", False):
+            if place != run:
+                say(f"the run in {run} is as it was; the new one is in {place} until it is finished")
             say(f"go on with: backstory fit {shlex.quote(data)} -o {shlex.quote(str(run))} --resume")
         raise
 

@@ -21,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from torch import Tensor
 
 from backstory.data.checks import extremes
@@ -67,6 +67,18 @@ class Schema(BaseModel):
     left_out: tuple[LeftOut, ...] = ()
     presentation: Presentation = "exact"
     conditions: tuple[Condition, ...] = ()
+
+    @field_validator("dtype")
+    @classmethod
+    def _check_dtype(cls, dtype: str) -> str:
+        """ValueError unless this is NumPy's name of a type of numbers."""
+        try:
+            known = np.dtype(dtype).kind in "biuf"
+        except TypeError:
+            known = False
+        if not known:
+            raise ValueError(f"not a type of numbers: {dtype}")
+        return dtype
 
     @property
     def numel(self) -> int:

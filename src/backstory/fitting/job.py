@@ -45,22 +45,20 @@ class Saving:
     """Where and how often a run is written.
 
     Attributes:
-        folder: of the run; None keeps it in memory.
-        force, resume: as of `fit`.
+        folder: in which the run is written, see `runs.replacement.place_of`; None keeps it in memory.
+        resume: as of `fit`.
         every: seconds between two checkpoints.
         board: the class that writes for TensorBoard, or None.
     """
 
     folder: Path | None
-    force: bool
     resume: bool
     every: float
     board: Any
 
     def of_member(self, number: int) -> "Saving":
-        """The same for a member of an ensemble, which is always resumed where its folder holds a run."""
-        own = None if self.folder is None else self.folder / member_folder(number)
-        return replace(self, folder=own, force=False, resume=own is not None)
+        """The same for a member of an ensemble."""
+        return replace(self, folder=None if self.folder is None else self.folder / member_folder(number))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from backstory.data.splits import row_hashes
 from backstory.data.stored import StoredRows
 from backstory.data.tables.statistics import data_marginals
 from backstory.errors import InputError
+from backstory.files import writing
 from backstory.fitting.begun import check_same_data
 from backstory.fitting.job import Job
 from backstory.fitting.options import SEED, VALIDATION, Decided, as_modelled, decide_options, split_rows
@@ -18,7 +19,8 @@ from backstory.models.statistics import data_statistics
 from backstory.models.vae import VAE
 from backstory.runs import checkpoint
 from backstory.runs.checkpoint import Checkpoint
-from backstory.runs.folder import has_begun, prepare_folder
+from backstory.runs.folder import METRICS
+from backstory.runs.making import new_folder
 from backstory.runs.provenance import Provenance, fingerprint
 from backstory.runs.run import write_files
 from backstory.training.devices import Alone
@@ -99,13 +101,15 @@ def _autosave(model: Model, job: Job) -> Autosave:
 
 def _begin_folder(job: Job) -> None:
     """Prepare the folder of the run: the first thing that is written."""
-    folder, saving = job.written, job.saving
+    folder = job.written
     if folder is None:
         return
     if job.earlier is not None:
         checkpoint.prepare_resume(folder, job.earlier.state.values["history"]["epochs"])
-    else:
-        prepare_folder(folder, saving.force or (saving.resume and not has_begun(folder)))
+        return
+    new_folder(folder)
+    with writing(folder):
+        (folder / METRICS).touch()
 
 
 def _finish(model: Model, rows: StoredRows, dataset: Dataset) -> None:

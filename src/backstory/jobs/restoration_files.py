@@ -23,7 +23,7 @@ from backstory.errors import InputError
 from backstory.files import SEPARATORS, format_of
 from backstory.inference.restoration import Restoration
 from backstory.jobs.inverse_problem import InverseProblem
-from backstory.jobs.output import Output, in_stored_type, with_conditions
+from backstory.jobs.output import Output, in_stored_type, together, with_conditions
 from backstory.jobs.source import ChosenRows, Source
 from backstory.report import restorations
 
@@ -61,16 +61,17 @@ def write_sheet(
 def write_restoration(
     files: Mapping[str, Output], problem: InverseProblem, restoration: Restoration[np.ndarray]
 ) -> None:
-    """Write the `mean`, and the `draws` and the `std` if there are files for them.
+    """Write the `mean`, and the `draws` and the `std` if there are files for them: all, or none.
 
-    The mean comes last: it may replace the data, from which the cells around the draws are read.
+    The mean may replace the data, from which the cells around the draws are read.
     """
     form, units = files["mean"].format, problem.units
-    if "draws" in files:
-        _write_draws(files["draws"], form, units.from_model(restoration.draws), problem)
-    if "std" in files:
-        _write_std(files["std"], form, units.from_model(restoration.std), problem)
-    _write_mean(files["mean"], form, units.from_model(restoration.mean), problem)
+    with together(files) as own:
+        if "draws" in own:
+            _write_draws(own["draws"], form, units.from_model(restoration.draws), problem)
+        if "std" in own:
+            _write_std(own["std"], form, units.from_model(restoration.std), problem)
+        _write_mean(own["mean"], form, units.from_model(restoration.mean), problem)
 
 
 def _write_std(output: Output, form: str, std: np.ndarray, problem: InverseProblem) -> None:

@@ -17,14 +17,17 @@ from typing import Any
 
 from backstory import __version__
 from backstory.runs.folder import (
+    CONFIG,
+    LOCK,
     WEIGHTS,
     check_folder,
     member_folder,
     members_of,
     read_config,
-    tensor_shapes,
+    tensor_entries,
 )
 from backstory.runs.record import shown
+from backstory.runs.replacement import settle
 
 LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn")
 EMBEDDED = ("digits",)  # a copy of the names in `data.load`, which is slow to import; a test compares them
@@ -135,8 +138,9 @@ def run_info(run: str | Path) -> dict[str, Any]:
     """
     folder = Path(run)
     check_folder(folder)
+    settle(folder)
     config = read_config(folder)
-    count = members_of(folder, config)
+    count = members_of(folder / CONFIG, config)
     if count is not None:
         return _ensemble_info(folder, count)
     record = shown(folder, config)
@@ -144,7 +148,7 @@ def run_info(run: str | Path) -> dict[str, Any]:
         "run": str(folder),
         "source": record["source"],
         "rows": record["rows"],
-        "parameters": sum(map(prod, tensor_shapes(folder / WEIGHTS).values())),
+        "parameters": sum(map(prod, (entry.shape for entry in tensor_entries(folder / WEIGHTS).values()))),
         "summary": {k: v for k, v in record["summary"].items() if k != "fingerprint"},
         "data": record["data"],
         "model": record["model"],
@@ -164,5 +168,5 @@ def _ensemble_info(folder: Path, count: int) -> dict[str, Any]:
 
 def _files(folder: Path) -> dict[str, int]:
     """Size of each file in bytes, by its path in the folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}

@@ -145,7 +145,7 @@ class Trainer:
     ) -> History:
         """Train; afterwards the model has the best weights and is in evaluation mode.
 
-        Ctrl-C ends the training after the current step, with a last checkpoint.
+        Ctrl-C or SIGTERM ends the training after the current step, with a last checkpoint.
 
         Args:
             on_epoch: called with the metrics of each epoch.
