@@ -25,6 +25,21 @@ def size(text: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2] or match[1])
 
 
+def pair(text: str | None, option: str) -> tuple[float, float] | None:
+    """Two numbers.
+
+    >>> pair("-1,1", "range"), pair(None, "range")
+    ((-1.0, 1.0), None)
+    """
+    if text is None:
+        return None
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise InputError(f"expected two numbers such as 0,255 for --{option}, got {text!r}") from None
+    return low, high
+
+
 def columns(options: Iterable[str] | None, file: Path | None) -> dict[str, Any]:
     """What columns hold: the schema file, and the options NAME=KIND, which come first."""
     from backstory.data.tables.columns import asked

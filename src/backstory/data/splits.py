@@ -22,7 +22,9 @@ class Splits:
 
 
 def split(dataset: Dataset, validation: float = 0.1, seed: int = 0) -> Splits:
-    """The rows in three parts: the data's own test part, a random part for validation, and the rest.
+    """The rows in three parts: the data's own test part, one for validation, and the rest.
+
+    The validation part is random, unless the data has its own.
 
     Args:
         dataset: the data.
@@ -45,7 +47,12 @@ def split(dataset: Dataset, validation: float = 0.1, seed: int = 0) -> Splits:
     test = np.asarray([] if dataset.test_rows is None else dataset.test_rows, dtype=np.int64)
     remaining = np.ones(len(dataset), bool)
     remaining[test] = False
+    own = np.asarray([] if dataset.validation_rows is None else dataset.validation_rows, dtype=np.int64)
+    remaining[own] = False
     rest = np.flatnonzero(remaining)
+    if len(own) and len(rest) > 1:
+        held_out = np.sort(own) if validation > 0 else own[:0]
+        return Splits(train=rest, validation=held_out, test=np.sort(test))
     count = max(1, round(validation * len(rest))) if validation > 0 else 0
     if len(rest) - count < 2:
         left = max(0, len(rest) - count)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from backstory import console
+from backstory.data.reading import NAMES, Reading
 from backstory.ensemble import Ensemble
 from backstory.errors import InputError
 from backstory.fitting.begun import Begun
@@ -70,7 +71,8 @@ def fit(
         progress: show a progress bar and the choices made, on standard error.
         columns: the kinds of some columns of a table, by name, see `load`. The others are inferred, and all
             are shown. A run that goes on knows them.
-        resize, stream: see `load`.
+        resize, stream: see `load`, also for `kind`, `channels`, `range`, `aspect`, `alpha`, `pages` and
+            `skip_damaged`, which are given among the options.
         conditions: what is known of each observation besides x, so that p(x|c) is learned: `label` for the
             labels of images or arrays, or names of columns of a table, which leave x. They must be observed
             in every row.
@@ -82,6 +84,8 @@ def fit(
             nothing has been written then.
         TrainingFailed: if the loss stays non-finite.
     """
+    ways = {name: options.pop(name) for name in NAMES if name in options}
+    reading = Reading.of(resize=resize, stream=stream, columns=columns, **ways)
     options = adopted(options)
     if not checkpoint_every > 0:
         raise InputError(f"checkpoint_every has to be positive, got {checkpoint_every:g}")
@@ -97,7 +101,7 @@ def fit(
         given = {"split_seed": split_seed, "validation": validation, "seed": seed, **options}
         given["conditions"] = [conditions] if isinstance(conditions, str) else conditions
         job = Job({}, Saving(folder, force, resume, checkpoint_every, board), group, progress)
-        return _fit(Source(data, columns, resize, stream), given, job, ensemble)
+        return _fit(Source(data, reading), given, job, ensemble)
 
 
 def _fit(source: Source, given: dict[str, Any], job: Job, ensemble: int | None) -> Model | Ensemble:

@@ -1,12 +1,13 @@
 """What `fit` was asked for, in records."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from backstory.data.dataset import Dataset
-from backstory.data.load import load
+from backstory.data.load import read_source
+from backstory.data.reading import PLAIN, Reading
 from backstory.data.schema import Schema
 from backstory.data.values import with_conditions
 from backstory.runs.checkpoint import Checkpoint
@@ -16,12 +17,10 @@ from backstory.training.devices import Alone
 
 @dataclass(frozen=True)
 class Source:
-    """Where the data comes from; the attributes are arguments of `fit`."""
+    """Where the data comes from, and how it is read."""
 
     data: Any
-    columns: Mapping[str, Any] | None
-    resize: int | tuple[int, int] | None
-    stream: bool | None
+    reading: Reading = PLAIN
 
     def load(self, known: Schema | None, conditions: Sequence[str]) -> Dataset:
         """The data, with its conditions.
@@ -32,7 +31,7 @@ class Source:
         """
         data = self.data() if callable(self.data) else self.data
         if not isinstance(data, Dataset):
-            data = load(data, self.resize, self.stream, self.columns, None if self.columns else known)
+            data = read_source(data, self.reading, None if self.reading.columns else known)
         if known is not None:
             return with_conditions(data, known.conditions)
         already = [condition.name for condition in data.schema.conditions]

@@ -54,7 +54,7 @@ def evaluate(
     at_least_one("chunk", options.get("chunk"))
     annealing = {name: v for name, v in options.items() if name not in ("chunk", "progress")}
     check_settings(method, samples, **annealing)
-    x = read_rows(model, source)
+    x = read_rows(model, source).data
     result = model.evaluate(x, samples, seed, method=method, **options)
     return Evaluated(asdict(result), len(x), model.count_trained_on(x.values), model.schema.kind)
 

@@ -10,9 +10,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
+from backstory.data.origins import FAR
 from backstory.data.schema import Schema
 from backstory.data.tables.frames import to_frame
-from backstory.data.tables.read import FAR
 from backstory.errors import InputError
 from backstory.fitting.fit import fit
 from backstory.sklearn.models import in_double, packed, unpacked

@@ -20,6 +20,7 @@ from backstory import console
 from backstory.data.binary import open_binary
 from backstory.data.checks import check_finite
 from backstory.data.dataset import Dataset
+from backstory.data.origins import floor_of, origin_of
 from backstory.data.rows import Rows, Spool
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import LEVELLED, Asked, Column, Columns, LeftOut, asked
@@ -30,8 +31,6 @@ from backstory.data.tables.survey import Survey
 from backstory.data.tables.text import TextTable, rows_at_once
 from backstory.errors import InputError
 from backstory.files import reading
-
-FAR = 10  # ranges of a column from zero, above which single precision would lose too many digits
 
 Parts = Generator[pd.DataFrame, None, None]
 
@@ -342,10 +341,7 @@ class _Totals:
 
 
 def _origin(column: Column, low: float, high: float) -> float:
-    """A round number below all values, from which they are counted; 0 if they are not far from zero."""
-    spread = high - low
-    far = column.kind == "date" or max(abs(low), abs(high)) > FAR * spread
-    if column.levels is not None or column.kind == "count" or not far or not math.isfinite(spread):
+    """The stored value that is zero to the model."""
+    if column.levels is not None or column.kind == "count" or not math.isfinite(high - low):
         return 0.0
-    step = 10.0 ** math.floor(math.log10(spread)) if spread else 1.0
-    return math.floor(low / step) * step
+    return floor_of(low, high - low) if column.kind == "date" else origin_of(low, high)
