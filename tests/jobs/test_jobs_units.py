@@ -30,7 +30,7 @@ def levels(count: int = 8) -> np.ndarray:
     ids=["levels", "fractions", "floats"],
 )
 def test_units_go_to_the_model_and_back(values, factor):
-    units = units_of(LEVELS, load(values), values, None)
+    units = units_of(LEVELS, load(values), values)
     assert units.factor == factor
     ours = units.to_model(values, LEVELS, levels=True)
     np.testing.assert_array_equal(ours, levels())

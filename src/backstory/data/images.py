@@ -48,8 +48,10 @@ def load_images(path: Path, reading: Reading = PLAIN, schema: Schema | None = No
     reading = _as_model(reading, schema)
     found = ImageFiles(path.parent, (path.name,)) if path.is_file() else find_images(path)
     files = found.first(reading.limit)
-    pages = _pages(path, files, reading)
-    values, pages = _decoded(path, files, pages, reading, None if schema is None else _channels(schema))
+    failed: list[str] = []
+    pages = _pages(path, files, reading, failed)
+    channels = None if schema is None else _channels(schema)
+    values, pages = _decoded(path, files, pages, reading, channels, failed)
     names, parts = tuple(page.name for page in pages), found.are_parts
     maximum = None if values.dtype.kind == "f" else int(np.iinfo(values.dtype).max)
     as_images = replace(reading, kind="images", channels=None)
@@ -91,13 +93,15 @@ class _Page:
 # -- headers ----------------------------------------------------------------------------------------------
 
 
-def _pages(path: Path, files: ImageFiles, reading: Reading) -> list[_Page]:
+def _pages(path: Path, files: ImageFiles, reading: Reading, failed: list[str]) -> list[_Page]:
     """The pages to decode, from the headers of the files.
 
     Raises:
         InputError: images of several sizes without `resize`, or damaged ones.
     """
-    found = _each(path, files.names, lambda name: header(files.folder / name), reading, "look at images")
+    found = _each(files.names, lambda name: header(files.folder / name), failed, "look at images")
+    if not found:
+        _settle(path, failed, False, reading)
     pages = [page for name, head in found for page in _of_file(name, head, reading)]
     several = [name for name, head in found if head.pages > 1]
     if several and reading.pages is None:
@@ -147,15 +151,9 @@ def _several_sizes(sizes: Sequence[tuple[int, ...]], names: Sequence[str]) -> In
     )
 
 
-def _each(
-    path: Path, items: Sequence[T], function: Callable[[T], R], reading: Reading, title: str
-) -> list[tuple[T, R]]:
-    """The results for the items that can be read.
-
-    Raises:
-        InputError: some cannot, and are not to be skipped; it names all of them.
-    """
-    done, failed = [], []
+def _each(items: Sequence[T], function: Callable[[T], R], failed: list[str], title: str) -> list[tuple[T, R]]:
+    """The results for the items that can be read; `failed` gets the sentences of the others."""
+    done = []
     with console.progress(title, len(items)) as bar:
         for item in items:
             try:
@@ -163,11 +161,15 @@ def _each(
             except InputError as error:
                 failed.append(str(error))
             bar.advance()
-    if failed and not (reading.skip_damaged and done):
+    return done
+
+
+def _settle(path: Path, failed: Sequence[str], anything: bool, reading: Reading) -> None:
+    """Warn of damaged files that are left out; InputError, which names all, if they are not to be."""
+    if failed and not (reading.skip_damaged and anything):
         raise _damaged(path, failed)
     if failed:
         console.warn(f"{len(failed)} damaged images in {path} are left out: {_reasons(failed)}")
-    return done
 
 
 def _reasons(failed: Sequence[str]) -> str:
@@ -190,7 +192,12 @@ def _damaged(path: Path, failed: Sequence[str]) -> InputError:
 
 
 def _decoded(
-    path: Path, files: ImageFiles, pages: Sequence[_Page], reading: Reading, channels: int | None
+    path: Path,
+    files: ImageFiles,
+    pages: Sequence[_Page],
+    reading: Reading,
+    channels: int | None,
+    failed: list[str],
 ) -> tuple[Rows, list[_Page]]:
     """The pixels of the pages with one type and number of channels, and the pages that could be read."""
     spool = Spool(reading.memory, expected=len(pages) * _bytes(pages[0], reading))
@@ -202,7 +209,8 @@ def _decoded(
         kind = (array.dtype.name, array.shape)
         return known.setdefault(kind, kind)
 
-    done = _each(path, pages, write, reading, "read images")
+    done = _each(pages, write, failed, "read images")
+    _settle(path, failed, bool(done), reading)
     kinds, read = [kind for _, kind in done], [page for page, _ in done]
     dtypes = {dtype for dtype, _ in known}
     if len(dtypes) > 1 and "float32" in dtypes:

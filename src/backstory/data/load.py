@@ -129,8 +129,8 @@ def _as_model(reading: Reading, schema: "Schema | None") -> Reading:
     if schema is None or reading.chosen(OF_ARRAYS):
         return reading
     if schema.kind == "images":
-        return replace(reading, kind="images", channels=schema.channels)
-    return replace(reading, kind="array")
+        return replace(reading, kind="images", channels=schema.channels, by_model=True)
+    return replace(reading, kind="array", by_model=True)
 
 
 def _is_table(source: Source, path: Path | None) -> bool:

@@ -127,7 +127,7 @@ def _images(values: Rows, reading: Reading, source: str, maximum: int | None) ->
                 maximum=top or 1,
                 channels=channels,
             )
-    black, white = reading.range or _usual_range(values, low, high, source)
+    black, white = reading.range or _usual_range(values, low, high, source, reading.by_model)
     if low < black or high > white:
         raise InputError(
             f"expected numbers from {black:g} to {white:g} in {source}, as `range` says, got numbers from "
@@ -146,16 +146,17 @@ def _images(values: Rows, reading: Reading, source: str, maximum: int | None) ->
     )
 
 
-def _usual_range(values: Rows, low: float, high: float, source: str) -> tuple[float, float]:
+def _usual_range(values: Rows, low: float, high: float, source: str, by_model: bool) -> tuple[float, float]:
     """The values of black and white of images that are neither levels from 0 nor fractions."""
     usual = values.dtype.kind == "f" and low >= -1 and high <= 1
     black, white = (-1.0, 1.0) if usual else (low, high)
     if not black < white:
         black, white = (0.0, 1.0) if black != white else (black, black + 1)
-    console.warn(
-        f"black and white of the images in {source} are taken to be {black:g} and {white:g}; give `range` to "
-        "change it"
-    )
+    if not by_model:
+        console.warn(
+            f"black and white of the images in {source} are taken to be {black:g} and {white:g}; give "
+            "`range` to change it"
+        )
     return black, white
 
 

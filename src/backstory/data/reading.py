@@ -34,6 +34,7 @@ class Reading:
         stream: whether the values stay in a file; by default above 1 GiB.
         columns: what columns of a table hold, by name.
         limit: the number of images to read at most.
+        by_model: whether a model's schema says what an array holds, so that nothing is in doubt.
     """
 
     kind: Kind | None = None
@@ -47,6 +48,7 @@ class Reading:
     stream: bool | None = None
     columns: Columns | None = None
     limit: int | None = None
+    by_model: bool = False
 
     @classmethod
     def of(cls, **given: Any) -> Self:

@@ -95,22 +95,30 @@ class Units:
         return values if self.order is None else values[..., np.argsort(self.order)]
 
 
-def image_units(
-    model: Schema, values: Rows, known: Range | None = None, noise: float = 0.0, source: str = "array"
-) -> Units:
-    """The units of images, (N, …), for a model of images.
+@dataclass(frozen=True)
+class Known:
+    """What is known of images besides their numbers.
 
-    Args:
-        model: schema of the model.
-        values: the images, in the data's numbers.
-        known: black and white in these numbers; None to judge by the values.
-        noise: σ as a fraction of the full range, by which values may leave it.
+    Attributes:
+        range: black and white; None to judge by the values.
+        noise: σ as a fraction of the full range, by which values may leave it; None for values of x itself.
+        whole: whether the values are entries of x, which are rounded to levels.
         source: of the data, for messages.
+    """
+
+    range: Range | None = None
+    noise: float | None = None
+    whole: bool = True
+    source: str = "array"
+
+
+def image_units(model: Schema, values: Rows, known: Known) -> Units:
+    """The units of images, (N, …) in the data's numbers, for a model of images.
 
     Raises:
         InputError: numbers that lie far outside the full range.
     """
-    black, white = known or _range_of(model, values, noise, source)
+    black, white = known.range or _range_of(model, values, known)
     own, levels, dtype = model.bounds or (0.0, 1.0), model.levels, values.dtype.name
     if (white - black) not in (model.maximum, 1.0) and levels != 2 and dtype.startswith("uint"):
         levels = int(white - black) + 1
@@ -120,8 +128,9 @@ def image_units(
     return Units(model.model_copy(update=changes), factor, black=(black, own[0]))
 
 
-def _range_of(model: Schema, values: Rows, noise: float, source: str) -> Range:
+def _range_of(model: Schema, values: Rows, known: Known) -> Range:
     """Black and white in the numbers of the data."""
+    noise = abs(known.noise or 0.0)
     own = model.bounds or (0.0, 1.0)
     low, high = extremes(values)
     if values.dtype.kind != "f":
@@ -131,14 +140,13 @@ def _range_of(model: Schema, values: Rows, noise: float, source: str) -> Range:
     else:
         candidates = [FRACTIONS] if own == FRACTIONS else [FRACTIONS, own]
     likely = (2 * math.log(max(2, values.size))) ** 0.5 + 2  # σ that the noise of so many values reaches
-    for black, white in candidates[:1] if len(candidates) > 1 else []:
-        if _within(low, high, (black, white), likely * noise):
-            return black, white
-    for black, white in reversed(candidates):
-        bright = (black, white) == candidates[0] or high > black + _BRIGHT * (white - black)
-        if bright and _within(low, high, (black, white), NOISE_REACH * noise):
-            return black, white
-    raise _far_outside(candidates[0], own, (low, high), source)
+    if len(candidates) > 1 and _within(low, high, candidates[0], likely * noise):
+        return candidates[0]
+    for bounds in reversed(candidates):
+        bright = bounds == candidates[0] or high > bounds[0] + _BRIGHT * (bounds[1] - bounds[0])
+        if bright and _within(low, high, bounds, NOISE_REACH * noise):
+            return bounds
+    raise _far_outside(candidates[0], own, (low, high), known)
 
 
 def _within(low: float, high: float, bounds: Range, noise: float) -> bool:
@@ -151,18 +159,16 @@ def _range_of_levels(values: Rows) -> Range:
     return 0.0, float(guessed_schema(values).maximum or 1.0)
 
 
-def _far_outside(bounds: Range, own: Range, got: Range, source: str) -> InputError:
-    fractions = bounds == FRACTIONS
-    what = (
-        "fractions of the full range, from 0 to 1"
-        if fractions
-        else f"levels from {bounds[0]:g} to {bounds[1]:g}"
-    )
-    divide = fractions and own[1] > 1 and own[0] == 0
+def _far_outside(bounds: Range, own: Range, got: Range, known: Known) -> InputError:
+    between = f"between {bounds[0]:g} and {bounds[1]:g}"
+    what = f"fractions of the full range, {between}" if bounds == FRACTIONS else f"levels {between}"
+    divide = bounds == FRACTIONS and own[1] > 1 and own[0] == 0
     advice = f"divide by the top level, {own[1]:g}" if divide else "rescale them"
+    if known.noise is not None:
+        what += f", and at most {NOISE_REACH:g} σ of noise around them"
+        advice += ", or say with `noise` how noisy they are"
     return InputError(
-        f"expected {what}, and at most {NOISE_REACH:g} σ of noise around them in {source}, got "
-        f"numbers from {got[0]:.4g} to {got[1]:.4g}; {advice}, or say with `noise` how noisy they are"
+        f"expected {what}, in {known.source}, got numbers from {got[0]:.4g} to {got[1]:.4g}; {advice}"
     )
 
 
@@ -173,30 +179,13 @@ def _all_whole(values: Rows) -> bool:
 # -- the way in -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Known:
-    """What is known of images besides their numbers.
-
-    Attributes:
-        range: black and white; None to judge by the values.
-        noise: σ as a fraction of the full range.
-        whole: whether the values are entries of x, which are rounded to levels.
-        source: of the data, for messages.
-    """
-
-    range: Range | None = None
-    noise: float = 0.0
-    whole: bool = True
-    source: str = "array"
-
-
 def as_stored(model: Schema, values: Rows | Tensor, known: Known) -> Rows | Tensor:
     """Images of any layout in stored numbers of a model's schema, (N, H, W) or (N, H, W, C)."""
     rows = _in_shape(model, values)
     if known.whole and tuple(rows.shape[1:]) != model.shape:
         return rows  # which are refused later
     array = rows.detach().cpu().numpy() if isinstance(rows, Tensor) else rows
-    units = image_units(model, array, known.range, known.noise, known.source)
+    units = image_units(model, array, known)
     if units.are_same:
         return rows
     return mapped(lambda block: units.to_model(block, model, levels=known.whole), array)

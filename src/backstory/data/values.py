@@ -47,7 +47,7 @@ def read(x: Values, schema: Schema) -> Any:
 
 
 def stored_rows(
-    x: Values, schema: Schema, given: Given = None, noise: float = 0.0, whole: bool = True
+    x: Values, schema: Schema, given: Given = None, noise: float | None = None, whole: bool = True
 ) -> StoredRows:
     """Observations as they are stored, (N, *shape), with the codes of their conditions, (N, C).
 
@@ -58,7 +58,7 @@ def stored_rows(
         schema: of the model.
         given: the conditions by name, one value for all observations or one for each; by default those that
             come with x: of a `Dataset`, or of the columns of a table.
-        noise: σ by which images may leave the full range, as a fraction of it.
+        noise: σ by which images may leave the full range, as a fraction of it; None for values of x itself.
         whole: whether the values are entries of x, not blurred or noisy ones.
 
     Raises:
@@ -80,7 +80,7 @@ def stored_values(x: Values, schema: Schema) -> Rows | Tensor:
     return _stored(x, schema).values
 
 
-def _stored(x: Values, schema: Schema, noise: float = 0.0, whole: bool = True) -> StoredRows:
+def _stored(x: Values, schema: Schema, noise: float | None = None, whole: bool = True) -> StoredRows:
     """The stored values, with those conditions of the schema that come with x."""
     if isinstance(x, StoredRows):
         return x

@@ -80,7 +80,7 @@ def read_problem(
     chosen = choose(model, source)
     chosen = ChosenRows(chosen.data.in_file_order(), chosen.index)
     shown = np.asarray(subset(chosen.data.values, chosen.index))
-    units = units_of(model.schema, chosen.data, shown, damage.noise)
+    units = units_of(model.schema, chosen.data, shown, damage.noise or 0.0)
     _check_size(model.schema, chosen.data, damage, whole)
     y = x = units.to_model(shown, model.schema, levels=whole or damage.keeps)
     if whole:

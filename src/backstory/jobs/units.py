@@ -7,7 +7,7 @@ import numpy as np
 from backstory.data.checks import listed
 from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
-from backstory.data.units import Units, image_units
+from backstory.data.units import Known, Units, image_units
 from backstory.errors import InputError
 
 
@@ -18,14 +18,14 @@ def units_of(model: Schema, data: Dataset, values: Any, noise: float | None = No
         model: schema of the model.
         data: the data set.
         values: the chosen ones, (N, ...).
-        noise: σ as a fraction of the full range, by which values may leave it.
+        noise: σ as a fraction of the full range, by which values may leave it; None for values of x itself.
 
     Raises:
         InputError: the columns are not those of the model, or numbers lie far outside the full range.
     """
     if model.kind == "images":
         known = data.schema.bounds if data.known_range else None
-        return image_units(model, values, known, noise or 0.0, data.source)
+        return image_units(model, values, Known(known, noise, source=data.source))
     return _column_units(model, data, values)
 
 
