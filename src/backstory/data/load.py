@@ -95,7 +95,7 @@ def read_source(source: Source, reading: Reading, schema: "Schema | None" = None
 
 def _read(source: Source, reading: Reading, schema: "Schema | None") -> Dataset:
     path = _path(source)
-    if path is not None and _holds_images(path):
+    if path is not None and holds_images(path):
         _refuse(reading, ["channels", "columns"] + ["kind"] * (reading.kind == "array"))
         return load_images(path, reading, schema if schema is not None and schema.kind == "images" else None)
     _refuse(reading, OF_IMAGES)
@@ -152,7 +152,8 @@ def _path(source: Source) -> Path | None:
     raise InputError(f"expected a data set, got {str(path)!r}, which does not exist; {advice}")
 
 
-def _holds_images(path: Path) -> bool:
+def holds_images(path: Path) -> bool:
+    """Whether a path is an image or a folder of images."""
     if path.is_dir():
         return not idx_parts(path)
     form = format_of(path)

@@ -7,6 +7,7 @@ import numpy as np
 from backstory.data.dataset import Dataset
 from backstory.data.rows import subset
 from backstory.data.schema import Schema
+from backstory.data.tables.columns import LeftOut
 from backstory.data.units import Units
 from backstory.errors import InputError
 from backstory.inference.operators import Operator
@@ -47,6 +48,17 @@ class InverseProblem:
         return None if given is None else given[self.chosen.index]
 
     @property
+    def stated(self) -> np.ndarray | None:
+        """Stored numbers of the conditions of the chosen rows, (N, K); None for a model of p(x)."""
+        stated = self.chosen.data.stated
+        return None if stated is None else stated[self.chosen.index]
+
+    @property
+    def told(self) -> list[LeftOut]:
+        """The columns of the table in place of which conditions were given."""
+        return [column for column in self.chosen.data.schema.left_out if column.reason == "condition"]
+
+    @property
     def fill(self) -> np.ndarray:
         """(N, *shape) of bool, the entries of x that are not written as they came."""
         return np.ones(self.shown.shape, bool) if self.kept is None else ~self.kept
@@ -77,6 +89,8 @@ def read_problem(
         raise InputError(
             "`missing` hides entries of whole data, and needs `whole`; empty cells need no option"
         )
+    if model.schema.resized and source.reading.resize is None and not whole:
+        source = source.resized(damage.shape(model.schema)[:2])
     chosen = choose(model, source)
     chosen = ChosenRows(chosen.data.in_file_order(), chosen.index)
     shown = np.asarray(subset(chosen.data.values, chosen.index))

@@ -40,5 +40,5 @@ def reconstruct(
     else:
         x = x if units.are_same else mapped(units.from_model, x)
         schema = units.schema if model.schema.kind == "images" else model.schema
-        write_observations(output, x, schema, rows.names)
+        write_observations(output, x, schema, rows.names, rows.stated)
     return Reconstructed((output.path,), len(x), model.count_trained_on(rows.values), sheet)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backstory.data.checks import missing, place
-from backstory.data.conditions import chosen_conditions
+from backstory.data.conditions import chosen_stated, encode_stated
 from backstory.data.dataset import Dataset
 from backstory.data.load import Source as Data
-from backstory.data.load import read_source
+from backstory.data.load import holds_images, read_source
 from backstory.data.reading import PLAIN, Reading
 from backstory.data.rows import mapped
 from backstory.data.schema import Schema
@@ -53,6 +53,16 @@ class Source:
         """The same source, limited to so many rows unless it has a limit."""
         return replace(self, limit=rows) if self.limit is None else self
 
+    def resized(self, size: tuple[int, ...]) -> "Source":
+        """The same source, whose images are brought to a height and width."""
+        reading = replace(self.reading, resize=(size[0], size[1]))
+        return replace(self, reading=reading) if self._holds_images else self
+
+    @property
+    def _holds_images(self) -> bool:
+        path = self.path
+        return path is not None and path.exists() and holds_images(path)
+
     def load(self, schema: Schema | None = None, columns: "Columns | None" = None) -> Dataset:
         """The whole data set; a table is read with the given schema or kinds of columns."""
         return read_source(self.data, replace(self.reading, columns=columns), schema)
@@ -83,9 +93,10 @@ def choose(model: Trained, source: Source) -> ChosenRows:
 def _given(source: Source, schema: Schema) -> Dataset:
     """The data with the conditions that the source gives."""
     data = source.load(schema.without_conditions())
-    codes = chosen_conditions(schema.conditions, source.given, len(data))
+    stated = chosen_stated(schema.conditions, source.given, len(data))
+    assert stated is not None
     own = data.schema.model_copy(update={"conditions": schema.conditions})
-    return replace(data, given=codes, schema=own)
+    return replace(data, given=encode_stated(schema.conditions, stated), stated=stated, schema=own)
 
 
 @dataclass(frozen=True)

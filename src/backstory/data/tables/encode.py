@@ -60,12 +60,15 @@ class Unknown:
                 raise unknown_level(column.name, column.levels, text, where)
 
 
-def unknown_level(name: str, levels: Sequence[str], text: str, where: str = "") -> InputError:
+def unknown_level(
+    name: str, levels: Sequence[str], text: str, where: str = "", rare: bool = False
+) -> InputError:
     """The error of a level that a column or condition does not have; it names those that it has."""
     known = ", ".join(levels[:10]) + (", …" if len(levels) > 10 else "")
     return InputError(
         f"expected one of the levels {known} of column {name!r}, got {shown(text)}"
         f"{' in ' if where else ''}{where}; choose one"
+        + (f", such as {levels[-1]!r} for all rare ones" if rare else "")
     )
 
 
@@ -134,11 +137,18 @@ def encoded_cell(text: str, column: Column) -> float:
     if column.cells == "bool":
         text = {"0": "False", "1": "True"}.get(text, text.capitalize())
     if column.levels is not None:
-        if not column.rare and text not in column.levels:
-            raise unknown_level(column.name, column.levels, text)
-        rare = len(column.levels) - 1
-        return float(column.levels.index(text) if text in column.levels else rare)
-    return float(encoded(pd.Series([text], dtype=object), column, Unknown("the given cells"))[0])
+        if text not in column.levels:
+            raise unknown_level(column.name, column.levels, text, rare=column.rare)
+        return float(column.levels.index(text))
+    numbers_alone = column.model_copy(update={"values": None})  # the nearest of a grid is another number
+    stored = float(encoded(pd.Series([text], dtype=object), numbers_alone, Unknown("the given cells"))[0])
+    if column.values is not None and stored not in column.values:
+        nearest = number_text(float(column.nearest(np.array(stored))))
+        raise InputError(
+            f"expected one of the {len(column.values)} numbers of column {column.name!r}, got {shown(text)}; "
+            f"the nearest is {nearest}"
+        )
+    return stored
 
 
 def _indices(cells: pd.Series, column: Column, unknown: Unknown, first: int) -> np.ndarray:
