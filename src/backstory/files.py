@@ -17,6 +17,7 @@ from backstory.errors import InputError
 
 SEPARATORS = {"csv": ",", "tsv": "\t"}  # between the cells of text tables
 
+_REASON = 300  # characters of a decoder's reason in a message
 _IDX_NAME = re.compile(r"(\.idx|idx\d-\w+)$")
 
 
@@ -62,10 +63,21 @@ def reading(path: Path, what: str) -> Iterator[None]:
             raise InputError(
                 f"cannot read {path}: {error.strerror}; check the path and its permissions"
             ) from error
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:_REASON].rstrip(".")
         raise InputError(
             f"cannot read {path} as {what} ({reason}); check that the file is complete and of this kind"
         ) from error
+
+
+@contextmanager
+def decoder() -> Iterator[None]:
+    """Turns the errors of decoders, which may have any type, into those that `reading` explains."""
+    try:
+        yield
+    except (OSError, InputError):
+        raise
+    except Exception as error:
+        raise ValueError(str(error).strip() or type(error).__name__) from error
 
 
 def _foreign_line(path: Path) -> int:

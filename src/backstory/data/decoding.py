@@ -101,9 +101,14 @@ def decode(file: Path, reading: Reading, page: int = 0) -> np.ndarray:
         if reading.resize is not None and not _deep_tiles(opened):  # of JPEG, decodes no more than needed
             opened.draft(None, (max(reading.resize), max(reading.resize)))
         keep = reading.alpha == "keep"
-        deep = _deep_colour(file, page, keep) if _deep_tiles(opened) else None
-        array = _array(_plain(ImageOps.exif_transpose(opened), keep), file) if deep is None else deep
-        return array if reading.resize is None else resized(array, reading.resize, reading.aspect)
+        if _deep_tiles(opened):
+            array = _deep_colour(file, page, keep)
+        else:
+            image = _plain(ImageOps.exif_transpose(opened), keep)
+            if reading.resize is not None and image.mode in ("L", "RGB", "RGBA"):
+                return _resized_image(image, reading.resize, reading.aspect)
+            array = _array(image, file)
+        return array if reading.resize is None else _resized_array(array, reading.resize, reading.aspect)
 
 
 @contextmanager
@@ -116,7 +121,7 @@ def reading_image(file: Path) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise InputError(_unidentified(file)) from error
     except Exception as error:  # the decoders raise errors of nearly every type for damaged files
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
         raise InputError(f"cannot read the image {file} ({reason}); replace it or remove it") from error
 
 
@@ -134,18 +139,31 @@ def _unidentified(file: Path) -> str:
 @contextmanager
 def _open(file: Path) -> Iterator[Image.Image]:
     """The open image, whose pixels are not decoded yet."""
+    with file.open("rb") as handle:
+        _check_webp(handle.read(30), file)
     most, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # the limit here is our own
     try:
         image = Image.open(file, formats=_formats(file.suffix.lower()))
     finally:
         Image.MAX_IMAGE_PIXELS = most
     with image:
-        if image.width * image.height > MOST_PIXELS:
-            raise InputError(
-                f"expected at most {MOST_PIXELS // 10**6} million pixels in {file}, got {image.width} × "
-                f"{image.height}; make the image smaller"
-            )
+        _check_pixels(image.width, image.height, MOST_PIXELS, file)
         yield image
+
+
+def _check_webp(start: bytes, file: Path) -> None:
+    """Raise InputError for a large canvas of WebP, for which Pillow takes memory as it opens the file."""
+    if start[:4] == b"RIFF" and start[8:16] == b"WEBPVP8X" and len(start) == 30:
+        width, height = (1 + int.from_bytes(start[i : i + 3], "little") for i in (24, 27))
+        _check_pixels(width, height, MOST_PIXELS // 4, file)
+
+
+def _check_pixels(width: int, height: int, most: int, file: Path) -> None:
+    if width * height > most:
+        raise InputError(
+            f"expected at most {most // 10**6} million pixels in {file}, got {width} × {height}; make the "
+            "image smaller"
+        )
 
 
 # -- colours ----------------------------------------------------------------------------------------------
@@ -246,40 +264,64 @@ def _swapped(tile: Any) -> Any:
 # -- sizes ------------------------------------------------------------------------------------------------
 
 
-def resized(array: np.ndarray, size: tuple[int, int], aspect: Aspect | None) -> np.ndarray:
-    """An image (H, W) or (H, W, C) with another height and width, of the same type.
+@dataclass(frozen=True)
+class _Plan:
+    """How an image gets another size: the part of it to take, and the size that this part gets.
 
-    `crop` takes the largest part of the new shape in the middle; `pad` adds black at the sides. Values are
-    averages of the old ones.
+    Attributes:
+        box: left, upper, right and lower edge.
+        inner: height and width; smaller than the new size where black is added.
     """
-    height, width = array.shape[:2]
-    if (height, width) == size:
+
+    box: tuple[int, int, int, int]
+    inner: tuple[int, int]
+
+    @classmethod
+    def of(cls, height: int, width: int, size: tuple[int, int], aspect: Aspect | None) -> "_Plan":
+        """The plan for an image of this height and width.
+
+        `crop` takes the largest part of the new shape in the middle; `pad` adds black at the sides.
+        """
+        factors = height / size[0], width / size[1]
+        if aspect == "crop":
+            tall, wide = (
+                max(1, min(n, round(s * min(factors)))) for n, s in zip((height, width), size, strict=True)
+            )
+            top, left = (height - tall) // 2, (width - wide) // 2
+            return cls((left, top, left + wide, top + tall), size)
+        whole = (0, 0, width, height)
+        if aspect != "pad":
+            return cls(whole, size)
+        inner = (max(1, min(s, round(n / max(factors)))) for n, s in zip((height, width), size, strict=True))
+        return cls(whole, (next(inner), next(inner)))
+
+
+def _resized_image(image: Image.Image, size: tuple[int, int], aspect: Aspect | None) -> np.ndarray:
+    """An image of 8 bits with another height and width."""
+    plan = _Plan.of(image.height, image.width, size, aspect)
+    if (image.height, image.width) != size:
+        image = image.resize((plan.inner[1], plan.inner[0]), Image.Resampling.BILINEAR, box=plan.box)
+    return _padded(np.array(image), size)
+
+
+def _resized_array(array: np.ndarray, size: tuple[int, int], aspect: Aspect | None) -> np.ndarray:
+    """An image of 16 bits or of floats with another height and width, of the same type.
+
+    These cannot be filtered as integers; as 32-bit floats they lose nothing.
+    """
+    if array.shape[:2] == size:
         return array
-    if aspect == "crop":
-        array = _cropped(array, min(height / size[0], width / size[1]), size)
-    inner = size
-    if aspect == "pad":
-        factor = max(height / size[0], width / size[1])
-        inner = min(size[0], max(1, round(height / factor))), min(size[1], max(1, round(width / factor)))
-    small = _resampled(array, inner)
-    if inner == size:
-        return small
-    sides = [((s - n) // 2, s - n - (s - n) // 2) for s, n in zip(size, inner, strict=True)]
-    return np.pad(small, sides + [(0, 0)] * (array.ndim - 2))
-
-
-def _cropped(array: np.ndarray, factor: float, size: tuple[int, int]) -> np.ndarray:
-    kept = [max(1, min(n, round(s * factor))) for s, n in zip(size, array.shape, strict=False)]
-    top, left = ((n - k) // 2 for n, k in zip(array.shape, kept, strict=False))
-    return array[top : top + kept[0], left : left + kept[1]]
-
-
-def _resampled(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    shape = (size[1], size[0])
-    if array.dtype == np.uint8:
-        return np.array(Image.fromarray(array).resize(shape, Image.Resampling.BILINEAR))
-    # 16 bits cannot be filtered; as 32-bit floats they lose nothing
+    plan = _Plan.of(array.shape[0], array.shape[1], size, aspect)
     planes = np.moveaxis(np.atleast_3d(array), -1, 0).astype(np.float32)
-    done = [Image.fromarray(p).resize(shape, Image.Resampling.BILINEAR) for p in planes]
-    values = np.stack([np.asarray(plane) for plane in done], axis=-1).reshape(*size, *array.shape[2:])
-    return values if array.dtype.kind == "f" else np.rint(values).astype(array.dtype)
+    shape = plan.inner[1], plan.inner[0]
+    done = [Image.fromarray(p).resize(shape, Image.Resampling.BILINEAR, box=plan.box) for p in planes]
+    values = np.stack([np.asarray(plane) for plane in done], axis=-1).reshape(*plan.inner, *array.shape[2:])
+    return _padded(values if array.dtype.kind == "f" else np.rint(values).astype(array.dtype), size)
+
+
+def _padded(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The image with black around it."""
+    if array.shape[:2] == size:
+        return array
+    sides = [((s - n) // 2, s - n - (s - n) // 2) for s, n in zip(size, array.shape, strict=False)]
+    return np.pad(array, sides + [(0, 0)] * (array.ndim - 2))

@@ -106,7 +106,7 @@ def _pages(path: Path, files: ImageFiles, reading: Reading, failed: list[str]) -
     several = [name for name, head in found if head.pages > 1]
     if several and reading.pages is None:
         console.warn(
-            f"{len(several)} of {len(found)} images in {path} have several pages, of which the first is read "
+            f"{_some(len(several), len(found), path)} several pages, of which the first is read "
             f"({listed(several)}); give `pages` all to read the others as images of their own"
         )
     sizes = [page.header.size for page in pages]
@@ -129,12 +129,17 @@ def _say_conversions(path: Path, pages: Sequence[_Page], reading: Reading) -> No
     see_through = sum(page.header.transparent for page in pages)
     if see_through and reading.alpha is None:
         console.warn(
-            f"transparent pixels of {see_through} of {len(pages)} images in {path} are laid on white; give "
+            f"{_some(see_through, len(pages), path)} transparent pixels, which are laid on white; give "
             "`alpha` keep to keep them"
         )
     depths = {page.header.bits for page in pages}
     if depths == {8, 16}:
         console.warn(f"images of 8 and of 16 bits in {path} are all read as images of 16 bits")
+
+
+def _some(count: int, of: int, path: Path) -> str:
+    """The beginning of a sentence about some of the images."""
+    return f"{path} has" if path.is_file() else f"{count} of {of} images in {path} have"
 
 
 def _several_sizes(sizes: Sequence[tuple[int, ...]], names: Sequence[str]) -> InputError:

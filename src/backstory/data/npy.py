@@ -15,6 +15,7 @@ from backstory.data.dataset import Dataset
 from backstory.data.reading import PLAIN, Reading
 from backstory.data.rows import Rows, Spool, blocks
 from backstory.errors import InputError
+from backstory.files import decoder
 from backstory.files import reading as clear_errors
 
 _MAGIC = np.lib.format.MAGIC_PREFIX
@@ -45,7 +46,9 @@ def load_numpy(path: Path, reading: Reading = PLAIN) -> Dataset:
         if not zipped:
             values = _read_npy(handle, path, limit)
         else:
-            with zipfile.ZipFile(handle) as archive:
+            with decoder():
+                archive = zipfile.ZipFile(handle)
+            with archive:
                 arrays = _read_npz(archive, path, limit)
     return _choose(arrays, path, reading) if zipped else from_array(values, str(path), reading=reading)
 
@@ -56,10 +59,13 @@ def _read_npy(handle: BinaryIO, path: Path, limit: float) -> Rows:
         raise EOFError("it is empty")
     handle.seek(-len(start), io.SEEK_CUR)
     if start == _MAGIC:
-        read_header = np.lib.format.read_array_header_2_0  # the same layout as 3.0
-        if np.lib.format.read_magic(handle) == (1, 0):
-            read_header = np.lib.format.read_array_header_1_0
-        shape, fortran, dtype = read_header(handle)
+        with decoder():
+            read_header = np.lib.format.read_array_header_2_0  # the same layout as 3.0
+            if np.lib.format.read_magic(handle) == (1, 0):
+                read_header = np.lib.format.read_array_header_1_0
+            shape, fortran, dtype = read_header(handle)
+        if not all(type(size) is int and size >= 0 for size in shape):
+            raise ValueError(f"its shape {shape} is none")
         if not dtype.hasobject:
             return read_at(handle, shape, dtype, limit, fortran)
     raise InputError(
@@ -73,7 +79,7 @@ def _read_npz(archive: zipfile.ZipFile, path: Path, limit: float) -> dict[str, R
     for entry in archive.infolist():
         if entry.filename.endswith(".npy"):
             spool = Spool(limit, expected=entry.file_size)
-            with archive.open(entry) as member:
+            with decoder(), archive.open(entry) as member:
                 copy(cast(BinaryIO, member), spool)
             with spool.file() as content:
                 arrays[entry.filename.removesuffix(".npy")] = _read_npy(content, path, limit)

@@ -227,11 +227,31 @@ def numbers(cells: pd.Series, name: str, source: str, first: int = 0) -> tuple[n
 
 def _parsed(cells: pd.Series, name: str, source: str, first: int) -> pd.Series:
     objects = cells.astype(object)
-    parsed = pd.to_numeric(objects, errors="coerce")
+    parsed = to_numbers(objects)
     bad = np.flatnonzero((parsed.isna() & objects.notna()).to_numpy())
     if len(bad):
         raise not_a_number(objects.iloc[int(bad[0])], first + int(bad[0]), name, source)
     return parsed
+
+
+def to_numbers(objects: pd.Series) -> pd.Series:
+    """Numbers and texts of numbers as numbers, NaN for others; infinite where they are too large."""
+    try:
+        parsed: pd.Series = pd.to_numeric(objects, errors="coerce")
+        if parsed.dtype != object:
+            return parsed
+    except OverflowError:
+        pass
+    return objects.map(_number).astype(np.float64)
+
+
+def _number(cell: Any) -> float:
+    try:
+        return float(cell)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def not_a_number(cell: Any, row: int, name: str, source: str) -> InputError:

@@ -30,7 +30,7 @@ from backstory.data.tables.match import check_names, matched
 from backstory.data.tables.survey import Survey
 from backstory.data.tables.text import TextTable, rows_at_once
 from backstory.errors import InputError
-from backstory.files import reading
+from backstory.files import decoder, reading
 
 Parts = Generator[pd.DataFrame, None, None]
 
@@ -78,20 +78,29 @@ def load_parquet(
     Raises:
         InputError: pyarrow is not installed, or the same as for a text table.
     """
-    with reading(path, "a Parquet file"), open_binary(path, limit) as handle, parquet_engine():
-        from pyarrow.parquet import ParquetFile
-
-        file = ParquetFile(handle, pre_buffer=False)  # otherwise all that was read stays in memory
-        names = _names_of(file.schema_arrow.empty_table().to_pandas())
+    with reading(path, "a Parquet file"), open_binary(path, limit) as handle:
+        with parquet_engine():
+            from pyarrow.parquet import ParquetFile
+        with decoder():
+            file = ParquetFile(handle, pre_buffer=False)  # otherwise all that was read stays in memory
+            names = _names_of(file.schema_arrow.empty_table().to_pandas())
 
         def parts(_: Collection[str]) -> Parts:
             with console.progress(f"read {path.name}", file.metadata.num_rows) as bar:
-                for batch in file.iter_batches(rows_at_once(len(names))):
-                    yield batch.to_pandas()
-                    bar.advance(batch.num_rows)
+                batches = file.iter_batches(rows_at_once(len(names)))
+                while (frame := _next_frame(batches)) is not None:
+                    yield frame
+                    bar.advance(len(frame))
 
         table = _Table(parts, names, str(path), True, limit, expected=file.metadata.num_rows)
         return table.dataset(columns, schema)
+
+
+def _next_frame(batches: Iterator[Any]) -> pd.DataFrame | None:
+    """The next part of a Parquet file; None at its end."""
+    with decoder():
+        batch = next(batches, None)
+        return None if batch is None else batch.to_pandas()
 
 
 def from_arrow(source: Any, columns: Columns | None = None, schema: Schema | None = None) -> Dataset:

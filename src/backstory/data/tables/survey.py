@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from backstory.data.checks import place
-from backstory.data.tables.encode import days, is_categorical, is_text, shown, texts
+from backstory.data.tables.encode import days, is_categorical, is_text, shown, texts, to_numbers
 from backstory.errors import InputError
 
 MOST_VALUES = 100  # different numbers that are kept, as many as a grid may have
@@ -268,7 +268,7 @@ class Survey:
             self.dtype = "date" if kind == "date" else "datetime64[us]"
             self.dates.add(days(present, self.name, self.source, self.rows))
             return
-        values = pd.to_numeric(unique, errors="coerce")
+        values = to_numbers(unique)
         known, weights = values.notna().to_numpy(), counts.to_numpy()
         if known.any():
             # whole numbers among objects and texts are whole, whatever the other cells of their part are
@@ -329,7 +329,7 @@ def _possible_formats(words: pd.Series) -> list[str]:
 
 def _all_whole(unique: pd.Series) -> bool:
     types = pd.api.types
-    parsed = pd.to_numeric(unique)
+    parsed = to_numbers(unique)
     return bool(types.is_integer_dtype(parsed) or types.is_bool_dtype(parsed))
 
 
@@ -344,6 +344,7 @@ def _decimals(values: np.ndarray, least: int) -> int | None:
     rest = values[np.isfinite(values)]
     for decimals in range(least, MOST_DECIMALS + 1):
         # the first thousand numbers mostly show that more decimals are needed
-        if all((np.round(part, decimals) == part).all() for part in (rest[:1000], rest)):
-            return decimals
+        with np.errstate(over="ignore"):  # the largest numbers have no decimals
+            if all((np.round(part, decimals) == part).all() for part in (rest[:1000], rest)):
+                return decimals
     return None
