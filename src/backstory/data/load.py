@@ -218,6 +218,8 @@ def _load_frame(source: Any, columns: Columns | None, schema: "Schema | None") -
 
     from backstory.data.tables.read import from_arrow, from_frame
 
+    if hasattr(source, "to_frame"):  # one column, of pandas or Polars
+        raise InputError(f"expected a table, got {type(source).__name__}; {_advice(source)}")
     if isinstance(source, pd.DataFrame):
         return from_frame(source, columns=columns, schema=schema)
     return from_arrow(source, columns, schema)

@@ -103,6 +103,7 @@ def encoded(cells: pd.Series, column: Column, unknown: Unknown, first: int = 0) 
     Raises:
         InputError: a cell without the number, date or count that is expected; the message says where.
     """
+    cells = unpacked(cells)
     if column.levels is not None:
         return _indices(cells, column, unknown, first)
     if column.kind == "date":
@@ -290,6 +291,17 @@ def example(form: str) -> str:
     '31.12.2024'
     """
     return pd.Timestamp("2024-12-31 15:30:00").strftime(form)
+
+
+def unpacked(cells: pd.Series) -> pd.Series:
+    """A column of Arrow's memory as one of NumPy's or of objects; others as they are."""
+    if not isinstance(cells.dtype, pd.ArrowDtype):
+        return cells
+    import pyarrow
+
+    plain: pd.Series = pyarrow.array(cells).to_pandas()
+    plain.index, plain.name = cells.index, cells.name
+    return plain
 
 
 def is_categorical(cells: pd.Series) -> bool:

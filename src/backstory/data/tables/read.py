@@ -182,7 +182,8 @@ class _Table:
         descriptions = asked(columns or {} if schema is None else dict.fromkeys(self.names, "continuous"))
         self._check_described(descriptions)
         kinds, left_out = self._inferred(descriptions)
-        stored = self._stored(kinds, [self.names.index(column.name) for column in kinds])
+        place = {name: j for j, name in enumerate(self.names)}
+        stored = self._stored(kinds, [place[column.name] for column in kinds])
         stored.unknown.warn([column for column in kinds if not column.rare])
         return self._dataset(stored, stored.totals.schema(kinds, left_out))
 
@@ -223,8 +224,9 @@ class _Table:
         return Dataset(stored.values, schema, incomplete, source=self.source, places=stored.places)
 
     def _check_described(self, descriptions: Collection[str]) -> None:
+        known = set(self.names)
         for name in descriptions:
-            if name not in self.names:
+            if name not in known:
                 near = get_close_matches(name, self.names, n=1, cutoff=0.0)
                 raise InputError(
                     f"expected a column of {self.source}, got {name!r}; "

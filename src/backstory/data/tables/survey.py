@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from backstory.data.checks import place
-from backstory.data.tables.encode import days, is_categorical, is_text, shown, texts, to_numbers
+from backstory.data.tables.encode import days, is_categorical, is_text, shown, texts, to_numbers, unpacked
 from backstory.errors import InputError
 
 MOST_VALUES = 100  # different numbers that are kept, as many as a grid may have
@@ -219,9 +219,10 @@ class Survey:
             InputError: cells that are neither numbers, texts nor dates.
         """
         types = pd.api.types
-        present = cells.dropna()
         if self.dtype is None:
             self.dtype = str(cells.dtype)
+        cells = unpacked(cells)
+        present = cells.dropna()
         if is_categorical(cells):
             self.dtype = "category"
             if cells.cat.ordered:
