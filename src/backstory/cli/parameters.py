@@ -39,6 +39,10 @@ RunOrData = A[str | None, Argument(metavar="RUN|DATA", help=f"A run folder, or d
 NewRun = A[Path, Option("-o", "--output", metavar="RUN", help="The run folder to write.")]
 Output = A[Path, Option("-o", "--output", metavar="FILE", help=_OUTPUT)]
 TableOutput = A[Path, Option("-o", "--output", metavar="FILE", help=_TABLE)]
+Sheet = A[
+    Path | None,
+    Option("-o", "--output", metavar="FILE", help="File to write with the first images side by side, .png."),
+]
 Split = A[
     str,
     Option(

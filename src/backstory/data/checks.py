@@ -8,7 +8,7 @@ import numpy as np
 from backstory.data.rows import Rows, blocks, subset
 from backstory.errors import InputError
 
-LARGEST = 1e37  # number that single precision can compute with
+LARGEST = 1e38  # number that single precision can compute with
 
 _NAMES_SHOWN = 5
 

@@ -39,11 +39,14 @@ class Unknown:
         count, row, first = self.cells.get(name, (0, int(rows[0]), text))
         self.cells[name] = count + len(rows), row, first
 
-    def warn(self, columns: Sequence[Column]) -> None:
-        """Warns of each of these columns that has such cells."""
+    def warn(self, columns: Sequence[Column], rows: int) -> None:
+        """Warns of each of these columns of a table of so many rows that has such cells.
+
+        Rare levels are unknown to the model, too: up to twice as many of them as in training are usual.
+        """
         for column in columns:
-            if column.name in self.cells:
-                count, row, text = self.cells[column.name]
+            count, row, text = self.cells.get(column.name, (0, 0, ""))
+            if count > 2 * column.rare_share * rows:
                 what = "level" if column.values is None else "number"
                 cells = f"one cell has a {what}" if count == 1 else f"{count} cells have {what}s"
                 console.warn(

@@ -220,6 +220,7 @@ class _Levels:
     levels: tuple[str, ...]
     rare: bool = False
     note: str = ""
+    rare_share: float = 0.0
 
 
 def _levels(survey: Survey) -> _Levels:
@@ -240,7 +241,7 @@ def _levels(survey: Survey) -> _Levels:
         other = f"({other})"
     rows = sum(counts[text] for text in rare)
     note = f"{len(rare)} rare levels, in {rows} rows, are {other!r}"
-    return _Levels((*sorted(frequent), other), True, note)
+    return _Levels((*sorted(frequent), other), True, note, rows / survey.present)
 
 
 # -- as a person describes it -----------------------------------------------------------------------------

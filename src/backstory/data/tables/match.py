@@ -7,6 +7,8 @@ from backstory.data.checks import listed
 from backstory.data.schema import Schema
 from backstory.errors import InputError
 
+MOST_COLUMNS = 20_000  # each is judged by itself, which takes about half a millisecond
+
 
 def matched(schema: Schema, names: Sequence[str], header: bool, source: str) -> list[int]:
     """For each column of a schema, its number among the columns of a file.
@@ -57,7 +59,12 @@ def _matched_by_order(mine: int, left_out: Sequence[int], theirs: int, source: s
 
 
 def check_names(names: Sequence[str], source: str) -> None:
-    """Raise InputError for columns that share a name or have none."""
+    """Raise InputError for columns that share a name or have none, and for very many."""
+    if len(names) > MOST_COLUMNS:
+        raise InputError(
+            f"expected at most {MOST_COLUMNS:,} columns in {source}, got {len(names):,}; save their numbers "
+            "as .npy, which needs no description of each column"
+        )
     empty = [j for j, name in enumerate(names) if not name]
     if empty:
         raise InputError(

@@ -184,7 +184,7 @@ class _Table:
         kinds, left_out = self._inferred(descriptions)
         place = {name: j for j, name in enumerate(self.names)}
         stored = self._stored(kinds, [place[column.name] for column in kinds])
-        stored.unknown.warn([column for column in kinds if not column.rare])
+        stored.unknown.warn([column for column in kinds if not column.rare], stored.totals.rows)
         return self._dataset(stored, stored.totals.schema(kinds, left_out))
 
     def _by_schema(self, schema: Schema) -> Dataset:
@@ -193,7 +193,7 @@ class _Table:
         self._check_conditions(schema)
         stored = self._stored(whole.kinds, matched(whole, self.names, self.header, self.source))
         stored.unknown.refuse([c.column for c in schema.conditions if c.column is not None])
-        stored.unknown.warn(whole.kinds)
+        stored.unknown.warn(whole.kinds, stored.totals.rows)
         whole = whole.model_copy(update={"left_out": self._present(whole)})
         return self._dataset(stored, whole).conditioned_as(schema.conditions)
 
@@ -264,8 +264,8 @@ class _Table:
         levelled = {name for name, description in descriptions.items() if description.kind in LEVELLED}
         surveys = [Survey(name, self.source, count_numbers=name in levelled) for name in self.names]
         for _, frame in self._frames(texts):
-            for j, survey in enumerate(surveys):
-                survey.add(frame.iloc[:, j])
+            for survey, (_, cells) in zip(surveys, frame.items(), strict=True):
+                survey.add(cells)
         return surveys
 
     def _frames(self, texts: Collection[str]) -> Iterator[tuple[int, pd.DataFrame]]:
@@ -287,8 +287,9 @@ class _Table:
         as_texts = [self.names[j] for j, column in zip(places, kinds, strict=True) if column.cells == "text"]
         for first, frame in self._frames(as_texts):
             part = np.empty((len(frame), len(kinds)), np.float64)
+            columns = [cells for _, cells in frame.items()]
             for k, (j, column) in enumerate(zip(places, kinds, strict=True)):
-                part[:, k] = encoded(frame.iloc[:, j], column, unknown, first)
+                part[:, k] = encoded(columns[j], column, unknown, first)
             totals.add(part)
             spool.write(part)
         if not totals.rows:

@@ -221,6 +221,9 @@ class Survey:
         types = pd.api.types
         if self.dtype is None:
             self.dtype = str(cells.dtype)
+        if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "biuf":  # quick for very many columns
+            self._add_plain(cells)
+            return
         cells = unpacked(cells)
         present = cells.dropna()
         if is_categorical(cells):
@@ -241,6 +244,23 @@ class Survey:
             )
         self.rows += len(cells)
         self.empty += len(cells) - len(present)
+
+    def _add_plain(self, cells: pd.Series) -> None:
+        """Counts a part that has a NumPy type of numbers."""
+        array = cells.to_numpy()
+        whole = array.dtype.kind != "f" or not np.isnan(array).any()
+        count = len(array)
+        if whole and not self.count_numbers:
+            if count:
+                self.parsed = True
+                doubles, kind = array.astype(np.float64, copy=False), array.dtype.kind
+                self._count_numbers(doubles, doubles, kind == "b", kind in "iu")
+        else:
+            present = cells.dropna()
+            self._add_numbers(present)
+            count = len(present)
+        self.rows += len(cells)
+        self.empty += len(cells) - count
 
     def _add_numbers(self, present: pd.Series) -> None:
         if not len(present):
@@ -343,9 +363,10 @@ def _first_of(cells: pd.Series, searched: pd.Series) -> int:
 def _decimals(values: np.ndarray, least: int) -> int | None:
     """The fewest decimals, `least` or more, with which all numbers can be written; None above nine."""
     rest = values[np.isfinite(values)]
+    parts = (rest[:1000], rest) if len(rest) > 1000 else (rest,)
     for decimals in range(least, MOST_DECIMALS + 1):
         # the first thousand numbers mostly show that more decimals are needed
         with np.errstate(over="ignore"):  # the largest numbers have no decimals
-            if all((np.round(part, decimals) == part).all() for part in (rest[:1000], rest)):
+            if all((np.round(part, decimals) == part).all() for part in parts):
                 return decimals
     return None
