@@ -115,7 +115,8 @@ def test_a_folder_of_images_is_described(home, tmp_path, capfd):
     assert "12 images" in out
     assert "6 x 5 (12)" in out
     assert "L (12)" in out
-    assert Image.open(tmp_path / "sheet.png").size[0] > 64
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size[0] > 64
     assert run("info", home / "folder", "--json") == 0
     record = json.loads(capfd.readouterr().out)
     assert (record["images"], record["sizes"], record["damaged"]) == (12, {"6 x 5": 12}, [])
