@@ -61,8 +61,9 @@ def check_finite(values: Rows, source: str, columns: Sequence[str] | None = None
     if not np.issubdtype(values.dtype, np.floating):
         return False
     incomplete, start = False, 0
+    largest = min(LARGEST, float(np.finfo(values.dtype).max))
     for block in blocks(values):
-        if not (np.abs(block) <= LARGEST).all():
+        if not (np.abs(block) <= largest).all():
             _refuse_large(block, start, source, columns)
             incomplete = True  # what is left are NaN
         start += len(block)
@@ -70,7 +71,7 @@ def check_finite(values: Rows, source: str, columns: Sequence[str] | None = None
 
 
 def _refuse_large(block: np.ndarray, start: int, source: str, columns: Sequence[str] | None) -> None:
-    large = np.argwhere(np.abs(block) > LARGEST)
+    large = np.argwhere(np.abs(block.astype(np.float64)) > LARGEST)
     if not len(large):
         return
     first, *rest = large[0]

@@ -173,8 +173,8 @@ def warnings(found: Restoration[Any], proposals: int) -> list[str]:
     heavy = int((found.pareto_k > threshold(proposals)).sum())
     if heavy > HEAVY_SHARE * count:
         sentences.append(
-            f"the importance weights of {heavy} of {count} observations are too heavy-tailed to trust; take "
-            "method hmc, or more proposals"
+            f"the importance weights of {heavy} of {count} observations are too heavy-tailed to trust; "
+            "restore with method hmc, or with more proposals"
         )
     apart = int((found.r_hat > NOT_MIXED).sum())
     if apart > HEAVY_SHARE * count:
