@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from backstory.errors import printable
+
 logger = logging.getLogger("backstory")
 _REFRESHES = 4  # of a progress bar, per second
 _DEFAULTS = {  # handlers of signals that the package may replace
@@ -81,6 +83,7 @@ def progress(title: str, total: float, show: bool = True) -> Iterator[Bar]:
 
 def say(text: str, show: bool = True) -> None:
     """Print a line for people; with `show` false it goes to the log alone."""
+    text = printable(text)
     logger.info(text)
     if show and not hushed():
         from rich.console import Console
@@ -90,7 +93,7 @@ def say(text: str, show: bool = True) -> None:
 
 def warn(text: str) -> None:
     """Warn people through the log; its default handler prints on standard error."""
-    logger.warning(text)
+    logger.warning(printable(text))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from backstory.errors import InputError
 
 SEPARATORS = {"csv": ",", "tsv": "\t"}  # between the cells of text tables
 
+_REASON = 300  # characters of a decoder's reason in a message
 _IDX_NAME = re.compile(r"(\.idx|idx\d-\w+)$")
 _TEMPORARY = re.compile(r"^(\.[0-9a-f]{8}-)+")  # before the name of a file that is being written
 
@@ -65,7 +66,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
             raise InputError(
                 f"cannot read {path}: {error.strerror}; check the path and its permissions"
             ) from error
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:_REASON].rstrip(".")
         raise InputError(
             f"cannot read {path} as {what} ({reason}); check that the file is complete and of this kind"
         ) from error
@@ -81,6 +82,17 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+@contextmanager
+def decoder() -> Iterator[None]:
+    """Turns the errors of decoders, which may have any type, into those that `reading` explains."""
+    try:
+        yield
+    except (OSError, InputError):
+        raise
+    except Exception as error:
+        raise ValueError(str(error).strip() or type(error).__name__) from error
 
 
 def _foreign_line(path: Path) -> int:

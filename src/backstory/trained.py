@@ -36,7 +36,8 @@ class Trained(Restorer):
     """A trained density of observations: sample, encode, reconstruct, restore, log_evidence, evaluate, save.
 
     Observations x are passed as stored values, (N, *shape), in NumPy arrays, tensors, a frame, a `Dataset` or
-    its values, or by the path of a file; observations in a file are read as they are needed. Draws of x have
+    its values, or by the path of a file; observations in a file are read as they are needed. Images may be
+    fractions of the full range, too, which become stored values (`data.units`). Draws of x have
     the data's own type. Means are float32, or float64 for tables in which a column is counted from an origin,
     as dates and large numbers are.
 
@@ -153,7 +154,8 @@ class Trained(Restorer):
         seed = torch.Generator().seed() % 2**31 if seed is None else seed
         if isinstance(where, Mapping) or hasattr(where, "iloc"):
             where = partial_row(self.schema, where)
-        return self.restore(np.asarray(where)[None], draws=n, seed=seed, given=given).draws[:, 0]
+        row = StoredRows(np.asarray(where)[None], chosen_conditions(self.schema.conditions, given, 1))
+        return self.restore(row, draws=n, seed=seed).draws[:, 0]
 
     # -- densities ------------------------------------------------------------------------------------
 

@@ -7,12 +7,13 @@ import typer
 from typer.core import TyperCommand
 
 from backstory.cli import parameters as o
+from backstory.cli.groups import ReadingOptions
 
 if TYPE_CHECKING:
     from backstory.options.catalogue import Option
 
 # parameters of the command `fit` that are no options of `backstory.fit`
-NOT_OPTIONS = ("data", "run", "resize", "column", "condition", "schema", "as_json")
+NOT_OPTIONS = ("data", "run", "column", "condition", "schema", "as_json")
 
 
 class FitCommand(TyperCommand):
@@ -65,13 +66,12 @@ def fit(
     context: typer.Context,
     data: o.Data,
     run: o.NewRun,
+    reading: ReadingOptions,
     validation: o.Validation = None,
     ensemble: o.EnsembleSize = None,
     device: o.Device = "auto",
     devices: o.Devices = None,
     nodes: o.Nodes = None,
-    resize: o.Resize = None,
-    stream: o.Stream = None,
     column: o.Column = None,
     condition: o.Condition = None,
     schema: o.SchemaFile = None,
@@ -90,9 +90,10 @@ def fit(
     from backstory.runs.replacement import in_training
 
     backstory.keep_memory()
-    given = {name: v for name, v in context.params.items() if name not in NOT_OPTIONS and v is not None}
-    given |= _parsed(context.obj) | {
-        "resize": parsing.size(resize),
+    left = (*NOT_OPTIONS, *vars(reading))
+    given = {name: v for name, v in context.params.items() if name not in left and v is not None}
+    given |= _parsed(context.obj) | reading.given()
+    given |= {
         "columns": parsing.columns(column, schema),
         "conditions": condition or None,
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backstory import console
+from backstory.data.reading import NAMES, Reading
 from backstory.ensemble import Ensemble
 from backstory.errors import InputError, TrainingFailed
 from backstory.files import CannotWrite
@@ -77,7 +78,8 @@ def fit(
         progress: show a progress bar and the choices made, on standard error.
         columns: the kinds of some columns of a table, by name, see `load`. The others are inferred, and all
             are shown. A run that goes on knows them.
-        resize, stream: see `load`.
+        resize, stream: see `load`, also for `kind`, `channels`, `range`, `aspect`, `alpha`, `pages` and
+            `skip_damaged`, which are given among the options.
         conditions: what is known of each observation besides x, so that p(x|c) is learned: `label` for the
             labels of images or arrays, or names of columns of a table, which leave x. They must be observed
             in every row.
@@ -90,6 +92,8 @@ def fit(
             disk, after which `resume` goes on from the last checkpoint.
         TrainingFailed: if the loss stays non-finite.
     """
+    ways = {name: options.pop(name) for name in NAMES if name in options}
+    reading = Reading.of(resize=resize, stream=stream, columns=columns, **ways)
     options = adopted(options)
     if not checkpoint_every > 0:
         raise InputError(f"checkpoint_every has to be positive, got {checkpoint_every:g}")
@@ -111,7 +115,7 @@ def fit(
         job = Job({}, Saving(place, resume, checkpoint_every, board), group, progress)
         if place != folder:
             console.say(f"replacing   {folder} stays as it is until the run in {place} is finished", progress)
-        return _fit(Source(data, columns, resize, stream), given, job, ensemble)
+        return _fit(Source(data, reading), given, job, ensemble)
 
 
 @contextmanager

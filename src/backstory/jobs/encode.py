@@ -38,7 +38,7 @@ def encode(
         file.check()
     if len(files) > 1 and model.is_autoencoder:
         raise InputError("a plain autoencoder has codes without a spread; leave `std` and `draws` out")
-    rows = read_rows(model, source)
+    rows = read_rows(model, source).data
     q = model.encode(rows, seed)
     with together(files) as own:
         write_codes(own["mean"], posterior_moments(q).mean)

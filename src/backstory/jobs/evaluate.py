@@ -57,7 +57,7 @@ def evaluate(
     at_least_one("chunk", options.get("chunk"))
     settings = {name: v for name, v in options.items() if name not in ("chunk", "progress")}
     check_settings(EvidenceRequest.of(method, samples, seed, **settings))
-    x = read_rows(model, source)
+    x = read_rows(model, source).data
     figures = asdict(model.evaluate(x, samples, seed, method=method, **options))
     _check_numbers(figures)
     return Evaluated(figures, len(x), model.count_trained_on(x.values), model.schema.kind)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from backstory.data.dataset import Dataset
-from backstory.data.images import SUFFIXES
+from backstory.data.decoding import suffixes
 from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.data.tables.refill import cell_texts, refilled
@@ -33,7 +33,7 @@ TABLES = (*SEPARATORS, "parquet")
 def is_sheet(output: Output, source: Source) -> bool:
     """Whether the output is a picture of many images; one image file becomes an image file."""
     path = source.path
-    one_image = path is not None and path.is_file() and format_of(path) in SUFFIXES
+    one_image = path is not None and path.is_file() and format_of(path) in suffixes()
     return output.format == "png" and not one_image
 
 
@@ -50,11 +50,12 @@ def write_sheet(
     output: Output, problem: InverseProblem, restoration: Restoration[np.ndarray], schema: Schema
 ) -> None:
     """Write the picture; `schema` is the model's."""
-    top = schema.maximum or 1.0
-    lines = {} if problem.truth is None else {"whole": problem.truth / top}
-    lines |= {"damaged": problem.y / top, "mean": restoration.mean / top}
-    lines |= {f"draw {m + 1}": x / top for m, x in enumerate(restoration.draws)}
-    picture = restorations.restoration_sheet(lines, restoration.std / top, schema.shape)
+    values = {} if problem.truth is None else {"whole": problem.truth}
+    values |= {"damaged": problem.y, "mean": restoration.mean}
+    values |= {f"draw {m + 1}": x for m, x in enumerate(restoration.draws)}
+    lines = {label: schema.fractions(x) for label, x in values.items()}
+    std = restoration.std / (schema.maximum or 1.0)
+    picture = restorations.restoration_sheet(lines, std, schema.shape)
     restorations.save(picture, output.path, output.force)
 
 
@@ -70,7 +71,7 @@ def write_restoration(
         if "draws" in own:
             _write_draws(own["draws"], form, units.from_model(restoration.draws), problem)
         if "std" in own:
-            _write_std(own["std"], form, units.from_model(restoration.std), problem)
+            _write_std(own["std"], form, units.from_model_deviations(restoration.std), problem)
         _write_mean(own["mean"], form, units.from_model(restoration.mean), problem)
 
 

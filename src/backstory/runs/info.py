@@ -16,9 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from backstory import __version__
+from backstory.errors import InputError
 from backstory.runs.folder import (
+    CHECKPOINT,
     CONFIG,
+    ENSEMBLE,
     LOCK,
+    METRICS,
     WEIGHTS,
     check_folder,
     member_folder,
@@ -30,6 +34,7 @@ from backstory.runs.record import shown
 from backstory.runs.replacement import settle
 
 LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn")
+OF_RUNS = (CONFIG, CHECKPOINT, ENSEMBLE, WEIGHTS, METRICS)  # files of which a run has at least one
 EMBEDDED = ("digits",)  # a copy of the names in `data.load`, which is slow to import; a test compares them
 
 NVML = {"linux": "libnvidia-ml.so.1", "win32": "nvml.dll"}  # comes with NVIDIA's driver
@@ -122,8 +127,15 @@ def _torch_has_cuda() -> bool:
 
 
 def is_data(name: str) -> bool:
-    """Whether this names a data set, an embedded one or a file; a folder counts as a run."""
+    """Whether this names a data set: an embedded one, a file, or a folder of files that is no run.
+
+    InputError for the name of a file that does not exist.
+    """
     path = Path(name).expanduser()
+    if not path.exists() and name not in EMBEDDED and path.suffix:
+        raise InputError(f"expected a run folder or data, got {name!r}, which does not exist; check the path")
+    if path.is_dir():
+        return any(path.iterdir()) and not any((path / file).exists() for file in OF_RUNS)
     return path.is_file() or (name in EMBEDDED and not path.exists())
 
 
