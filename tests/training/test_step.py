@@ -12,7 +12,7 @@ from backstory.errors import InputError
 from backstory.objectives.registry import OBJECTIVES
 from backstory.options import TrainOptions
 from backstory.training import compile
-from backstory.training.compile import decide
+from backstory.training.compile import decide, pays
 
 CPU = torch.device("cpu")
 
@@ -85,6 +85,17 @@ def test_bfloat16_is_close_and_keeps_single_precision_outside_the_networks():
 # -- compilation ------------------------------------------------------------------------------------------
 
 
+class Clock:
+    """A clock on which so many seconds pass whenever it is looked at."""
+
+    def __init__(self, seconds):
+        self.now, self.seconds = 0.0, seconds
+
+    def perf_counter(self):
+        self.now += self.seconds
+        return self.now
+
+
 compiler = pytest.mark.skipif(not compile._has_compiler(CPU), reason="there is no C++ compiler here")
 
 
@@ -124,13 +135,23 @@ def test_long_runs_are_compiled_where_that_pays(monkeypatch):
     )
     assert decide(long, 1000, CPU).compile is True
     assert decide(short, 1000, CPU).compile is False
-    for minutes, choice in ((1.0, False), (10.0, True)):
+    for minutes, choice in ((0.5, False), (10.0, None)):  # None: its steps have to be timed first
         assert decide(long.model_copy(update={"minutes": minutes}), 1000, CPU).compile is choice
     for choice, options in itertools.product((True, False), (long, short)):
         asked = options.model_copy(update={"compile": choice})
         assert decide(asked, 1000, CPU).compile is choice
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert decide(long, 1000, CPU).compile is False
+
+
+@pytest.mark.parametrize(
+    ("epochs", "seconds", "choice"), [(None, 1e-3, True), (None, 2.0, False), (5, 1e-3, False)]
+)
+def test_a_run_of_minutes_is_compiled_where_they_allow_enough_steps(monkeypatch, epochs, seconds, choice):
+    """Steps of 2 s make 105 steps in 3.5 minutes; five epochs make 500."""
+    monkeypatch.setattr(compile, "time", Clock(seconds))
+    options = TrainOptions(epochs=epochs, minutes=3.5, batch_size=10, objective="elbo")
+    assert pays(options, 1000, lambda: None) is choice
 
 
 @pytest.mark.parametrize("objective", ["dreg", "score", "mmd"])

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from types import FunctionType, MethodType
@@ -14,7 +15,8 @@ from backstory.errors import InputError
 from backstory.options import TrainOptions
 
 # Compilation takes 10 to 20 seconds, and saves a millisecond or more per step
-LEAST_STEPS, LEAST_MINUTES = 8_000, 3.0
+LEAST_STEPS, LEAST_MINUTES = 8_000, 1.0
+TRIALS, TRIAL_SECONDS = 3, 1.0  # steps that are timed at most
 
 
 def compiled_graph(method: Any, device: torch.device) -> Callable[..., Any]:
@@ -41,7 +43,8 @@ def decide(options: TrainOptions, rows: int, device: torch.device, world: int = 
     """The options with `compile` decided.
 
     Args:
-        options: from `schedule.resolve`; with `compile` None the length of the run decides.
+        options: from `schedule.resolve`; with `compile` None the length of the run decides. It stays None
+            for a run of so many minutes: see `pays`.
         rows: number of training rows.
         device: by default a step is compiled only if there is a compiler for its device.
         world: number of processes; with several the step is not compiled.
@@ -58,12 +61,34 @@ def decide(options: TrainOptions, rows: int, device: torch.device, world: int = 
         raise InputError(
             f"objective {options.objective.name} cannot be compiled; leave `compile` out, or take another one"
         )
-    steps = (options.epochs or 1) * (rows // (options.batch_size or 1))  # with full batches
     if options.compile is not None:
         return options
-    long = steps >= LEAST_STEPS and (options.minutes is None or options.minutes >= LEAST_MINUTES)
-    choice = possible and long and _has_compiler(device)
-    return options.model_copy(update={"compile": choice})
+    possible = possible and _has_compiler(device)
+    if possible and options.minutes is not None:  # its steps have to be timed first
+        return options.model_copy(update={"compile": None if options.minutes >= LEAST_MINUTES else False})
+    steps = (options.epochs or 1) * (rows // (options.batch_size or 1))  # with full batches
+    return options.model_copy(update={"compile": possible and steps >= LEAST_STEPS})
+
+
+def pays(options: TrainOptions, rows: int, step: Callable[[], Any]) -> bool:
+    """Whether a run of so many minutes has enough steps to be worth the compilation.
+
+    Args:
+        options: from `decide`.
+        rows: number of training rows.
+        step: takes one step without any effect on the run, to be timed.
+    """
+    assert options.minutes is not None
+    step()  # the first one allocates memory
+    seconds: list[float] = []
+    while len(seconds) < TRIALS and sum(seconds) < TRIAL_SECONDS:
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    steps = 60 * options.minutes / min(seconds)
+    if options.epochs is not None:
+        steps = min(steps, options.epochs * (rows // (options.batch_size or 1)))
+    return steps >= LEAST_STEPS
 
 
 def _has_compiler(device: torch.device) -> bool:

@@ -33,6 +33,7 @@ class History:
         best_epoch: epoch whose weights were kept; the last one without validation.
         skipped: number of steps skipped because the loss or a gradient was not finite.
         spikes: number of steps skipped because the gradient was far larger than before.
+        warm: the last epoch of the warm-up so far.
         stopped: why training ended: `finished`, `no improvement`, `time` or `interrupted`.
     """
 
@@ -40,6 +41,7 @@ class History:
     best_epoch: int = 0
     skipped: int = 0
     spikes: int = 0
+    warm: int = 0
     stopped: str = "finished"
 
 

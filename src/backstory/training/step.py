@@ -149,16 +149,18 @@ class Step:
         rows: number of rows of the training set.
         full: number of rows of a full batch; the graph is compiled for its shapes alone.
         devices: where the work is done.
-        compiled: whether forward and backward pass are compiled into one graph, if there is one process.
     """
 
-    def __init__(self, bound: Bound, rows: int, full: int, devices: Alone, compiled: bool = False):
+    def __init__(self, bound: Bound, rows: int, full: int, devices: Alone):
         self.bound, self.rows, self.full, self.devices = bound, rows, full, devices
         self.module: Any = devices.setup(bound)
         self.parameters = [p for p in bound.parameters() if p.requires_grad]
         self.graph: Callable[..., tuple[Any, ...]] | None = None
-        if compiled and devices.world == 1:
-            self.graph = compiled_graph(self._gradient, bound.vae.shift.device)
+
+    def compile(self) -> None:
+        """Compile forward and backward pass into one graph at the next full batch; for one process."""
+        if self.devices.world == 1:
+            self.graph = compiled_graph(self._gradient, self.bound.vae.shift.device)
 
     def __call__(self, batch: Batch, warmup: Tensor, count: int, generator: torch.Generator) -> Outcome:
         """The gradient for a batch of `count` rows in all processes together."""
