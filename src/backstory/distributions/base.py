@@ -226,6 +226,18 @@ class Head(nn.Module):
         """The number of the entry of x that each of the decoder's outputs belongs to, (*features_shape)."""
         return torch.arange(math.prod(self.shape)).view(self.shape).expand(self.features_shape)
 
+    def marginal(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        """The decoder's output, (*features_shape), that gives each entry its marginal distribution in rows x.
+
+        Zeros, which stand for the location and the scale of the training data. A head whose output says
+        nothing of these overrides it.
+
+        Args:
+            x: (N, *shape).
+            observed: of bool, likewise; None if all entries are.
+        """
+        return x.new_zeros(self.features_shape)
+
 
 class LocationScaleHead(Head):
     """A head whose decoder works in standard units y, with x = shift + scale · y."""
@@ -259,6 +271,13 @@ def sum_observed(log_prob: Tensor, observed: Tensor | None, event_dims: int) -> 
     if observed is not None:
         log_prob = torch.where(observed, log_prob, 0.0)
     return log_prob.flatten(log_prob.dim() - event_dims).sum(-1) if event_dims else log_prob
+
+
+def level_counts(x: Tensor, levels: int, observed: Tensor | None) -> Tensor:
+    """How often each entry of rows x has each level, plus ½, (L, *shape)."""
+    there = torch.ones_like(x) if observed is None else observed.to(x.dtype)
+    counts = x.new_full((levels, *x.shape[1:]), 0.5)
+    return counts.scatter_add_(0, fill_unobserved(x, observed).long(), there)
 
 
 def level_values(levels: int, like: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backstory.distributions.base import Entrywise, Head, level_values, parameter
+from backstory.distributions.base import Entrywise, Head, level_counts, level_values, parameter
 from backstory.distributions.quantities import Marginals, Quantity
 
 
@@ -92,6 +92,10 @@ class BernoulliHead(Head):
     @classmethod
     def of_columns(cls, quantities: Sequence[Quantity], marginals: Marginals) -> "BernoulliHead":
         return cls((len(quantities),))
+
+    def marginal(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        absent, present = level_counts(x, 2, observed)
+        return torch.log(present / absent).unsqueeze(0)
 
     def forward(self, features: Tensor) -> Bernoulli:
         return Bernoulli(parameter(features, 0, self.shape), len(self.shape))

@@ -12,6 +12,7 @@ from backstory.models import build
 from backstory.models.diagnostics import collapse_warning
 from backstory.options import TrainOptions
 from backstory.runs import checkpoint
+from backstory.training.divergence import attained
 from backstory.training.schedule import Schedule
 from backstory.training.state import History, Metrics
 from backstory.training.trainer import Trainer
@@ -49,9 +50,8 @@ def run_trainer(trainer: Trainer, job: Job) -> History:
     log = board(folder / "tensorboard", purge_step=1) if folder and board else None
     for metrics in trainer.history.epochs if log else ():  # also those that were trained without TensorBoard
         _write_scalars(log, metrics)
-    with console.progress("fit", 1.0, job.progress) as bar:
-        bar.advance(trainer.progress)
-        shown = trainer.progress
+    shown = trainer.progress
+    with console.progress("fit", 1.0, job.progress, shown) as bar:
 
         def advance(rows: int) -> None:
             nonlocal shown
@@ -111,6 +111,7 @@ def summary(history: History) -> dict[str, Any]:
         "skipped_steps": history.skipped,
         "spikes": history.spikes,
         "stopped": history.stopped,
+        **({} if history.diverged_at is None else {"diverged_at": history.diverged_at}),
         **{name: _held_out(best, name) for name in names},
     }
 
@@ -134,15 +135,33 @@ def report(history: History, model: Model, show: bool) -> None:
     if history.spikes:
         console.warn(f"{history.spikes} steps were skipped because their gradient was a spike")
     if history.epochs and not model.is_autoencoder:
-        _warn_of_warmup(history.epochs[-1]["beta"], model.training.beta)
+        beta = model.training.beta
+        if _warn_of_warmup(history.epochs[-1]["beta"], beta) or _warn_of_divergence(history, beta):
+            return
         collapsed = collapse_warning(s["kl"], s["active_units"], model.options.latent or 1)
         if collapsed:
             console.warn(collapsed)
 
 
-def _warn_of_warmup(reached: float, beta: float) -> None:
-    if reached < beta:
-        console.warn(
-            f"training ended during the warm-up, at beta {reached:.2g} of {beta:g}, so the KL counted for "
-            "less than it should; train for longer, or with a shorter `warmup`"
-        )
+def _warn_of_warmup(reached: float, beta: float) -> bool:
+    """Warn of a warm-up that was not over; returns whether there was need to."""
+    if reached >= beta:
+        return False
+    console.warn(
+        f"training ended during the warm-up, at beta {reached:.2g} of {beta:g}, so the KL counted for "
+        "less than it should; train for longer, or with a shorter `warmup`"
+    )
+    return True
+
+
+def _warn_of_divergence(history: History, beta: float) -> bool:
+    """Warn of a bound that a model without z has, too; returns whether there was need to."""
+    measured, value = history.yardstick, attained(history.epochs[history.best_epoch - 1], beta)
+    if measured is None or not measured.is_trivial(value):
+        return False
+    console.warn(
+        f"the model is worse than one of independent entries: its bound is {value:.2f} nats, and their "
+        f"marginal distributions alone have {measured.trivial:.2f}; try more `epochs`, a lower `lr`, or "
+        "another `likelihood`"
+    )
+    return True

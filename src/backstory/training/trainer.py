@@ -30,6 +30,7 @@ from backstory.options import TrainOptions
 from backstory.training import compile
 from backstory.training.best import Best
 from backstory.training.devices import Alone
+from backstory.training.divergence import DIVERGED, Yardstick, attained, yardstick
 from backstory.training.evaluation import Evaluation
 from backstory.training.schedule import Schedule
 from backstory.training.state import Autosave, History, Metrics, Position, State, prefixed, under
@@ -152,7 +153,7 @@ class Trainer:
         self.best.load(tensors, values)
         self.generator.set_state(tensors["generator"])
         self.order, self.sums = tensors["order"], tensors["sums"].to(self.device)
-        self.position, self.history = Position(**values["position"]), History(**values["history"])
+        self.position, self.history = Position(**values["position"]), History.of(values["history"])
         self.elapsed = values["elapsed"]
 
     # -- the run --------------------------------------------------------------------------------------------
@@ -197,6 +198,8 @@ class Trainer:
     def _train(self, on_epoch: Callable[[Metrics], None], advance: Callable[[int], None]) -> None:
         if self.step.graph is not None:
             self._try_step()  # compiles, and the clock of the run starts after it
+        if self.history.yardstick is None:
+            self.history.yardstick = self.devices.first(self._yardstick)
         self.epoch_started = time.monotonic()
         self.started = self.epoch_started - self.elapsed
         kept, self.spent = self.devices.total(self.autosave.write is not None, self._time_progress())
@@ -215,6 +218,9 @@ class Trainer:
                 break
             self._between_steps(end_of_epoch=True)
 
+    def _yardstick(self) -> Yardstick:
+        return yardstick(self.bound, self.rows, self.validation, self.options.seed)
+
     def _judge(self, epoch: int) -> Metrics:
         """Evaluate the weights that would be kept, and copy them if they are the best."""
         with self.updates.averaged():
@@ -226,12 +232,22 @@ class Trainer:
     def _stop(self, epoch: int) -> bool:
         if not self.schedule.is_warm(epoch, self.schedule.progress(epoch, self.spent)):
             self.history.warm = epoch
+        elif self._has_diverged():
+            self.history.stopped = DIVERGED
+            return True
         waited = epoch - max(self.history.best_epoch, self.history.warm)
         if waited >= (self.options.patience or math.inf) and epoch != self.schedule.epochs:
             self.history.stopped = "no improvement"
         elif self.spent >= 1:
             self.history.stopped = "time"
         return self.history.stopped != "finished"
+
+    def _has_diverged(self) -> bool:
+        """Whether the last epoch is far below the initial weights, and no epoch was of use."""
+        measured = self.history.yardstick
+        assert measured is not None
+        values = [attained(metrics, self.options.beta) for metrics in self.history.epochs]
+        return measured.is_diverged(values[-1]) and all(map(measured.is_trivial, values))
 
     @property
     def progress(self) -> float:
