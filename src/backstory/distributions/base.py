@@ -30,14 +30,15 @@ class _SoftClamp(torch.autograd.Function):
     def forward(ctx: Any, raw: Tensor, low: float, high: float) -> Tensor:
         ctx.save_for_backward(raw)
         ctx.low, ctx.high = low, high
-        return raw.clamp(low, high) + F.softplus(-(raw - low).abs()) - F.softplus(-(raw - high).abs())
+        above, below = F.softplus((raw - low).abs_().neg_()), F.softplus((raw - high).abs_().neg_())
+        return raw.clamp(low, high).add_(above).sub_(below)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (raw,) = ctx.saved_tensors
         factor = 1 - math.exp(ctx.low - ctx.high)
-        slope = torch.sigmoid(raw - ctx.low) * torch.sigmoid(ctx.high - raw)
-        return gradients[0] * slope * factor, None, None
+        slope = (raw - ctx.low).sigmoid_().mul_((ctx.high - raw).sigmoid_())
+        return slope.mul_(gradients[0]).mul_(factor), None, None
 
 
 def soft_clamp_inverse(value: Tensor, low: float, high: float) -> Tensor:
