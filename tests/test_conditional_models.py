@@ -1,5 +1,8 @@
 """p(x | c) from training to every question: closed forms, conditions of data, wrong conditions."""
 
+import inspect
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +16,12 @@ from backstory.data.observation import Observation
 from backstory.data.stored import StoredRows
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.scoring import log_evidence
+from backstory.jobs.impute import impute
+from backstory.jobs.output import Output
+from backstory.jobs.reconstruct import reconstruct
+from backstory.jobs.restore import RestorationSettings
+from backstory.jobs.sample import Sampling, sample
+from backstory.jobs.source import Source
 
 RNG = np.random.default_rng(0)
 N = 240
@@ -319,3 +328,92 @@ def test_the_command_line(tmp_path, capsys) -> None:
     capsys.readouterr()
     assert main(["sample", str(run), "-o", str(tmp_path / "no.csv")]) == 2
     assert "--given" in capsys.readouterr().err
+
+
+# -- files --------------------------------------------------------------------------------------------------
+
+GIVEN = {"sex": "m", "age": "123456.7"}
+
+
+@pytest.fixture(scope="module")
+def gaps(tmp_path_factory) -> Path:
+    """The table with the columns in another order, a constant column, and empty cells of weight."""
+    path = tmp_path_factory.mktemp("gaps") / "gaps.csv"
+    frame = FRAME.iloc[:12].assign(weight=FRAME["weight"].where(FRAME.index % 3 > 0))
+    frame[["weight", "age", "sex", "height"]].to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+@pytest.mark.parametrize("draws", [None, 2])
+def test_imputed_rows_hold_the_conditions_that_they_were_imputed_under(
+    people, gaps, tmp_path, ending, draws
+) -> None:
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow", reason="Parquet needs the extra 'parquet'")
+    read = pd.read_csv if ending == ".csv" else pd.read_parquet
+    output = Output(tmp_path / f"filled{ending}")
+    impute(people, Source(gaps, given=GIVEN), output, RestorationSettings(draws=draws, method="encoder"))
+    files = [output.path] if draws is None else [output.path, output.beside("draws").path]
+    for path in files:
+        filled = read(path)
+        assert (filled["sex"] == "m").all()
+        assert (filled["age"] == 123456.7).all()
+        assert filled["weight"].notna().all()
+    before = pd.read_csv(gaps)
+    filled = read(output.path)
+    assert list(filled) == list(before)
+    np.testing.assert_array_equal(filled["height"], before["height"])
+
+
+def test_a_table_without_the_columns_of_conditions_is_imputed_without_them(people, gaps, tmp_path) -> None:
+    frame = pd.read_csv(gaps).drop(columns="sex")
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    impute(people, Source(tmp_path / "a.csv", given=GIVEN), Output(tmp_path / "b.csv"))
+    filled = pd.read_csv(tmp_path / "b.csv")
+    assert list(filled) == list(frame)
+    assert (filled["age"] == 123456.7).all()
+
+
+@pytest.mark.parametrize("ending", [".csv", ".npy"])
+def test_samples_and_reconstructions_have_the_conditions_in_their_places(
+    people, gaps, tmp_path, ending
+) -> None:
+    sample(people, Output(tmp_path / f"s{ending}"), Sampling(3, conditions=GIVEN, seed=0))
+    reconstruct(people, Source(gaps), Output(tmp_path / f"r{ending}"))
+    if ending == ".npy":
+        drawn, again = (np.load(tmp_path / f"{name}.npy") for name in "sr")
+        np.testing.assert_array_equal(drawn[:, 1:3], [[1, 123456.7]] * 3)
+        np.testing.assert_array_equal(again[:, 2], FRAME["age"][:12])
+        return
+    drawn, again = (pd.read_csv(tmp_path / f"{name}.csv") for name in "sr")
+    assert list(drawn) == list(again) == list(FRAME)
+    assert drawn["sex"].tolist() == ["m"] * 3
+    assert drawn["age"].tolist() == [123456.7] * 3
+    assert again["sex"].tolist() == FRAME["sex"][:12].tolist()
+    assert again["age"].tolist() == FRAME["age"][:12].tolist()
+
+
+def test_cells_of_x_and_conditions_are_given_apart(people, refusal) -> None:
+    given = {"sex": "m", "age": 40}
+    drawn = people.sample(4, where={"height": "170.5"}, given=given, seed=0)
+    assert (drawn[:, 0] == 170.5).all()
+    row = FRAME[["height", "weight"]].iloc[[3]].assign(weight=np.nan)
+    for where in (row, row.iloc[0]):
+        np.testing.assert_array_equal(people.sample(2, where=where, given=given)[:, 0], [row.iloc[0, 0]] * 2)
+    assert "`given`" in refusal(people.sample, 4, where={"sex": "m"}, given=given)
+    assert "one row" in refusal(people.sample, 4, where=FRAME[["height"]], given=given)
+
+
+def test_evaluate_takes_its_arguments_in_the_order_of_log_evidence(people) -> None:
+    signatures = [list(inspect.signature(m).parameters) for m in (people.evaluate, people.log_evidence)]
+    assert signatures[0] == signatures[1]
+    result = people.evaluate(FRAME.iloc[:5], 10, 0, "is", False, {"sex": "m", "age": 40})
+    assert result == people.evaluate(FRAME.iloc[:5].assign(sex="m", age=40), 10)
+
+
+def test_info_tells_the_conditions(people, tmp_path, capsys) -> None:
+    people.save(tmp_path / "run")
+    assert main(["info", str(tmp_path / "run")]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert f"sex (binary: f, m); age (continuous: {AGE.min():g} to {AGE.max():g})" in words

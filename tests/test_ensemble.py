@@ -292,8 +292,10 @@ def test_a_run_that_was_cut_off_goes_on(folder, three, x, monkeypatch, capsys):
     for mine, its in zip(opened.members, backstory.open(folder / "run").members, strict=True):
         for name, value in mine.vae.state_dict().items():
             torch.testing.assert_close(value, its.vae.state_dict()[name], rtol=0, atol=0, equal_nan=True)
-    assert main(["fit", data, "-o", str(run), "--resume"]) == 0
+    assert main(["fit", data, "-o", str(run), "--resume", "--epochs", "4"]) == 0
     assert "nothing to go on with" in capsys.readouterr().err
+    assert main(["fit", data, "-o", str(run), "--resume", "--epochs", "9"]) == 2
+    assert "begun with epochs 4, got 9" in capsys.readouterr().err
 
 
 def test_a_single_run_is_not_taken_up_as_several(folder):

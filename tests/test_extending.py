@@ -14,6 +14,7 @@ from torch import nn
 import backstory
 from backstory.errors import InputError
 from backstory.options.choices import CHOICES, IMPLEMENTED
+from backstory.register import adopted
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
@@ -30,8 +31,9 @@ for number, use in enumerate({uses!r}):
     model.save(f"run{{number}}")
     again = backstory.open(f"run{{number}}", device="cpu")
     x = backstory.load("digits").values[:5]
-    assert numpy.array_equal(again.sample(3, seed=0), model.sample(3, seed=0))
-    first, second = (m.evaluate(x, samples=5) for m in (model, again))
+    c = {{"label": 3}} if model.schema.conditions else None
+    assert numpy.array_equal(again.sample(3, seed=0, given=c), model.sample(3, seed=0, given=c))
+    first, second = (m.evaluate(x, samples=5, given=c) for m in (model, again))
     assert first == second and numpy.isfinite(first.elbo)
     print(again.options.flat() | again.training.flat())
 """
@@ -54,9 +56,10 @@ def run(tmp_path):
 
 def test_each_definition_is_short():
     definitions = [block.rstrip() for block in BLOCKS if "@backstory.register" in block]
-    assert len(definitions) == 5
+    assert len(definitions) == 6  # a second network, for models of p(x|c)
     for group in ("network", "prior", "posterior", "likelihood", "objective"):
-        assert sum(f"@backstory.register.{group}(" in block for block in definitions) == 1
+        own = sum(f"@backstory.register.{group}(" in block for block in definitions)
+        assert own == 1 + (group == "network")
     for block in definitions:
         assert len(block[block.index("@backstory") :].splitlines()) < 25
 
@@ -65,7 +68,7 @@ def test_the_examples_of_the_page(run, tmp_path):
     out = run("-c", USE.format(uses=USES)).stdout
     options = ("neurons': 30", "spread': 2.0", "steepness': 1.0", "fraction': 0.3", "bend': 4.0")
     assert all(option in out for option in options)
-    config = json.loads((tmp_path / "run1" / "config.json").read_text())
+    config = json.loads((tmp_path / "run2" / "config.json").read_text())
     assert config["model"]["prior"] == {"name": "scaled", "path": "own.Scaled", "spread": 2.0}
     # opened where nothing has registered it: refused, and its module is not imported though it could be
     (tmp_path / "own.py").write_text("raise SystemExit('imported')")
@@ -187,3 +190,15 @@ def test_backstorys_own_classes_have_names_and_records():
         InputError, match="StandardNormal is one of Backstory's own; give its name or its record"
     ):
         backstory.fit("digits", prior=backstory.models.priors.StandardNormal(2), **SMALL)
+
+
+def test_an_object_and_the_model_have_the_same_latent():
+    class Scaled(nn.Module):
+        def __init__(self, latent: int):
+            super().__init__()
+            self.latent = latent
+
+    assert adopted({"prior": Scaled(5)})["latent"] == 5
+    assert adopted({"prior": Scaled(5), "latent": 5})["latent"] == 5
+    with pytest.raises(InputError, match="prior was made with latent 5, got latent 4 for the model"):
+        backstory.fit("digits", prior=Scaled(5), **SMALL | {"latent": 4})

@@ -151,3 +151,29 @@ def test_records_of_an_own_choice_have_bounds_in_words():
     assert [bounds(field) for field in Own.options().values()] == ["between 0 and 1, such as 0.1", "below 9"]
     with pytest.raises(InputError, match=r"share has to be between 0 and 1, such as 0.1, got 2"):
         Own(name="own", share=2)
+
+
+def test_values_of_another_type():
+    assert ModelOptions(hidden=16) == ModelOptions(hidden=(16,))
+    with pytest.raises(InputError, match=r"hierarchy has to be whole numbers, such as 64,32, got 'x'"):
+        ModelOptions(hierarchy=["6", "x"])
+    with pytest.raises(InputError, match=r"hierarchy has two levels or more, .*, got \(6,\)"):
+        ModelOptions(hierarchy=6)
+    with pytest.raises(InputError, match=r"latent has to be a whole number, got 'many'"):
+        ModelOptions(latent="many")
+    with pytest.raises(InputError, match=r"hidden has to be whole numbers, such as 64,32, got 1.5"):
+        ModelOptions(hidden=1.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"objective": "free-bits", "prior": "flow"}, "closed form, which prior flow does not have"),
+        ({"objective": "free-bits", "posterior": "full"}, "which posterior full does not have"),
+        ({"objective": "tcvae", "hierarchy": (3, 2)}, "use posterior gaussian without `hierarchy`"),
+        ({"objective": "iwae", "posterior": "delta"}, "a density q\(z\|x\), which posterior delta"),
+    ],
+)
+def test_an_objective_is_refused_without_data(options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        given_options(options)

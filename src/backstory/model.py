@@ -167,13 +167,14 @@ class Model(Trained):
         x: Values,
         samples: int | None = None,
         seed: int = 0,
-        method: str = "is",
+        method: str = "auto",
+        progress: bool = False,
         given: Given = None,
         **options: Any,
     ) -> Evaluation:
         """As `Trained.evaluate`; of a plain autoencoder the reconstruction and the active units."""
-        if not self.is_autoencoder or method != "is":
-            return super().evaluate(x, samples, seed, method, given, **options)
+        if not self.is_autoencoder or method not in ("auto", "is"):
+            return super().evaluate(x, samples, seed, method, progress, given, **options)
         batches, generator, total = self._batches(x, given), self._generator(seed), 0.0
         active = self._active_units(batches, seed)
         with torch.no_grad():
@@ -217,6 +218,7 @@ class Model(Trained):
             self.vae,
             lambda: batches.draw(self._generator(request.presentation_seed)),
             request,
+            len(batches),
             advance,
         )
 
@@ -250,6 +252,7 @@ class Model(Trained):
             data=self.schema,
             model=self.options,
             training=self.training,
+            asked=self.provenance.asked,
         )
 
     def pack(self) -> dict[str, bytes]:

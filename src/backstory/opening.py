@@ -55,7 +55,7 @@ def _model(run: Run, folder: Path, device: str) -> Model:
     except KeyError as error:
         raise InputError(f"{folder / SPLITS} is damaged: {error.args[0]} is missing") from None
     provenance = Provenance(
-        config.source, config.fingerprint, config.validation, splits, hashes, config.training
+        config.source, config.fingerprint, config.validation, splits, hashes, config.training, config.asked
     )
     model = Model(vae.to(pick_device(device)).eval(), config.data, config.model, provenance, config.summary)
     if REFERENCE[0] in run.rows:

@@ -38,6 +38,7 @@ SUPPLIED = (
     *(field.name for field in fields(Setting)),
     *(name for name, value in vars(Setting).items() if isinstance(value, property)),
 )
+COMMON = ("latent", "hierarchy")  # options of the whole model among these
 
 
 def network(name: str) -> Callable[[M], M]:
@@ -124,10 +125,32 @@ def adopted(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: an object does not keep an option as an attribute.
     """
-    return {
-        name: _record(name, value) if name in CHOICES and not _is_plain(value) else value
-        for name, value in options.items()
-    }
+    own = {name: value for name, value in options.items() if name in CHOICES and not _is_plain(value)}
+    records = {name: _record(name, value) for name, value in own.items()}
+    common = [_common(name, value, options) for name, value in own.items() if not _is_named(value)]
+    return {**options, **records, **dict(pair for pairs in common for pair in pairs.items())}
+
+
+def _common(group: str, module: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the whole model that an object was made with, such as `latent`.
+
+    InputError where another value was given to `fit`.
+    """
+    parameters = inspect.signature(type(module)).parameters
+    kept = {name: getattr(module, name, None) for name in COMMON if name in parameters}
+    kept = {name: value for name, value in kept.items() if isinstance(value, int | tuple) and value}
+    for name, value in kept.items():
+        if options.get(name, value) != value:
+            raise InputError(
+                f"{group} was made with {name} {value}, got {name} {options[name]} for the model; give both "
+                "the same"
+            )
+    return kept
+
+
+def _is_named(value: Any) -> bool:
+    """Whether a class, a function or a partial of one was given in place of an object."""
+    return isinstance(value, partial) or inspect.isclass(value) or inspect.isroutine(value)
 
 
 def _is_plain(value: Any) -> bool:

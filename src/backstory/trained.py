@@ -1,8 +1,9 @@
 """What a single model and an ensemble have in common: everything that is not a matter of one decoder."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from backstory.data.dataset import Dataset
 from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
+from backstory.data.tables.partial import partial_row
 from backstory.data.values import Batches, Given, Values, stored_rows, with_conditions
 from backstory.errors import InputError
 from backstory.inference import evaluate, scoring
@@ -23,6 +25,9 @@ from backstory.restoring import Advance, Restorer
 from backstory.runs.folder import prepare_folder
 from backstory.runs.provenance import Provenance
 from backstory.runs.run import write_files
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Trained(Restorer):
@@ -117,7 +122,7 @@ class Trained(Restorer):
         mean: bool = False,
         temperature: float = 1.0,
         seed: int | None = None,
-        where: np.ndarray | None = None,
+        where: "np.ndarray | Mapping[str, Any] | pd.Series[Any] | pd.DataFrame | None" = None,
         given: Given = None,
     ) -> np.ndarray:
         """Draw n observations, z ~ p(z) then x ~ p(x|z), in the data's type; or E[x|z] with `mean`.
@@ -127,8 +132,9 @@ class Trained(Restorer):
             mean: return E[x|z] of each drawn z in place of a draw of x.
             temperature: factor of the prior's standard deviation.
             seed: of the draws; without one each call draws anew.
-            where: one observation of stored values, (*shape), NaN where an entry is not given: the draws are
-                then of p(x | given entries), by `restore`.
+            where: one observation with some of its entries: the draws are then of p(x | given entries), by
+                `restore`. Stored values, (*shape), with NaN for the other entries; of a table also cells by
+                the names of their columns, in a mapping, a series or a frame of one row.
             given: the conditions c, if the model is of p(x|c): one value for all draws or one for each.
 
         Raises:
@@ -143,6 +149,8 @@ class Trained(Restorer):
                 "draws given some entries are of p(x|y) as it is; leave mean and temperature out"
             )
         seed = torch.Generator().seed() % 2**31 if seed is None else seed
+        if isinstance(where, Mapping) or hasattr(where, "iloc"):
+            where = partial_row(self.schema, where)
         return self.restore(np.asarray(where)[None], draws=n, seed=seed, given=given).draws[:, 0]
 
     # -- densities ------------------------------------------------------------------------------------
@@ -152,7 +160,7 @@ class Trained(Restorer):
         x: Values,
         samples: int | None = None,
         seed: int = 0,
-        method: str = "is",
+        method: str = "auto",
         progress: bool = False,
         given: Given = None,
         **options: Any,
@@ -161,15 +169,18 @@ class Trained(Restorer):
 
         Args:
             x: (N, *shape).
-            samples: K, the draws (1000) or chains (16) for each observation.
+            samples: K, the draws or chains for each observation; 1000 of `is`, 300 of `variational`, 16 of
+                `ais`. `auto` with a number of samples is `is`.
             seed: of every draw.
-            method: `is`, importance sampling; `ais`, annealed importance sampling; `exact`, for
-                linear-Gaussian models.
+            method: `is`, importance sampling with q(z|x); `variational`, with a Gaussian near p(z|x); `ais`,
+                annealed importance sampling; `exact`, for linear-Gaussian models; `auto`, for each
+                observation the cheapest of the first three that will do, within a budget.
             progress: show a progress bar.
             given: the conditions, in place of those that come with x.
             options: `chunk`, pairs of draw and observation decoded at once, which changes memory and not the
-                result. For `ais` also `resume`, a file that keeps finished rows, from which they are taken up
-                again; and steps, leapfrog, start and schedule, see `inference.annealing.Annealing`.
+                result. For `auto` also `budget`, the codes decoded for each observation. For `ais` also
+                `resume`, a file that keeps finished rows, from which they are taken up again; and steps,
+                leapfrog, start and schedule, see `inference.annealing.Annealing`.
         """
         batches, request = self._batches(x, given), EvidenceRequest.of(method, samples, seed, **options)
         with console.progress("evidence", len(batches), progress) as bar:
@@ -230,7 +241,8 @@ class Trained(Restorer):
         x: Values,
         samples: int | None = None,
         seed: int = 0,
-        method: str = "is",
+        method: str = "auto",
+        progress: bool = False,
         given: Given = None,
         **options: Any,
     ) -> evaluate.Evaluation:
@@ -240,11 +252,11 @@ class Trained(Restorer):
         """
         batches = self._batches(x, given)
         active = self._active_units(batches, seed)
-        evidence = self.log_evidence(batches.rows, samples, seed, method, **options)
-        if method == "is" and (warning := tail_warning(evidence)):
+        evidence = self.log_evidence(batches.rows, samples, seed, method, progress, **options)
+        if warning := tail_warning(evidence):
             console.warn(warning)
         entries = self._observed_entries(batches) if self.schema.discrete else None
-        return evaluate.average(evidence, method, active, entries)
+        return evaluate.average(evidence, active, entries)
 
     def _observed_entries(self, batches: Batches) -> float:
         """The number of observed entries of an observation, on average."""

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from backstory.data.conditions import Condition, decode_conditions, encode_conditions
+from backstory.data.conditions import Condition, chosen_conditions, decode_conditions, encode_conditions
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
 from backstory.data.rows import FileRows
@@ -195,7 +195,7 @@ def test_names_of_conditions(names, refusal) -> None:
 
 
 def test_data_without_labels_or_columns_for_x(refusal) -> None:
-    assert "(none)" in refusal(load(np.eye(5)).conditioned_on, "label")
+    assert "data with labels" in refusal(load(np.eye(5)).conditioned_on, "label")
     assert "left for x" in refusal(load(FRAME).conditioned_on, *FRAME)
     label = Condition(name="label", levels=("a",))
     assert "expected labels" in refusal(load(np.eye(5)).conditioned_as, [label])
@@ -206,3 +206,31 @@ def test_a_missing_cell_is_refused_with_its_row(refusal) -> None:
     sentence = refusal(data.conditioned_on, "age")
     assert "row 8" in sentence
     assert "must be observed" in sentence
+
+
+def test_infinite_conditions_are_refused(refusal) -> None:
+    sentence = refusal(Condition(name="age").encode, ["1", "inf"])
+    assert "finite number" in sentence
+    assert "inf" in sentence
+
+
+def test_conditions_far_outside_the_training_range_are_told_once(caplog) -> None:
+    schema = load(FRAME).conditioned_on("age", "since").schema
+    near = {"age": FRAME["age"].max() + 1, "since": "2020-02-01"}
+    chosen_conditions(schema.conditions, near, 3)
+    assert not caplog.records
+    chosen_conditions(schema.conditions, {"age": 400, "since": "2031-05-06"}, 3)
+    age, since = [record.getMessage() for record in caplog.records]
+    assert f"'age' was from {FRAME['age'].min():g} to {FRAME['age'].max():g} in training, and is 400" in age
+    assert "'since' was from 2020-01-01 to 2020-02-29 in training, and is 2031-05-06" in since
+
+
+def test_a_missing_column_of_a_condition_may_be_given(refusal) -> None:
+    schema = load(FRAME).conditioned_on("sex").schema
+    assert "`given`" in refusal(load, FRAME.drop(columns="sex"), schema=schema)
+
+
+def test_stored_numbers_of_conditions_are_exact() -> None:
+    data = load(FRAME.assign(age=FRAME["age"] + 123456.78)).conditioned_on("age", "sex")
+    np.testing.assert_array_equal(data.stated[:, 0], FRAME["age"] + 123456.78)
+    np.testing.assert_array_equal(data.subset(np.array([3, 1])).stated, data.stated[[3, 1]])

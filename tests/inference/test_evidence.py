@@ -1,4 +1,4 @@
-"""The three methods side by side, at the level of the model's units and of stored values."""
+"""The methods side by side, at the level of the model's units and of stored values."""
 
 import math
 
@@ -14,7 +14,8 @@ from backstory.inference.requests import EvidenceRequest
 
 
 def log_evidence(vae, batches, method="is", samples=None, **options):
-    return evidence.log_evidence(vae, batches, EvidenceRequest.of(method, samples, 0, **options))
+    rows = sum(map(len, batches()))
+    return evidence.log_evidence(vae, batches, EvidenceRequest.of(method, samples, 0, **options), rows)
 
 
 def test_the_methods_agree(linear_gaussian):
@@ -22,10 +23,11 @@ def test_the_methods_agree(linear_gaussian):
     truth = exact.log_evidence
     e = {m: log_evidence(exact.vae, lambda: exact.x.split(8), m) for m in ("is", "exact")}
     e["ais"] = log_evidence(exact.vae, lambda: exact.x.split(8), "ais", 25, steps=30, start="prior")
+    e |= {m: log_evidence(exact.vae, lambda: exact.x.split(8), m) for m in ("variational", "auto")}
     torch.testing.assert_close(e["exact"].log_evidence, truth)
     assert (e["exact"].standard_error == 0).all()
     assert torch.isnan(e["exact"].ess).all()
-    for method in ("is", "ais"):
+    for method in ("is", "ais", "variational", "auto"):
         away = (e[method].log_evidence - truth).abs()
         assert (away < 5 * e[method].standard_error + 1e-3).all()
     assert [e[m].samples for m in ("is", "ais", "exact")] == [1000, 25, 100]
@@ -164,7 +166,7 @@ def test_heavy_tails_are_told_in_one_line(grey, caplog):
     assert e.pareto_k > 0.6
     (record,) = [r for r in caplog.records if r.levelname == "WARNING"]
     assert "too heavy-tailed to trust" in record.getMessage()
-    assert "`method` ais" in record.getMessage()
+    assert "`method` auto" in record.getMessage()
     caplog.clear()
     model.evaluate(images, 500)
     assert not caplog.records

@@ -107,5 +107,5 @@ def test_a_narrow_proposal_is_noticed_and_a_good_one_is_not(linear_gaussian):
     warning = tail_warning(bad)
     assert warning is not None
     assert "of 50 observations" in warning
-    assert "`method` ais" in warning
+    assert "`method` auto" in warning
     assert "\n" not in warning

@@ -544,7 +544,7 @@ def test_an_autoencoder_has_no_density(name):
 
 
 def test_free_bits_need_the_kl_of_each_unit():
-    with pytest.raises(InputError, match=r"closed form.*\(DiagonalGaussian, GaussianMixture\).*prior normal"):
+    with pytest.raises(InputError, match=r"closed form.*`posterior` and `prior`.*prior normal"):
         value("free-bits", replace(terms(), prior=mixture()))
 
 

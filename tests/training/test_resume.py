@@ -203,6 +203,17 @@ def test_resume_needs_a_folder_and_begins_where_there_is_nothing(tmp_path):
     assert checkpoint.is_finished(tmp_path / "new")
 
 
+def test_a_finished_run_refuses_other_options_and_takes_its_own(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "run")
+    before = contents(folder)
+    for options, message in [({"epochs": 9}, "begun with epochs"), ({"seed": 7}, "begun with seed")]:
+        with pytest.raises(InputError, match=message):
+            backstory.fit(data(), folder, resume=True, progress=False, **options)
+    assert contents(folder) == before
+    backstory.fit(data(), folder, resume=True, **OPTIONS)
+    assert_same_run(folder, whole)
+
+
 def test_a_kill_just_before_the_checkpoint_is_removed(cut, whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "run")
     for name in (checkpoint.CHECKPOINT, f".0123abcd-{checkpoint.CHECKPOINT}"):

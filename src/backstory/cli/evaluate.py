@@ -8,7 +8,7 @@ from backstory.cli.groups import DamageOptions, RowOptions
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """How to estimate; draws and budget are of restorations, samples of the evidence."""
+    """How to estimate; draws are of restorations, samples of the evidence."""
 
     samples: o.EvidenceSamples = None
     method: o.Method = None
@@ -51,7 +51,7 @@ def evaluate(
         done = jobs.evaluate_restoration(rows.open(), source, happened, rows.seed, progress=True, **options)
     else:
         of_damage = "restoration, and needs --missing, --mask, --noise, --downscale or --blur"
-        parsing.refuse(of_damage, draws=evaluation.draws, budget=evaluation.budget)
+        parsing.refuse(of_damage, draws=evaluation.draws)
         options |= parsing.given(**vars(annealing))
         done = jobs.evaluate(rows.open(), source, seed=rows.seed, progress=True, **options)
     if as_json:

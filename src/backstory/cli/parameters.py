@@ -10,7 +10,7 @@ from typer import Argument, Option
 
 CHOICES = {
     "split": "train, validation, test, all",
-    "method": "is, ais, exact",
+    "method": "auto, is, variational, ais, exact",
     "restoration": "auto, encoder, importance, variational, hmc",
     "start": "posterior, prior",
     "schedule": "sigmoid, geometric, linear",
@@ -145,13 +145,19 @@ Reference = A[
 
 # evaluate
 EvidenceSamples = A[
-    int | None, Option(metavar="K", help="Draws (is: 1000) or chains (ais: 16) for each observation.")
+    int | None,
+    Option(
+        metavar="K",
+        help="Draws (is: 1000, variational: 300) or chains (ais: 16) for each observation; with auto, "
+        "draws of is.",
+    ),
 ]
 Method = A[
     str | None,
     Option(
-        help=f"How to estimate log p(x): {CHOICES['method']}, which are importance sampling, annealed "
-        f"importance sampling and the closed form (is). How to restore: {CHOICES['restoration']} (auto)."
+        help=f"How to estimate log p(x): {CHOICES['method']}, where auto takes the cheapest of the "
+        "next three that will do for each observation (auto). How to restore: "
+        f"{CHOICES['restoration']} (auto)."
     ),
 ]
 Chunk = A[

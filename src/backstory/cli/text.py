@@ -7,6 +7,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,9 @@ def print_table(lines: dict[str, Any], notes: dict[str, str] | None = None) -> N
 
 
 METHODS = {
+    "auto": "the cheapest method that will do",
     "is": "importance sampling",
+    "variational": "importance sampling with a Gaussian fitted to p(z|x)",
     "ais": "annealed importance sampling",
     "exact": "its closed form",
 }
@@ -113,16 +116,17 @@ def print_evaluation(result: dict[str, Any]) -> None:
         "kl": "nats, KL(q(z|x) || p(z))",
         "log_evidence": f"nats, log p(x) by {METHODS[result['method']]}",
         "standard_error": "nats, Monte Carlo error of log_evidence",
-        "ess": f"effective samples of {result['samples']}, average over observations",
+        "ess": "effective draws, average over observations",
         "bits_per_dim": "from log_evidence",
         "active_units": "latent units whose posterior mean varies over the observations",
         "n": "observations",
-        "samples": "draws or chains per observation",
+        "samples": "draws or chains per observation" + (", at first" if result["method"] == "auto" else ""),
         "method": "that estimated log_evidence",
+        "methods": "with the number of observations",
         "pareto_k": "tail of the weights, which can be trusted up to 0.7",
         "acceptance": "share of accepted proposals",
     }
-    print_table(result, notes)
+    print_table(result | {"methods": _counted(result["methods"])}, notes)
 
 
 def print_recovery(result: dict[str, Any], images: bool) -> None:
@@ -141,11 +145,16 @@ def print_recovery(result: dict[str, Any], images: bool) -> None:
         "draws": "from which the intervals were made",
         "methods": "that inferred z, with the number of observations",
     }
-    methods = ", ".join(f"{name} {count}" for name, count in result["methods"].items())
-    print_table(result | {"methods": methods}, notes)
+    print_table(result | {"methods": _counted(result["methods"])}, notes)
 
 
-COLUMNS_SHOWN = 20
+def _counted(methods: dict[str, int]) -> str | None:
+    """Names of methods with the number of observations of each."""
+    return ", ".join(f"{name} {count}" for name, count in methods.items()) or None
+
+
+COLUMNS_SHOWN, LEVELS_SHOWN = 20, 12
+EPOCH = date(1970, 1, 1)
 
 
 def print_filled(columns: dict[str, int], rows: int, cells: int) -> None:
@@ -179,10 +188,14 @@ def print_run(record: dict[str, Any]) -> None:
     several = (
         {"ensemble": f"{record['ensemble']} models, of which the first:"} if "ensemble" in record else {}
     )
+    conditions = (
+        {"conditions": "; ".join(map(_condition, data["conditions"]))} if data.get("conditions") else {}
+    )
     lines = {
         **several,
         "run": f"{record['run']} (backstory {record['backstory']}, torch {record['torch']})",
         "data": f"{record['source']}: {_kind(data)}",
+        **conditions,
         "rows": ", ".join(f"{count} {part}" for part, count in record["rows"].items()),
         "likelihood": f"{model['likelihood']}, data presented as {data['presentation']}",
         "network": f"{model['network']}{hidden}, {record['parameters']:,} parameters",
@@ -194,6 +207,22 @@ def print_run(record: dict[str, Any]) -> None:
         "files": ", ".join(f"{name} ({_size(size)})" for name, size in record["files"].items()),
     }
     print_table(lines)
+
+
+def _condition(condition: dict[str, Any]) -> str:
+    """A condition in words: its name, and its levels or its kind and range."""
+    name, levels, column = condition["name"], condition["levels"], condition["column"] or {}
+    kind = column.get("kind", "levels" if levels else "number")
+    if levels:
+        more = ", …" if len(levels) > LEVELS_SHOWN else ""
+        return f"{name} ({kind}: {', '.join(levels[:LEVELS_SHOWN])}{more})"
+    low, high = condition.get("low"), condition.get("high")
+    if low is None or high is None:
+        return f"{name} ({kind})"
+    if kind == "date":
+        first, last = (EPOCH + timedelta(math.floor(day)) for day in (low, high))
+        return f"{name} ({kind}: {first} to {last})"
+    return f"{name} ({kind}: {low:.6g} to {high:.6g})"
 
 
 def _text(value: Any) -> str:

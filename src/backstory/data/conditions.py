@@ -5,12 +5,14 @@ with as many numbers as there are levels; a number y becomes (y − location) / 
 observed.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from backstory import console
 from backstory.data.tables.columns import Column, number_text
 from backstory.errors import InputError
 
@@ -25,6 +27,7 @@ class Condition(BaseModel):
         name: such as `label`, or the name of a column.
         levels: texts of the levels in the order of their code; None for a number.
         location, scale: of a number, in its own units.
+        low, high: the smallest and the largest number in training; None for levels.
         column: the column of the table that became this condition; None for labels.
         place: index of that column among the columns of the table, conditions included; None for labels.
     """
@@ -35,6 +38,8 @@ class Condition(BaseModel):
     levels: tuple[str, ...] | None = None
     location: float = 0.0
     scale: float = 1.0
+    low: float | None = None
+    high: float | None = None
     column: Column | None = None
     place: int | None = None
 
@@ -59,20 +64,50 @@ class Condition(BaseModel):
         >>> Condition(name="sex", levels=("f", "m")).encode(["m"])
         array([[0., 1.]], dtype=float32)
         """
-        stored = [self._stored(value, source) for value in values]
-        return self.encode_stored(np.array(stored, np.float64), source)
+        return self.encode_stored(self.stored(values, source), source)
+
+    def stored(self, values: Iterable[Any], source: str = "the conditions") -> np.ndarray:
+        """Indices of levels or numbers, (N,) of float64 as a table stores them; NaN for a missing value."""
+        return np.array([self._stored(value, source) for value in values], np.float64)
 
     def encode_stored(self, stored: np.ndarray, source: str = "the conditions") -> np.ndarray:
         """Indices of levels or numbers, (N,) as a table stores them, as in `encode`."""
-        missing = np.flatnonzero(~np.isfinite(stored))
+        if (infinite := np.isinf(stored)).any():
+            raise InputError(
+                f"expected a finite number for the condition {self.name!r} in {source}, got "
+                f"{stored[infinite][0]:g}; give another"
+            )
+        missing = np.flatnonzero(np.isnan(stored))
         if len(missing):
             raise InputError(
                 f"expected a value of the condition {self.name!r} in every row of {source}, because "
                 f"conditions must be observed, got none in row {missing[0] + 1}; fill it, or drop the row"
             )
         if self.levels is None:
+            self._warn_of_far(stored, source)
             return ((stored - self.location) / self.scale)[:, None].astype(np.float32)
         return np.eye(len(self.levels), dtype=np.float32)[stored.astype(np.int64)]
+
+    def _warn_of_far(self, stored: np.ndarray, source: str) -> None:
+        """Warn of a number that is farther than one standard deviation outside the range of training."""
+        if self.low is None or self.high is None:
+            return
+        beyond = np.maximum(self.low - stored, stored - self.high)
+        if (far := beyond > self.scale).any():
+            others = len(np.unique(stored[far])) - 1
+            also = f" ({others} other values are far outside, too)" if others else ""
+            low, high, worst = self._shown([self.low, self.high, stored[beyond.argmax()]])
+            console.warn(
+                f"the condition {self.name!r} was from {low} to {high} in training, and is {worst} in "
+                f"{source}{also}; the model "
+                "extrapolates there"
+            )
+
+    def _shown(self, stored: Sequence[float]) -> list[str]:
+        """Numbers as texts, days since 1970-01-01 as dates."""
+        if self.column is None or self.column.kind != "date":
+            return [f"{value:.6g}" for value in stored]
+        return [str(np.datetime64(math.floor(value), "D")) for value in stored]
 
     def decode(self, encoded: np.ndarray) -> np.ndarray:
         """The values for codes (N, width): (N,) of texts, or of numbers (days since 1970-01-01 for dates).
@@ -137,7 +172,9 @@ def of_column(column: Column, place: int, stored: np.ndarray) -> Condition:
 def _of_number(condition: Condition, values: np.ndarray) -> Condition:
     finite = values[np.isfinite(values)].astype(np.float64)
     location, scale = (float(finite.mean()), float(finite.std())) if len(finite) else (0.0, 1.0)
-    return condition.model_copy(update={"location": location, "scale": scale or 1.0})
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (None, None)
+    update = {"location": location, "scale": scale or 1.0, "low": low, "high": high}
+    return condition.model_copy(update=update)
 
 
 def encode_conditions(conditions: Sequence[Condition], values: Mapping[str, Iterable[Any]]) -> np.ndarray:
@@ -154,6 +191,19 @@ def encode_conditions(conditions: Sequence[Condition], values: Mapping[str, Iter
     >>> encode_conditions([sex, Condition(name="age", location=40, scale=10)], {"sex": ["f"], "age": [50]})
     array([[1., 0., 1.]], dtype=float32)
     """
+    return encode_stated(conditions, stated_conditions(conditions, values))
+
+
+def encode_stated(
+    conditions: Sequence[Condition], stated: np.ndarray, source: str = "the conditions"
+) -> np.ndarray:
+    """The codes of all conditions side by side, (N, C) of float32, for their stored numbers, (N, K)."""
+    codes = [c.encode_stored(stated[:, j], source) for j, c in enumerate(conditions)]
+    return np.concatenate(codes, axis=1)
+
+
+def stated_conditions(conditions: Sequence[Condition], values: Mapping[str, Iterable[Any]]) -> np.ndarray:
+    """The stored numbers of all conditions, (N, K) of float64; arguments are those of `encode_conditions`."""
     names = [condition.name for condition in conditions]
     wrong = [name for name in values if name not in names] or [name for name in names if name not in values]
     if wrong:
@@ -161,7 +211,7 @@ def encode_conditions(conditions: Sequence[Condition], values: Mapping[str, Iter
             f"expected values of the conditions {', '.join(names) or '(none)'}, got "
             f"{', '.join(values) or 'none'}; {'leave out' if wrong[0] in values else 'add'} {wrong[0]}"
         )
-    return np.concatenate([condition.encode(values[condition.name]) for condition in conditions], axis=1)
+    return np.stack([condition.stored(values[condition.name]) for condition in conditions], axis=1)
 
 
 def chosen_conditions(conditions: Sequence[Condition], given: Any, rows: int) -> np.ndarray | None:
@@ -181,6 +231,12 @@ def chosen_conditions(conditions: Sequence[Condition], given: Any, rows: int) ->
     array([[0., 1.],
            [0., 1.]], dtype=float32)
     """
+    stated = chosen_stated(conditions, given, rows)
+    return None if stated is None else encode_stated(conditions, stated)
+
+
+def chosen_stated(conditions: Sequence[Condition], given: Any, rows: int) -> np.ndarray | None:
+    """The stored numbers of conditions that a person chose, (rows, K); see `chosen_conditions`."""
     if given is None:
         if conditions:
             raise no_conditions(conditions)
@@ -192,7 +248,7 @@ def chosen_conditions(conditions: Sequence[Condition], given: Any, rows: int) ->
         )
     if not conditions:
         raise unexpected_conditions(tuple(given))
-    return encode_conditions(conditions, {name: _for_each(name, v, rows) for name, v in given.items()})
+    return stated_conditions(conditions, {name: _for_each(name, v, rows) for name, v in given.items()})
 
 
 def _for_each(name: str, value: Any, rows: int) -> Sequence[Any]:

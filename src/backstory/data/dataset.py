@@ -33,6 +33,7 @@ class Dataset:
         places: for each column of a table, its number among the columns of the file; None without columns.
         given: (N, schema.condition_width) of float32, the conditions c of p(x | c); None without. They are
             always observed.
+        stated: (N, K) of float64, the stored numbers of these conditions, as their columns had them.
     """
 
     values: Rows
@@ -44,6 +45,7 @@ class Dataset:
     source: str = "array"
     places: tuple[int, ...] | None = None
     given: np.ndarray | None = None
+    stated: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.incomplete is None:
@@ -69,6 +71,7 @@ class Dataset:
             test_rows=None,
             names=None if self.names is None else tuple(self.names[i] for i in index),
             given=None if self.given is None else self.given[index],
+            stated=None if self.stated is None else self.stated[index],
         )
 
     def conditioned_on(self, *names: str) -> "Dataset":
@@ -105,25 +108,28 @@ class Dataset:
         """
         if not conditions or self.schema.conditions == tuple(conditions):
             return self
-        given = np.concatenate([self._codes(condition) for condition in conditions], axis=1)
+        stated = np.stack([self._stated(condition) for condition in conditions], axis=1)
+        given = how.encode_stated(conditions, stated, self.source)
         schema, values, places = self.schema.conditioned(conditions), self.values, self.places
         if schema.columns != self.schema.columns:
             stay = [j for j, name in enumerate(self.schema.columns or ()) if name in (schema.columns or ())]
             values = mapped(lambda block: block[:, stay], values)
             places = None if places is None else tuple(places[j] for j in stay)
         given = given if self.given is None else np.concatenate([self.given, given], axis=1)
-        return replace(self, values=values, schema=schema, places=places, given=given)
+        stated = stated if self.stated is None else np.concatenate([self.stated, stated], axis=1)
+        return replace(self, values=values, schema=schema, places=places, given=given, stated=stated)
 
-    def _codes(self, condition: Condition) -> np.ndarray:
+    def _stated(self, condition: Condition) -> np.ndarray:
+        """The stored numbers of a condition, (N,)."""
         if condition.column is not None:
             self._check_column(condition)
-            return condition.encode_stored(self._column(condition.name), self.source)
+            return self._column(condition.name)
         if self.labels is None:
             raise InputError(
                 f"expected labels for the condition {condition.name!r}, got none in {self.source}; "
                 "give data with labels"
             )
-        return condition.encode(self.labels.tolist(), self.source)
+        return condition.stored(self.labels.tolist(), self.source)
 
     def _check_column(self, condition: Condition) -> None:
         """Raise InputError unless the table has this column, with the same levels."""
@@ -147,10 +153,16 @@ class Dataset:
 
     def _check_names(self, names: Sequence[str], known: Sequence[str]) -> None:
         """Raise InputError unless these are different names of conditions, which leave something for x."""
+        if not known:
+            raise InputError(
+                f"expected data with labels for `conditions`, got {self.source}, which has none; give an IDX "
+                "folder, a folder with a folder of images for each class, or a table, whose columns can be "
+                "conditions"
+            )
         unknown = [name for name in names if name not in known] or ([] if names else ["none"])
         if unknown or len(set(names)) < len(names):
             raise InputError(
-                f"expected different conditions out of {', '.join(known) or '(none)'} for {self.source}, got "
+                f"expected different conditions out of {', '.join(known)} for {self.source}, got "
                 f"{', '.join(names) or 'none'}; choose among these"
             )
         if self.schema.columns is not None and len(names) == len(known):

@@ -119,13 +119,13 @@ class Schema(BaseModel):
         return self._of_kinds(kinds, ())
 
     def without_conditions(self) -> "Schema":
-        """The schema of x alone; a table may have the columns of the conditions or not."""
+        """The schema of x alone; the columns of conditions are left out if a table has them."""
         left_out, other = list(self.left_out), {column.place for column in self.left_out}
         places = [j for j in range(len(self.kinds) + len(self.conditions) + len(other)) if j not in other]
         for condition in self.conditions:
             if condition.place is not None:
                 place = places[condition.place]
-                left_out.append(LeftOut(name=condition.name, reason="ignored", place=place))
+                left_out.append(LeftOut(name=condition.name, reason="condition", place=place))
         return self.model_copy(update={"conditions": (), "left_out": tuple(left_out)})
 
     def conditioned(self, conditions: Sequence[Condition]) -> "Schema":

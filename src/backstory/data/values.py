@@ -13,8 +13,9 @@ from backstory.data.conditions import (
     Condition,
     chosen_conditions,
     decode_conditions,
-    encode_conditions,
+    encode_stated,
     no_conditions,
+    stated_conditions,
     unexpected_conditions,
 )
 from backstory.data.dataset import Dataset
@@ -95,7 +96,8 @@ def with_conditions(data: Dataset, conditions: Sequence[Condition]) -> Dataset:
     """The data set with these conditions; as it is without conditions, or if it does not tell them."""
     own = data.schema.conditions
     if data.given is not None and conditions and own != tuple(conditions):
-        return replace(data, given=encode_conditions(conditions, decode_conditions(own, data.given)))
+        stated = stated_conditions(conditions, decode_conditions(own, data.given))
+        return replace(data, given=encode_stated(conditions, stated, data.source), stated=stated)
     columns = data.schema.columns or ()
     told = [data.labels is not None if c.column is None else c.name in columns for c in conditions]
     return data.conditioned_as(conditions) if data.given is None and all(told) else data

@@ -288,7 +288,7 @@ def level_values(levels: int, like: Tensor) -> Tensor:
 
 
 def log_softmax(logits: Tensor, axis: int) -> Tensor:
-    """torch.log_softmax, which itself is several times slower when the levels are not on the last axis."""
+    """log softmax(logits) along an axis, of the same shape."""
     return logits - torch.logsumexp(logits, axis, keepdim=True)
 
 

@@ -32,10 +32,10 @@ class Begun:
     """A run in the folder, to go on with.
 
     Attributes:
-        finished: whether there is nothing left to do.
+        finished: whether there is nothing left to do; its options are compared all the same.
         members: the number of members of an ensemble; None for a single model.
         asked: the options that were given.
-        decided: all options, with defaults resolved; empty for an ensemble.
+        decided: all options, with defaults resolved; of an ensemble those of its first member.
         schema: of the data; None where an ensemble's first member was not begun.
         checkpoint: of a single model.
     """
@@ -70,16 +70,13 @@ class Begun:
     @classmethod
     def _single(cls, folder: Path) -> "Begun | None":
         if is_finished(folder):
-            return cls(finished=True)
+            config = load_config(folder)
+            return cls(True, None, config.asked, _decided(config, config.asked), config.data)
         held = load_checkpoint(folder)
         if held is None:
             return None
-        config = held.config
-        decided = {**config.model.flat(), **config.training.flat()}
-        decided["validation"] = config.validation
-        decided["conditions"] = [condition.name for condition in config.data.conditions]
-        decided["split_seed"] = held.asked.get("split_seed", config.training.seed)
-        return cls(False, None, held.asked, decided, config.data, held)
+        decided = _decided(held.config, held.asked)
+        return cls(False, None, held.asked, decided, held.config.data, held)
 
     @classmethod
     def _ensemble(cls, folder: Path, ensemble: int | None) -> "Begun":
@@ -91,9 +88,13 @@ class Begun:
                 f"the run was begun with ensemble {members}, got {ensemble}; leave it out to go on with the "
                 "run, or begin another"
             )
-        return cls(
-            finished, members, record.get("asked", {}), {}, _schema_of_member(folder / member_folder(0))
-        )
+        first = _first_member(folder / member_folder(0))
+        if first is None:
+            return cls(finished, members, record.get("asked", {}))
+        config, asked = first
+        together = {"minutes": asked["minutes"] * members} if "minutes" in asked else {}
+        decided = _decided(config, asked) | together
+        return cls(finished, members, record.get("asked", asked | together), decided, config.data)
 
     def check_options(self, asked: dict[str, Any]) -> None:
         """InputError for an option that differs from what was given or resolved when the run began."""
@@ -106,11 +107,26 @@ class Begun:
                 )
 
 
-def _schema_of_member(folder: Path) -> Schema | None:
+def _decided(config: Config, asked: dict[str, Any]) -> dict[str, Any]:
+    """All options of a single model, flat, with defaults resolved."""
+    return {
+        **config.model.flat(),
+        **config.training.flat(),
+        "validation": config.validation,
+        "conditions": [condition.name for condition in config.data.conditions],
+        "split_seed": asked.get("split_seed", config.training.seed),
+    }
+
+
+def _first_member(folder: Path) -> tuple[Config, dict[str, Any]] | None:
+    """The config of an ensemble's first member, and the options that it was given; None before it begins."""
     earlier = load_checkpoint(folder)
     if earlier is not None:
-        return earlier.config.data
-    return load_config(folder).data if (folder / CONFIG).exists() else None
+        return earlier.config, earlier.asked
+    if not (folder / CONFIG).exists():
+        return None
+    config = load_config(folder)
+    return config, config.asked
 
 
 def check_same_data(config: Config, dataset: Dataset, fingerprint: str) -> None:

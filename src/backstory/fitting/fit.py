@@ -104,17 +104,18 @@ def _fit(source: Source, given: dict[str, Any], job: Job, ensemble: int | None) 
     """`fit` in each of the processes."""
     group, folder = job.group, job.saving.folder
     begun = group.first(lambda: Begun.read(job.saving, ensemble))
+    asked = asked_options({name: value for name, value in given.items() if value is not None})
+    if begun is not None:
+        begun.check_options(asked)
     if begun is not None and begun.finished:
         assert folder is not None
         if group.rank == 0:
             checkpoint.remove_checkpoint(folder)  # a kill may have come just before
         console.say(f"{folder} is finished: there is nothing to go on with", job.progress)
         return open(folder, str(group.device))
-    asked = asked_options({name: value for name, value in given.items() if value is not None})
     named = (asked if begun is None else begun.asked).get("conditions", ())
     dataset = source.load(None if begun is None else begun.schema, named)
     if begun is not None:
-        begun.check_options(asked)
         job = replace(job, asked=begun.asked, earlier=begun.checkpoint)
         count = begun.members
     else:

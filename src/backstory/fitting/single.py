@@ -106,7 +106,8 @@ def untrained(dataset: Dataset, job: Job) -> tuple[Model, StoredRows]:
     rows = dataset.stored.take(splits.train)
     vae = _build(decided, None if job.earlier is not None else rows.values, job.asked.get("seed", SEED))
     validation = job.asked.get("validation", VALIDATION)
-    provenance = Provenance(dataset.source, name, validation, splits, hashes[splits.train], decided.training)
+    hashes = hashes[splits.train]
+    provenance = Provenance(dataset.source, name, validation, splits, hashes, decided.training, job.asked)
     return Model(vae.to(job.group.device), decided.schema, decided.model, provenance), rows
 
 

@@ -114,6 +114,12 @@ class Annealing:
         betas: list[float] = ((t - t[0]) / (t[-1] - t[0])).tolist()
         return betas
 
+    @property
+    def cost(self) -> int:
+        """Codes decoded for each observation; a gradient counts as three."""
+        adaptation = ADAPTATION_CHAINS * max(ADAPTATION_TRANSITIONS, self.steps)
+        return 3 * self.leapfrog * (self.chains * self.steps + adaptation)
+
 
 @dataclass(frozen=True)
 class Annealed:

@@ -1,6 +1,6 @@
 """The averages over observations that `Model.evaluate` returns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -23,9 +23,10 @@ class Evaluation:
         bits_per_dim: −log₂ p(x) per entry, from log_evidence; for discrete data.
         active_units: latent units whose posterior mean varies over the observations.
         n: observations.
-        samples: K.
-        method: of the log-evidence: `is`, `ais` or `exact`.
-        pareto_k: of the weights, average over observations; see `inference.pareto`.
+        samples: K; of method `auto` the draws with which every observation begins.
+        method: of the log-evidence: `auto`, `is`, `variational`, `ais` or `exact`.
+        methods: the number of observations of each method; what `auto` chose.
+        pareto_k: of the weights, average over the observations that have one; see `inference.pareto`.
         acceptance: share of accepted proposals of `ais`.
     """
 
@@ -40,16 +41,16 @@ class Evaluation:
     n: int
     samples: int
     method: str
+    methods: dict[str, int] = field(default_factory=dict)
     pareto_k: float | None = None
     acceptance: float | None = None
 
 
-def average(evidence: Evidence, method: str, active_units: int, entries: float | None) -> Evaluation:
+def average(evidence: Evidence, active_units: int, entries: float | None) -> Evaluation:
     """The averages of an `Evidence`.
 
     Args:
         evidence: of each observation.
-        method: of the log-evidence.
         active_units: see `Evaluation`.
         entries: observed entries of an observation, on average; None for continuous x.
     """
@@ -60,15 +61,16 @@ def average(evidence: Evidence, method: str, active_units: int, entries: float |
         active_units=active_units,
         n=n,
         samples=evidence.samples,
-        method=method,
+        method=evidence.method,
+        methods=evidence.counts(),
         elbo=float(evidence.elbo.mean()),
         kl=float(evidence.kl.mean()),
         log_evidence=log_evidence,
         standard_error=_number(evidence.standard_error.square().sum().sqrt() / n),
         ess=_number(evidence.ess.mean()),
         bits_per_dim=None if entries is None else bits_per_dim(log_evidence, entries),
-        pareto_k=_number(evidence.pareto_k.mean()),
-        acceptance=_number(evidence.acceptance.mean()),
+        pareto_k=_number(evidence.pareto_k.nanmean()),
+        acceptance=_number(evidence.acceptance.nanmean()),
     )
 
 

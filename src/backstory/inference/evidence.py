@@ -1,22 +1,23 @@
-"""The log-evidence by one of three methods, in one record.
+"""The log-evidence by any method, in one record.
 
-    is      importance sampling with q(z|x)               (`inference.importance`)
-    ais     annealed importance sampling                  (`inference.annealing`)
-    exact   closed form, for linear-Gaussian models alone (`inference.linear_gaussian`)
+    auto         the cheapest of the next three that will do for each observation  (`inference.adaptive`)
+    is           importance sampling with q(z|x)                       (`inference.importance`)
+    variational  importance sampling with a Gaussian near p(z|x)       (`inference.adaptive`)
+    ais          annealed importance sampling                          (`inference.annealing`)
+    exact        closed form, for linear-Gaussian models alone         (`inference.linear_gaussian`)
 
 With every method the ELBO and its two terms are estimated with draws of q(z|x).
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from backstory.data.observation import Observation
 from backstory.errors import InputError
+from backstory.inference.adaptive import FIRST, adaptive_evidence, fitted_evidence
 from backstory.inference.annealing import Annealing, annealed
 from backstory.inference.hmc import mixed_seed
 from backstory.inference.importance import Evidence, check_samples, importance_sampling
@@ -27,8 +28,8 @@ from backstory.inference.target import check_density
 from backstory.models.vae import VAE
 from backstory.options import check_option, one_of
 
-METHODS = ("is", "ais", "exact")
-SAMPLES = {"is": 1000, "ais": 16, "exact": 100}
+METHODS = ("auto", "is", "variational", "ais", "exact")
+SAMPLES = {"auto": FIRST, "is": 1000, "variational": 300, "ais": 16, "exact": 100}
 ELBO_SAMPLES = 100  # the least number of draws for the ELBO with method ais
 DRAWS = 100  # stream of noise, other than that of the presentation of x
 
@@ -37,6 +38,7 @@ def log_evidence(
     vae: VAE,
     batches: Callable[[], Iterable[Observation | Tensor]],
     request: EvidenceRequest,
+    rows: int,
     advance: Callable[[float], None] = lambda rows: None,
 ) -> Evidence:
     """log p(x) and its error for each observation.
@@ -44,20 +46,25 @@ def log_evidence(
     Args:
         vae: the model.
         batches: returns the observations in the model's units in batches, the same ones at each call.
-        request: the method and its settings. By default `is` has 1000 draws for each observation, `ais` 16
-            chains, and `exact` 100 draws for the ELBO.
+        request: the method and its settings. By default `is` has 1000 draws for each observation,
+            `variational` 300, `ais` 16 chains, and `exact` 100 draws for the ELBO.
+        rows: number of observations.
         advance: called with the number of finished observations.
 
     Raises:
         InputError: the model has no p(x), the method is unknown, or a setting belongs to another method.
     """
     method, chunk = request.method, request.chunk
-    how = check_settings(method, request.samples, request.resume, **request.annealing)
+    how = check_settings(request)
     check_density(vae)
     samples = SAMPLES[method] if request.samples is None else request.samples
     generator = torch.Generator(vae.device).manual_seed(mixed_seed(request.seed, DRAWS))
     if method == "is":
         return importance_sampling(vae, batches(), samples, generator, chunk, advance)
+    if method == "auto":
+        return adaptive_evidence(vae, batches(), rows, request, generator, advance)
+    if method == "variational":
+        return fitted_evidence(vae, batches(), request, generator, advance)
     exact = LinearGaussian.of(vae) if method == "exact" else None
     draws = samples if method == "exact" else max(samples, ELBO_SAMPLES)
     base = importance_sampling(vae, batches(), draws, generator, chunk)
@@ -70,8 +77,15 @@ def log_evidence(
         )
         nothing = torch.full_like(value, torch.nan)
         error = torch.zeros_like(value)
-        return replace(base, log_evidence=value, standard_error=error, ess=nothing, pareto_k=nothing)
-    how = replace(how, chunk=chunk)
+        return replace(
+            base,
+            log_evidence=value,
+            standard_error=error,
+            ess=nothing,
+            pareto_k=nothing,
+            method=method,
+            methods=("exact",) * len(value),
+        )
     result = annealed(vae, batches(), how, request.seed, request.resume, advance)
     mean = result.mean
     largest = result.log_weight.T.topk(min(samples, tail_size(samples) + 1)).values
@@ -83,20 +97,25 @@ def log_evidence(
         pareto_k=pareto_k(largest),
         samples=samples,
         acceptance=result.acceptance,
+        method=method,
+        methods=("ais",) * len(result.acceptance),
     )
 
 
-def check_settings(
-    method: str, samples: int | None = None, resume: str | Path | None = None, **annealing: Any
-) -> Annealing:
-    """The settings of annealing; InputError for settings of `log_evidence` that are not possible."""
+def check_settings(request: EvidenceRequest) -> Annealing:
+    """The settings of annealing; InputError for a request that is not possible."""
+    method, samples = request.method, request.samples
     one_of("method", method, METHODS)
     if samples is not None:
         check_samples(samples)
     known = [field.name for field in fields(Annealing) if field.name not in ("chains", "chunk")]
-    for name in annealing:
-        check_option("log_evidence", name, known)
-    given = [*annealing, *(["resume"] if resume is not None else [])]
+    for name in request.annealing:
+        check_option("log_evidence", name, [*known, "budget", "chunk", "resume"])
+    if request.budget is not None and request.budget < 1:
+        raise InputError(f"budget has to be at least 1, got {request.budget}")
+    if request.budget is not None and method != "auto":
+        raise InputError(f"budget belongs to method auto, without samples, got method {method}")
+    given = [*request.annealing, *(["resume"] if request.resume is not None else [])]
     if method != "ais" and given:
         raise InputError(f"{given[0]} belongs to method ais, got method {method}")
-    return Annealing(chains=samples or SAMPLES["ais"], **annealing)
+    return Annealing(chains=samples or SAMPLES["ais"], chunk=request.chunk, **request.annealing)

@@ -26,6 +26,14 @@ from backstory.inference.target import Evidenced, Target, check_density, terms_a
 from backstory.models.vae import VAE
 
 BLOCK = 64  # draws whose weights are collected before they are added up
+METHODS = ("is", "variational", "ais", "exact")
+LEAST_CHAINS = 2.0  # effective chains, with fewer of which annealing is not trusted
+ADVICE = {  # what comes nearer than each method
+    "auto": "give it a larger `budget`, or take `method` ais with more `steps`",
+    "is": "take `method` auto, without a number of samples",
+    "variational": "take `method` auto or ais",
+    "ais": "take more `steps`",
+}
 HEAVY_SHARE = 0.1  # people are warned if more of the observations have too heavy a tail
 
 
@@ -42,8 +50,10 @@ class Evidence:
         elbo: mean of log w, a lower bound of log p(x); its error vanishes if q(z|x) = p(z|x).
         reconstruction: E_q[log p(x|z)], as elbo + kl.
         kl: KL(q(z|x) ‖ p(z)), in closed form if there is one.
-        samples: K.
+        samples: K; of method `auto` the draws with which every observation begins.
         acceptance: share of accepted proposals of annealed importance sampling; NaN for other methods.
+        method: that was asked for: `auto`, or one of
+        methods: of each observation: `is`, `variational`, `ais` or `exact`.
     """
 
     log_evidence: Tensor
@@ -55,6 +65,12 @@ class Evidence:
     kl: Tensor
     samples: int
     acceptance: Tensor
+    method: str
+    methods: tuple[str, ...]
+
+    def counts(self) -> dict[str, int]:
+        """The number of observations of each method, the cheapest first."""
+        return {name: self.methods.count(name) for name in METHODS if name in self.methods}
 
 
 @dataclass(frozen=True)
@@ -94,15 +110,16 @@ def check_samples(samples: int) -> None:
 
 
 def tail_warning(evidence: Evidence) -> str | None:
-    """A warning if the weights of many observations are too heavy-tailed to trust; None otherwise."""
-    limit = threshold(evidence.samples)
-    heavy = int((evidence.pareto_k > limit).sum())
-    if heavy <= HEAVY_SHARE * len(evidence.pareto_k):
+    """A warning if the weights of many observations cannot be trusted; None otherwise."""
+    limit, chains = threshold(evidence.samples), torch.tensor([m == "ais" for m in evidence.methods])
+    poor = (evidence.pareto_k.cpu() > limit) | (chains & (evidence.ess.cpu() < LEAST_CHAINS))
+    heavy = int(poor.sum())
+    if heavy <= HEAVY_SHARE * len(poor):
         return None
     return (
-        f"the importance weights of {heavy} of {len(evidence.pareto_k)} observations are too heavy-tailed to "
-        f"trust (Pareto k above {limit:.2f}): log_evidence is probably too low, by more than its standard "
-        f"error; take more samples than {evidence.samples}, or `method` ais"
+        f"the importance weights of {heavy} of {len(poor)} observations are too heavy-tailed to trust "
+        f"(Pareto k above {limit:.2f}): log_evidence is probably too low, by more than its standard error; "
+        f"{ADVICE[evidence.method]}"
     )
 
 
@@ -136,12 +153,18 @@ def importance_sampling(
         for batch in map(Observation.of, batches):
             parts.append(target_evidence(Evidenced(vae, batch), samples, generator, chunk))
             advance(len(batch))
+    return joined(parts)
+
+
+def joined(parts: list[Evidence]) -> Evidence:
+    """The evidence of all observations from that of batches."""
     stacked = {
         field.name: torch.cat([getattr(part, field.name) for part in parts])
         for field in fields(Evidence)
-        if field.name != "samples"
+        if field.name not in ("samples", "method", "methods")
     }
-    return Evidence(**stacked, samples=samples)
+    methods = tuple(name for part in parts for name in part.methods)
+    return Evidence(**stacked, samples=parts[0].samples, method=parts[0].method, methods=methods)
 
 
 @torch.no_grad()
@@ -209,4 +232,6 @@ class _Sums:
             kl=kl,
             samples=self.samples,
             acceptance=torch.full_like(kl, math.nan),
+            method="is",
+            methods=("is",) * len(kl),
         )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from backstory.inference.effort import METHODS
+from backstory.inference.importance import METHODS as METHODS_OF_EVIDENCE
 from backstory.inference.importance import Evidence
 from backstory.inference.restoration import Restoration, guess_levels
 from backstory.inference.scoring import Reference
@@ -26,8 +27,10 @@ def mixture_evidence(parts: list[Evidence]) -> Evidence:
     With r_n, the share of a member in the sum, the error is √Σ (r_n s_n)² (delta method), and all draws
     together have an effective sample size of 1 / Σ (r_n² / ess_n). The ELBO and its two terms are averages;
     by Jensen's inequality the average ELBO bounds the mixture, too. Pareto k̂ is averaged with the shares.
+    The method of an observation is the dearest that a member needed.
     """
     log_evidence = torch.stack([part.log_evidence for part in parts])
+    each = zip(*(part.methods for part in parts), strict=True)
     share = torch.softmax(log_evidence, 0)
 
     def stacked(name: str) -> Tensor:
@@ -43,6 +46,8 @@ def mixture_evidence(parts: list[Evidence]) -> Evidence:
         kl=stacked("kl").mean(0),
         samples=sum(part.samples for part in parts),
         acceptance=stacked("acceptance").mean(0),
+        method=parts[0].method,
+        methods=tuple(max(names, key=METHODS_OF_EVIDENCE.index) for names in each),
     )
 
 

@@ -65,19 +65,22 @@ class EvidenceRequest:
     """What an estimate of log p(x) is asked for.
 
     Attributes:
-        method: `is`, `ais` or `exact`.
-        samples: K, draws or chains for each observation; None for the default of the method.
+        method: `auto`, `is`, `variational`, `ais` or `exact`.
+        samples: K, draws or chains for each observation; None for the default of the method. Method `auto`
+            with a number of samples is `is`.
         seed: of every draw.
         presentation_seed: of the presentation of x, where that is at random.
+        budget: of `auto`, in codes decoded for each observation; None for `adaptive.usual_budget`.
         chunk: pairs of draw and observation decoded at once; None for the default of the device.
         resume: of `ais`: a file that keeps finished rows, from which they are taken up again.
         annealing: other settings of `ais` by name: steps, leapfrog, start and schedule.
     """
 
-    method: str = "is"
+    method: str = "auto"
     samples: int | None = None
     seed: int = 0
     presentation_seed: int = 0
+    budget: int | None = None
     chunk: int | None = None
     resume: Path | None = None
     annealing: dict[str, Any] = field(default_factory=dict)
@@ -85,5 +88,8 @@ class EvidenceRequest:
     @classmethod
     def of(cls, method: str, samples: int | None, seed: int, **options: Any) -> "EvidenceRequest":
         """From the options of `Model.log_evidence`."""
-        chunk, resume = options.pop("chunk", None), options.pop("resume", None)
-        return cls(method, samples, seed, seed, chunk, None if resume is None else Path(resume), options)
+        budget, chunk, resume = (options.pop(name, None) for name in ("budget", "chunk", "resume"))
+        if method == "auto" and samples is not None:
+            method = "is"
+        path = None if resume is None else Path(resume)
+        return cls(method, samples, seed, seed, budget, chunk, path, options)

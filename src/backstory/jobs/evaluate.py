@@ -8,6 +8,7 @@ import numpy as np
 from backstory.data.stored import StoredRows
 from backstory.inference.evidence import check_settings
 from backstory.inference.operators import Mask
+from backstory.inference.requests import EvidenceRequest
 from backstory.jobs.checks import at_least_one
 from backstory.jobs.damage import Damage
 from backstory.jobs.inverse_problem import read_problem
@@ -36,7 +37,7 @@ def evaluate(
     model: Trained,
     source: Source,
     samples: int | None = None,
-    method: str = "is",
+    method: str = "auto",
     seed: int = 0,
     **options: Any,
 ) -> Evaluated:
@@ -46,14 +47,14 @@ def evaluate(
         model: the model.
         source: the rows.
         samples: draws or chains for each observation; None leaves their number to the method.
-        method: `is`, `ais` or `exact`.
+        method: `auto`, `is`, `variational`, `ais` or `exact`, see `Model.log_evidence`.
         seed: of all draws.
-        options: `chunk`, `progress` and the settings of `ais` (`steps`, `leapfrog`, `start`, `schedule`,
-            `resume`), see `Model.log_evidence`.
+        options: `budget`, `chunk`, `progress` and the settings of `ais` (`steps`, `leapfrog`, `start`,
+            `schedule`, `resume`), see `Model.log_evidence`.
     """
     at_least_one("chunk", options.get("chunk"))
-    annealing = {name: v for name, v in options.items() if name not in ("chunk", "progress")}
-    check_settings(method, samples, **annealing)
+    settings = {name: v for name, v in options.items() if name not in ("chunk", "progress")}
+    check_settings(EvidenceRequest.of(method, samples, seed, **settings))
     x = read_rows(model, source)
     result = model.evaluate(x, samples, seed, method=method, **options)
     return Evaluated(asdict(result), len(x), model.count_trained_on(x.values), model.schema.kind)

@@ -7,6 +7,7 @@ import numpy as np
 from backstory.data.dataset import Dataset
 from backstory.data.rows import subset
 from backstory.data.schema import Schema
+from backstory.data.tables.columns import LeftOut
 from backstory.data.units import Units
 from backstory.errors import InputError
 from backstory.inference.operators import Operator
@@ -45,6 +46,17 @@ class InverseProblem:
         """Codes of the conditions of the chosen rows, (N, C); None for a model of p(x)."""
         given = self.chosen.data.given
         return None if given is None else given[self.chosen.index]
+
+    @property
+    def stated(self) -> np.ndarray | None:
+        """Stored numbers of the conditions of the chosen rows, (N, K); None for a model of p(x)."""
+        stated = self.chosen.data.stated
+        return None if stated is None else stated[self.chosen.index]
+
+    @property
+    def told(self) -> list[LeftOut]:
+        """The columns of the table in place of which conditions were given."""
+        return [column for column in self.chosen.data.schema.left_out if column.reason == "condition"]
 
     @property
     def fill(self) -> np.ndarray:

@@ -36,5 +36,5 @@ def reconstruct(
     if sheet:
         write_pair_sheet(output, rows.values, x, model.schema)
     else:
-        write_observations(output, x, model.schema, rows.names)
+        write_observations(output, x, model.schema, rows.names, rows.stated)
     return Reconstructed((output.path,), len(x), model.count_trained_on(rows.values), sheet)

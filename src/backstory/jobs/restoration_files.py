@@ -8,12 +8,14 @@ sheet   one picture: each observation, its restoration, some draws and the stand
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from backstory.data.dataset import Dataset
 from backstory.data.images import SUFFIXES
+from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.data.tables.refill import cell_texts, refilled
 from backstory.data.write import check_format, write, write_table, write_text
@@ -21,7 +23,7 @@ from backstory.errors import InputError
 from backstory.files import SEPARATORS, format_of
 from backstory.inference.restoration import Restoration
 from backstory.jobs.inverse_problem import InverseProblem
-from backstory.jobs.output import Output, in_stored_type
+from backstory.jobs.output import Output, in_stored_type, with_conditions
 from backstory.jobs.source import ChosenRows, Source
 from backstory.report import restorations
 
@@ -80,7 +82,8 @@ def _write_std(output: Output, form: str, std: np.ndarray, problem: InverseProbl
 def _write_mean(output: Output, form: str, x: np.ndarray, problem: InverseProblem) -> None:
     values = _finished(form, x, problem)
     if not _is_table_of_cells(form, problem):
-        write(output.path, values, problem.units.schema, problem.chosen.names, output.force, form)
+        rows, schema = with_conditions(values, problem.units.schema, problem.stated)
+        write(output.path, rows, schema, problem.chosen.names, output.force, form)
         return
     text = _refilled(form, values, problem)
     if text is not None:
@@ -96,13 +99,13 @@ def _write_draws(output: Output, form: str, draws: np.ndarray, problem: InverseP
     if _is_table_of_cells(form, problem):
         write_table(output.path, _completed_draws(values, problem), output.force)
     elif form in TABLES:
-        write_table(output.path, _draws_table(values, schema), output.force)
+        write_table(output.path, _draws_table(*with_conditions(values, schema, problem.stated)), output.force)
     elif form in ("", "png"):
         names = problem.chosen.names or tuple(f"{i:0{len(str(n - 1))}d}.png" for i in range(n))
         paths = tuple(f"{k}/{name}" for k, name in itertools.product(range(m), names))
         write(output.path, values.reshape(m * n, *values.shape[2:]), schema, paths, output.force, form)
     else:
-        write(output.path, values, schema, None, output.force, form)
+        write(output.path, *with_conditions(values, schema, problem.stated), None, output.force, form)
 
 
 def _finished(form: str, x: np.ndarray, problem: InverseProblem) -> np.ndarray:
@@ -133,24 +136,61 @@ def _is_table_of_cells(form: str, problem: InverseProblem) -> bool:
     return form in TABLES and from_table
 
 
+@dataclass(frozen=True)
+class _Cells:
+    """The cells of a table's file that may change.
+
+    Attributes:
+        values: stored numbers, (N, C).
+        fill, empty: (N, C) of bool, see `refill.refilled`.
+        data: the file, whose columns are these C.
+    """
+
+    values: np.ndarray
+    fill: np.ndarray
+    empty: np.ndarray
+    data: Dataset
+
+
+def _cells(values: np.ndarray, problem: InverseProblem) -> _Cells:
+    """The cells of x, and all cells of conditions that were given in place of the file's own."""
+    data, told = problem.chosen.data, problem.told
+    conditions = {c.name: (j, c.column) for j, c in enumerate(data.schema.conditions)}
+    order = [conditions[column.name][0] for column in told]
+    every = np.ones((len(values), len(told)), bool)
+    kinds = (*data.schema.kinds, *(conditions[column.name][1] for column in told))
+    stated = np.zeros((len(values), 0)) if problem.stated is None else problem.stated[:, order]
+    return _Cells(
+        np.concatenate([values, stated], axis=1),
+        np.concatenate([problem.fill, every], axis=1),
+        np.concatenate([np.isnan(problem.shown), ~every], axis=1),
+        replace(
+            data,
+            schema=data.schema.model_copy(update={"kinds": kinds}),
+            places=(*(data.places or ()), *(column.place for column in told)),
+        ),
+    )
+
+
 def _refilled(form: str, values: np.ndarray, problem: InverseProblem) -> str | None:
     """The text of the file with its gaps filled; None if a part of its rows or another format is written."""
     path, data = problem.source.path, problem.chosen.data
     assert path is not None
     if form not in SEPARATORS or form != format_of(path) or len(problem.chosen.index) != len(data):
         return None
-    texts = cell_texts(values, problem.fill, data.schema.kinds)
-    gaps = np.isnan(problem.shown)
-    return refilled(path, data.schema.header, problem.fill, texts, data.places or (), gaps)
+    cells = _cells(values, problem)
+    kinds, places = cells.data.schema.kinds, cells.data.places or ()
+    texts = cell_texts(cells.values, cells.fill, kinds)
+    return refilled(path, data.schema.header, cells.fill, texts, places, cells.empty)
 
 
 def _completed(values: np.ndarray, problem: InverseProblem) -> Any:
     """The chosen rows of the file, as a frame, with their gaps filled."""
     from backstory.data.tables.frames import completed  # with pandas, which is slow to import
 
-    path, chosen = problem.source.path, problem.chosen
+    path, cells = problem.source.path, _cells(values, problem)
     assert path is not None
-    return completed(path, chosen.index, values, problem.fill, np.isnan(problem.shown), chosen.data)
+    return completed(path, problem.chosen.index, cells.values, cells.fill, cells.empty, cells.data)
 
 
 def _completed_draws(values: np.ndarray, problem: InverseProblem) -> dict[str, Any]:
@@ -166,9 +206,9 @@ def _completed_draws(values: np.ndarray, problem: InverseProblem) -> dict[str, A
     return _numbered(m, n, dict(frame))
 
 
-def _draws_table(values: np.ndarray, schema: Schema) -> dict[str, np.ndarray]:
+def _draws_table(values: Rows, schema: Schema) -> dict[str, np.ndarray]:
     m, n = values.shape[:2]
-    flat = values.reshape(m, n, -1).swapaxes(0, 1).reshape(m * n, -1)
+    flat = np.asarray(values).reshape(m, n, -1).swapaxes(0, 1).reshape(m * n, -1)
     stem = "pixel" if schema.kind == "images" else "x"
     names = schema.columns or tuple(f"{stem}_{j}" for j in range(flat.shape[1]))
     columns = {

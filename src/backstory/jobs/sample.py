@@ -1,16 +1,12 @@
 """New observations, drawn from a model."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
-import numpy as np
-
+from backstory.data.conditions import chosen_stated
 from backstory.data.load import Source as Data
 from backstory.data.load import load
-from backstory.data.schema import Schema
 from backstory.errors import InputError
 from backstory.jobs.checks import at_least_one
 from backstory.jobs.output import Outcome, Output, write_observations
@@ -48,34 +44,17 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
             be read.
     """
     output.check()
-    where = given_row(model.schema, sampling.given) if sampling.given else None
     x = model.sample(
         sampling.n,
         mean=sampling.mean,
         temperature=sampling.temperature,
         seed=sampling.seed,
-        where=where,
+        where=sampling.given or None,
         given=sampling.conditions or None,
     )
-    write_observations(output, x, model.schema)
+    stated = chosen_stated(model.schema.conditions, sampling.conditions or None, len(x))
+    write_observations(output, x, model.schema, stated=stated)
     return Outcome((output.path,), len(x))
-
-
-def given_row(schema: Schema, cells: Mapping[str, str]) -> np.ndarray:
-    """One row of stored values, (C,), with the given cells and NaN elsewhere."""
-    from backstory.data.tables.encode import encoded_cell  # with pandas, which is slow to import
-
-    if not schema.kinds:
-        raise InputError("expected a model of a table for `where`, got one of other data; leave it out")
-    row = np.full(schema.shape, math.nan)
-    positions = {column.name: j for j, column in enumerate(schema.kinds)}
-    for name, text in cells.items():
-        if name not in positions:
-            near = get_close_matches(name, positions, n=1, cutoff=0.0)
-            raise InputError(f"the model has no column {name!r}; did you mean {near[0]!r}?")
-        j = positions[name]
-        row[j] = encoded_cell(text, schema.kinds[j])
-    return row
 
 
 def fit_prior(

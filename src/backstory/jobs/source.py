@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backstory.data.checks import listed, missing, place
-from backstory.data.conditions import chosen_conditions
+from backstory.data.conditions import chosen_stated, encode_stated
 from backstory.data.dataset import Dataset
 from backstory.data.load import Source as Data
 from backstory.data.load import load
@@ -80,9 +80,10 @@ def choose(model: Trained, source: Source) -> ChosenRows:
 def _given(source: Source, schema: Schema) -> Dataset:
     """The data with the conditions that the source gives."""
     data = source.load(schema.without_conditions())
-    codes = chosen_conditions(schema.conditions, source.given, len(data))
+    stated = chosen_stated(schema.conditions, source.given, len(data))
+    assert stated is not None
     own = data.schema.model_copy(update={"conditions": schema.conditions})
-    return replace(data, given=codes, schema=own)
+    return replace(data, given=encode_stated(schema.conditions, stated), stated=stated, schema=own)
 
 
 def read_rows(model: Trained, source: Source) -> Dataset:

@@ -82,9 +82,8 @@ def closed_form(terms: Terms, name: str) -> None:
     """Check that KL(q(z|x) ‖ p(z)) has a closed form for each unit."""
     if terms.kl_per_unit is None:
         raise InputError(
-            f"objective {name} needs the KL of each latent unit in closed form, which this pair of posterior "
-            f"and prior ({type(terms.posterior).__name__}, {type(terms.prior).__name__}) does not have; "
-            "use posterior gaussian with prior normal, or another objective"
+            f"objective {name} needs the KL of each unit of z in closed form, which this pair of `posterior` "
+            "and `prior` does not have; use posterior gaussian with prior normal, or another objective"
         )
 
 
@@ -92,8 +91,8 @@ def factorised(terms: Terms, name: str) -> None:
     """Check that the units of q(z|x) are independent."""
     if terms.posterior.diagonal() is None:
         raise InputError(
-            f"objective {name} needs the density of each latent unit on its own, which a posterior of type "
-            f"{type(terms.posterior).__name__} does not have; use posterior gaussian"
+            f"objective {name} needs the density of each unit of z on its own, which this `posterior` does "
+            "not have; use posterior gaussian, or another objective"
         )
 
 

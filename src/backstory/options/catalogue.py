@@ -125,6 +125,21 @@ choice does not have is an error. [Extending](extending.md) shows how to registe
 This page is made from the records by `python docs/render_options.py`.
 """
 
+CONDITIONS = """## Conditions
+
+`fit(data, conditions="label")` and `fit --condition label` learn p(x|c): c is what is known of each
+observation besides x. A condition is `label`, for data with labels, or the name of a column of a table,
+which leaves x; several are given as a list, or by `--condition` once for each. A column with levels becomes
+one number for each level, and other columns become one standardised number. Conditions must be observed in
+every row.
+
+Every question to such a model needs c. A table or data set that has the conditions tells them. Elsewhere,
+or in place of the data's own, `given={"sex": "f", "age": 40}` and `--given sex=f --given age=40` tell all
+of them, with one value for all rows; in Python, a sequence has one value for each row. Tables that
+`sample`, `reconstruct`, `impute` and `restore` write hold the conditions that the answer was made under,
+where the training table had them. `backstory info RUN` lists the conditions of a model.
+"""
+
 
 def page() -> str:
     """docs/options.md."""
@@ -136,7 +151,7 @@ def page() -> str:
         for group in record.model_fields:
             if group in CHOICES:
                 parts.append(_choices(group))
-    return "\n".join(parts)
+    return "\n".join([*parts, CONDITIONS])
 
 
 def _choices(group: str) -> str:

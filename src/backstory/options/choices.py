@@ -21,6 +21,7 @@ from backstory.errors import InputError
 CHOICES: dict[str, dict[str, "type[Choice]"]] = {
     group: {} for group in ("likelihood", "network", "prior", "posterior", "objective")
 }
+Need = Literal["density", "units", "kl"]  # what an objective may need of prior and posterior
 RESERVED = ("name", "path")  # fields of a choice that are no options
 AUTO = "auto"
 
@@ -296,6 +297,11 @@ def path_of(implementation: Any) -> str:
     return f"{implementation.__module__}.{implementation.__qualname__}"
 
 
+def as_tuple(value: Any) -> Any:
+    """A single whole number as a tuple of one; anything else as it is."""
+    return (value,) if isinstance(value, int) else value
+
+
 # -- sentences --------------------------------------------------------------------------------------------
 
 
@@ -347,7 +353,20 @@ def option_error(record: type[BaseModel], error: ValidationError) -> InputError:
             f"{name} is one of {', '.join(words)}, got {got!r}; did you mean {nearest(str(got), words)!r}?",
             name,
         )
-    return OptionError(f"{name}: {first['msg'].lower()}, got {got!r}", name)
+    return _wrong_type(where, first, got)
+
+
+TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "a word"}
+TYPES |= {"tuple": "whole numbers, such as 64,32"}
+
+
+def _wrong_type(where: Sequence[str], error: Any, got: Any) -> OptionError:
+    kind = error["type"].partition("_")[0]
+    if kind in TYPES and where and all(part.isdigit() for part in where[1:]):
+        expected = TYPES["tuple" if where[1:] else kind]
+        return OptionError(f"{where[0]} has to be {expected}, got {got!r}", where[0])
+    name = ".".join(where)
+    return OptionError(f"{name}: {error['msg'].lower()}, got {got!r}", name)
 
 
 BOUNDED = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")

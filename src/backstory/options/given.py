@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from backstory.options.choices import CHOICES, check_option, spelt_out
+from backstory.options.choices import CHOICES, OptionError, check_option, spelt_out
 from backstory.options.model import MODEL_GROUPS, ModelOptions
-from backstory.options.training import TrainOptions
+from backstory.options.training import ObjectiveOptions, TrainOptions
 
 
 def model_names() -> list[str]:
@@ -26,10 +26,30 @@ def sort_options(options: Mapping[str, Any]) -> tuple[ModelOptions, TrainOptions
     of_model, of_training = model_names(), train_names()
     for name in options:
         check_option("fit", name, [*of_model, *of_training])
-    return (
-        ModelOptions(**{name: value for name, value in options.items() if name in of_model}),
-        TrainOptions(**{name: value for name, value in options.items() if name in of_training}),
-    )
+    model = ModelOptions(**{name: value for name, value in options.items() if name in of_model})
+    training = TrainOptions(**{name: value for name, value in options.items() if name in of_training})
+    _check_objective(model, training.objective)
+    return model, training
+
+
+NEEDS = {
+    "density": "a density q(z|x)",
+    "units": "the density of each unit of z on its own",
+    "kl": "the KL of each unit of z in closed form",
+}
+
+
+def _check_objective(model: ModelOptions, objective: ObjectiveOptions) -> None:
+    """Raise OptionError for an objective that the prior or the posterior does not go with."""
+    for need in objective.needs:
+        for chosen, usual in ((model.posterior, "gaussian"), (model.prior, "normal")):
+            if need in chosen.lacks:
+                without = " without `hierarchy`" if chosen.name == "hierarchy" else ""
+                raise OptionError(
+                    f"objective {objective.name} needs {NEEDS[need]}, which {chosen.group} {chosen.name} "
+                    f"does not have; use {chosen.group} {usual}{without}, or objective elbo",
+                    "objective",
+                )
 
 
 def given_options(options: Mapping[str, Any]) -> dict[str, Any]:

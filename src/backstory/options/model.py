@@ -13,9 +13,11 @@ from backstory.options.choices import (
     AUTO,
     CHOICES,
     Choice,
+    Need,
     OptionError,
     Record,
     Undecided,
+    as_tuple,
     auto,
     choice,
     flat,
@@ -202,6 +204,8 @@ class LayeredOptions(NetworkOptions):
         "128,128, or 400,400 for more than 128 entries.",
     )
 
+    _one_layer = field_validator("hidden", mode="before")(as_tuple)
+
     @field_validator("hidden")
     @classmethod
     def _widths(cls, hidden: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -263,9 +267,11 @@ class PriorOptions(Choice):
 
     Attributes:
         of_codes: whether a plain autoencoder can have it. Any other prior is learned through q(z|x) alone.
+        lacks: what it does not offer an objective, see `ObjectiveOptions.needs`.
     """
 
     group: ClassVar[str] = "prior"
+    lacks: ClassVar[tuple[Need, ...]] = ()
     of_codes: ClassVar[bool] = False
 
 
@@ -282,6 +288,7 @@ class MixturePrior(PriorOptions):
     """A mixture of diagonal Gaussians, learned with the model; a plain autoencoder's is fitted afterwards."""
 
     of_codes: ClassVar[bool] = True
+    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
     name: Literal["mixture"] = "mixture"
     components: int = Field(default=10, ge=1, description="Number of Gaussians.")
 
@@ -290,6 +297,7 @@ class MixturePrior(PriorOptions):
 class FlowPrior(PriorOptions):
     """A normalising flow of affine coupling layers, learned with the model."""
 
+    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
     name: Literal["flow"] = "flow"
     transforms: int = Field(default=6, ge=1, description="Number of coupling layers.")
     flow_width: int = Field(default=64, ge=1, description="Width of the networks of a coupling layer.")
@@ -299,6 +307,7 @@ class FlowPrior(PriorOptions):
 class VampPrior(PriorOptions):
     """The mixture of the posteriors of learned pseudo-inputs (VampPrior)."""
 
+    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
     name: Literal["vamp"] = "vamp"
     pseudo_inputs: int = Field(default=50, ge=1, description="Number of pseudo-inputs.")
 
@@ -307,13 +316,15 @@ class VampPrior(PriorOptions):
 class HierarchyPrior(PriorOptions):
     """Levels of z, of which each depends on the one above: p(z2) p(z1|z2)."""
 
+    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
     name: Literal["hierarchy"] = "hierarchy"
 
 
 class PosteriorOptions(Choice):
-    """A posterior."""
+    """A posterior; `lacks` is as of a prior."""
 
     group: ClassVar[str] = "posterior"
+    lacks: ClassVar[tuple[Need, ...]] = ()
 
 
 @choice
@@ -327,6 +338,7 @@ class GaussianPosterior(PosteriorOptions):
 class FullPosterior(PosteriorOptions):
     """A Gaussian whose units are correlated."""
 
+    lacks: ClassVar[tuple[Need, ...]] = ("units",)
     name: Literal["full"] = "full"
 
 
@@ -334,6 +346,7 @@ class FullPosterior(PosteriorOptions):
 class HierarchyPosterior(PosteriorOptions):
     """Levels of z, of which each depends on the one above: q(z2|x) q(z1|z2, x)."""
 
+    lacks: ClassVar[tuple[Need, ...]] = ("units",)
     name: Literal["hierarchy"] = "hierarchy"
 
 
@@ -341,6 +354,7 @@ class HierarchyPosterior(PosteriorOptions):
 class DeltaPosterior(PosteriorOptions):
     """A point, which makes a plain autoencoder without p(x)."""
 
+    lacks: ClassVar[tuple[Need, ...]] = ("density",)
     name: Literal["delta"] = "delta"
 
 
@@ -386,6 +400,8 @@ class ModelOptions(Record):
         description="Whether entries may be missing, so that the encoder is told which are observed; by "
         "default, whether some are missing in the training data.",
     )
+
+    _one_level = field_validator("hierarchy", mode="before")(as_tuple)
 
     @model_validator(mode="before")
     @classmethod

@@ -8,17 +8,36 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from backstory.options.choices import AUTO, Choice, Record, Undecided, auto, choice, flat, settle, spelt_out
+from backstory.options.choices import (
+    AUTO,
+    Choice,
+    Need,
+    Record,
+    Undecided,
+    auto,
+    choice,
+    flat,
+    settle,
+    spelt_out,
+)
 
 # -- objectives -------------------------------------------------------------------------------------------
 
 
 class ObjectiveOptions(Choice):
-    """An objective."""
+    """An objective.
+
+    Attributes:
+        compiled: whether it can be compiled: it neither differentiates inside nor draws.
+        many_draws: whether a single draw makes it the sampled ELBO.
+        needs: what prior and posterior must offer: `density`, a density q(z|x); `units`, the density of each
+            unit of z on its own; `kl`, the KL of each unit of z in closed form.
+    """
 
     group: ClassVar[str] = "objective"
-    compiled: ClassVar[bool] = True  # False where it differentiates inside, or draws
-    many_draws: ClassVar[bool] = False  # True where a single draw makes it the sampled ELBO
+    compiled: ClassVar[bool] = True
+    many_draws: ClassVar[bool] = False
+    needs: ClassVar[tuple[Need, ...]] = ()
 
 
 @auto
@@ -43,6 +62,7 @@ class Elbo(ObjectiveOptions):
 class ElboSampled(ObjectiveOptions):
     """The evidence lower bound with a sampled KL."""
 
+    needs: ClassVar[tuple[Need, ...]] = ("density",)
     name: Literal["elbo-sampled"] = "elbo-sampled"
 
 
@@ -50,6 +70,7 @@ class ElboSampled(ObjectiveOptions):
 class FreeBits(ObjectiveOptions):
     """The ELBO with a least KL for each unit."""
 
+    needs: ClassVar[tuple[Need, ...]] = ("density", "units", "kl")
     name: Literal["free-bits"] = "free-bits"
     threshold: float = Field(default=0.125, ge=0, description="λ, the least KL of a unit in nats.")
 
@@ -58,6 +79,7 @@ class FreeBits(ObjectiveOptions):
 class Capacity(ObjectiveOptions):
     """The likelihood at a KL that is held at a given capacity."""
 
+    needs: ClassVar[tuple[Need, ...]] = ("density",)
     name: Literal["capacity"] = "capacity"
     gamma: float = Field(default=10.0, ge=0, description="γ, the weight of |KL − C|.")
     capacity: float = Field(
@@ -69,6 +91,7 @@ class Capacity(ObjectiveOptions):
 class StickingTheLanding(ObjectiveOptions):
     """The sampled ELBO without the score's gradient."""
 
+    needs: ClassVar[tuple[Need, ...]] = ("density",)
     name: Literal["stl"] = "stl"
 
 
@@ -77,6 +100,7 @@ class Score(ObjectiveOptions):
     """The ELBO with the score-function gradient."""
 
     compiled: ClassVar[bool] = False
+    needs: ClassVar[tuple[Need, ...]] = ("density",)
     name: Literal["score"] = "score"
 
 
@@ -85,6 +109,7 @@ class Iwae(ObjectiveOptions):
     """The importance-weighted bound."""
 
     many_draws: ClassVar[bool] = True
+    needs: ClassVar[tuple[Need, ...]] = ("density",)
     name: Literal["iwae"] = "iwae"
 
 
@@ -93,6 +118,7 @@ class Miwae(ObjectiveOptions):
     """The mean of several importance-weighted bounds."""
 
     many_draws: ClassVar[bool] = True
+    needs: ClassVar[tuple[Need, ...]] = ("density",)
     name: Literal["miwae"] = "miwae"
     averages: int = Field(
         default=1, description="M, how many bounds are averaged; it divides the number of draws."
@@ -105,6 +131,7 @@ class Dreg(ObjectiveOptions):
 
     compiled: ClassVar[bool] = False
     many_draws: ClassVar[bool] = True
+    needs: ClassVar[tuple[Need, ...]] = ("density",)
     name: Literal["dreg"] = "dreg"
 
 
@@ -113,6 +140,7 @@ class Renyi(ObjectiveOptions):
     """The variational Rényi bound."""
 
     many_draws: ClassVar[bool] = True
+    needs: ClassVar[tuple[Need, ...]] = ("density",)
     name: Literal["renyi"] = "renyi"
     alpha: float = Field(
         default=0.5, description="α: 1 is the sampled ELBO, 0 the importance-weighted bound."
@@ -123,6 +151,7 @@ class Renyi(ObjectiveOptions):
 class TotalCorrelation(ObjectiveOptions):
     """β-TCVAE: the ELBO with weights for the three parts of the KL."""
 
+    needs: ClassVar[tuple[Need, ...]] = ("density", "units")
     name: Literal["tcvae"] = "tcvae"
     alpha: float = Field(default=1.0, description="α, the factor of the mutual information I(x; z).")
     gamma: float = Field(default=1.0, description="γ, the factor of the units' KL.")

@@ -1,7 +1,8 @@
 """Where a model comes from: its data, which rows it was trained on, and how."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ class Provenance:
         splits: row numbers of the parts.
         row_hashes: of the training rows, (N,) of uint64; see `data.splits.row_hashes`.
         training: the options of the training, with all defaults resolved.
+        asked: the options that were given to `fit`, by name.
     """
 
     source: str
@@ -36,6 +38,7 @@ class Provenance:
     splits: Splits
     row_hashes: np.ndarray
     training: TrainOptions
+    asked: dict[str, Any] = field(default_factory=dict)
 
     def rows(self, data: Dataset, part: str = "auto") -> np.ndarray:
         """Row numbers of the `train`, `validation` or `test` part of `data`, or of `all` rows.

@@ -24,6 +24,7 @@ SHOWN: dict[str, Any] = {
     "data.dtype": str,
     "data.levels": (int, NoneType),
     "data.presentation": str,
+    "data.conditions": list,
     "model": dict,
     "model.likelihood": str,
     "model.network": str,
@@ -42,7 +43,7 @@ SHOWN: dict[str, Any] = {
     "summary.reconstruction": NUMBER,
     "summary.kl": NUMBER,
 }
-OPTIONAL = ("model.hidden",)  # an option of some networks only
+OPTIONAL = ("model.hidden", "data.conditions")  # of some networks, and of some models
 
 
 def shown(folder: Path, config: dict[str, Any]) -> dict[str, Any]:

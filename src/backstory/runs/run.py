@@ -41,6 +41,7 @@ class Config(BaseModel):
         summary: numbers and events of the training; see `training.state.History`.
         data: schema of the data.
         model, training: options, with all defaults resolved.
+        asked: the options that were given to `fit`, by name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,6 +56,7 @@ class Config(BaseModel):
     data: Schema
     model: ModelOptions
     training: TrainOptions
+    asked: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from backstory.errors import InputError
 
 Kind = Literal["continuous", "grid", "count", "binary", "categorical", "ordinal", "date"]
 Cells = Literal["number", "whole", "bool", "text", "date"]
-Reason = Literal["constant", "empty", "identifier", "ignored"]
+Reason = Literal["constant", "empty", "identifier", "ignored", "condition"]
 
 KINDS: tuple[Kind, ...] = ("continuous", "grid", "count", "binary", "categorical", "ordinal", "date")
 LEVELLED = ("binary", "categorical", "ordinal")
@@ -115,7 +115,7 @@ class LeftOut(BaseModel):
 
     Attributes:
         name: as in the file.
-        reason: why it is left out.
+        reason: why it is left out; `condition` where people give the conditions in place of the table.
         place: its number among all columns of the file, from 0.
         text: the text in every cell of a constant column.
         cells: as in `Column`.

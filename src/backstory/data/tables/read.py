@@ -18,7 +18,7 @@ import pandas as pd
 
 from backstory import console
 from backstory.data.binary import open_binary
-from backstory.data.checks import check_finite
+from backstory.data.checks import check_finite, listed
 from backstory.data.dataset import Dataset
 from backstory.data.rows import Rows, Spool
 from backstory.data.schema import Schema
@@ -181,10 +181,33 @@ class _Table:
     def _by_schema(self, schema: Schema) -> Dataset:
         """The Dataset of the columns of a known schema, with its conditions."""
         whole = schema.unconditioned
+        self._check_conditions(schema)
         stored = self._stored(whole.kinds, matched(whole, self.names, self.header, self.source))
         stored.unknown.refuse([c.column for c in schema.conditions if c.column is not None])
         stored.unknown.warn(whole.kinds)
+        whole = whole.model_copy(update={"left_out": self._present(whole)})
         return self._dataset(stored, whole).conditioned_as(schema.conditions)
+
+    def _check_conditions(self, schema: Schema) -> None:
+        """Raise InputError if the table lacks the column of a condition."""
+        names = [condition.name for condition in schema.conditions if condition.column is not None]
+        absent = [name for name in names if name not in self.names]
+        if absent and self.header and schema.header:
+            raise InputError(
+                f"expected the conditions {', '.join(names)} as columns of {self.source}, got none called "
+                f"{listed(absent)}; add what is missing, or choose the values of all conditions with `given`"
+            )
+
+    def _present(self, schema: Schema) -> tuple[LeftOut, ...]:
+        """The columns that are left out; of the conditions those that this table has, at their places."""
+        others = [column for column in schema.left_out if column.reason != "condition"]
+        conditions = [column for column in schema.left_out if column.reason == "condition"]
+        if self.header and schema.header:
+            places = {name: j for j, name in enumerate(self.names)}
+            there = [c.model_copy(update={"place": places[c.name]}) for c in conditions if c.name in places]
+        else:
+            there = conditions if len(self.names) > len(schema.kinds) else []
+        return (*others, *there)
 
     def _dataset(self, stored: "_Stored", schema: Schema) -> Dataset:
         incomplete = check_finite(stored.values, self.source, schema.columns)

@@ -4,7 +4,7 @@ Each stage halves both sides (rounding down) with a 4 × 4 convolution of stride
 convolutions undo exactly that, with one more row or column for an odd side. Stages end before a side would
 fall below 4, so an 8 × 8 image has one stage and a 64 × 64 image four.
 
-Feature maps have their channels last in memory, which is faster for convolutions on processors and GPUs.
+Feature maps have their channels last in memory (`torch.channels_last`).
 """
 
 import math
