@@ -128,6 +128,18 @@ def test_a_compiler_that_fails_costs_one_line(caplog, monkeypatch):
     assert all(torch.equal(value, weights(plain)[name]) for name, value in weights(run).items())
 
 
+def test_a_release_of_torch_that_cannot_compile_a_step_costs_one_line(caplog, monkeypatch):
+    monkeypatch.delattr(torch.compiler, compile.GUARDS)
+    run, plain = run_of("elbo", compile=True), run_of("elbo")
+    run.run()
+    plain.run()
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(
+        f"training goes on without compilation, which failed: torch {torch.__version__} does not"
+    )
+    assert all(torch.equal(value, weights(plain)[name]) for name, value in weights(run).items())
+
+
 def test_long_runs_are_compiled_where_that_pays(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/g++")
     long, short = (

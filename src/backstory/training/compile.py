@@ -18,6 +18,8 @@ from backstory.options import TrainOptions
 LEAST_STEPS, LEAST_MINUTES = 8_000, 1.0
 TRIALS, TRIAL_SECONDS = 3, 1.0  # steps that are timed at most
 
+GUARDS = "skip_all_guards_unsafe"  # shapes never change, so no call checks them
+
 
 def compiled_graph(method: Any, device: torch.device) -> Callable[..., Any]:
     """A method compiled into one graph, forward and backward pass; on a GPU it is captured and replayed.
@@ -27,10 +29,12 @@ def compiled_graph(method: Any, device: torch.device) -> Callable[..., Any]:
     """
     import torch._dynamo
 
+    if not (hasattr(torch._dynamo.config, "trace_autograd_ops") and hasattr(torch.compiler, GUARDS)):
+        raise RuntimeError(f"torch {torch.__version__} does not compile gradients; 2.11 and later do")
     torch._dynamo.config.trace_autograd_ops = True
     code = method.__code__.replace()
     function = FunctionType(code, method.__globals__, argdefs=method.__defaults__)
-    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+    options: dict[str, Any] = {"guard_filter_fn": getattr(torch.compiler, GUARDS)}
     if device.type == "cuda":
         options["triton.cudagraphs"] = True
     else:  # compiles the calls of kernels too; spreading little work over threads costs more than it saves

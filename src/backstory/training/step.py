@@ -160,7 +160,15 @@ class Step:
     def compile(self) -> None:
         """Compile forward and backward pass into one graph at the next full batch; for one process."""
         if self.devices.world == 1:
-            self.graph = compiled_graph(self._gradient, self.bound.vae.shift.device)
+            try:
+                self.graph = compiled_graph(self._gradient, self.bound.vae.shift.device)
+            except Exception as error:  # releases of PyTorch differ in what their compiler can do
+                self._go_on_without_it(error)
+
+    def _go_on_without_it(self, error: Exception) -> None:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        console.warn(f"training goes on without compilation, which failed: {reason[:200]}")
+        self.graph = None
 
     def __call__(self, batch: Batch, warmup: Tensor, count: int, generator: torch.Generator) -> Outcome:
         """The gradient for a batch of `count` rows in all processes together."""
@@ -168,9 +176,7 @@ class Step:
             try:
                 return self._lay(*self.graph(batch, warmup, count))
             except Exception as error:  # compilers fail in many ways; the step itself raises again below
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                console.warn(f"training goes on without compilation, which failed: {reason[:200]}")
-                self.graph = None
+                self._go_on_without_it(error)
         return self._eager(batch, warmup, count, generator)
 
     def _gradient(self, batch: Batch, warmup: Tensor, count: int) -> tuple[Outcome, tuple[Tensor, ...]]:
