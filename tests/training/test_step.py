@@ -172,3 +172,16 @@ def test_objectives_that_cannot_be_compiled(objective):
     assert decide(options, 100, CPU).compile is False
     with pytest.raises(InputError, match=f"objective {objective} cannot be compiled"):
         decide(options.model_copy(update={"compile": True}), 100, CPU)
+
+
+@compiler
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_step_marks_what_is_not_finite():
+    run = trainer(table(30), compile=True)
+    for bad in (torch.nan, torch.inf, None):
+        values = table(5) if bad is None else table(5).index_fill(0, torch.tensor([2]), bad)
+        batch = run.bound.batch(Stored(values), 5, torch.Generator().manual_seed(1))
+        outcome = run.step(batch, torch.tensor(1.0), 5, run.generator)
+        assert run.step.graph is not None
+        assert bool(outcome.failed) == (bad is not None)
+        assert (outcome.sums.tolist() == 4 * [0]) == (bad is not None)

@@ -57,8 +57,16 @@ class DiagonalGaussian(Posterior, Prior):
         other = prior.diagonal()
         if other is None:
             return None
+        if torch.compiler.is_compiling():  # which fuses the operations, and takes no tensor twice in `apply`
+            return _kl(self.mean, self.log_std, *other)
         kl: Tensor = _KL.apply(self.mean, self.log_std, *other)
         return kl
+
+
+def _kl(mean: Tensor, log_std: Tensor, other_mean: Tensor, other_log_std: Tensor) -> Tensor:
+    log_ratio = log_std - other_log_std
+    shift = (mean - other_mean) * torch.exp(-other_log_std)
+    return 0.5 * (torch.exp(2 * log_ratio) + shift.square() - 1) - log_ratio
 
 
 class _KL(torch.autograd.Function):
@@ -71,9 +79,7 @@ class _KL(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, mean: Tensor, log_std: Tensor, other_mean: Tensor, other_log_std: Tensor) -> Tensor:
         ctx.save_for_backward(mean, log_std, other_mean, other_log_std)
-        log_ratio = log_std - other_log_std
-        shift = (mean - other_mean).mul_(torch.exp(-other_log_std))
-        return (2 * log_ratio).exp_().add_(shift.square_()).sub_(1).mul_(0.5).sub_(log_ratio)
+        return _kl(mean, log_std, other_mean, other_log_std)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
