@@ -33,7 +33,7 @@ SHOWN: dict[str, Any] = {
     "model.prior": str,
     "model.posterior": str,
     "training": dict,
-    "training.epochs": int,
+    "training.epochs": (int, NoneType),
     "summary": dict,
     "summary.stopped": str,
     "summary.epochs": int,
