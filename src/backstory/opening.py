@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from backstory.data.observation import Observation
 from backstory.ensemble import Ensemble
 from backstory.errors import InputError
 from backstory.model import REFERENCE, Model
@@ -59,5 +60,6 @@ def _model(run: Run, folder: Path, device: str) -> Model:
     )
     model = Model(vae.to(pick_device(device)).eval(), config.data, config.model, provenance, config.summary)
     if REFERENCE[0] in run.rows:
-        model.reference = run.rows[REFERENCE[0]], run.rows[REFERENCE[1]]
+        kept = Observation(run.rows[REFERENCE[0]], run.rows.get(REFERENCE[1]))
+        model.reference = kept.to(model.device)
     return model
