@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from backstory.data.observation import Observation
 from backstory.data.rows import Rows
 from backstory.data.stored import StoredRows
 from backstory.data.values import Batches, Given, Values, stored_rows
@@ -23,7 +24,7 @@ from backstory.inference.importance import Evidence
 from backstory.inference.mixture import (
     in_turn,
     mixture_evidence,
-    mixture_reference,
+    mixture_looks,
     mixture_restoration,
     most_common,
 )
@@ -65,7 +66,7 @@ class Ensemble(Trained):
                 )
         super().__init__(first.schema, first.provenance, first.summary)
         self._members = tuple(members)
-        self.reference = mixture_reference([member.reference for member in members])
+        self.reference = first.reference  # all have the same rows
 
     def __getattr__(self, name: str) -> Any:
         if name == "vae" or hasattr(Model, name):
@@ -154,10 +155,8 @@ class Ensemble(Trained):
         ]
         return mixture_evidence(parts)
 
-    def _look(self, batches: Batches, seed: int) -> scoring.Reference:
-        found = mixture_reference([member._look(batches, seed) for member in self.members])
-        assert found is not None
-        return found
+    def _look(self, observation: Observation) -> scoring.Looks:
+        return mixture_looks([member._look(observation) for member in self.members])
 
     def _active_units(self, batches: Batches, seed: int) -> int:
         """The sum over all members."""

@@ -39,7 +39,7 @@ from backstory.runs.provenance import Provenance
 from backstory.runs.run import Config, Run
 from backstory.trained import Trained
 
-REFERENCE = ("reference_log_evidence", "reference_surprise")  # names of the reference's tensors in a run
+REFERENCE = ("reference", "reference_given")  # names of the tensors of the reference rows in a run
 
 
 class Model(Trained):
@@ -198,8 +198,8 @@ class Model(Trained):
         return self
 
     def keep_reference(self, x: Values, given: Given = None) -> None:
-        """Keep in the run what `score` compares with, for rows that were held out of training."""
-        self.reference = self._look(self._batches(x, given), 0)
+        """Keep in the run the rows that `score` compares with, which were held out of training."""
+        self.reference = self._drawn(x, given)
 
     def _sample(
         self, n: int, mean: bool, temperature: float, seed: int | None, given: np.ndarray | None
@@ -222,9 +222,8 @@ class Model(Trained):
             advance,
         )
 
-    def _look(self, batches: Batches, seed: int) -> scoring.Reference:
-        parts = [scoring.look(self.vae, batch) for batch in batches.draw(self._generator(seed))]
-        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+    def _look(self, observation: Observation) -> scoring.Looks:
+        return scoring.look(self.vae, observation)
 
     @torch.no_grad()
     def _active_units(self, batches: Batches, seed: int) -> int:
@@ -258,7 +257,8 @@ class Model(Trained):
     def pack(self) -> dict[str, bytes]:
         rows = self.provenance.tensors()
         if self.reference is not None:
-            rows |= dict(zip(REFERENCE, self.reference, strict=True))
+            kept = zip(REFERENCE, (self.reference.x, self.reference.given), strict=True)
+            rows |= {name: tensor for name, tensor in kept if tensor is not None}
         return Run(self.config, self.vae.state_dict(), rows).pack()
 
 

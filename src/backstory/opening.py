@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from backstory.data.observation import Observation
 from backstory.ensemble import Ensemble
 from backstory.errors import InputError
 from backstory.model import REFERENCE, Model
@@ -80,7 +81,8 @@ def _model(run: Run, folder: Path, device: str) -> Model:
     )
     model = Model(vae.to(pick_device(device)).eval(), config.data, config.model, provenance, config.summary)
     if REFERENCE[0] in run.rows:
-        model.reference = run.rows[REFERENCE[0]], run.rows[REFERENCE[1]]
+        kept = Observation(run.rows[REFERENCE[0]], run.rows.get(REFERENCE[1]))
+        model.reference = kept.to(model.device)
     return model
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from backstory import console
 from backstory.data.conditions import chosen_conditions
 from backstory.data.dataset import Dataset
+from backstory.data.observation import Observation
 from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
@@ -56,7 +57,7 @@ class Trained(Restorer):
     def __init__(self, schema: Schema, provenance: Provenance, summary: dict[str, Any]):
         self.schema, self.provenance, self.summary = schema, provenance, summary
         self.source, self.splits, self.training = provenance.source, provenance.splits, provenance.training
-        self.reference: scoring.Reference | None = None
+        self.reference: Observation | None = None
 
     # -- primitives -----------------------------------------------------------------------------------
 
@@ -93,7 +94,7 @@ class Trained(Restorer):
         """`log_evidence` of batches."""
 
     @abstractmethod
-    def _look(self, batches: Batches, seed: int) -> scoring.Reference:
+    def _look(self, observation: Observation) -> scoring.Looks:
         """log p(x) of each row and the surprise of its entries, which `score` compares."""
 
     @abstractmethod
@@ -223,6 +224,9 @@ class Trained(Restorer):
     ) -> scoring.Scores:
         """How unusual observations are: log p(x), a p-value, and the surprise of each entry.
 
+        Each is compared with held-out observations in which the same entries are hidden, see
+        `inference.scoring`.
+
         Args:
             x: (N, *shape).
             reference: observations to compare with, from the source of the training data and held out of
@@ -231,14 +235,15 @@ class Trained(Restorer):
             seed: matters where x is presented at random.
             given: the conditions of x, in place of those that come with it.
         """
-        against = self.reference if reference is None else self._look(self._batches(reference), seed)
+        against = self.reference if reference is None else self._drawn(reference, seed=seed)
         if against is None:
             raise InputError(
                 "expected rows to compare with, and this run kept none: it is of images, was trained without "
                 "validation rows, has another prior since, or is of an earlier version; give some with "
                 "reference"
             )
-        return scoring.compare(self._look(self._batches(x, given), seed), against)
+        rows = self._batches(x, given).draw(self._generator(seed))
+        return scoring.score(rows, against, self._look, self.members[0].vae)
 
     def evaluate(
         self,
@@ -309,6 +314,13 @@ class Trained(Restorer):
 
     def _batches(self, x: Values, given: Given = None) -> Batches:
         return Batches(stored_rows(x, self.schema, given), self.schema, self.incomplete, self.device)
+
+    def _drawn(self, x: Values, given: Given = None, seed: int = 0) -> Observation:
+        """All observations in the model's units."""
+        parts = list(self._batches(x, given).draw(self._generator(seed)))
+        conditions = [part.given for part in parts if part.given is not None]
+        x = torch.cat([part.x for part in parts])
+        return Observation(x, torch.cat(conditions) if conditions else None)
 
     def _conditioned(self, data: Dataset) -> Dataset:
         """The data set whose x is the model's: without the columns that are conditions, if it has them."""

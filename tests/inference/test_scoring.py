@@ -8,7 +8,7 @@ from scipy import stats
 
 import backstory
 from backstory import InputError
-from backstory.inference import scoring
+from backstory.inference import missingness, scoring
 
 
 def test_the_evidence_of_a_linear_gaussian_model_is_exact(linear_gaussian):
@@ -42,8 +42,8 @@ def test_what_is_missing_has_no_surprise():
 
 def scores(values, reference):
     """Of numbers that are evidence and, with the other sign, the surprise of a single entry."""
-    pairs = [(torch.as_tensor(v), -torch.as_tensor(v)[:, None]) for v in (values, reference)]
-    return scoring.compare(*pairs)
+    looks = [scoring.Looks(torch.as_tensor(v), -torch.as_tensor(v)[:, None]) for v in (values, reference)]
+    return scoring.compare(looks[0], [(np.arange(len(values)), looks[1])])
 
 
 def test_p_values_are_shares_of_the_rows_compared_with():
@@ -78,6 +78,52 @@ def test_a_run_keeps_what_rows_are_compared_with(model, tmp_path):
     again = backstory.open(model.save(tmp_path / "run")).score(x)
     np.testing.assert_array_equal(again.p_value, found.p_value)
     np.testing.assert_array_equal(again.surprise, found.surprise)
+
+
+def correlated(rows, seed, missing=0.3):
+    """Three columns, the first two nearly the same, with gaps at random."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=rows)
+    x = np.stack([z, z + 0.3 * rng.normal(size=rows), 3 * rng.normal(size=rows)], 1)
+    return np.where(rng.random(x.shape) < missing, np.nan, x)
+
+
+@pytest.fixture(scope="module")
+def gappy():
+    x, options = correlated(600, 0), {"network": "linear", "objective": "elbo", "epochs": 30}
+    return backstory.fit(x, latent=1, validation=0.2, seed=0, progress=False, **options)
+
+
+@pytest.mark.parametrize("most", [30, 2], ids=["each pattern", "rare patterns together"])
+def test_p_values_are_uniform_within_each_pattern_of_gaps(gappy, monkeypatch, most):
+    monkeypatch.setattr(missingness, "MOST_PATTERNS", most)
+    x = correlated(1500, 1)
+    found, gaps = gappy.score(x, correlated(8000, 2)), np.isnan(x)
+    for pattern in np.unique(gaps, axis=0):
+        rows = (gaps == pattern).all(1)
+        if pattern.all():  # nothing is known of such a row
+            assert np.isnan(found.p_value[rows]).all()
+        elif most == 30:
+            assert stats.kstest(found.p_value[rows], "uniform").pvalue > 0.005
+            assert np.isfinite(found.entry_p_value[rows][:, ~pattern]).all()
+    for count in range(3):  # rare patterns with the same number of gaps are compared together
+        assert stats.kstest(found.p_value[gaps.sum(1) == count], "uniform").pvalue > 0.005
+
+
+def test_a_pattern_without_enough_whole_rows_is_compared_with_filled_ones(gappy):
+    x, reference = correlated(1000, 2, missing=0.0), correlated(400, 3, missing=0.6)
+    assert 10 < (~np.isnan(reference).any(1)).sum() < scoring.ENOUGH
+    found = gappy.score(x, reference)
+    assert np.unique(found.p_value).size > 30
+    assert found.p_value.min() < 0.05
+    assert abs(found.p_value.mean() - 0.5) < 0.1
+    assert (gappy.score(x[:5], reference).p_value == found.p_value[:5]).all()
+
+
+def test_a_run_keeps_its_rows_with_their_gaps(gappy, tmp_path):
+    again = backstory.open(gappy.save(tmp_path / "run"))
+    x = correlated(50, 4)
+    np.testing.assert_array_equal(again.score(x).p_value, gappy.score(x).p_value)
 
 
 def test_other_rows_can_be_given(model):

@@ -9,8 +9,9 @@ from backstory.cli.groups import RowOptions, TableOutputOptions
 def score(output: TableOutputOptions, rows: RowOptions, reference: o.Reference = None) -> None:
     """Write how unusual each row of DATA is: log p(x), its p-value, and the columns that make it unusual.
 
-    The p-value is the share of held-out training rows with a log p(x) no higher. A column is named if at most
-    one held-out row in twenty has a value as surprising; up to three are named, the most surprising first.
+    The p-value is the share of held-out rows with a log p(x) no higher, with the same cells hidden. A column
+    is named if at most one held-out row in twenty has a value as surprising; up to three are named, the most
+    surprising first.
     """
     from backstory.cli import text
     from backstory.jobs.score import score as job

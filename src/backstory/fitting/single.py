@@ -161,4 +161,5 @@ def _finish(model: Model, rows: StoredRows, dataset: Dataset) -> None:
         if model.options.prior.name == "mixture":
             model.fit_prior(rows, model.options.prior.values["components"], model.training.seed)
     elif model.schema.kind != "images" and len(model.splits.validation):
-        model.keep_reference(dataset.stored.take(model.splits.validation[: scoring.MOST_ROWS]))
+        most = min(scoring.MOST_ROWS, max(1, scoring.MOST_NUMBERS // model.schema.numel))
+        model.keep_reference(dataset.stored.take(model.splits.validation[:most]))

@@ -18,7 +18,7 @@ from backstory.inference.effort import METHODS
 from backstory.inference.importance import METHODS as METHODS_OF_EVIDENCE
 from backstory.inference.importance import Evidence
 from backstory.inference.restoration import Restoration, guess_levels
-from backstory.inference.scoring import Reference
+from backstory.inference.scoring import Looks
 
 
 def mixture_evidence(parts: list[Evidence]) -> Evidence:
@@ -88,12 +88,12 @@ def mixture_restoration(parts: list[Restoration[np.ndarray]], draws: int) -> Res
     return found
 
 
-def mixture_reference(parts: list[Reference | None]) -> Reference | None:
-    """log p(r) of the mixture, and the members' average surprise at each entry; None if a member has none."""
-    known = [part for part in parts if part is not None]
-    if len(known) < len(parts):
-        return None
-    return log_mean_exp(torch.stack([p[0] for p in known])), torch.stack([p[1] for p in known]).mean(0)
+def mixture_looks(parts: list[Looks]) -> Looks:
+    """log p(x) of the mixture, and the members' average surprise at each entry."""
+    return Looks(
+        log_mean_exp(torch.stack([part.log_evidence for part in parts])),
+        torch.stack([part.surprise for part in parts]).mean(0),
+    )
 
 
 def log_mean_exp(values: Tensor) -> Tensor:

@@ -3,14 +3,20 @@
     log p(x) ≈ log (1/K) Σ_k p(x|z_k) p(z_k) / q(z_k|x),   z_k = μ(x) + σ(x)·ε_k    (`inference.importance`)
 
 With ε fixed this is a smooth function of x, and the same in any batch of rows. A row and each of its entries
-x_j are compared with n rows r that were held out of training:
+x_j are compared with n rows r that were held out of training, with the entries hidden that x lacks:
 
     p-value   (1 + #{r: log p(r) ≤ log p(x)}) / (1 + n), uniform if x and r have the same distribution
     surprise  E_q(z|x)[−log p(x_j|z)], and its p-value, in which higher surprise is more unusual
 
-The p-value is that of a conformal test (Bates et al. 2023, eq. 3).
+The p-value is that of a conformal test (Bates et al. 2023, eq. 3). It takes entries as missing at random.
+Held-out rows that lack an entry of x are left out. If fewer than `ENOUGH` remain, those that lack the fewest
+entries make up this number. These entries are filled with a draw of p(x_missing|x_observed), and have no
+surprise. A row without any entry has no p-value.
+`missingness` tells which rows are compared together.
 """
 
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +24,21 @@ import torch
 from torch import Tensor
 
 from backstory.data.observation import Observation
+from backstory.inference.damaged import observe
+from backstory.inference.effort import Effort
 from backstory.inference.importance import LogMean
 from backstory.inference.memory import pairs_at_once
+from backstory.inference.missingness import Group, groups
+from backstory.inference.requests import RestorationRequest
+from backstory.inference.restore import restore
+from backstory.inference.stored import NOTHING
 from backstory.inference.target import check_density
 from backstory.models.vae import VAE
 
 MOST_ENTRIES = 500  # rows with more entries have no surprise of single entries
-MOST_ROWS = 1000  # held-out rows that are kept for comparison
+MOST_ROWS, MOST_NUMBERS = 1000, 10**7  # held-out rows, and numbers in them, that are kept for comparison
+ENOUGH = 50  # held-out rows without filled entries
+FILLING = RestorationRequest(1, "importance", effort=Effort(proposals=300))
 
 
 @dataclass(frozen=True)
@@ -35,7 +49,7 @@ class Scores:
         log_evidence: log p(x), (N,) in nats.
         surprise: E_q[−log p(x_j|z)], (N, d) in nats; NaN where an entry is missing; (N, 0) for images and for
             rows with more than 500 entries.
-        p_value: of log_evidence, (N,), between 1 / (1 + n) and 1.
+        p_value: of log_evidence, (N,), between 1 / (1 + n) and 1; NaN for a row without any entry.
         entry_p_value: of each entry's surprise, (N, d).
         excess: surprise minus its median over the held-out rows, (N, d).
     """
@@ -52,23 +66,110 @@ class Scores:
         return [[int(j) for j in np.argsort(-e) if p[j] <= level][:most] for p, e in rows]
 
 
-Reference = tuple[Tensor, Tensor]  # log p(r), (n,), and surprise, (n, d), of held-out rows
+@dataclass(frozen=True)
+class Looks:
+    """What is compared of rows.
+
+    Attributes:
+        log_evidence: log p(x), (N,).
+        surprise: of each entry, (N, d).
+    """
+
+    log_evidence: Tensor
+    surprise: Tensor
 
 
-def compare(found: Reference, reference: Reference) -> Scores:
-    """Scores of rows, compared with held-out rows."""
-    value, surprise = (part.double().cpu().numpy() for part in found)
-    kept, usual = (part.double().cpu().numpy() for part in reference)
-    entries = [_shares(-s, -u) for s, u in zip(surprise.T, usual.T, strict=True)]
-    with np.errstate(all="ignore"):
-        middle = np.nanmedian(usual, axis=0) if usual.size else usual.sum(0)
-    return Scores(
-        value,
-        surprise,
-        _shares(value, kept),
-        np.stack(entries, 1) if entries else surprise,
-        surprise - middle,
-    )
+Look = Callable[[Observation], Looks]
+
+
+def score(rows: Iterable[Observation], reference: Observation, look: Look, fill: VAE) -> Scores:
+    """Scores of rows, each compared with held-out rows in which the same entries are hidden.
+
+    Args:
+        rows: N rows in batches.
+        reference: held-out rows.
+        look: of the density.
+        fill: the model that fills entries that held-out rows lack.
+    """
+    parts, missing = [], []
+    for batch in rows:
+        parts.append(look(batch))
+        missing.append(_missing(batch.x))
+    peers = _Peers(reference, look, fill)
+    found = Looks(torch.cat([p.log_evidence for p in parts]), torch.cat([p.surprise for p in parts]))
+    return compare(found, [(group.rows, peers.of(group)) for group in groups(np.concatenate(missing))])
+
+
+def _missing(x: Tensor) -> np.ndarray:
+    """Which entries are missing, (N, D) of bool."""
+    return x.isnan().flatten(1).cpu().numpy()
+
+
+class _Peers:
+    """Held-out rows, with which groups of rows are compared.
+
+    Args:
+        reference, look, fill: as for `score`.
+    """
+
+    def __init__(self, reference: Observation, look: Look, fill: VAE):
+        self.reference, self.look, self.fill = reference, look, fill
+        self.missing = _missing(reference.x)
+        self.full: Tensor | None = None  # the rows without gaps, made when they are needed
+
+    def of(self, group: Group) -> Looks:
+        """What is compared of the held-out rows, with entries hidden as in the group."""
+        hidden = group.assigned(len(self.missing))
+        lacking = self.missing & ~hidden
+        chosen = _fullest(lacking.sum(1))
+        x = self._filled() if lacking[chosen].any() else self.reference.x
+        x = x.masked_fill(_like(hidden, x), torch.nan)
+        rows = torch.from_numpy(chosen).to(x.device)
+        looks = self.look(Observation(x, self.reference.given).rows(rows))
+        if not looks.surprise.shape[1]:
+            return looks
+        invented = _like(lacking[chosen], looks.surprise)
+        return Looks(looks.log_evidence, looks.surprise.masked_fill(invented, torch.nan))
+
+    def _filled(self) -> Tensor:
+        """The rows with a draw of p(x_missing|x_observed) in their gaps."""
+        if self.full is None:
+            x = self.reference.x
+            seen = observe(NOTHING, x.to(self.fill.shift), tuple(x.shape[1:]), torch.ones(()).to(x))
+            drawn = restore(self.fill, seen, FILLING, self.reference.given).draws[0]
+            self.full = torch.where(x.isnan(), drawn.to(x), x)
+        return self.full
+
+
+def _like(mask: np.ndarray, x: Tensor) -> Tensor:
+    """A mask of rows, (N, D), in the shape and on the device of x."""
+    return torch.from_numpy(mask).to(x.device).reshape(x.shape)
+
+
+def _fullest(lacking: np.ndarray) -> np.ndarray:
+    """The numbers of the rows that lack nothing; at least `ENOUGH`, with those that lack the fewest."""
+    count = max(int((lacking == 0).sum()), min(ENOUGH, len(lacking)))
+    return np.sort(np.argsort(lacking, kind="stable")[:count])
+
+
+def compare(found: Looks, comparisons: Iterable[tuple[np.ndarray, Looks]]) -> Scores:
+    """Scores of rows: for the numbers of some rows, the held-out rows that these are compared with."""
+    value, surprise = found.log_evidence.double().cpu().numpy(), found.surprise.double().cpu().numpy()
+    p_value, entry, excess = (np.full(part.shape, np.nan) for part in (value, surprise, surprise))
+    for rows, looks in comparisons:
+        kept, usual = looks.log_evidence.double().cpu().numpy(), looks.surprise.double().cpu().numpy()
+        p_value[rows] = _shares(value[rows], kept)
+        for j in range(surprise.shape[1]):
+            entry[rows, j] = _shares(-surprise[rows, j], -usual[:, j])
+        excess[rows] = surprise[rows] - _medians(usual)
+    return Scores(value, surprise, p_value, entry, excess)
+
+
+def _medians(usual: np.ndarray) -> np.ndarray:
+    """The median of each column without its NaN; NaN for a column of NaN."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # columns of NaN
+        return np.asarray(np.nanmedian(usual, axis=0)) if usual.size else usual.sum(0)
 
 
 def _shares(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -78,13 +179,13 @@ def _shares(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), np.nan, shares)
 
 
-def look(vae: VAE, observation: Observation | Tensor) -> Reference:
-    """log p(x) and the surprise of each entry, the arguments of `compare`."""
+def look(vae: VAE, observation: Observation | Tensor) -> Looks:
+    """log p(x) and the surprise of each entry."""
     observation = Observation.of(observation)
     x = observation.x
     entries = x.shape[1] if x.dim() == 2 and x.shape[1] <= MOST_ENTRIES else 0
     value = log_evidence(vae, observation)
-    return value, surprise(vae, observation) if entries else x.new_zeros(len(x), 0)
+    return Looks(value, surprise(vae, observation) if entries else x.new_zeros(len(x), 0))
 
 
 @torch.no_grad()
