@@ -30,6 +30,7 @@ from backstory.errors import InputError, TrainingFailed
 from backstory.training.devices import Alone, pick_device
 
 GRACE = 2.0  # seconds that the first process has to report an error
+KINDS = (InputError, TrainingFailed, KeyboardInterrupt)  # of errors that other processes raise as their own
 
 T = TypeVar("T")
 
@@ -237,7 +238,8 @@ class Group(Alone):
             error = TrainingFailed(
                 "another process of this run has ended, and without it training cannot go on"
             )
-        note = {"rank": self.rank, "kind": type(error).__name__, "text": str(error)}
+        kind = next((kind for kind in KINDS if isinstance(error, kind)), type(error))
+        note = {"rank": self.rank, "kind": kind.__name__, "text": str(error)}
         try:
             found = json.loads(self.store.compare_set("backstory/error", "", json.dumps(note)))
             if self.rank:
@@ -269,7 +271,7 @@ class Group(Alone):
 
 def _remote(note: dict[str, Any]) -> BaseException:
     """The error that another process noted."""
-    for kind in (InputError, TrainingFailed, KeyboardInterrupt):
+    for kind in KINDS:
         if note["kind"] == kind.__name__:
             return kind(note["text"])
     return TrainingFailed(f"process {note['rank']} failed: {note['kind']}: {note['text']}")
