@@ -1,5 +1,8 @@
 """What people are told during the training and after it: a progress bar, metrics, warnings."""
 
+import math
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from backstory.models.diagnostics import collapse_warning
 from backstory.runs import checkpoint
 from backstory.training.state import History, Metrics
 from backstory.training.trainer import Trainer
+
+WATCHED, LONG = 2.0, 60.0  # seconds after which the duration is estimated, and from which it is told
 
 
 def board_writer(folder: Path | None) -> Any:
@@ -48,8 +53,11 @@ def run_trainer(trainer: Trainer, job: Job) -> History:
     for metrics in trainer.history.epochs if log else ():  # also those that were trained without TensorBoard
         _write_scalars(log, metrics)
     done, rows = trainer.position, len(trainer.rows)
-    with console.progress("fit", trainer.epochs * rows, job.progress) as bar:
-        bar.advance((done.epoch - 1) * rows + done.step * trainer.batch_size)
+    total, before = trainer.epochs * rows, (done.epoch - 1) * rows + done.step * trainer.batch_size
+    with console.progress("fit", total, job.progress) as bar:
+        bar.advance(before)
+        tell = console.warn if not job.progress else console.say
+        forecast = Forecast(total - before, tell if trainer.options.minutes is None else None)
 
         def on_epoch(metrics: Metrics) -> None:
             if folder is not None:
@@ -58,11 +66,44 @@ def run_trainer(trainer: Trainer, job: Job) -> History:
                 _write_scalars(log, metrics)
             bar.describe(_epoch_line(metrics, trainer.epochs))
 
+        def advance(count: int) -> None:
+            forecast.advance(count)
+            bar.advance(count)
+
         try:
-            return trainer.run(on_epoch, bar.advance)
+            return trainer.run(on_epoch, advance)
         finally:
             if log:
                 log.close()
+
+
+class Forecast:
+    """Tells once how long a training takes, measured from its first steps, if that is over a minute.
+
+    Args:
+        rows: that are still to be trained on, in all epochs.
+        tell: prints a line; None for silence.
+    """
+
+    def __init__(self, rows: int, tell: Callable[[str], None] | None):
+        self.rows, self.tell = rows, tell
+        self.done, self.started = 0, math.nan
+
+    def advance(self, count: int) -> None:
+        """Take note of a step with so many rows."""
+        if self.tell is None:
+            return
+        if math.isnan(self.started):  # the first step is not counted: it may be compiled
+            self.started = time.monotonic()
+            return
+        self.done += count
+        elapsed = time.monotonic() - self.started
+        if elapsed >= WATCHED:
+            if (seconds := elapsed * self.rows / self.done) > LONG:
+                self.tell(
+                    f"this training takes about {math.ceil(seconds / 60)} minutes; fewer epochs take less"
+                )
+            self.tell = None
 
 
 def _epoch_line(metrics: Metrics, epochs: int) -> str:
