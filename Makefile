@@ -1,12 +1,13 @@
 # make install   the environment in .venv, with pinned dependencies; then .venv/bin/backstory is the command
 # make demo      installs, then trains on the embedded data set and shows what the model can do (runs/demo)
 # make test      installs, then runs the linter, the type checker, every fast test and the docstring examples
+# make test-lowest the fast tests with the lowest versions that pyproject.toml declares, in .venv-lowest
 # make test-slow the tests that train for minutes or need data that is not in the repository
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow lint clean
+.PHONY: install demo test test-lowest test-slow lint clean
 
 install: .venv/.installed
 
@@ -28,8 +29,17 @@ lint: install
 test: lint
 	$(BIN)/pytest
 
+.venv-lowest/.installed: requirements-lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet --disable-pip-version-check -r requirements-lowest.txt
+	.venv-lowest/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+test-lowest: .venv-lowest/.installed
+	.venv-lowest/bin/pytest
+
 test-slow: install
 	$(BIN)/pytest -m slow
 
 clean:
-	rm -rf .venv runs build dist
+	rm -rf .venv .venv-lowest runs build dist

@@ -25,6 +25,20 @@ torch.set_num_threads(1)  # the workers share the cores; small models are faster
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+FUZZ = 200  # damaged files that a test tries by default
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--fuzz N`: how many damaged files each of the tests of damaged files tries."""
+    parser.addoption("--fuzz", type=int, default=FUZZ, metavar="N", help="damaged files to try in each test")
+
+
+@pytest.fixture
+def fuzz(request: pytest.FixtureRequest) -> int:
+    """How many damaged files a test tries."""
+    return int(request.config.getoption("--fuzz"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of data for development beside the repository, which a newcomer's clone does not have."""

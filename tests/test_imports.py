@@ -17,6 +17,7 @@ LAYERS = [
     "errors",
     "console",
     "files",
+    "tensor_files",
     "distributions",
     "data",
     "options",

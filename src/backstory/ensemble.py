@@ -4,7 +4,6 @@ The members learn from the same rows, with the same rows held out, and differ by
 weights, orders and draws.
 """
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,7 +35,7 @@ from backstory.inference.target import check_density
 from backstory.model import Model
 from backstory.options import ModelOptions
 from backstory.restoring import Advance
-from backstory.runs.folder import CONFIG, member_folder
+from backstory.runs.folder import CONFIG, member_folder, sealed
 from backstory.trained import Trained
 
 STREAM = 101  # of the members' seeds, apart from other streams of noise
@@ -181,8 +180,7 @@ class Ensemble(Trained):
 def config_of(member: Model, count: int) -> bytes:
     """config.json of an ensemble: the number of its members, and the name of their data."""
     config = member.config
-    record = {"backstory": config.backstory, "source": config.source, "ensemble": count}
-    return (json.dumps(record, indent=2) + "\n").encode()
+    return sealed({"backstory": config.backstory, "source": config.source, "ensemble": count})
 
 
 def member_seed(seed: int, number: int) -> int:

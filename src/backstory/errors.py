@@ -1,11 +1,25 @@
 """The two ways in which a call can fail on purpose."""
 
 
+def printable(text: str) -> str:
+    r"""A text of which control characters, such as a file may hold, are written as escapes.
+
+    >>> printable("a\x1b[31mb\n")
+    'a\\x1b[31mb\\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class InputError(ValueError):
     """The caller's mistake, in one sentence: what was expected, what came, and what to do.
 
     The name of an option stands in backticks, such as `force`; the command line writes it in its own way.
     """
+
+    def __init__(self, sentence: str):
+        super().__init__(printable(sentence))
 
 
 class TrainingFailed(RuntimeError):

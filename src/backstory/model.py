@@ -30,6 +30,7 @@ from backstory.inference.requests import EvidenceRequest, RestorationRequest
 from backstory.inference.restoration import Restoration
 from backstory.inference.stored import restore_stored
 from backstory.models.diagnostics import code_use
+from backstory.models.initial import drawn_from
 from backstory.models.priors import Mixture
 from backstory.models.vae import VAE, Terms
 from backstory.options import MixturePrior, ModelOptions
@@ -190,7 +191,7 @@ class Model(Trained):
         q = self.encode(x, seed, given)
         check_components(components, len(q.centre))
         codes = q.sample(1, self._generator(seed))[0]
-        with torch.random.fork_rng(devices=[]):  # the initial parameters, which the fit replaces, are drawn
+        with drawn_from(seed):  # initial parameters, which the fit replaces
             prior = Mixture(codes.shape[-1], components).to(self.device)
         self.vae.prior_module, self.reference = prior.fit(codes, seed), None
         self.options = self.options.model_copy(update={"prior": MixturePrior(components=components)})

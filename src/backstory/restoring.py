@@ -15,7 +15,7 @@ from backstory.errors import InputError
 from backstory.inference import stored
 from backstory.inference.effort import usual_budget
 from backstory.inference.importance import Evidence
-from backstory.inference.operators import Mask, Operator, Product
+from backstory.inference.operators import Mask, Noise, Operator, Product
 from backstory.inference.recovery import Recovery, Tally
 from backstory.inference.requests import RestorationRequest
 from backstory.inference.restoration import Restoration
@@ -86,7 +86,7 @@ class Restorer(ABC):
                 `inference.effort.Effort`: proposals, steps, gradient_draws, chains, ….
         """
         request = RestorationRequest.of(draws, method, seed, **options)
-        rows = stored_rows(y, self.schema, given)
+        rows = stored_rows(y, self.schema, given, noise_of(operator), keeps(operator))
         rows = rows.in_memory()  # the results are held in any case
         with console.progress("restore", len(rows), progress) as bar:
             found = self._restore(rows, operator, request, bar.advance)
@@ -136,6 +136,18 @@ class Restorer(ABC):
         request = RestorationRequest.of(draws, method, seed, **options)
         with console.progress("restore", len(rows), progress) as bar:
             return _recovery(self, rows, y, operator or stored.NOTHING, request, bar.advance)
+
+
+def noise_of(operator: Operator | None) -> float:
+    """The largest σ of the noise in an operator, as a fraction of the full range of images."""
+    parts = () if operator is None else operator.parts
+    sigmas = [float(np.max(np.asarray(part.sigma))) for part in parts if isinstance(part, Noise)]
+    return max(sigmas, default=0.0)
+
+
+def keeps(operator: Operator | None) -> bool:
+    """Whether the observed entries of y are entries of x."""
+    return operator is None or all(isinstance(part, Mask) for part in operator.parts)
 
 
 def _recovery(

@@ -23,8 +23,10 @@ from backstory.inference import evaluate, scoring
 from backstory.inference.importance import Evidence, tail_warning
 from backstory.inference.requests import EvidenceRequest
 from backstory.restoring import Advance, Restorer
-from backstory.runs.folder import prepare_folder
+from backstory.runs.lock import only_writer
+from backstory.runs.making import new_folder
 from backstory.runs.provenance import Provenance
+from backstory.runs.replacement import complete, discard, place_to_save, take_place
 from backstory.runs.run import write_files
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ class Trained(Restorer):
     """A trained density of observations: sample, encode, reconstruct, restore, log_evidence, evaluate, save.
 
     Observations x are passed as stored values, (N, *shape), in NumPy arrays, tensors, a frame, a `Dataset` or
-    its values, or by the path of a file; observations in a file are read as they are needed. Draws of x have
+    its values, or by the path of a file; observations in a file are read as they are needed. Images may be
+    fractions of the full range, too, which become stored values (`data.units`). Draws of x have
     the data's own type. Means are float32, or float64 for tables in which a column is counted from an origin,
     as dates and large numbers are.
 
@@ -152,7 +155,8 @@ class Trained(Restorer):
         seed = torch.Generator().seed() % 2**31 if seed is None else seed
         if isinstance(where, Mapping) or hasattr(where, "iloc"):
             where = partial_row(self.schema, where)
-        return self.restore(np.asarray(where)[None], draws=n, seed=seed, given=given).draws[:, 0]
+        row = StoredRows(np.asarray(where)[None], chosen_conditions(self.schema.conditions, given, 1))
+        return self.restore(row, draws=n, seed=seed).draws[:, 0]
 
     # -- densities ------------------------------------------------------------------------------------
 
@@ -287,10 +291,24 @@ class Trained(Restorer):
     # -- storage --------------------------------------------------------------------------------------
 
     def save(self, run: str | Path, force: bool = False) -> Path:
-        """Write a run folder; InputError if it holds anything and `force` is false."""
-        prepare_folder(Path(run), force)
-        write_files(Path(run), self.pack())
-        return Path(run)
+        """Write a run folder; InputError if it holds anything and `force` is false.
+
+        With `force` a run in the folder is replaced when the new one is complete; other files are kept.
+        """
+        folder = Path(run)
+        with only_writer(folder):
+            complete(folder)
+            place = place_to_save(folder, force)
+            new_folder(place)
+            try:
+                write_files(place, self.pack())
+                if place != folder:
+                    take_place(folder, place)
+            except InputError:
+                if place != folder and place.is_dir():
+                    discard(place)
+                raise
+        return folder
 
     # -- inside ---------------------------------------------------------------------------------------
 

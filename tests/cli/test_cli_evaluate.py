@@ -1,9 +1,12 @@
 """The command evaluate: the evidence of whole data."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from commands import run, table
+
+from backstory.inference import evaluate
 
 
 def test_evaluate_prints_one_object_or_a_table(home, capfd):
@@ -63,3 +66,14 @@ def test_rows_seen_in_training_are_reported(home, tmp_path, capfd):
     table(seed=1).to_csv(tmp_path / "new.csv", index=False)
     assert run("evaluate", home / "prices", tmp_path / "new.csv", "--samples", "5", "--json") == 0
     assert capfd.readouterr().err.strip() == ""
+
+
+def test_a_model_without_numbers_is_refused(home, refuse, monkeypatch):
+    averages = evaluate.average
+
+    def overflown(*arguments):
+        return replace(averages(*arguments), elbo=float("nan"), reconstruction=float("nan"))
+
+    monkeypatch.setattr(evaluate, "average", overflown)
+    command = ["evaluate", home / "prices", home / "table.csv", "--samples", "5", "--json"]
+    refuse(*command, says="expected numbers, got NaN for elbo, reconstruction; look for values")

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from commands import run
 from mixed import mixed_table
+from PIL import Image
 
 import backstory
 from backstory.data.load import load
@@ -98,10 +99,24 @@ def test_awkward_names_and_levels_go_through_a_schema_file(tmp_path, capfd):
         (["TABLE", "--column", "width=number"], "expected one of"),
         (["images.npy", "--schema", "x.json"], "expected a table"),
         (["prices", "--schema", "x.json"], "give a table"),
-        (["nowhere.csv"], "no run at"),
+        (["nowhere.csv"], "which does not exist"),
+        (["nowhere"], "no run at"),
     ],
 )
 def test_info_refuses_bad_options(home, tmp_path, refuse, monkeypatch, arguments, says):
     monkeypatch.chdir(home)
     words = [str(tmp_path / word) if word.startswith("x.") else word for word in arguments]
     refuse("info", *["table.csv" if word == "TABLE" else word for word in words], says=says)
+
+
+def test_a_folder_of_images_is_described(home, tmp_path, capfd):
+    assert run("info", home / "folder", "-o", tmp_path / "sheet.png") == 0
+    out = capfd.readouterr().out
+    assert "12 images" in out
+    assert "6 x 5 (12)" in out
+    assert "L (12)" in out
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size[0] > 64
+    assert run("info", home / "folder", "--json") == 0
+    record = json.loads(capfd.readouterr().out)
+    assert (record["images"], record["sizes"], record["damaged"]) == (12, {"6 x 5": 12}, [])

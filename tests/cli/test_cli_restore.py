@@ -375,11 +375,11 @@ def test_places_that_cannot_be_written_to_are_refused_before_the_work(home, tmp_
 
 
 def test_restore_refuses_numbers_of_another_scale(home, tmp_path, refuse):
-    np.save(tmp_path / "levels.npy", images() + 0.5)
+    np.save(tmp_path / "levels.npy", images() * 0.45)
     np.save(tmp_path / "bytes.npy", images() * 60)
-    output = ["-o", tmp_path / "x.npy", "--noise", "0.1"]
+    output = ["-o", tmp_path / "x.npy", "--noise", "0.01"]
     refuse("restore", home / "bars", tmp_path / "levels.npy", *output, says="divide by the top level, 4")
-    refuse("restore", home / "bars", tmp_path / "bytes.npy", *output, says="levels from 0 to 4")
+    refuse("restore", home / "bars", tmp_path / "bytes.npy", *output, says="levels between 0 and 4")
 
 
 def test_columns_that_are_missing_or_unknown_are_named(home, tmp_path, refuse):

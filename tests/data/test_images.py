@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backstory.data.images import contact_sheet, pixels, write_image
+from backstory.data import decoding
 from backstory.data.load import load
+from backstory.data.pictures import contact_sheet, pixels, write_image
 from backstory.data.schema import Schema
 
 RNG = np.random.default_rng(0)
@@ -131,10 +132,10 @@ def test_any_colour_image_makes_all_colour(tmp_path) -> None:
     save(tmp_path / "b.png", COLOUR)
     save(tmp_path / "c.png", DEEP)
     values = load(tmp_path).values
-    assert values.dtype == np.uint8
-    np.testing.assert_array_equal(values[0], np.dstack([GREY] * 3))
-    np.testing.assert_array_equal(values[1], COLOUR)
-    np.testing.assert_array_equal(values[2][..., 0], np.rint(DEEP / 257))
+    assert values.dtype == np.uint16
+    np.testing.assert_array_equal(values[0], np.dstack([GREY.astype(np.uint16) * 257] * 3))
+    np.testing.assert_array_equal(values[1], COLOUR.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(values[2], np.dstack([DEEP] * 3))
 
 
 def test_any_deep_image_makes_all_deep(tmp_path) -> None:
@@ -157,11 +158,11 @@ def test_sub_folders_are_labels(tmp_path) -> None:
         "cat/deep/3.png",
         "cat/.hidden.png",
         ".git/4.png",
-        "cat/notes.txt",
     ):
         save(tmp_path / "x.png", GREY)
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "x.png").rename(tmp_path / name)
+    (tmp_path / "cat" / "notes.txt").write_text("these are no pixels")
     dataset = load(tmp_path)
     assert dataset.names == ("cat/2.png", "cat/deep/3.png", "dog/1.png")
     assert dataset.labels.tolist() == ["cat", "cat", "dog"]
@@ -222,7 +223,7 @@ def test_folder_of_other_files(refusal, tmp_path) -> None:
     assert load(tmp_path).names == ("a.png",)
 
 
-@pytest.mark.parametrize("content", [b"hello, I am text\n", b"", b"\x89PNG\r\n\x1a\n", b"P5 4 4 255\n123"])
+@pytest.mark.parametrize("content", [b"hello, I am text\n", b"", b"\x89PNG\r\n\x1a\n", b"P5 4 6 255\n123"])
 def test_not_an_image(refusal, tmp_path, content: bytes) -> None:
     save(tmp_path / "a.png", GREY)
     (tmp_path / "b.png").write_bytes(content)
@@ -245,8 +246,8 @@ def test_truncated_image(refusal, tmp_path) -> None:
 
 def test_enormous_image(refusal, tmp_path, monkeypatch) -> None:
     save(tmp_path / "a.png", GREY)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
-    assert "a.png" in refusal(load, tmp_path)
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 5)
+    assert "a.png, got 4 × 6; make the image smaller" in refusal(load, tmp_path)
 
 
 def test_pixels() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from backstory.data.images import SUFFIXES
+from backstory.data.decoding import suffixes
 from backstory.data.load import load
 
 
@@ -94,4 +94,4 @@ def test_bad_size(refusal, tmp_path, resize) -> None:
 
 
 def test_image_suffixes_are_not_other_formats() -> None:
-    assert not set(SUFFIXES) & {"npy", "npz", "csv", "tsv", "parquet", "idx"}
+    assert not set(suffixes()) & {"npy", "npz", "csv", "tsv", "parquet", "idx"}

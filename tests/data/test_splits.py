@@ -115,3 +115,22 @@ def test_constant_columns(refusal) -> None:
 
 def test_one_training_row(refusal) -> None:
     assert "1 row" in refusal(check_for_training, load(table(5)), np.array([3]))
+
+
+@pytest.mark.parametrize("kind", ["array", "frame"])
+def test_a_column_with_one_odd_row_varies_over_the_training_rows(kind: str) -> None:
+    values = np.random.default_rng(0).normal(size=(200, 2))
+    values[:, 1] = 0.0
+    values[-1, 1] = 1.0
+    data = load(values if kind == "array" else pd.DataFrame(values, columns=["a", "b"]))
+    for seed in range(30):
+        parts = split(data, seed=seed)
+        check_for_training(data, parts.train)
+        assert len(parts.train) + len(parts.validation) == 200
+        assert not np.intersect1d(parts.train, parts.validation).size
+
+
+def test_odd_rows_stay_where_the_split_needs_none() -> None:
+    values = np.random.default_rng(0).normal(size=(50, 2))
+    levels = (values > 2.2).astype(np.uint8)  # a discrete array may have constant columns
+    assert len(split(load(levels)).validation) == 5

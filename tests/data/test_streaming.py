@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from backstory.data import binary, rows
-from backstory.data import load as module
+from backstory.data import binary, reading, rows
 from backstory.data.dataset import Dataset
 from backstory.data.idx import write_idx
 from backstory.data.load import load
@@ -317,7 +316,7 @@ def test_values_out_of_range_in_a_file(tmp_path, refusal) -> None:
 
 @pytest.mark.parametrize(("limit", "kind"), [(899, FileRows), (900, np.ndarray)])
 def test_large_data_stays_in_its_file(limit: int, kind: type, tmp_path, monkeypatch) -> None:
-    monkeypatch.setitem(module._LIMITS, None, limit)
+    monkeypatch.setitem(reading._LIMITS, None, limit)
     for make in (npy(GREY), gz(npy(GREY)), images(*GREY)):
         (folder := tmp_path / make.__qualname__ / str(id(make))).mkdir(parents=True)
         assert isinstance(load(make(folder)).values, kind)

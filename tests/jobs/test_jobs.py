@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import backstory
+from backstory.data.tables.partial import partial_row
 from backstory.errors import InputError
 from backstory.inference.operators import Downscale
 from backstory.jobs.damage import Damage
@@ -21,7 +22,7 @@ from backstory.jobs.impute import impute
 from backstory.jobs.output import Output
 from backstory.jobs.reconstruct import reconstruct
 from backstory.jobs.restore import RestorationSettings, restore
-from backstory.jobs.sample import Sampling, fit_prior, given_row, sample
+from backstory.jobs.sample import Sampling, fit_prior, sample
 from backstory.jobs.schema_files import read_schema
 from backstory.jobs.score import score
 from backstory.jobs.source import Source
@@ -97,7 +98,7 @@ def test_samples_are_those_of_the_model(sizes, tmp_path):
     assert (drawn["group"] == "low").all()
     assert (drawn["width"] == -0.5).all()
     assert drawn["height"].nunique() > 1
-    row = given_row(sizes.schema, {"group": "low"})
+    row = partial_row(sizes.schema, {"group": "low"})
     assert np.isnan(row[:2]).all()
     assert sizes.schema.kinds[2].levels[int(row[2])] == "low"
 

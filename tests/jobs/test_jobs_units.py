@@ -10,8 +10,8 @@ from backstory.data.schema import Schema
 from backstory.errors import InputError
 from backstory.jobs.damage import UNDAMAGED, Damage
 from backstory.jobs.masks import read_mask
-from backstory.jobs.source import ChosenRows, column_order
-from backstory.jobs.units import units_of
+from backstory.jobs.source import ChosenRows
+from backstory.jobs.units import column_order, units_of
 
 LEVELS = Schema(kind="images", shape=(6, 4), dtype="uint8", levels=5, maximum=4)
 
@@ -30,7 +30,7 @@ def levels(count: int = 8) -> np.ndarray:
     ids=["levels", "fractions", "floats"],
 )
 def test_units_go_to_the_model_and_back(values, factor):
-    units = units_of(LEVELS, load(values), values, None)
+    units = units_of(LEVELS, load(values), values)
     assert units.factor == factor
     ours = units.to_model(values, LEVELS, levels=True)
     np.testing.assert_array_equal(ours, levels())

@@ -1,17 +1,22 @@
 """Run folders: what is written comes back the same, and damage is said in one sentence."""
 
 import json
+import resource
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from test_model import CASES, SMALL, digits, equal, fitted, numbers
 
 import backstory
 from backstory import InputError
 from backstory.runs import checkpoint
+from backstory.runs.folder import file_checksum, read_config, sealed
+from backstory.runs.info import run_info
+from backstory.training.state import State
 
 METRICS = {"metrics.jsonl", "metrics.csv"}
 FILES = {"config.json", "model.safetensors", "splits.safetensors", "metrics.jsonl", "metrics.csv"}
@@ -130,8 +135,12 @@ def test_a_run_that_did_not_end_is_not_a_run(tmp_path, monkeypatch):
     """The config comes last, so a folder that has one is complete."""
     _, model = fitted("levels")
 
-    def fail(*args, **kwargs):
-        raise OSError(28, "No space left on device")
+    write = Path.write_bytes
+
+    def fail(path, content):
+        if path.name.endswith("config.json"):
+            raise OSError(28, "No space left on device")
+        return write(path, content)
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", fail)
@@ -191,9 +200,9 @@ def test_a_foreign_file(copy, name, content):
     ],
 )
 def test_a_config_that_was_edited(copy, part, key, value):
-    config = json.loads((copy / "config.json").read_text())
+    config = read_config(copy)
     config[part][key] = value
-    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "config.json").write_bytes(sealed(config))
     assert_one_sentence(copy, "not a config of this version|does not belong to")
 
 
@@ -208,10 +217,10 @@ def test_a_config_that_was_edited(copy, part, key, value):
     ],
 )
 def test_a_config_with_a_choice_that_does_not_exist(copy, key, value):
-    config = json.loads((copy / "config.json").read_text())
+    config = read_config(copy)
     record = config["model"]["network"] if key == "hidden" else config["model"]
     record[key] = value
-    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "config.json").write_bytes(sealed(config))
     assert_one_sentence(copy)
 
 
@@ -223,7 +232,12 @@ def test_weights_of_another_run(copy, tmp_path):
 
 
 def test_splits_of_another_kind(copy):
-    shutil.copy(copy / "model.safetensors", copy / "splits.safetensors")
+    content = (copy / "model.safetensors").read_bytes()
+    (copy / "splits.safetensors").write_bytes(content)
+    assert_one_sentence(copy, r"splits\.safetensors does not belong to .* its checksum differs")
+    config = read_config(copy)
+    config["files"]["splits.safetensors"] = file_checksum(content)
+    (copy / "config.json").write_bytes(sealed(config))
     assert_one_sentence(copy, r"splits\.safetensors is damaged: train is missing")
 
 
@@ -248,3 +262,123 @@ def test_metrics_are_read_back(copy):
         file.write('{"epoch": 3')
     with pytest.raises(InputError, match=r"metrics\.jsonl is damaged"):
         checkpoint.read_metrics(copy)
+
+
+# -- checksums, and files whose checksums were made anew --------------------------------------------------
+
+
+def resealed(copy):
+    """Give the files of a run the checksums that they should have, and config.json its own."""
+    config = read_config(copy)
+    for name in ("model.safetensors", "splits.safetensors"):
+        config["files"][name] = file_checksum((copy / name).read_bytes())
+    (copy / "config.json").write_bytes(sealed(config))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "splits.safetensors"])
+def test_each_flipped_bit_is_noticed(copy, name):
+    content = (copy / name).read_bytes()
+    for position in np.random.default_rng(0).integers(len(content), size=20):
+        flipped = bytearray(content)
+        flipped[position] ^= 1
+        (copy / name).write_bytes(flipped)
+        assert_one_sentence(copy, name)
+
+
+def test_weights_that_are_not_finite_are_refused(copy):
+    weights = load_file(copy / "model.safetensors")
+    name = next(name for name in weights if name.endswith("weight"))
+    weights[name][0, 0] = float("nan")
+    save_file(weights, copy / "model.safetensors")
+    resealed(copy)
+    assert_one_sentence(copy, f"{name} has values that are not finite")
+
+
+def test_weights_of_another_type_are_refused(copy):
+    content = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(content.replace(b'"F32"', b'"I32"'))
+    resealed(copy)
+    assert_one_sentence(copy, "does not belong to .*: its tensors differ")
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (["model", "network", "hidden"], [20_000_000]),
+        (["model", "latent"], 50_000_000),
+        (["data", "shape"], [100_000, 100_000]),
+        (["data", "dtype"], "rubbish"),
+        (["rows", "train"], 10**12),
+    ],
+    ids=str,
+)
+def test_a_forged_config_allocates_next_to_nothing(copy, keys, value):
+    config = read_config(copy)
+    record = config
+    for key in keys[:-1]:
+        record = record[key]
+    record[keys[-1]] = value
+    (copy / "config.json").write_bytes(sealed(config))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError):
+        backstory.open(copy, device="cpu")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+LONG = [b"[" * 200_000, b'{"backstory": ' + b"1" * 5_000 + b"}", b'{"a":' * 100_000, b'{"backstory": NaN}']
+
+
+@pytest.mark.parametrize("content", LONG, ids=["nested", "long", "objects", "nan"])
+@pytest.mark.parametrize("use", ["open", "info", "resume"])
+def test_json_that_cannot_be_read_is_damage(copy, content, use):
+    (copy / "config.json").write_bytes(content)
+    uses = {
+        "open": lambda: backstory.open(copy),
+        "info": lambda: run_info(copy),
+        "resume": lambda: backstory.fit(digits(), copy, resume=True, progress=False),
+    }
+    with pytest.raises(InputError, match=r"config\.json is (damaged|not a config)"):
+        uses[use]()
+
+
+@pytest.mark.parametrize("change", ["missing", "beyond", "negative", "type", "count"])
+def test_splits_that_are_no_row_numbers(copy, change):
+    rows = load_file(copy / "splits.safetensors")
+    if change == "missing":
+        del rows["validation"]
+    elif change == "type":
+        rows["train"] = rows["train"].double()
+    elif change == "count":
+        rows["train"] = rows["train"][1:].clone()
+    else:
+        rows["train"][3] = 10**12 if change == "beyond" else -1
+    save_file(rows, copy / "splits.safetensors")
+    resealed(copy)
+    assert_one_sentence(copy, r"splits\.safetensors is damaged: ")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[1]", b'{"ensemble": "two"}', sealed({"ensemble": 0}), sealed({}), b"[" * 200_000],
+    ids=lambda content: str(content[:20]),
+)
+def test_a_damaged_ensemble_in_training(tmp_path, content):
+    (tmp_path / "run" / "members").mkdir(parents=True)
+    (tmp_path / "run" / "ensemble.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"ensemble\.json is (damaged|not a config)|no run of Backstory"):
+        backstory.fit(digits(), tmp_path / "run", resume=True)
+
+
+def test_a_checkpoint_with_one_value_altered(copy):
+    config = checkpoint.load_config(copy)
+    state = State({"a": torch.arange(3)}, {"position": {"epoch": 1}})
+    checkpoint.save_checkpoint(copy, checkpoint.Checkpoint(config, {"epochs": 2}, state))
+    assert checkpoint.load_checkpoint(copy).asked == {"epochs": 2}
+    path = copy / checkpoint.CHECKPOINT
+    content = path.read_bytes()
+    two, three = (number.to_bytes(8, "little") for number in (2, 3))
+    for old, new in ((b"epochs", b"epoxhs"), (b"position", b"positiom"), (two, three)):
+        assert old in content
+        path.write_bytes(content.replace(old, new))
+        with pytest.raises(InputError, match=r"checkpoint\.safetensors is damaged"):
+            checkpoint.load_checkpoint(copy)

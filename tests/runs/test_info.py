@@ -1,7 +1,6 @@
 """What is told of the machine and of a run, without PyTorch."""
 
 import ctypes
-import json
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import backstory
 from backstory import InputError
 from backstory.data.load import EMBEDDED
 from backstory.runs import checkpoint, info
+from backstory.runs.folder import read_config, sealed
 
 HEAVY = {"torch", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "safetensors"}
 
@@ -205,7 +205,7 @@ def test_what_is_not_a_run(tmp_path, copy):
     ],
 )
 def test_a_config_that_was_edited(copy, keys, value, where):
-    config = json.loads((copy / "config.json").read_text())
+    config = read_config(copy)
     record = config
     for key in keys[:-1]:
         record = record[key]
@@ -213,5 +213,5 @@ def test_a_config_that_was_edited(copy, keys, value, where):
         del record[keys[-1]]
     else:
         record[keys[-1]] = value
-    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "config.json").write_bytes(sealed(config))
     assert_refused(copy, rf"not a config of this version of Backstory: {where} is missing or not understood")

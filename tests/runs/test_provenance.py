@@ -27,10 +27,10 @@ def test_data_and_rows_are_recognised():
 
 
 def test_it_comes_back_from_its_tensors():
-    splits, hashes = parts_from(RECORD.tensors())
+    splits, hashes = parts_from(RECORD.tensors(), RECORD.sizes())
     assert np.array_equal(splits.train, SPLITS.train)
     assert np.array_equal(hashes, RECORD.row_hashes)
     tensors = RECORD.tensors()
     del tensors["train_row_hashes"]
     with pytest.raises(KeyError, match="train_row_hashes"):
-        parts_from(tensors)
+        parts_from(tensors, RECORD.sizes())

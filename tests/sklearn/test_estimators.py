@@ -310,3 +310,19 @@ def test_an_imputer_of_many_rows_takes_fewer_draws_and_steps(rows):
     assert (many.samples, many.batch_size, many.lr) == (5, 128, 6e-3)
     assert (few.samples, few.lr) == (20, 3e-3)
     assert training(holes, objective="elbo", samples=1).batch_size == 64  # options are not mixed with others
+
+
+def test_columns_of_a_frame_of_numbers_are_what_the_options_say():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"code": rng.integers(1, 4, 120) * 10, "size": rng.normal(size=120)})
+    options = {"columns": {"code": "categorical"}, "hidden": (8,)}
+    model = VAETransformer(latent=1, epochs=1, options=options, random_state=0).fit(frame)
+    assert model.model_.schema.kinds[0].kind == "categorical"
+    assert model.transform(frame).shape == (120, 1)
+    with pytest.raises(InputError, match="pandas frame for `columns`"):
+        VAETransformer(options=options).fit(frame.to_numpy())
+
+
+def test_ways_of_reading_are_no_options_of_rows():
+    with pytest.raises(InputError, match="`kind`"):
+        VAETransformer(epochs=1, options={"kind": "images"}).fit(np.eye(5))

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import backstory
-from backstory import files
+from backstory import files, tensor_files
 from backstory.runs import checkpoint, run
 
 OPTIONS = {
@@ -51,7 +51,7 @@ def die() -> None:
 
 def die_while_writing(stage: str, nth: int) -> None:
     """SIGKILL at a stage of the nth writing of a file, which may be a checkpoint or the run's results."""
-    count, atomic_path, replace, save_file = 0, files.atomic_path, os.replace, checkpoint.save_file
+    count, atomic_path, replace, write_bytes = 0, files.atomic_path, os.replace, Path.write_bytes
 
     def counted(path, force=False):
         nonlocal count
@@ -60,11 +60,11 @@ def die_while_writing(stage: str, nth: int) -> None:
             die()
         return atomic_path(path, force)
 
-    def halved(tensors, path, metadata):
-        save_file(tensors, path, metadata)
+    def halved(path, content):
         if stage == "half" and count == nth:
-            os.truncate(path, os.path.getsize(path) // 2)
+            write_bytes(path, content[: len(content) // 2])
             die()
+        return write_bytes(path, content)
 
     def renamed(source, target):
         if stage == "whole" and count == nth:
@@ -73,8 +73,8 @@ def die_while_writing(stage: str, nth: int) -> None:
         if stage == "renamed" and count == nth:
             die()
 
-    checkpoint.atomic_path = run.atomic_path = counted
-    checkpoint.save_file, files.os.replace = halved, renamed
+    checkpoint.atomic_path = run.atomic_path = tensor_files.atomic_path = counted
+    Path.write_bytes, files.os.replace = halved, renamed
 
 
 def until_it_ends(folder: Path, how: str) -> int:
@@ -89,7 +89,7 @@ def until_it_ends(folder: Path, how: str) -> int:
             train(folder, every=1e-6 if how in STAGES else rng.choice([1e-6, 0.01, 60.0]))
             os._exit(0)
         if how not in STAGES:
-            time.sleep(rng.uniform(0, LONGEST))
+            time.sleep(rng.uniform(0, LONGEST * 1.1**killed))  # a slow machine gets further, too
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status):

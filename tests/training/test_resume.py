@@ -1,5 +1,7 @@
 """A run that is cut off at any moment, and taken up again, ends as if nothing had happened."""
 
+import errno
+import io
 import json
 import os
 import shutil
@@ -72,7 +74,7 @@ def test_killed_at_many_random_moments(tmp_path, whole):
 class Interrupted:
     """A step after which Ctrl-C is pressed."""
 
-    def __init__(self, monkeypatch, step, times=1):
+    def __init__(self, monkeypatch, step, times=1, number=signal.SIGINT):
         self.steps, self.step, self.times = 0, step, times
         original = Trainer._step
 
@@ -80,18 +82,20 @@ class Interrupted:
             self.steps += 1
             if self.steps == step:
                 for _ in range(times):
-                    signal.raise_signal(signal.SIGINT)
+                    signal.raise_signal(number)
             return original(trainer, *arguments)
 
         monkeypatch.setattr(Trainer, "_step", counted)
 
 
-def test_ctrl_c_finishes_the_checkpoint(tmp_path, whole, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_finish_the_checkpoint(tmp_path, whole, monkeypatch, number):
     with monkeypatch.context() as patch:
-        Interrupted(patch, 25)
+        Interrupted(patch, 25, number=number)
         model = backstory.fit(data(), tmp_path / "run", checkpoint_every=1e6, **OPTIONS)
     assert model.summary["stopped"] == "interrupted"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     held = checkpoint.load_checkpoint(tmp_path / "run")
     assert held.state.values["position"]["epoch"] == 3
     assert held.state.values["position"]["step"] == 5
@@ -112,12 +116,13 @@ def test_a_second_ctrl_c_interrupts_at_once(tmp_path, whole, monkeypatch):
     assert_same_run(tmp_path / "run", whole)
 
 
-def test_the_command_says_how_to_go_on(tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_says_how_to_go_on(tmp_path, monkeypatch, capfd, number):
     np.save(tmp_path / "data.npy", data())
     command = ["fit", str(tmp_path / "data.npy"), "-o", str(tmp_path / "my run")]
     options = ["--hidden", "16", "--latent", "2", "--epochs", "4", "--batch-size", "16"]
     with monkeypatch.context() as patch:
-        Interrupted(patch, 3)
+        Interrupted(patch, 3, number=number)
         assert main([*command, *options]) == 130
     lines = capfd.readouterr().err.splitlines()
     assert lines[-1] == "interrupted"
@@ -197,7 +202,7 @@ def test_resume_needs_a_folder_and_begins_where_there_is_nothing(tmp_path):
     with pytest.raises(InputError, match="checkpoint_every has to be positive"):
         backstory.fit(data(), tmp_path / "run", checkpoint_every=0, **SHORT)
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="is not empty"):
+    with pytest.raises(InputError, match="holds files that are no run of Backstory"):
         backstory.fit(data(), tmp_path, resume=True, **SHORT)
     backstory.fit(data(), tmp_path / "new", resume=True, **SHORT)
     assert checkpoint.is_finished(tmp_path / "new")
@@ -276,3 +281,36 @@ def test_a_run_knows_its_columns_when_it_goes_on(tmp_path, monkeypatch):
     # a path stands for the table that it names
     assert torch.equal(model.encode(file).mean, model.encode(frame).mean)
     assert np.array_equal(model.restore(str(file), draws=2).mean, model.restore(frame, draws=2).mean)
+
+
+# -- a full disk ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoint.safetensors", "model.safetensors"])
+def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path, whole, monkeypatch, capfd, name):
+    np.save(tmp_path / "data.npy", data())
+    command = ["fit", str(tmp_path / "data.npy"), "-o", str(tmp_path / "run")]
+    options = ["--latent", "2", "--hidden", "16", "--epochs", "6", "--batch-size", "16", "--patience", "3"]
+    options += ["--lr", "0.02", "--warmup", "1", "--validation", "0.2", "--device", "cpu"]
+    opened, times = io.open, 0
+
+    def full(file, mode="r", *arguments, **other):
+        nonlocal times
+        if str(file).endswith(name) and set(mode) & set("wa"):
+            times += 1
+            if times > 2 or name == "model.safetensors":
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(file, mode, *arguments, **other)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(io, "open", full)
+        assert main([*command, *options, "--checkpoint-every", "0.000001"]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[-1] == (
+        f"error: cannot write {tmp_path / 'run' / name}: No space left on device; "
+        "free some space and go on with --resume: all is kept up to the last checkpoint"
+    )
+    assert lines[-2] == f"go on with: backstory fit {command[1]} -o {command[3]} --resume"
+    assert main([*command, "--resume"]) == 0
+    (tmp_path / "run" / "training.png").unlink()
+    assert equal_weights(backstory.open(tmp_path / "run"), backstory.open(whole))

@@ -14,6 +14,7 @@ from backstory import InputError
 from backstory.runs import checkpoint
 from backstory.training.average import Average
 from backstory.training.spikes import Spikes
+from backstory.training.update import Adam
 
 
 def test_the_average_is_the_recursion():
@@ -43,13 +44,13 @@ def test_validation_and_the_model_use_the_average():
 
 
 def test_a_large_gradient_is_scaled_down():
-    run, norms, step = trainer(clip=0.01), [], torch.optim.Adam.step
+    run, norms, step = trainer(clip=0.01), [], Adam.update
 
     def recorded(optimiser):
         norms.append(float(torch.nn.utils.get_total_norm([p.grad for p in run.updates.parameters])))
         return step(optimiser)
 
-    run.updates.optimiser.step = types.MethodType(recorded, run.updates.optimiser)
+    run.updates.optimiser.update = types.MethodType(recorded, run.updates.optimiser)
     run.run()
     assert len(norms) == 15
     assert max(norms) <= 0.01 * (1 + 1e-4)
@@ -122,3 +123,18 @@ def test_metrics_as_a_table(tmp_path):
     lines = checkpoint.read_metrics(tmp_path / "run")
     assert table.schema.columns == tuple(name for name in lines[0] if name != "kl_per_unit")
     assert table.values[:, 1].tolist() == [line["elbo"] for line in lines]
+
+
+def test_the_short_way_to_adam_is_adam():
+    """Also where a parameter has no gradient, and where a step is skipped."""
+    runs = []
+    for step in (Adam.update, lambda optimiser: optimiser.step()):
+        parameters = [torch.nn.Parameter(torch.arange(3.0)), torch.nn.Parameter(torch.ones(2))]
+        optimiser = Adam(parameters, fused=True)
+        for i in range(4):
+            parameters[0].grad = torch.tensor([1.0, -2.0, 0.5 * i])
+            parameters[1].grad = torch.ones(2) if i > 1 else None
+            optimiser.param_groups[0]["lr"] = 0.1 / (i + 1)
+            step(optimiser)
+        runs.append([*parameters, *(value for s in optimiser.state.values() for value in s.values())])
+    assert all(map(torch.equal, *runs))

@@ -12,7 +12,7 @@ from backstory.errors import InputError
 from backstory.objectives.registry import OBJECTIVES
 from backstory.options import TrainOptions
 from backstory.training import compile
-from backstory.training.compile import decide
+from backstory.training.compile import decide, pays
 
 CPU = torch.device("cpu")
 
@@ -85,6 +85,17 @@ def test_bfloat16_is_close_and_keeps_single_precision_outside_the_networks():
 # -- compilation ------------------------------------------------------------------------------------------
 
 
+class Clock:
+    """A clock on which so many seconds pass whenever it is looked at."""
+
+    def __init__(self, seconds):
+        self.now, self.seconds = 0.0, seconds
+
+    def perf_counter(self):
+        self.now += self.seconds
+        return self.now
+
+
 compiler = pytest.mark.skipif(not compile._has_compiler(CPU), reason="there is no C++ compiler here")
 
 
@@ -117,6 +128,18 @@ def test_a_compiler_that_fails_costs_one_line(caplog, monkeypatch):
     assert all(torch.equal(value, weights(plain)[name]) for name, value in weights(run).items())
 
 
+def test_a_release_of_torch_that_cannot_compile_a_step_costs_one_line(caplog, monkeypatch):
+    monkeypatch.delattr(torch.compiler, compile.GUARDS)
+    run, plain = run_of("elbo", compile=True), run_of("elbo")
+    run.run()
+    plain.run()
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(
+        f"training goes on without compilation, which failed: torch {torch.__version__} does not"
+    )
+    assert all(torch.equal(value, weights(plain)[name]) for name, value in weights(run).items())
+
+
 def test_long_runs_are_compiled_where_that_pays(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/g++")
     long, short = (
@@ -124,7 +147,7 @@ def test_long_runs_are_compiled_where_that_pays(monkeypatch):
     )
     assert decide(long, 1000, CPU).compile is True
     assert decide(short, 1000, CPU).compile is False
-    for minutes, choice in ((1.0, False), (10.0, True)):
+    for minutes, choice in ((0.5, False), (10.0, None)):  # None: its steps have to be timed first
         assert decide(long.model_copy(update={"minutes": minutes}), 1000, CPU).compile is choice
     for choice, options in itertools.product((True, False), (long, short)):
         asked = options.model_copy(update={"compile": choice})
@@ -133,9 +156,32 @@ def test_long_runs_are_compiled_where_that_pays(monkeypatch):
     assert decide(long, 1000, CPU).compile is False
 
 
+@pytest.mark.parametrize(
+    ("epochs", "seconds", "choice"), [(None, 1e-3, True), (None, 2.0, False), (5, 1e-3, False)]
+)
+def test_a_run_of_minutes_is_compiled_where_they_allow_enough_steps(monkeypatch, epochs, seconds, choice):
+    """Steps of 2 s make 105 steps in 3.5 minutes; five epochs make 500."""
+    monkeypatch.setattr(compile, "time", Clock(seconds))
+    options = TrainOptions(epochs=epochs, minutes=3.5, batch_size=10, objective="elbo")
+    assert pays(options, 1000, lambda: None) is choice
+
+
 @pytest.mark.parametrize("objective", ["dreg", "score", "mmd"])
 def test_objectives_that_cannot_be_compiled(objective):
     options = TrainOptions(epochs=10**6, batch_size=1, objective=objective)
     assert decide(options, 100, CPU).compile is False
     with pytest.raises(InputError, match=f"objective {objective} cannot be compiled"):
         decide(options.model_copy(update={"compile": True}), 100, CPU)
+
+
+@compiler
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_step_marks_what_is_not_finite():
+    run = trainer(table(30), compile=True)
+    for bad in (torch.nan, torch.inf, None):
+        values = table(5) if bad is None else table(5).index_fill(0, torch.tensor([2]), bad)
+        batch = run.bound.batch(Stored(values), 5, torch.Generator().manual_seed(1))
+        outcome = run.step(batch, torch.tensor(1.0), 5, run.generator)
+        assert run.step.graph is not None
+        assert bool(outcome.failed) == (bad is not None)
+        assert (outcome.sums.tolist() == 4 * [0]) == (bad is not None)

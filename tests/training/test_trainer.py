@@ -33,7 +33,7 @@ def trainer(rows=None, validation=None, schema=TABLE, model=None, autosave=None,
     schema, resolved = resolve(schema, ModelOptions(**{"latent": 2, "hidden": (8,), **(model or {})}))
     rows = table() if rows is None else rows
     validation = rows[:0] if validation is None else validation
-    values = {"epochs": 3, "batch_size": 5, "warmup": 0, **options}
+    values = {"epochs": 3, "batch_size": 5, "warmup": 0, "compile": False, **options}
     resolved_options = schedule.resolve(TrainOptions(**values), len(rows), ScheduleDefaults(2e-3))
     vae = build.build(schema, resolved, resolved_options.seed)
     return Trainer(vae, schema, rows, validation, resolved_options, autosave)
@@ -408,6 +408,57 @@ def test_a_time_budget_ends_the_run_with_its_learning_rate_run_down(monkeypatch)
     assert max(rates) > 8e-3
     assert rates[-1] < 1e-4
     assert json.dumps(history.epochs, allow_nan=False)
+
+
+def test_minutes_alone_are_the_length_of_the_run(monkeypatch):
+    """All of the time is used, β rises over a quarter of it, and the learning rate falls to zero."""
+    monkeypatch.setattr(train, "time", Clock())
+    run = trainer(validation=table(7, 1), minutes=5, epochs=None, warmup=None, beta=2.0, lr=1e-2)
+    history = run.run()
+    assert history.stopped == "time"
+    assert run.spent >= 1
+    betas = torch.tensor([line["beta"] for line in history.epochs])
+    spent = torch.tensor([line["seconds"] for line in history.epochs]).cumsum(0) / 300
+    rising = betas < 2
+    assert 0.15 < rising.double().mean() < 0.25
+    assert torch.allclose(betas[rising], 2 * 4 * spent[rising], atol=0.2)
+    assert history.epochs[-1]["lr"] < 1e-4
+
+
+def test_the_warm_up_of_a_limited_run_follows_the_limit_that_comes_first():
+    by_epochs = trainer(table(50), minutes=1e6, epochs=8, warmup=None).run()
+    assert by_epochs.stopped == "finished"
+    betas = [line["beta"] for line in by_epochs.epochs]
+    assert betas[0] < 0.5 < betas[1] < 1 == betas[2] == betas[-1]
+
+
+def test_cycles_of_a_run_of_minutes():
+    plan = schedule.Schedule(1e-3, None, None, cycles=3)
+    at = {0.0: 0, 1 / 12: 0.5, 1 / 6: 1, 0.25: 1, 5 / 12: 0.5, 0.6: 1, 0.75: 0.5, 5 / 6: 1, 1.0: 1}
+    assert [plan.warmup_fraction(1, p) for p in at] == pytest.approx(list(at.values()))
+    assert not plan.is_warm(1, 0.6)
+    assert plan.is_warm(1, 0.84)
+
+
+def test_the_clock_starts_after_the_set_up(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(train, "time", clock)
+    run = trainer(table(50), minutes=5, epochs=None, warmup=None)
+    run.step.graph = lambda batch, warmup, count: run.step._gradient(batch, warmup, count)
+
+    def compiling():
+        clock.now += 1e6
+
+    monkeypatch.setattr(run, "_try_step", compiling)
+    assert len(run.run().epochs) > 2
+
+
+def test_patience_that_is_given_also_ends_a_run_of_minutes():
+    run = trainer(validation=table(7, 1), lr=1e-30, patience=3, minutes=5, epochs=None, warmup=0)
+    history = run.run()
+    assert (history.stopped, len(history.epochs)) == ("no improvement", 4)
+    options = schedule.resolve(TrainOptions(minutes=5), 100, ScheduleDefaults(2e-3, patience=150))
+    assert (options.epochs, options.patience, options.warmup) == (None, None, None)
 
 
 def test_a_budget_too_short_for_a_step_still_gives_a_model():

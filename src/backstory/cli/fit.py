@@ -7,12 +7,13 @@ import typer
 from typer.core import TyperCommand
 
 from backstory.cli import parameters as o
+from backstory.cli.groups import ReadingOptions
 
 if TYPE_CHECKING:
     from backstory.options.catalogue import Option
 
 # parameters of the command `fit` that are no options of `backstory.fit`
-NOT_OPTIONS = ("data", "run", "resize", "column", "condition", "schema", "as_json")
+NOT_OPTIONS = ("data", "run", "column", "condition", "schema", "as_json")
 
 
 class FitCommand(TyperCommand):
@@ -65,13 +66,12 @@ def fit(
     context: typer.Context,
     data: o.Data,
     run: o.NewRun,
+    reading: ReadingOptions,
     validation: o.Validation = None,
     ensemble: o.EnsembleSize = None,
     device: o.Device = "auto",
     devices: o.Devices = None,
     nodes: o.Nodes = None,
-    resize: o.Resize = None,
-    stream: o.Stream = None,
     column: o.Column = None,
     condition: o.Condition = None,
     schema: o.SchemaFile = None,
@@ -87,11 +87,13 @@ def fit(
     from backstory.cli import parsing, text
     from backstory.jobs import fit as job
     from backstory.runs.info import run_info
+    from backstory.runs.replacement import in_training
 
     backstory.keep_memory()
-    given = {name: v for name, v in context.params.items() if name not in NOT_OPTIONS and v is not None}
-    given |= _parsed(context.obj) | {
-        "resize": parsing.size(resize),
+    left = (*NOT_OPTIONS, *vars(reading))
+    given = {name: v for name, v in context.params.items() if name not in left and v is not None}
+    given |= _parsed(context.obj) | reading.given()
+    given |= {
         "columns": parsing.columns(column, schema),
         "conditions": condition or None,
     }
@@ -99,12 +101,13 @@ def fit(
         model = backstory.fit(data, run, **given)
     if console.hushed():  # one of many processes; the first goes on alone
         return
-    job.write_training_pictures(run, model)
+    folder = in_training(run)  # of an interrupted run that was to replace the one in RUN
+    job.write_training_pictures(folder, model)
     if as_json:
-        text.print_json(run_info(run))
+        text.print_json(run_info(folder))
     else:
-        text.print_run(run_info(run))
-        text.say(f"run written to {run}, its picture to {job.picture_of(run, model)}")
+        text.print_run(run_info(folder))
+        text.say(f"run written to {folder}, its picture to {job.picture_of(folder, model)}")
     if model.summary["stopped"] == "interrupted":
         with text.advice_to_resume(data, run):
             raise KeyboardInterrupt

@@ -76,6 +76,10 @@ class DataOptions:
     stream: o.Stream = None
     given: o.Given = None
     device: o.Device = "auto"
+    resize: o.Resize = None
+    aspect: o.Aspect = None
+    pages: o.Pages = None
+    skip_damaged: o.SkipDamaged = False
 
     def open(self) -> "Trained":
         """The model of the run."""
@@ -85,11 +89,18 @@ class DataOptions:
 
     def source(self) -> "Source":
         """All rows of the data."""
-        from backstory.cli.parsing import cells
+        from backstory.cli.parsing import cells, size
+        from backstory.data.reading import Reading
         from backstory.jobs.source import Source
 
-        given = cells(self.given, "given")
-        return Source(self.data, split="all", stream=self.stream, given=given)
+        reading = Reading.of(
+            resize=size(self.resize),
+            aspect=self.aspect,
+            pages=self.pages,
+            skip_damaged=self.skip_damaged,
+            stream=self.stream,
+        )
+        return Source(self.data, split="all", given=cells(self.given, "given"), reading=reading)
 
 
 @dataclass(frozen=True)
@@ -98,14 +109,33 @@ class RowOptions(DataOptions):
 
     split: o.Split = "auto"
     limit: o.Limit = None
-    resize: o.Resize = None
 
     def source(self) -> "Source":
         """The chosen rows of the data."""
-        from backstory.cli.parsing import size
+        return replace(super().source(), split=self.split, limit=self.limit)
 
-        resize = size(self.resize)
-        return replace(super().source(), split=self.split, limit=self.limit, resize=resize)
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How data is read where it does not tell by itself."""
+
+    resize: o.Resize = None
+    aspect: o.Aspect = None
+    alpha: o.Alpha = None
+    pages: o.Pages = None
+    skip_damaged: o.SkipDamaged = False
+    kind: o.Kind = None
+    channels: o.Channels = None
+    range: o.Range = None
+    stream: o.Stream = None
+
+    def given(self) -> dict[str, Any]:
+        """The options that were given, as `load` takes them."""
+        from backstory.cli.parsing import pair, size
+
+        parsed = {"resize": size(self.resize), "range": pair(self.range, "range")}
+        given = vars(self) | parsed
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,40 @@
 """`backstory info`: a run, data, or the installation."""
 
 from pathlib import Path
+from typing import Any
 
 from backstory.cli import parameters as o
+from backstory.cli.groups import ReadingOptions
 from backstory.errors import InputError
 
 
 def info(
+    reading: ReadingOptions,
     about: o.RunOrData = None,
     column: o.Column = None,
     schema: o.NewSchemaFile = None,
+    output: o.Sheet = None,
     force: o.Force = False,
     as_json: o.Json = False,
 ) -> None:
     """Describe a run, or data and what the columns of a table hold; without either, the installation.
 
+    A folder of images is described by the headers of its files; -o writes a contact sheet of the first 64.
     --schema writes what the columns hold to a file, which can be corrected and given to fit --schema.
     """
-    from backstory.cli import text
+    from backstory.cli import parsing, text
     from backstory.runs.info import environment, is_data, run_info
 
     if about is not None and is_data(about):
-        _describe(about, column, schema, force, as_json)
+        if _is_images(about):
+            _describe_images(about, output, force, as_json)
+            return
+        parsing.refuse("images", output=output)
+        _describe(about, parsing.columns(column, None), schema, force, as_json, reading.given())
         return
     if column or schema:
         raise InputError("--column and --schema of info are about the columns of a table; give a table")
+    parsing.refuse("images", output=output)
     record = environment() if about is None else run_info(about)
     if as_json:
         text.print_json(record)
@@ -34,15 +44,40 @@ def info(
         text.print_run(record)
 
 
-def _describe(data: str, column: list[str] | None, schema: Path | None, force: bool, as_json: bool) -> None:
-    from backstory.cli import parsing, text
+def _is_images(data: str) -> bool:
+    """Whether this is a folder of images or an image."""
+    from backstory.data.load import holds_images
+
+    path = Path(data).expanduser()
+    return path.exists() and holds_images(path)
+
+
+def _describe_images(data: str, output: Path | None, force: bool, as_json: bool) -> None:
+    from backstory.cli import text
+    from backstory.jobs.describe_images import describe_images
+    from backstory.jobs.output import Output
+
+    described = describe_images(Path(data).expanduser(), None if output is None else Output(output, force))
+    if as_json:
+        text.print_json(described.record())
+    else:
+        text.print_table(described.lines())
+    if described.sheet is not None:
+        text.say_written("a contact sheet", [described.sheet])
+
+
+def _describe(
+    data: str, columns: dict[str, Any], schema: Path | None, force: bool, as_json: bool, ways: dict[str, Any]
+) -> None:
+    from backstory.cli import text
+    from backstory.data.reading import Reading
     from backstory.data.tables import summary
     from backstory.jobs.describe import describe
     from backstory.jobs.output import Output
     from backstory.jobs.source import Source
 
     file = None if schema is None else Output(schema, force)
-    description = describe(Source(data), parsing.columns(column, None), file)
+    description = describe(Source(data, reading=Reading.of(**ways)), columns, file)
     if as_json:
         text.print_json(description.record())
     else:

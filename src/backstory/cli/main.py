@@ -2,7 +2,8 @@
 
 What a command computes goes to the file of `-o`, or to standard output where it is a table or, with
 `--json`, one JSON object. Everything else (progress, notes, warnings) goes to standard error.
-Exit status: 0 done, 2 the user's mistake, 1 a failure of ours, 130 interrupted; one line says which.
+Exit status: 0 done, 2 the user's mistake, 1 a failure of ours, 130 interrupted by Ctrl-C or SIGTERM; one line
+says which.
 Modules that need PyTorch are imported inside the commands, so that `--help` and `info` answer at once.
 """
 
@@ -30,6 +31,7 @@ from backstory.cli.reconstruct import reconstruct
 from backstory.cli.restore import restore
 from backstory.cli.sample import sample
 from backstory.cli.score import score
+from backstory.console import terminable
 from backstory.errors import InputError, TrainingFailed
 
 COMMANDS = (fit, sample, encode, reconstruct, restore, impute, score, evaluate, info)
@@ -65,9 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger = logging.getLogger("backstory")
     logger.addHandler(handler)
     try:
-        status = command.main(
-            None if arguments is None else list(arguments), prog_name="backstory", standalone_mode=False
-        )
+        with terminable():
+            status = command.main(
+                None if arguments is None else list(arguments), prog_name="backstory", standalone_mode=False
+            )
     except (Exception, KeyboardInterrupt) as error:
         return fail(error)
     finally:

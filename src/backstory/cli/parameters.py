@@ -14,6 +14,11 @@ CHOICES = {
     "restoration": "auto, encoder, importance, variational, hmc",
     "start": "posterior, prior",
     "schedule": "sigmoid, geometric, linear",
+    "aspect": "stretch, crop, pad",
+    "alpha": "white, keep",
+    "pages": "first, all",
+    "kind": "images, array",
+    "channels": "first, last",
 }
 
 _DATA = (
@@ -25,6 +30,7 @@ _TABLE = "File to write: .csv, .parquet, .npy or .npz."
 _TRAINING, _AIS = "Training", "Annealing (ais)"
 _DAMAGE = "The damage to x: blur, then downscaling, then noise, then missing entries"
 _DEVICES = "Several devices"
+_IMAGES, _ARRAYS = "Image files", "Arrays"
 
 # positions, and what most commands share
 Data = A[str, Argument(metavar="DATA", help=_DATA)]
@@ -33,6 +39,10 @@ RunOrData = A[str | None, Argument(metavar="RUN|DATA", help=f"A run folder, or d
 NewRun = A[Path, Option("-o", "--output", metavar="RUN", help="The run folder to write.")]
 Output = A[Path, Option("-o", "--output", metavar="FILE", help=_OUTPUT)]
 TableOutput = A[Path, Option("-o", "--output", metavar="FILE", help=_TABLE)]
+Sheet = A[
+    Path | None,
+    Option("-o", "--output", metavar="FILE", help="File to write with the first images side by side, .png."),
+]
 Split = A[
     str,
     Option(
@@ -41,7 +51,61 @@ Split = A[
     ),
 ]
 Limit = A[int | None, Option(metavar="N", help="Use the first N of these rows only.")]
-Resize = A[str | None, Option(metavar="HxW", help="Resize all images to this size, such as 32 or 32x24.")]
+Resize = A[
+    str | None,
+    Option(
+        metavar="HxW",
+        help="Resize all images to this size, such as 32 or 32x24. A run keeps it.",
+        rich_help_panel=_IMAGES,
+    ),
+]
+Aspect = A[
+    str | None,
+    Option(
+        help=f"What happens to images of another shape: {CHOICES['aspect']} (stretch).",
+        rich_help_panel=_IMAGES,
+    ),
+]
+Alpha = A[
+    str | None,
+    Option(
+        help=f"What happens to transparent pixels: {CHOICES['alpha']}; laid on white, or kept as a channel "
+        "(white).",
+        rich_help_panel=_IMAGES,
+    ),
+]
+Pages = A[
+    str | None,
+    Option(
+        help=f"What to read of image files with several pages: {CHOICES['pages']} (first).",
+        rich_help_panel=_IMAGES,
+    ),
+]
+SkipDamaged = A[
+    bool, Option("--skip-damaged", help="Leave damaged image files out.", rich_help_panel=_IMAGES)
+]
+Kind = A[
+    str | None,
+    Option(
+        help=f"What an array holds: {CHOICES['kind']}, which is other numbers; by default as they look.",
+        rich_help_panel=_ARRAYS,
+    ),
+]
+Channels = A[
+    str | None,
+    Option(
+        help=f"Where an array of images has its channels: {CHOICES['channels']} (last).",
+        rich_help_panel=_ARRAYS,
+    ),
+]
+Range = A[
+    str | None,
+    Option(
+        metavar="LOW,HIGH",
+        help="The numbers of black and of white in an array of images, such as -1,1.",
+        rich_help_panel=_ARRAYS,
+    ),
+]
 Column = A[
     list[str] | None,
     Option(

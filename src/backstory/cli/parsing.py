@@ -25,6 +25,21 @@ def size(text: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2] or match[1])
 
 
+def pair(text: str | None, option: str) -> tuple[float, float] | None:
+    """Two numbers.
+
+    >>> pair("-1,1", "range"), pair(None, "range")
+    ((-1.0, 1.0), None)
+    """
+    if text is None:
+        return None
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise InputError(f"expected two numbers such as 0,255 for --{option}, got {text!r}") from None
+    return low, high
+
+
 def columns(options: Iterable[str] | None, file: Path | None) -> dict[str, Any]:
     """What columns hold: the schema file, and the options NAME=KIND, which come first."""
     from backstory.data.tables.columns import asked
@@ -32,7 +47,8 @@ def columns(options: Iterable[str] | None, file: Path | None) -> dict[str, Any]:
 
     kinds: dict[str, Any] = {} if file is None else read_schema(file)
     for option in options or ():
-        name, kind = _pair(option, "--column takes NAME=KIND, such as age=count")
+        # a name may hold the sign =, a kind does not
+        name, kind = _pair(option, "--column takes NAME=KIND, such as age=count", last=_ends_in_kind(option))
         kinds[name] = kind
     asked(kinds)  # refuses unknown kinds before any data is read
     return kinds
@@ -77,8 +93,23 @@ def refuse(purpose: str, **options: Any) -> None:
         raise InputError(f"--{name} belongs to {purpose}; leave it out")
 
 
-def _pair(option: str, expected: str) -> tuple[str, str]:
-    name, _, value = (part.strip() for part in option.partition("="))
+def _ends_in_kind(option: str) -> bool:
+    """Whether what follows the last = is a plain kind of column."""
+    return re.fullmatch(r"[a-z]+", option.rpartition("=")[2].strip()) is not None
+
+
+def _pair(option: str, expected: str, last: bool = False) -> tuple[str, str]:
+    """Name and value around the first =, or the last one; a name in double quotes may hold the sign itself.
+
+    >>> _pair('"a=b"=3', "NAME=VALUE")
+    ('a=b', '3')
+    """
+    if quoted := re.fullmatch(r'\s*"([^"]+)"\s*=(.*)', option, re.DOTALL):
+        name, value = quoted[1], quoted[2].strip()
+    else:
+        name, _, value = (
+            part.strip() for part in (option.rpartition("=") if last else option.partition("="))
+        )
     if not (name and value):
         raise InputError(f"{expected}, got {option!r}")
     return name, value

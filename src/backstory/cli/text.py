@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shlex
 import sys
 from collections.abc import Collection, Iterable, Iterator
@@ -15,7 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from backstory import console
+from backstory.errors import printable
+from backstory.files import CannotWrite
 from backstory.runs.folder import CHECKPOINT, ENSEMBLE
+from backstory.runs.replacement import in_training
 
 if TYPE_CHECKING:
     from backstory.jobs.restore import Restored
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 
 def say(line: str) -> None:
     """Print a line for people."""
-    print(line, file=sys.stderr)
+    print(printable(line), file=sys.stderr)
 
 
 def say_written(what: str, files: Iterable[Path]) -> None:
@@ -55,12 +59,15 @@ def say_restored(done: "Restored") -> None:
 
 @contextmanager
 def advice_to_resume(data: str, run: Path) -> Iterator[None]:
-    """Print how to go on with a run that is interrupted."""
+    """Print how to go on with a run that is interrupted, or cannot be written because the disk is full."""
     try:
         yield
-    except KeyboardInterrupt as interrupt:
-        begun = (run / CHECKPOINT).exists() or (run / ENSEMBLE).exists()
-        if begun and not getattr(interrupt, "told", False):
+    except (KeyboardInterrupt, CannotWrite) as stop:
+        place = in_training(run)
+        begun = (place / CHECKPOINT).exists() or (place / ENSEMBLE).exists()
+        if begun and not getattr(stop, "told", False):
+            if place != run:
+                say(f"the run in {run} is as it was; the new one is in {place} until it is finished")
             say(f"go on with: backstory fit {shlex.quote(data)} -o {shlex.quote(str(run))} --resume")
         raise
 
@@ -70,7 +77,13 @@ def advice_to_resume(data: str, run: Path) -> Iterator[None]:
 
 def print_json(record: dict[str, Any]) -> None:
     """Print one object on standard output."""
-    print(json.dumps(_finite(record), indent=2, ensure_ascii=False, default=str))
+    text = json.dumps(_finite(record), indent=2, ensure_ascii=False, default=str)
+    print(re.sub(r"[^ -~\n]", lambda sign: _escaped(sign[0]), text))
+
+
+def _escaped(sign: str) -> str:
+    """A sign of JSON as a terminal may show it."""
+    return sign if sign.isprintable() else json.dumps(sign)[1:-1]
 
 
 def record_of(result: Any, without: Collection[str]) -> dict[str, Any]:
@@ -95,7 +108,7 @@ def print_table(lines: dict[str, Any], notes: dict[str, str] | None = None) -> N
     table.add_column(justify="right" if notes else "left", overflow="fold")
     table.add_column(style="dim", overflow="fold")
     for name, value in lines.items():
-        table.add_row(name, _text(value), (notes or {}).get(name, ""))
+        table.add_row(printable(name), printable(_text(value)), (notes or {}).get(name, ""))
     Console(highlight=False, markup=False).print(table)
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from backstory.data.rows import Rows, blocks, subset
 from backstory.errors import InputError
 
+LARGEST = 1e38  # number that single precision can compute with
+
 _NAMES_SHOWN = 5
 
 
@@ -54,28 +56,35 @@ def check_finite(values: Rows, source: str, columns: Sequence[str] | None = None
     """Whether entries are missing, which are NaN; one reading of the values finds this and infinite ones.
 
     Raises:
-        InputError: an entry is infinite; the message says where.
+        InputError: an entry is infinite, or too large for single precision; the message says where.
     """
     if not np.issubdtype(values.dtype, np.floating):
         return False
     incomplete, start = False, 0
+    largest = min(LARGEST, float(np.finfo(values.dtype).max))
     for block in blocks(values):
-        if not np.isfinite(block).all():
-            _refuse_infinite(block, start, source, columns)
-            incomplete = incomplete or bool(np.isnan(block).any())
+        if not (np.abs(block) <= largest).all():
+            _refuse_large(block, start, source, columns)
+            incomplete = True  # what is left are NaN
         start += len(block)
     return incomplete
 
 
-def _refuse_infinite(block: np.ndarray, start: int, source: str, columns: Sequence[str] | None) -> None:
-    infinite = np.argwhere(np.isinf(block))
-    if len(infinite):
-        first, *rest = infinite[0]
+def _refuse_large(block: np.ndarray, start: int, source: str, columns: Sequence[str] | None) -> None:
+    large = np.argwhere(np.abs(block.astype(np.float64)) > LARGEST)
+    if not len(large):
+        return
+    first, *rest = large[0]
+    value, where = float(block[tuple(large[0])]), place((start + first, *rest), columns)
+    if math.isfinite(value):
         raise InputError(
-            f"expected finite numbers in {source}, got {float(block[tuple(infinite[0])])} "
-            f"in {place((start + first, *rest), columns)}; "
-            "replace infinite values, or make them empty if they mean 'unknown'"
+            f"expected numbers up to {LARGEST:g} in {source}, got {value:g} in {where}; give them in another "
+            "unit, or make them empty if they mean 'unknown'"
         )
+    raise InputError(
+        f"expected finite numbers in {source}, got {value} in {where}; "
+        "replace infinite values, or make them empty if they mean 'unknown'"
+    )
 
 
 def missing(values: Rows, rows: np.ndarray) -> tuple[int, tuple[int, ...]]:

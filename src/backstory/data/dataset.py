@@ -33,6 +33,8 @@ class Dataset:
         places: for each column of a table, its number among the columns of the file; None without columns.
         given: (N, schema.condition_width) of float32, the conditions c of p(x | c); None without. They are
             always observed.
+        known_range: whether the values of black and white of images are known, not guessed from the values.
+        validation_rows: rows of the data's own validation part (folders); None without one.
         stated: (N, K) of float64, the stored numbers of these conditions, as their columns had them.
     """
 
@@ -46,6 +48,8 @@ class Dataset:
     places: tuple[int, ...] | None = None
     given: np.ndarray | None = None
     stated: np.ndarray | None = None
+    known_range: bool = False
+    validation_rows: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.incomplete is None:
@@ -69,6 +73,7 @@ class Dataset:
             values=subset(self.values, index),
             labels=None if self.labels is None else self.labels[index],
             test_rows=None,
+            validation_rows=None,
             names=None if self.names is None else tuple(self.names[i] for i in index),
             given=None if self.given is None else self.given[index],
             stated=None if self.stated is None else self.stated[index],

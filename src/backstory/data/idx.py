@@ -16,25 +16,26 @@ from backstory.data.arrays import checked_labels, from_array, from_parts
 from backstory.data.binary import open_binary, read_at
 from backstory.data.checks import listed
 from backstory.data.dataset import Dataset
+from backstory.data.reading import PLAIN, Reading
 from backstory.data.rows import Rows, is_in_file
 from backstory.errors import InputError
-from backstory.files import reading
+from backstory.files import reading as clear_errors
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 
 _PART = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx\d-ubyte(\.gz)?")
 
 
-def load_idx(path: Path, limit: float = math.inf) -> Dataset:
+def load_idx(path: Path, reading: Reading = PLAIN) -> Dataset:
     """The Dataset of one IDX file, which has no test part.
 
     Raises:
         InputError: see `read_idx`; or the file holds labels, not observations.
     """
-    return from_array(read_idx(path, limit), str(path))
+    return from_array(read_idx(path, reading.memory), str(path), reading=reading)
 
 
-def load_idx_folder(folder: Path, limit: float = math.inf) -> Dataset:
+def load_idx_folder(folder: Path, reading: Reading = PLAIN) -> Dataset:
     """The Dataset of a folder of MNIST-style files: the training rows, then the test rows.
 
     Raises:
@@ -46,18 +47,18 @@ def load_idx_folder(folder: Path, limit: float = math.inf) -> Dataset:
             f"expected train-images-idx3-ubyte in {folder}, got only "
             f"{listed([p.name for p in parts.values()])}; add the training images, or give one file instead"
         )
-    read = {key: read_idx(path, limit) for key, path in parts.items()}
+    read = {key: read_idx(path, reading.memory) for key, path in parts.items()}
     train, test = read["train", "images"], read.get(("test", "images"))
     labels, source = (read.get(("train", "labels")), read.get(("test", "labels"))), str(folder)
     if test is None:
-        return from_array(train, source, labels=checked_labels(train, labels[0], source))
-    return from_parts((train, test), labels, source, limit)
+        return from_array(train, source, labels=checked_labels(train, labels[0], source), reading=reading)
+    return from_parts((train, test), labels, source, reading)
 
 
 def idx_parts(folder: Path) -> dict[tuple[str, str], Path]:
     """The MNIST-style files of a folder by part (train, test) and content (images, labels)."""
     parts: dict[tuple[str, str], Path] = {}
-    with reading(folder, "a folder"):
+    with clear_errors(folder, "a folder"):
         paths = sorted(folder.iterdir())
     for path in paths:
         if match := _PART.fullmatch(path.name):
@@ -72,7 +73,7 @@ def read_idx(path: Path, limit: float = math.inf) -> Rows:
     Raises:
         InputError: another magic number, or fewer or more bytes than the header says.
     """
-    with reading(path, "an IDX file"), open_binary(path, limit) as handle:
+    with clear_errors(path, "an IDX file"), open_binary(path, limit) as handle:
         magic = handle.read(4)
         start = 4 + 4 * magic[3] if len(magic) > 3 else 4
         size = handle.seek(0, io.SEEK_END)

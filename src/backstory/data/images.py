@@ -1,193 +1,145 @@
-"""Image files: folders of images to a Dataset, and stored values to pixels, files and contact sheets.
+"""Image files to a Dataset: a folder of them, or a single one.
 
-Every image is converted to one of four kinds: 8-bit grey, 16-bit grey, floating-point grey, 8-bit RGB.
-Transparent pixels are laid on white. A folder with a colour image is read as colour, otherwise as grey.
+A folder with a colour image is read as colour, one with an image of 16 bits as 16 bits. Transparent pixels
+are laid on white unless they are kept. With the schema of a model, images get its channels and, if its images
+were resized, its size.
 """
 
-import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from backstory import console
 from backstory.data.arrays import from_array
 from backstory.data.checks import listed
 from backstory.data.dataset import Dataset
+from backstory.data.decoding import Header, decode, header
+from backstory.data.image_folder import ImageFiles, find_images, labels_of, rows_of
+from backstory.data.reading import PLAIN, Reading
 from backstory.data.rows import Rows, Spool
 from backstory.data.schema import Schema
 from backstory.errors import InputError
 
-SUFFIXES = ("bmp", "gif", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp")
+_SIZES_SHOWN = 8
+_ERRORS_SHOWN = 5
 
+T = TypeVar("T")
+R = TypeVar("R")
 _Kind = tuple[str, tuple[int, ...]]  # type and shape of one image
 
-_SIZES_SHOWN = 8
-_SHEET_CELL = 64  # pixels; small images are enlarged until their longer side has about this length
-_SHEET_GAP = 2
-_SHEET_GREY = 128
 
-
-def load_images(path: Path, resize: tuple[int, int] | None = None, limit: float = math.inf) -> Dataset:
+def load_images(path: Path, reading: Reading = PLAIN, schema: Schema | None = None) -> Dataset:
     """The Dataset of a folder of images, sub-folders included, or of a single image.
 
     Args:
-        path: the folder; its first-level sub-folders become the labels, hidden files are skipped.
-        resize: (height, width) that every image is brought to; None if all images have one size.
-        limit: bytes that the pixels may take in memory; more go to a temporary file.
+        path: the folder. Its first-level sub-folders become the labels; sub-folders called train, validation
+            and test are parts of the data, and their sub-folders the labels.
+        reading: how to read; its `limit` is of the test part if the folder has one, else of all images.
+        schema: of a model that reads them.
 
     Raises:
-        InputError: no images, a damaged image, or images of several sizes without `resize`.
+        InputError: no images, damaged images, or images of several sizes without `resize`.
     """
-    folder, names = (path.parent, (path.name,)) if path.is_file() else (path, _find(path))
-    values = _decoded(path, folder, names, resize, limit)
-    classes = [name.partition("/")[0] if "/" in name else "" for name in names]
-    labels = np.array(classes) if any(classes) else None
+    reading = _as_model(reading, schema)
+    found = ImageFiles(path.parent, (path.name,)) if path.is_file() else find_images(path)
+    files = found.first(reading.limit)
+    failed: list[str] = []
+    pages = _pages(path, files, reading, failed)
+    channels = None if schema is None else _channels(schema)
+    values, pages = _decoded(path, files, pages, reading, channels, failed)
+    names, parts = tuple(page.name for page in pages), found.are_parts
     maximum = None if values.dtype.kind == "f" else int(np.iinfo(values.dtype).max)
-    return from_array(values, str(path), labels=labels, names=names, maximum=maximum)
+    as_images = replace(reading, kind="images", channels=None)
+    labels, test = labels_of(names, parts), rows_of("test", names, parts)
+    data = from_array(
+        values, str(path), labels=labels, test_rows=test, names=names, maximum=maximum, reading=as_images
+    )
+    aspect = None if reading.resize is None else reading.aspect or "stretch"
+    own = data.schema.model_copy(update={"resized": aspect})
+    return replace(data, schema=own, known_range=True, validation_rows=rows_of("validation", names, parts))
 
 
-def _find(folder: Path) -> tuple[str, ...]:
-    """The image files in a folder and its sub-folders, sorted, as paths relative to it with slashes."""
-    files = []
-    for base, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = Path(base).relative_to(folder).as_posix().removeprefix(".")
-        stem = f"{inside}/" if inside else ""
-        files += [stem + n for n in names if not n.startswith(".") and os.path.isfile(os.path.join(base, n))]
-    images = [name for name in files if os.path.splitext(name)[1].lower().removeprefix(".") in SUFFIXES]
-    if not images:
-        others = sorted(os.path.basename(name) for name in files)
-        got = f"only other files ({listed(others)})" if files else "an empty folder"
-        raise InputError(
-            f"expected images (.png, .jpg, …) or MNIST-style IDX files in {folder}, got {got}; "
-            "check the path, or give the data file itself"
+def _as_model(reading: Reading, schema: Schema | None) -> Reading:
+    """The reading that a model's images had."""
+    if schema is None:
+        return reading
+    alpha = reading.alpha or ("keep" if _channels(schema) == 4 else None)
+    if reading.resize is not None or schema.resized is None:
+        return replace(reading, alpha=alpha)
+    size = (schema.shape[0], schema.shape[1])
+    return replace(reading, alpha=alpha, resize=size, aspect=reading.aspect or schema.resized)
+
+
+def _channels(schema: Schema) -> int:
+    """The number of channels of a model's images, 0 if they are (H, W)."""
+    return schema.shape[2] if len(schema.shape) > 2 else 0
+
+
+@dataclass(frozen=True)
+class _Page:
+    """A page of an image file: its name in the data set, the file, its number and the file's header."""
+
+    name: str
+    file: str
+    number: int
+    header: Header
+
+
+# -- headers ----------------------------------------------------------------------------------------------
+
+
+def _pages(path: Path, files: ImageFiles, reading: Reading, failed: list[str]) -> list[_Page]:
+    """The pages to decode, from the headers of the files.
+
+    Raises:
+        InputError: images of several sizes without `resize`, or damaged ones.
+    """
+    found = _each(files.names, lambda name: header(files.folder / name), failed, "look at images")
+    if not found:
+        _settle(path, failed, False, reading)
+    pages = [page for name, head in found for page in _of_file(name, head, reading)]
+    several = [name for name, head in found if head.pages > 1]
+    if several and reading.pages is None:
+        console.warn(
+            f"{_some(len(several), len(found), path)} several pages, of which the first is read "
+            f"({listed(several)}); give `pages` all to read the others as images of their own"
         )
-    return tuple(sorted(images))
+    sizes = [page.header.size for page in pages]
+    if reading.resize is None and len(set(sizes)) > 1:
+        raise _several_sizes(sizes, [page.name for page in pages])
+    _say_conversions(path, pages, reading)
+    return pages
 
 
-def _decoded(
-    path: Path, folder: Path, names: Sequence[str], resize: tuple[int, int] | None, limit: float
-) -> Rows:
-    """The pixels of all images, with one type and one number of channels."""
-    kinds: list[_Kind] = []
-    known: dict[_Kind, _Kind] = {}  # one record for all images of a kind
-    with console.progress("read images", len(names)) as bar:
-        for name in names:
-            array = _decode(folder / name, resize)
-            if not kinds:
-                spool = Spool(limit, expected=len(names) * array.nbytes)
-            spool.write(array)
-            kind = (array.dtype.name, array.shape)
-            kinds.append(known.setdefault(kind, kind))
-            bar.advance()
-    dtypes, colour = {dtype for dtype, _ in known}, any(len(shape) == 3 for _, shape in known)
-    if len(dtypes) > 1 and "float32" in dtypes:
-        raise InputError(
-            f"expected images of one kind in {path}, got floating-point images among images with levels; "
-            "convert them to one kind"
+def _of_file(name: str, head: Header, reading: Reading) -> list[_Page]:
+    if reading.pages != "all" or head.pages == 1:
+        return [_Page(name, name, 0, head)]
+    stem, ending = os.path.splitext(name)
+    digits = len(str(head.pages - 1))
+    return [_Page(f"{stem}.{k:0{digits}d}{ending}", name, k, head) for k in range(head.pages)]
+
+
+def _say_conversions(path: Path, pages: Sequence[_Page], reading: Reading) -> None:
+    """Warn of what the images lose or gain so that all are of one kind."""
+    see_through = sum(page.header.transparent for page in pages)
+    if see_through and reading.alpha is None:
+        console.warn(
+            f"{_some(see_through, len(pages), path)} transparent pixels, which are laid on white; give "
+            "`alpha` keep to keep them"
         )
-    if len({shape[:2] for _, shape in known}) > 1:
-        raise _several_sizes([shape[:2] for _, shape in kinds], names)
-    if len(known) == 1:
-        return spool.array((len(names), *kinds[0][1]), kinds[0][0])
-    return _of_one_kind(spool, kinds, wide="uint16" in dtypes and not colour, colour=colour)
+    depths = {page.header.bits for page in pages}
+    if depths == {8, 16}:
+        console.warn(f"images of 8 and of 16 bits in {path} are all read as images of 16 bits")
 
 
-def _of_one_kind(spool: Spool, kinds: Sequence[_Kind], wide: bool, colour: bool) -> Rows:
-    converted, offset = Spool(spool.limit), 0
-    for dtype, shape in kinds:
-        array = spool.array(shape, dtype, offset)[:]
-        offset += array.nbytes
-        array = _converted(array, wide, colour)
-        converted.write(array)
-    return converted.array((len(kinds), *array.shape), array.dtype)
-
-
-def _decode(file: Path, resize: tuple[int, int] | None) -> np.ndarray:
-    """(H, W) of uint8, uint16 or float32, or (H, W, 3) of uint8."""
-    with _reading(file), Image.open(file) as opened:
-        image = _plain(ImageOps.exif_transpose(opened))
-        if resize is None:
-            return _array(image, file)
-        size = (resize[1], resize[0])
-        if image.mode.startswith("I"):
-            # 16-bit modes cannot be filtered; as 32-bit floats they lose nothing
-            array = _array(image, file)
-            resized = Image.fromarray(array.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-            return np.rint(np.asarray(resized)).astype(array.dtype)
-        return np.array(image.resize(size, Image.Resampling.BILINEAR))
-
-
-@contextmanager
-def _reading(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except InputError:
-        raise
-    except UnidentifiedImageError as error:
-        raise InputError(
-            f"expected an image in {file} from its name, got another file; remove it or rename it"
-        ) from error
-    except Exception as error:  # the decoders raise errors of nearly every type for damaged files
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise InputError(f"cannot read the image {file} ({reason}); replace it or remove it") from error
-
-
-def _plain(image: Image.Image) -> Image.Image:
-    """The image in mode L, I…, F or RGB."""
-    if image.mode.startswith("I") or image.mode in ("L", "F", "RGB"):
-        grey = image.mode != "RGB"
-        return (
-            _on_white(image, grey) if "transparency" in image.info and image.mode in ("L", "RGB") else image
-        )
-    if image.mode == "1":
-        return image.convert("L")
-    if image.mode in ("LA", "La"):
-        return _on_white(image, grey=True)
-    if image.mode in ("P", "PA"):
-        colour = _on_white(image, grey=False)
-        return colour.convert("L") if _same_channels(colour) else colour
-    if image.mode in ("RGBA", "RGBa"):
-        return _on_white(image, grey=False)
-    return image.convert("RGB")
-
-
-def _on_white(image: Image.Image, grey: bool) -> Image.Image:
-    top = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    white.alpha_composite(top)
-    return white.convert("L" if grey else "RGB")
-
-
-def _same_channels(image: Image.Image) -> bool:
-    array = np.asarray(image)
-    return bool((array == array[:, :, :1]).all())
-
-
-def _array(image: Image.Image, file: Path) -> np.ndarray:
-    array = np.array(image)
-    if array.dtype.kind in "iu" and array.dtype != np.uint8:
-        if array.min() < 0 or array.max() > 65535:
-            raise InputError(
-                f"expected at most 16 bits per pixel in {file}, got values "
-                f"from {array.min()} to {array.max()}; rescale the image, or save the values as .npy"
-            )
-        return array.astype(np.uint16)
-    return array
-
-
-def _converted(array: np.ndarray, wide: bool, colour: bool) -> np.ndarray:
-    if wide and array.dtype == np.uint8:
-        array = array.astype(np.uint16) * 257
-    if colour and array.dtype == np.uint16:
-        array = np.rint(array / 257).astype(np.uint8)
-    return np.repeat(array[:, :, None], 3, axis=2) if colour and array.ndim == 2 else array
+def _some(count: int, of: int, path: Path) -> str:
+    """The beginning of a sentence about some of the images."""
+    return f"{path} has" if path.is_file() else f"{count} of {of} images in {path} have"
 
 
 def _several_sizes(sizes: Sequence[tuple[int, ...]], names: Sequence[str]) -> InputError:
@@ -204,68 +156,125 @@ def _several_sizes(sizes: Sequence[tuple[int, ...]], names: Sequence[str]) -> In
     )
 
 
-def pixels(values: np.ndarray, schema: Schema) -> np.ndarray:
-    """Stored values of images as uint8 of the same shape; the top level becomes 255.
+def _each(items: Sequence[T], function: Callable[[T], R], failed: list[str], title: str) -> list[tuple[T, R]]:
+    """The results for the items that can be read; `failed` gets the sentences of the others."""
+    done = []
+    with console.progress(title, len(items)) as bar:
+        for item in items:
+            try:
+                done.append((item, function(item)))
+            except InputError as error:
+                failed.append(str(error))
+            bar.advance()
+    return done
 
-    >>> schema = Schema(kind="images", shape=(1, 2), dtype="uint8", levels=17, maximum=16)
-    >>> pixels(np.array([[[0, 16]]], dtype=np.uint8), schema)
-    array([[[  0, 255]]], dtype=uint8)
-    """
-    _check_kind(schema)
-    return _scaled(values, schema, np.dtype(np.uint8))
+
+def _settle(path: Path, failed: Sequence[str], anything: bool, reading: Reading) -> None:
+    """Warn of damaged files that are left out; InputError, which names all, if they are not to be."""
+    if failed and not (reading.skip_damaged and anything):
+        raise _damaged(path, failed)
+    if failed:
+        console.warn(f"{len(failed)} damaged images in {path} are left out: {_reasons(failed)}")
 
 
-def _check_kind(schema: Schema) -> None:
-    if schema.kind != "images":
+def _reasons(failed: Sequence[str]) -> str:
+    """What is wrong with the first few files, without advice."""
+    more = f", and {len(failed) - _ERRORS_SHOWN} more" if len(failed) > _ERRORS_SHOWN else ""
+    return ", ".join(sentence.partition("; ")[0] for sentence in failed[:_ERRORS_SHOWN]) + more
+
+
+def _damaged(path: Path, failed: Sequence[str]) -> InputError:
+    if len(failed) == 1:
+        advice = "" if path.is_file() else ", or use `skip_damaged` to leave it out"
+        return InputError(failed[0] + advice)
+    return InputError(
+        f"expected images in {path}, got {len(failed)} files that cannot be read: {_reasons(failed)}; "
+        "replace or remove them, or use `skip_damaged` to leave them out"
+    )
+
+
+# -- pixels -----------------------------------------------------------------------------------------------
+
+
+def _decoded(
+    path: Path,
+    files: ImageFiles,
+    pages: Sequence[_Page],
+    reading: Reading,
+    channels: int | None,
+    failed: list[str],
+) -> tuple[Rows, list[_Page]]:
+    """The pixels of the pages with one type and number of channels, and the pages that could be read."""
+    spool = Spool(reading.memory, expected=len(pages) * _bytes(pages[0], reading))
+    known: dict[_Kind, _Kind] = {}  # one record for all images of a kind
+
+    def write(page: _Page) -> _Kind:
+        array = decode(files.folder / page.file, reading, page.number)
+        spool.write(array)
+        kind = (array.dtype.name, array.shape)
+        return known.setdefault(kind, kind)
+
+    done = _each(pages, write, failed, "read images")
+    _settle(path, failed, bool(done), reading)
+    kinds, read = [kind for _, kind in done], [page for page, _ in done]
+    dtypes = {dtype for dtype, _ in known}
+    if len(dtypes) > 1 and "float32" in dtypes:
         raise InputError(
-            f"expected images for an image file, got a data set of kind {schema.kind!r}; write .csv or .npy"
+            f"expected images of one kind in {path}, got floating-point images among images with levels; "
+            "convert them to one kind"
         )
+    if len({shape[:2] for _, shape in known}) > 1:
+        raise _several_sizes([shape[:2] for _, shape in kinds], [page.name for page in read])
+    deepest = "float32" if "float32" in dtypes else "uint16" if "uint16" in dtypes else "uint8"
+    own = max(shape[2] if len(shape) > 2 else 0 for _, shape in known)
+    wanted = own if channels is None else channels
+    _say_channels(path, own, wanted)
+    target = (deepest, wanted)
+    if len(known) == 1 and wanted == own:
+        return spool.array((len(read), *kinds[0][1]), kinds[0][0]), read
+    return _of_one_kind(spool, kinds, *target), read
 
 
-def _scaled(values: np.ndarray, schema: Schema, dtype: np.dtype) -> np.ndarray:
-    highest = int(np.iinfo(dtype).max)
-    maximum = float(schema.maximum or 1)
-    if values.dtype == dtype and maximum == highest:
-        return values
-    # a missing pixel is NaN and becomes black
-    return np.rint(np.clip(np.nan_to_num(values / maximum), 0, 1) * highest).astype(dtype)
+def _say_channels(path: Path, own: int, wanted: int) -> None:
+    if own in (3, 4) and wanted in (0, 1):
+        console.warn(f"the colour images in {path} are read as grey ones, as the model was trained on")
 
 
-def write_image(handle: BinaryIO, value: np.ndarray, schema: Schema) -> None:
-    """Writes one image (H, W) or (H, W, C) as PNG: 16 bits for grey with more than 256 levels, else 8."""
-    _check_kind(schema)
-    grey = value.ndim == 2 or value.shape[2] == 1
-    deep = grey and schema.levels is not None and schema.levels > 256
-    array = _scaled(value, schema, np.dtype(np.uint16 if deep else np.uint8))
-    _image(array).save(handle, format="PNG")
+def _bytes(page: _Page, reading: Reading) -> int:
+    """About how many bytes the pixels of a page take."""
+    height, width = reading.resize or page.header.size
+    return height * width * len(page.header.mode.partition(";")[0]) * page.header.bits // 8
 
 
-def _image(array: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.ascontiguousarray(array[:, :, 0] if array.shape[2:] == (1,) else array))
+def _of_one_kind(spool: Spool, kinds: Sequence[_Kind], dtype: str, channels: int) -> Rows:
+    """The images of several kinds in one array (N, H, W), or (N, H, W, channels)."""
+    converted, offset = Spool(spool.limit), 0
+    for own, shape in kinds:
+        array = spool.array(shape, own, offset)[:]
+        offset += array.nbytes
+        array = _converted(array, np.dtype(dtype), channels)
+        converted.write(array)
+    return converted.array((len(kinds), *array.shape), array.dtype)
 
 
-def contact_sheet(rows: np.ndarray, columns: int | None = None, scale: int | None = None) -> Image.Image:
-    """A picture of images in rows and columns with thin grey gaps.
+def _converted(array: np.ndarray, dtype: np.dtype, channels: int) -> np.ndarray:
+    if array.dtype == np.uint8 and dtype == np.uint16:
+        array = array.astype(np.uint16) * 257
+    own = array.shape[2] if array.ndim > 2 else 0
+    if own == channels or channels not in (0, 1, 3, 4):
+        return array
+    if channels < 3:
+        return _grey(array) if channels == 0 else np.atleast_3d(_grey(array))
+    colour = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2) if own < 3 else array[..., :3]
+    if channels == 3:
+        return colour
+    opaque = 1 if dtype.kind == "f" else np.iinfo(dtype).max
+    return np.concatenate([colour, np.full((*array.shape[:2], 1), opaque, dtype)], axis=2)
 
-    Args:
-        rows: (N, H, W) or (N, H, W, C) of uint8, C of 1, 3 or 4.
-        columns: number of images in a row; by default the sheet is nearly square.
-        scale: whole factor that each pixel is enlarged by; by default small images are enlarged.
 
-    >>> contact_sheet(np.zeros((4, 8, 8), np.uint8), scale=1).size
-    (22, 22)
-    """
-    count, height, width = rows.shape[:3]
-    columns = min(count, columns or max(1, math.ceil(math.sqrt(count * height / width))))
-    scale = scale or max(1, _SHEET_CELL // max(height, width))
-    lines = math.ceil(count / columns)
-    cell = (height * scale + _SHEET_GAP, width * scale + _SHEET_GAP)
-    size = (lines * cell[0] + _SHEET_GAP, columns * cell[1] + _SHEET_GAP)
-    sheet = np.full((*size, *rows.shape[3:]), _SHEET_GREY, np.uint8)
-    if rows.shape[3:] == (4,):
-        sheet[..., 3] = 255
-    for i, row in enumerate(rows):
-        top, left = (k * c + _SHEET_GAP for k, c in zip(divmod(i, columns), cell, strict=True))
-        large = row.repeat(scale, axis=0).repeat(scale, axis=1)
-        sheet[top : top + height * scale, left : left + width * scale] = large
-    return _image(sheet)
+def _grey(array: np.ndarray) -> np.ndarray:
+    """The brightness of an image, as Pillow weights its channels (ITU-R 601-2)."""
+    if array.ndim == 2 or array.shape[2] == 1:
+        return array.reshape(array.shape[:2])
+    weighted = array[..., :3] @ np.array([0.299, 0.587, 0.114])
+    return weighted.astype(array.dtype) if array.dtype.kind == "f" else np.rint(weighted).astype(array.dtype)

@@ -1,9 +1,9 @@
 """A Dataset from any source: a name, a path, an array, a tensor or a frame."""
 
 import difflib
-import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -12,10 +12,11 @@ import torch
 
 from backstory.data.arrays import from_array
 from backstory.data.dataset import Dataset
+from backstory.data.decoding import is_image, suffixes
 from backstory.data.idx import idx_parts, load_idx, load_idx_folder
-from backstory.data.images import SUFFIXES, load_images
+from backstory.data.images import load_images
 from backstory.data.npy import load_numpy
-from backstory.data.rows import LIMIT
+from backstory.data.reading import OF_ARRAYS, OF_IMAGES, Reading
 from backstory.data.tables.columns import Columns
 from backstory.errors import InputError
 from backstory.files import SEPARATORS, format_of, reading
@@ -34,7 +35,8 @@ class ArrowStream(Protocol):
 
 Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | torch.Tensor | pd.DataFrame | ArrowStream"
 
-_LIMITS = {None: LIMIT, True: 0, False: math.inf}  # bytes in memory
+TABLES = (*SEPARATORS, "parquet")
+_FORMATS = (*TABLES, "npy", "npz", "idx")
 _DIGITS_TEST_ROWS = 360
 _ACCEPTED = (
     ".npy, .npz, .csv, .tsv, .parquet or IDX (each also .gz), an image, or a folder of images or IDX files"
@@ -47,6 +49,7 @@ def load(
     stream: bool | None = None,
     columns: Columns | None = None,
     schema: "Schema | None" = None,
+    **reading: Any,
 ) -> Dataset:
     """The data of any source as one record.
 
@@ -62,10 +65,14 @@ def load(
             and frames stay in memory.
         columns: for tables, what some columns hold, by name: `continuous`, `count`, `binary`, `categorical`,
             `ordinal:low,middle,high`, `date:%d/%m/%Y` or `ignore`. The kinds of the others are inferred.
-        schema: for tables, the schema to read by, such as a trained model's: with its columns in its order,
-            its kinds and its levels, or as numbers alone if it describes an array. An unknown level becomes
-            the level of rare ones, the nearest one if levels are numbers in order, or else an empty cell,
-            with a warning. Columns and labels that are conditions in this schema become `Dataset.given`.
+        schema: the schema to read by, such as a trained model's. A table is read with its columns in its
+            order, its kinds and its levels, or as numbers alone if it describes an array. An unknown level
+            becomes the level of rare ones, the nearest one if levels are numbers in order, or else an empty
+            cell, with a warning. Image files get its channels and, if its images were resized, its size.
+            Columns and labels that are conditions in this schema become `Dataset.given`.
+        reading: for arrays `kind` (`images` or `array`), `channels` (`first` or `last`) and `range` (the
+            numbers of black and of white); for image files `aspect`, `alpha`, `pages`, `skip_damaged` and
+            `limit`. See `backstory.data.reading.Reading`.
 
     Raises:
         InputError: the data cannot be read; the message says what was expected, what came, and what to do.
@@ -74,53 +81,62 @@ def load(
     >>> len(data), data.schema.shape, data.schema.levels, len(data.test_rows)
     (1797, (8, 8), 17, 360)
     """
-    dataset = _load(source, _size(resize), stream, columns, schema)
+    asked = Reading.of(resize=resize, stream=stream, columns=columns, **reading)
+    return read_source(source, asked, schema)
+
+
+def read_source(source: Source, reading: Reading, schema: "Schema | None" = None) -> Dataset:
+    """The data of any source as one record, see `load`."""
+    dataset = _read(source, reading, schema)
     if schema is None or dataset.given is not None or dataset.labels is None:
         return dataset
     return dataset.conditioned_as([c for c in schema.conditions if c.column is None])
 
 
-def _load(
-    source: Source,
-    size: tuple[int, int] | None,
-    stream: bool | None,
-    columns: Columns | None,
-    schema: "Schema | None",
-) -> Dataset:
+def _read(source: Source, reading: Reading, schema: "Schema | None") -> Dataset:
     path = _path(source)
-    if path is not None and _holds_images(path):
-        return load_images(path, size, _LIMITS[stream])
-    if size is not None:
-        raise InputError(
-            "expected a folder of images or an image for `resize`, got data of another kind; "
-            "leave `resize` out"
-        )
-    known = schema if schema is not None and schema.kind != "images" else None
+    if path is not None and holds_images(path):
+        _refuse(reading, ["channels", "columns"] + ["kind"] * (reading.kind == "array"))
+        return load_images(path, reading, schema if schema is not None and schema.kind == "images" else None)
+    _refuse(reading, OF_IMAGES)
+    if _is_table(source, path):
+        _refuse(reading, OF_ARRAYS)
+        known = schema if schema is not None and schema.kind != "images" else None
+        return _load_table(source, path, reading, known)
+    _refuse(reading, ["columns"])
+    reading = _as_model(reading, schema)
+    return _load_memory(source, reading) if path is None else _load_file(path, reading)
+
+
+_BELONGS = {
+    **dict.fromkeys(OF_IMAGES, "a folder of images or an image"),
+    **dict.fromkeys(OF_ARRAYS, "an array"),
+    "columns": "a table",
+}
+
+
+def _refuse(reading: Reading, names: Sequence[str]) -> None:
+    """Raise InputError for an option that belongs to data of another kind."""
+    for name in reading.chosen(names):
+        if name != "columns" or reading.columns:
+            raise InputError(
+                f"expected {_BELONGS[name]} for `{name}`, got data of another kind; leave it out"
+            )
+
+
+def _as_model(reading: Reading, schema: "Schema | None") -> Reading:
+    """The reading of arrays that a model's own had, where a person says nothing."""
+    if schema is None or reading.chosen(OF_ARRAYS):
+        return reading
+    if schema.kind == "images":
+        return replace(reading, kind="images", channels=schema.channels, by_model=True)
+    return replace(reading, kind="array", by_model=True)
+
+
+def _is_table(source: Source, path: Path | None) -> bool:
     if path is None:
-        return _load_memory(source, columns, known)
-    form = format_of(path)
-    if form in (*SEPARATORS, "parquet") and not path.is_dir():
-        return _load_table(path, form, _LIMITS[stream], columns, known)
-    _check_table(columns)
-    return _load_file(path, form, _LIMITS[stream])
-
-
-def _check_table(columns: Columns | None) -> None:
-    if columns:
-        raise InputError(
-            "expected a table for a description of columns, got data of another kind; leave it out"
-        )
-
-
-def _size(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    if resize is None:
-        return None
-    size = (resize, resize) if isinstance(resize, int) else tuple(resize)
-    if len(size) != 2 or min(size) < 1:
-        raise InputError(
-            f"expected a size of one or two positive numbers for `resize`, got {resize}; give 64, for example"
-        )
-    return size[0], size[1]
+        return hasattr(source, "__arrow_c_stream__")
+    return format_of(path) in TABLES and not path.is_dir()
 
 
 def _path(source: Source) -> Path | None:
@@ -136,45 +152,65 @@ def _path(source: Source) -> Path | None:
     raise InputError(f"expected a data set, got {str(path)!r}, which does not exist; {advice}")
 
 
-def _holds_images(path: Path) -> bool:
-    return not idx_parts(path) if path.is_dir() else format_of(path) in SUFFIXES
-
-
-def _load_file(path: Path, form: str, limit: float) -> Dataset:
+def holds_images(path: Path) -> bool:
+    """Whether a path is an image or a folder of images."""
     if path.is_dir():
-        return load_idx_folder(path, limit)
+        return not idx_parts(path)
+    form = format_of(path)
+    return form in suffixes() or (form not in _FORMATS and is_image(path))
+
+
+def _load_file(path: Path, reading: Reading) -> Dataset:
+    if path.is_dir():
+        return load_idx_folder(path, reading)
+    form = format_of(path)
     if form in ("npy", "npz"):
-        return load_numpy(path, limit)
+        return load_numpy(path, reading)
     if form == "idx":
-        return load_idx(path, limit)
+        return load_idx(path, reading)
     raise InputError(f"expected {_ACCEPTED}, got {str(path)!r}; convert it to one of these")
 
 
-def _load_table(
-    path: Path, form: str, limit: float, columns: Columns | None, schema: "Schema | None"
-) -> Dataset:
+def _load_table(source: Any, path: Path | None, reading: Reading, schema: "Schema | None") -> Dataset:
+    if path is None:
+        return _load_frame(source, reading.columns, schema)
     from backstory.data.tables.read import load_csv, load_parquet  # with pandas, which is slow to import
 
-    if form == "parquet":
-        return load_parquet(path, limit, columns, schema)
-    return load_csv(path, SEPARATORS[form], limit, columns, schema)
+    if format_of(path) == "parquet":
+        return load_parquet(path, reading.memory, reading.columns, schema)
+    return load_csv(path, SEPARATORS[format_of(path)], reading.memory, reading.columns, schema)
 
 
-def _load_memory(source: Any, columns: Columns | None, schema: "Schema | None") -> Dataset:
-    if hasattr(source, "__arrow_c_stream__"):
-        return _load_frame(source, columns, schema)
-    _check_table(columns)
+def _load_memory(source: Any, reading: Reading) -> Dataset:
     if isinstance(source, str):
         return EMBEDDED[source]()
     if isinstance(source, torch.Tensor):
         tensor = source.detach().cpu()
-        return from_array((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(), "tensor")
+        array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        return from_array(array, "tensor", reading=reading)
     if isinstance(source, np.ndarray):
-        return from_array(source)
+        return from_array(source, reading=reading)
     raise InputError(
         "expected the name of an embedded data set, a path, an array, a tensor or a data frame, "
-        f"got {type(source).__name__}; convert it with numpy.asarray"
+        f"got {type(source).__name__}; {_advice(source)}"
     )
+
+
+def _advice(source: Any) -> str:
+    """How to make one of the sources of something else."""
+    if hasattr(source, "toarray"):
+        return "make an array of it with .toarray()"
+    if hasattr(source, "to_frame"):
+        return "make a frame of it with .to_frame()"
+    if hasattr(source, "dataset") and hasattr(source, "batch_size"):
+        return "give its observations as one tensor, such as torch.cat([batch for batch in loader])"
+    if (
+        hasattr(source, "__getitem__")
+        and hasattr(source, "__len__")
+        and not isinstance(source, list | tuple | dict)
+    ):
+        return "give its observations as one tensor, such as torch.stack([item for item in dataset])"
+    return "convert it with numpy.asarray"
 
 
 def _load_frame(source: Any, columns: Columns | None, schema: "Schema | None") -> Dataset:
@@ -182,6 +218,8 @@ def _load_frame(source: Any, columns: Columns | None, schema: "Schema | None") -
 
     from backstory.data.tables.read import from_arrow, from_frame
 
+    if hasattr(source, "to_frame"):  # one column, of pandas or Polars
+        raise InputError(f"expected a table, got {type(source).__name__}; {_advice(source)}")
     if isinstance(source, pd.DataFrame):
         return from_frame(source, columns=columns, schema=schema)
     return from_arrow(source, columns, schema)

@@ -1,7 +1,6 @@
 """NumPy's files, `.npy` and `.npz`, in both directions. Pickled objects are refused."""
 
 import io
-import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,16 +12,18 @@ from backstory.data.arrays import from_array, from_parts
 from backstory.data.binary import copy, open_binary, read_at
 from backstory.data.checks import listed
 from backstory.data.dataset import Dataset
+from backstory.data.reading import PLAIN, Reading
 from backstory.data.rows import Rows, Spool, blocks
 from backstory.errors import InputError
-from backstory.files import reading
+from backstory.files import decoder
+from backstory.files import reading as clear_errors
 
 _MAGIC = np.lib.format.MAGIC_PREFIX
 _DATA_NAMES = ("x", "data", "images", "values", "train", "x_train", "train_images")
 _LABEL_NAMES = ("y", "labels", "label", "y_train", "train_labels")
 
 
-def load_numpy(path: Path, limit: float = math.inf) -> Dataset:
+def load_numpy(path: Path, reading: Reading = PLAIN) -> Dataset:
     """The Dataset of a `.npy` or `.npz` file.
 
     If an `.npz` has several arrays, the one called x, data, images, values or train is taken. An array `y` or
@@ -31,21 +32,25 @@ def load_numpy(path: Path, limit: float = math.inf) -> Dataset:
 
     Args:
         path: the file.
-        limit: bytes that the values may take in memory. More stay in a file: this one if they lie in it as
-            they would in memory (`.npy` in C order and this machine's byte order), else a temporary one.
+        reading: what a person says of it. Values that are to stay in a file stay in this one if they lie in
+            it as they would in memory (`.npy` in C order and this machine's byte order), else in a temporary
+            one.
 
     Raises:
         InputError: no numeric array, no single array to choose, pickled objects, or a damaged file.
     """
-    with reading(path, "a NumPy file"), open_binary(path, limit) as handle:
+    limit = reading.memory
+    with clear_errors(path, "a NumPy file"), open_binary(path, limit) as handle:
         zipped = handle.read(2) == b"PK"
         handle.seek(0)
         if not zipped:
             values = _read_npy(handle, path, limit)
         else:
-            with zipfile.ZipFile(handle) as archive:
+            with decoder():
+                archive = zipfile.ZipFile(handle)
+            with archive:
                 arrays = _read_npz(archive, path, limit)
-    return _choose(arrays, path, limit) if zipped else from_array(values, str(path))
+    return _choose(arrays, path, reading) if zipped else from_array(values, str(path), reading=reading)
 
 
 def _read_npy(handle: BinaryIO, path: Path, limit: float) -> Rows:
@@ -54,10 +59,13 @@ def _read_npy(handle: BinaryIO, path: Path, limit: float) -> Rows:
         raise EOFError("it is empty")
     handle.seek(-len(start), io.SEEK_CUR)
     if start == _MAGIC:
-        read_header = np.lib.format.read_array_header_2_0  # the same layout as 3.0
-        if np.lib.format.read_magic(handle) == (1, 0):
-            read_header = np.lib.format.read_array_header_1_0
-        shape, fortran, dtype = read_header(handle)
+        with decoder():
+            read_header = np.lib.format.read_array_header_2_0  # the same layout as 3.0
+            if np.lib.format.read_magic(handle) == (1, 0):
+                read_header = np.lib.format.read_array_header_1_0
+            shape, fortran, dtype = read_header(handle)
+        if not all(type(size) is int and size >= 0 for size in shape):
+            raise ValueError(f"its shape {shape} is none")
         if not dtype.hasobject:
             return read_at(handle, shape, dtype, limit, fortran)
     raise InputError(
@@ -71,19 +79,19 @@ def _read_npz(archive: zipfile.ZipFile, path: Path, limit: float) -> dict[str, R
     for entry in archive.infolist():
         if entry.filename.endswith(".npy"):
             spool = Spool(limit, expected=entry.file_size)
-            with archive.open(entry) as member:
+            with decoder(), archive.open(entry) as member:
                 copy(cast(BinaryIO, member), spool)
             with spool.file() as content:
                 arrays[entry.filename.removesuffix(".npy")] = _read_npy(content, path, limit)
     return arrays
 
 
-def _choose(arrays: dict[str, Rows], path: Path, limit: float) -> Dataset:
+def _choose(arrays: dict[str, Rows], path: Path, reading: Reading) -> Dataset:
     """The Dataset of the array of observations among the arrays of an `.npz`."""
     by_name = {name.lower(): array for name, array in arrays.items()}
     if "x_train" in by_name and "x_test" in by_name:
         labels = (by_name.get("y_train"), by_name.get("y_test"))
-        return from_parts((by_name["x_train"], by_name["x_test"]), labels, str(path), limit)
+        return from_parts((by_name["x_train"], by_name["x_test"]), labels, str(path), reading)
     candidates = [name for name in arrays if name.lower() not in _LABEL_NAMES] or list(arrays)
     if len(candidates) > 1:
         candidates = [name for name in candidates if name.lower() in _DATA_NAMES]
@@ -98,7 +106,8 @@ def _choose(arrays: dict[str, Rows], path: Path, limit: float) -> Dataset:
         array for array in others if values.ndim and array.shape in ((len(values),), (len(values), 1))
     )
     label = next(matching, None)
-    return from_array(values, str(path), labels=None if label is None else np.asarray(label).reshape(-1))
+    flat = None if label is None else np.asarray(label).reshape(-1)
+    return from_array(values, str(path), labels=flat, reading=reading)
 
 
 def write_npy(handle: BinaryIO, values: Rows) -> None:

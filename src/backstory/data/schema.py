@@ -11,8 +11,8 @@ The presentation defines the model's x by the stored value v with top level m = 
     dequantised   x = v + u − ½ in levels, u ~ U(0, 1): a density of x then bounds the probability of v,
                   E_u[log p(v + u − ½)] ≤ log P(v) (Theis et al. 2016, eq. 4)
 
-A table's columns are shifted, x = v − `origin`, if v has more digits than single precision; a shift changes
-no density.
+Values far from zero are counted from an origin, x = v − `origin`, because they have more digits than single
+precision; a shift changes no density. Images with values from LOW to HIGH are counted from LOW.
 """
 
 import math
@@ -21,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from torch import Tensor
 
 from backstory.data.checks import extremes
@@ -33,6 +33,8 @@ from backstory.errors import InputError
 SINGLE_DIGITS = 7  # significant decimal digits of single precision, in which models compute
 
 Presentation = Literal["exact", "binarised", "dequantised"]
+Channels = Literal["first", "last"]
+Aspect = Literal["stretch", "crop", "pad"]
 
 
 class Schema(BaseModel):
@@ -43,7 +45,13 @@ class Schema(BaseModel):
         shape: of one observation as it is stored.
         dtype: NumPy name of the stored type, such as `uint8`.
         levels: number of levels of discrete data, None for continuous data.
-        maximum: stored value of the top level, or of full brightness in float images; None without one.
+        maximum: stored value of the top level, or of full brightness in float images, counted from
+            the origin; None without one.
+        origin: stored values that are zero to the model, of arrays and images: one, or one for each entry; ()
+            for zero. A table's columns have their own.
+        channels: whether the axis of the channels comes first or last in arrays of such images in files; in
+            `shape`, and in everything that a model takes and returns, it is the last.
+        resized: how image files of another size are brought to `shape`; None if they are refused.
         columns: names of a table's columns.
         header: whether the file that the table came from names its columns.
         integer_columns: names of the table's columns that hold whole numbers, and are written as such.
@@ -60,6 +68,9 @@ class Schema(BaseModel):
     dtype: str
     levels: int | None = None
     maximum: float | None = None
+    origin: tuple[float, ...] = ()
+    channels: Channels = "last"
+    resized: Aspect | None = None
     columns: tuple[str, ...] | None = None
     header: bool = True
     integer_columns: tuple[str, ...] = ()
@@ -67,6 +78,18 @@ class Schema(BaseModel):
     left_out: tuple[LeftOut, ...] = ()
     presentation: Presentation = "exact"
     conditions: tuple[Condition, ...] = ()
+
+    @field_validator("dtype")
+    @classmethod
+    def _check_dtype(cls, dtype: str) -> str:
+        """ValueError unless this is NumPy's name of a type of numbers."""
+        try:
+            known = np.dtype(dtype).kind in "biuf"
+        except TypeError:
+            known = False
+        if not known:
+            raise ValueError(f"not a type of numbers: {dtype}")
+        return dtype
 
     @property
     def numel(self) -> int:
@@ -105,9 +128,24 @@ class Schema(BaseModel):
 
     @property
     def origins(self) -> np.ndarray | None:
-        """Stored values that are zero to the model, (C,) of float64; None if all are zero."""
+        """Stored values that are zero to the model, a number or (*shape) of float64; None if all are zero."""
+        if self.origin:
+            return np.array(self.origin).reshape(self.shape if len(self.origin) > 1 else ())
         origins = np.array([column.origin for column in self.kinds])
         return origins if origins.any() else None
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The lowest and the highest stored value of levels and images; None for other numbers."""
+        if self.maximum is None or (self.levels is None and self.kind != "images"):
+            return None
+        low = self.origin[0] if self.origin else 0.0
+        return low, low + self.maximum
+
+    def fractions(self, values: np.ndarray) -> np.ndarray:
+        """Stored values of images as fractions of the full range."""
+        low, high = self.bounds or (0.0, 1.0)
+        return (values - low) / (high - low)
 
     @property
     def unconditioned(self) -> "Schema":
@@ -162,8 +200,8 @@ class Schema(BaseModel):
         columns = None if self.columns is None else tuple(self.columns[j] for j in order)
         return self.model_copy(update={"columns": columns, "kinds": kinds})
 
-    def check(self, values: Rows | Tensor) -> None:
-        """Raise InputError unless `values`, (N, *shape), has this shape and range, and at least one row."""
+    def check_shape(self, values: Rows | Tensor) -> None:
+        """Raise InputError unless `values`, (N, *shape), has this shape, and at least one row."""
         if tuple(values.shape[1:]) != self.shape:
             expected = ", ".join(["N", *map(str, self.shape)])
             raise InputError(
@@ -172,13 +210,17 @@ class Schema(BaseModel):
             )
         if values.shape[0] == 0:
             raise InputError("expected at least one observation, got none")
+
+    def check(self, values: Rows | Tensor) -> None:
+        """Raise InputError unless `values`, (N, *shape), has this shape and range, and at least one row."""
+        self.check_shape(values)
         stored = values.cpu().numpy() if isinstance(values, Tensor) else values
-        if self.levels is not None and self.maximum is not None:
+        if self.levels is not None and self.bounds is not None:
             low, high = extremes(stored)
-            if low < 0 or high > self.maximum:
+            if low < self.bounds[0] or high > self.bounds[1]:
                 raise InputError(
-                    f"expected values between 0 and {self.maximum:g} as in the training data, "
-                    f"got {low:g} to {high:g}; rescale the data to the training data's levels"
+                    f"expected values between {self.bounds[0]:g} and {self.bounds[1]:g} as in the training "
+                    f"data, got {low:g} to {high:g}; rescale the data to the training data's levels"
                 )
         if isinstance(stored, np.ndarray):  # rows that stay in a file were read by this schema
             self._check_levels(stored)
@@ -220,6 +262,8 @@ class Schema(BaseModel):
 
     def present(self, v: Tensor, noise: Tensor | None = None) -> Tensor:
         """The model's x for stored values and their noise, see `noise`; NaN stays NaN."""
+        if (origins := self.origins) is not None:
+            v = v.double() - torch.as_tensor(origins, device=v.device)
         if self.presentation == "binarised":
             assert noise is not None
             if noise.dtype == torch.int16:
@@ -228,8 +272,7 @@ class Schema(BaseModel):
                 return torch.lt(noise, levels, out=torch.empty_like(levels, dtype=torch.float32))
             drawn = (noise * (self.maximum or 1.0) < v).float()
             return torch.where(torch.isnan(v), torch.nan, drawn) if v.is_floating_point() else drawn
-        origins = self.origins
-        x = v.float() if origins is None else (v.double() - torch.as_tensor(origins, device=v.device)).float()
+        x = v.float()
         if self.levels is not None and self.maximum is not None and self.maximum != self.levels - 1:
             x = x * ((self.levels - 1) / self.maximum)
         return x if noise is None else x + noise - 0.5
@@ -237,7 +280,7 @@ class Schema(BaseModel):
     def means(self, x: Tensor) -> np.ndarray:
         """The model's x in stored units, not rounded, because means need not be levels.
 
-        float32, or float64 if columns are shifted.
+        float32, or float64 if they are counted from an origin.
         """
         means, origins = self.deviations(x), self.origins
         return means if origins is None else means + origins

@@ -9,6 +9,7 @@ import numpy as np
 from backstory.data.checks import listed
 from backstory.data.dataset import Dataset
 from backstory.data.rows import Rows, blocks, subset
+from backstory.data.schema import Schema
 from backstory.errors import InputError
 
 
@@ -22,7 +23,10 @@ class Splits:
 
 
 def split(dataset: Dataset, validation: float = 0.1, seed: int = 0) -> Splits:
-    """The rows in three parts: the data's own test part, a random part for validation, and the rest.
+    """The rows in three parts: the data's own test part, one for validation, and the rest.
+
+    The validation part is random, unless the data has its own. Rows without which a column of numbers
+    would not vary over the training rows stay among these.
 
     Args:
         dataset: the data.
@@ -45,7 +49,12 @@ def split(dataset: Dataset, validation: float = 0.1, seed: int = 0) -> Splits:
     test = np.asarray([] if dataset.test_rows is None else dataset.test_rows, dtype=np.int64)
     remaining = np.ones(len(dataset), bool)
     remaining[test] = False
+    own = np.asarray([] if dataset.validation_rows is None else dataset.validation_rows, dtype=np.int64)
+    remaining[own] = False
     rest = np.flatnonzero(remaining)
+    if len(own) and len(rest) > 1:
+        held_out = np.sort(own) if validation > 0 else own[:0]
+        return _with_odd_rows(dataset, Splits(train=rest, validation=held_out, test=np.sort(test)))
     count = max(1, round(validation * len(rest))) if validation > 0 else 0
     if len(rest) - count < 2:
         left = max(0, len(rest) - count)
@@ -55,7 +64,24 @@ def split(dataset: Dataset, validation: float = 0.1, seed: int = 0) -> Splits:
             "give more data or a smaller `validation`"
         )
     shuffled = np.random.default_rng(seed).permutation(rest)
-    return Splits(train=np.sort(shuffled[count:]), validation=np.sort(shuffled[:count]), test=np.sort(test))
+    parts = Splits(train=np.sort(shuffled[count:]), validation=np.sort(shuffled[:count]), test=np.sort(test))
+    return _with_odd_rows(dataset, parts)
+
+
+def _with_odd_rows(dataset: Dataset, parts: Splits) -> Splits:
+    """The same parts, but each column that varies outside the test part varies over the training rows."""
+    if not len(parts.validation) or not _has_columns(dataset.schema):
+        return parts
+    low, high = _ranges(subset(dataset.values, parts.train))
+    stuck = np.flatnonzero(~(low < high))
+    if not len(stuck):
+        return parts
+    held_out = np.concatenate([b[:, stuck] for b in blocks(subset(dataset.values, parts.validation))])
+    others = ~np.isnan(held_out) & (held_out != low[stuck])
+    odd = {int(rows[0]) for rows in map(np.flatnonzero, others.T) if len(rows)}
+    move = np.isin(np.arange(len(parts.validation)), list(odd))
+    train = np.sort(np.concatenate([parts.train, parts.validation[move]]))
+    return Splits(train=train, validation=parts.validation[~move], test=parts.test)
 
 
 def row_hashes(values: Rows) -> np.ndarray:
@@ -88,21 +114,29 @@ def check_for_training(dataset: Dataset, rows: np.ndarray) -> None:
             f"training needs at least two rows, got {_count(len(rows), 'row')} from {dataset.source}; "
             "give more data, or a smaller part of it for validation"
         )
-    schema = dataset.schema
-    if schema.kind == "table" or (
-        schema.kind == "array" and len(schema.shape) == 1 and schema.levels is None
-    ):
+    if _has_columns(dataset.schema):
         _check_varying(dataset, rows)
 
 
-def _check_varying(dataset: Dataset, rows: np.ndarray) -> None:
-    values = subset(dataset.values, rows)
+def _has_columns(schema: Schema) -> bool:
+    """Whether the data has columns whose density would have no bound if they did not vary."""
+    plain = schema.kind == "array" and len(schema.shape) == 1 and schema.levels is None
+    return schema.kind == "table" or plain
+
+
+def _ranges(values: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and the largest value of each column; inf and -inf for an empty one."""
     low, high = np.full(values.shape[1:], np.inf), np.full(values.shape[1:], -np.inf)
     for block in blocks(values):
         low, high = np.fmin(low, np.fmin.reduce(block)), np.fmax(high, np.fmax.reduce(block))
+    return low, high
+
+
+def _check_varying(dataset: Dataset, rows: np.ndarray) -> None:
+    low, high = _ranges(subset(dataset.values, rows))
     constant = low >= high  # or empty
     if constant.any():
-        columns = dataset.schema.columns or [f"column {j + 1}" for j in range(values.shape[1])]
+        columns = dataset.schema.columns or [f"column {j + 1}" for j in range(len(low))]
         names = [columns[j] for j in np.flatnonzero(constant)]
         raise InputError(
             f"expected columns that vary over the {len(rows)} training rows of {dataset.source}, "

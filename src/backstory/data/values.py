@@ -24,6 +24,7 @@ from backstory.data.observation import Observation
 from backstory.data.rows import FileRows, Rows
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
+from backstory.data.units import Known, as_stored
 from backstory.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,22 +47,28 @@ def read(x: Values, schema: Schema) -> Any:
     return load(x, schema=schema) if named else x  # type: ignore[arg-type]
 
 
-def stored_rows(x: Values, schema: Schema, given: Given = None) -> StoredRows:
+def stored_rows(
+    x: Values, schema: Schema, given: Given = None, noise: float | None = None, whole: bool = True
+) -> StoredRows:
     """Observations as they are stored, (N, *shape), with the codes of their conditions, (N, C).
+
+    Images may have other numbers than the model's, such as fractions of the full range; see `data.units`.
 
     Args:
         x: the observations; stored rows as they are.
         schema: of the model.
         given: the conditions by name, one value for all observations or one for each; by default those that
             come with x: of a `Dataset`, or of the columns of a table.
+        noise: σ by which images may leave the full range, as a fraction of it; None for values of x itself.
+        whole: whether the values are entries of x, not blurred or noisy ones.
 
     Raises:
         InputError: anything but numbers, conditions for a model of p(x), or none for a model of p(x|c).
     """
     if given is not None:
-        values = _stored(read(x, schema.without_conditions()), schema).values
+        values = _stored(read(x, schema.without_conditions()), schema, noise, whole).values
         return StoredRows(values, chosen_conditions(schema.conditions, given, len(values)))
-    rows = _stored(x, schema)
+    rows = _stored(x, schema, noise, whole)
     if rows.given is None and schema.conditions:
         raise no_conditions(schema.conditions, getattr(x, "source", ""))
     if rows.given is not None and not schema.conditions:
@@ -74,15 +81,21 @@ def stored_values(x: Values, schema: Schema) -> Rows | Tensor:
     return _stored(x, schema).values
 
 
-def _stored(x: Values, schema: Schema) -> StoredRows:
+def _stored(x: Values, schema: Schema, noise: float | None = None, whole: bool = True) -> StoredRows:
     """The stored values, with those conditions of the schema that come with x."""
-    if isinstance(x, StoredRows | Tensor):
-        return StoredRows.of(x)
+    if isinstance(x, StoredRows):
+        return x
     x = read(x, schema)
+    given, known = None, Known(noise=noise, whole=whole)
     if isinstance(x, Dataset):
-        x = with_conditions(x, schema.conditions).stored
-        return replace(x, values=_numbers(x.values))
-    return StoredRows(_numbers(x))
+        bounds = x.schema.bounds if x.known_range else None
+        known = replace(known, range=bounds, source=x.source)
+        rows = with_conditions(x, schema.conditions).stored
+        x, given = rows.values, rows.given
+    values = x if isinstance(x, Tensor) else _numbers(x)
+    if schema.kind == "images" and len(values):
+        values = as_stored(schema, values, known)
+    return StoredRows(values, given)
 
 
 def _numbers(x: Any) -> Rows:

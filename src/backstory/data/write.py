@@ -9,9 +9,9 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from backstory.data.idx import write_idx
-from backstory.data.images import contact_sheet, pixels, write_image
 from backstory.data.npy import write_npy, write_npz
-from backstory.data.rows import Rows
+from backstory.data.pictures import contact_sheet, pixels, write_image
+from backstory.data.rows import Rows, mapped
 from backstory.data.schema import Schema
 from backstory.errors import InputError
 from backstory.files import SEPARATORS, atomic_path, check_writable, format_of, is_gzipped
@@ -65,12 +65,19 @@ def write(
             path, force, lambda h: write_frame(h, to_frame(np.asarray(values), schema), form, schema.header)
         )
     writers: dict[str, Writer] = {
-        "npy": lambda handle: write_npy(handle, values),
-        "npz": lambda handle: write_npz(handle, {"x": np.asarray(values)}),
-        "idx": lambda handle: write_idx(handle, np.asarray(values)),
+        "npy": lambda handle: write_npy(handle, _laid_out(values, schema)),
+        "npz": lambda handle: write_npz(handle, {"x": np.asarray(_laid_out(values, schema))}),
+        "idx": lambda handle: write_idx(handle, np.asarray(_laid_out(values, schema))),
         "png": lambda handle: _write_picture(handle, np.asarray(values), schema),
     }
     return _write_file(path, force, writers[form])
+
+
+def _laid_out(values: Rows, schema: Schema) -> Rows:
+    """Images as their arrays came: with their channels first where they were."""
+    if schema.channels != "first" or len(schema.shape) < 3:
+        return values
+    return mapped(lambda block: np.moveaxis(block, -1, -3), values)
 
 
 def check_format(path: Path, form: str | None = None) -> None:

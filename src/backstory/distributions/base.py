@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backstory.distributions.normal_scales import Rounded
+
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -30,14 +32,15 @@ class _SoftClamp(torch.autograd.Function):
     def forward(ctx: Any, raw: Tensor, low: float, high: float) -> Tensor:
         ctx.save_for_backward(raw)
         ctx.low, ctx.high = low, high
-        return raw.clamp(low, high) + F.softplus(-(raw - low).abs()) - F.softplus(-(raw - high).abs())
+        above, below = F.softplus((raw - low).abs_().neg_()), F.softplus((raw - high).abs_().neg_())
+        return raw.clamp(low, high).add_(above).sub_(below)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (raw,) = ctx.saved_tensors
         factor = 1 - math.exp(ctx.low - ctx.high)
-        slope = torch.sigmoid(raw - ctx.low) * torch.sigmoid(ctx.high - raw)
-        return gradients[0] * slope * factor, None, None
+        slope = (raw - ctx.low).sigmoid_().mul_((ctx.high - raw).sigmoid_())
+        return slope.mul_(gradients[0]).mul_(factor), None, None
 
 
 def soft_clamp_inverse(value: Tensor, low: float, high: float) -> Tensor:
@@ -104,6 +107,7 @@ class DataDistribution(MissingEntries, Protocol):
         event_dims: the number of axes of x.
         levels: L, if x_i ∈ {0, …, L − 1} for all entries; 0 for any other x.
         level_log_probs: log P(x_i = l|z), (L, *batch, *shape); asked for only where `levels` is not 0.
+        rounded: normals whose rounding x is, where that is quicker than many levels; else None.
         constant_variance: the variance if it does not depend on z, broadcasting against `shape`; else None.
         is_gaussian: whether p(x|z) is N(mean, diag(variance)), so that p(x|z, y) for linear y is exact.
         informative_mask: whether which entries are missing depends on x, so that log_prob has a term for it.
@@ -119,6 +123,9 @@ class DataDistribution(MissingEntries, Protocol):
 
     @property
     def level_log_probs(self) -> Tensor: ...
+
+    @property
+    def rounded(self) -> Rounded | None: ...
 
     @property
     def constant_variance(self) -> Tensor | None: ...
@@ -196,6 +203,10 @@ class Entrywise:
         raise NotImplementedError(f"{type(self).__name__} has no levels")
 
     @property
+    def rounded(self) -> Rounded | None:
+        return None
+
+    @property
     def constant_variance(self) -> Tensor | None:
         return None
 
@@ -225,6 +236,18 @@ class Head(nn.Module):
     def entry(self) -> Tensor:
         """The number of the entry of x that each of the decoder's outputs belongs to, (*features_shape)."""
         return torch.arange(math.prod(self.shape)).view(self.shape).expand(self.features_shape)
+
+    def marginal(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        """The decoder's output, (*features_shape), that gives each entry its marginal distribution in rows x.
+
+        Zeros, which stand for the location and the scale of the training data. A head whose output says
+        nothing of these overrides it.
+
+        Args:
+            x: (N, *shape).
+            observed: of bool, likewise; None if all entries are.
+        """
+        return x.new_zeros(self.features_shape)
 
 
 class LocationScaleHead(Head):
@@ -259,6 +282,13 @@ def sum_observed(log_prob: Tensor, observed: Tensor | None, event_dims: int) -> 
     if observed is not None:
         log_prob = torch.where(observed, log_prob, 0.0)
     return log_prob.flatten(log_prob.dim() - event_dims).sum(-1) if event_dims else log_prob
+
+
+def level_counts(x: Tensor, levels: int, observed: Tensor | None) -> Tensor:
+    """How often each entry of rows x has each level, plus ½, (L, *shape)."""
+    there = torch.ones_like(x) if observed is None else observed.to(x.dtype)
+    counts = x.new_full((levels, *x.shape[1:]), 0.5)
+    return counts.scatter_add_(0, fill_unobserved(x, observed).long(), there)
 
 
 def level_values(levels: int, like: Tensor) -> Tensor:

@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backstory.distributions.base import Entrywise, Head, level_values, parameter
+from backstory.distributions.base import Entrywise, Head, level_counts, level_values, parameter
 from backstory.distributions.quantities import Marginals, Quantity
+
+FEW = 1 << 15  # entries of a batch for which the operations of PyTorch are faster than a derivative in Python
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,22 @@ class Bernoulli(Entrywise):
         return torch.sigmoid(self.logits) * torch.sigmoid(-self.logits)
 
     def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
-        if observed is None and self.event_dims > 0 and self.logits.dtype.itemsize >= 4:
+        if (
+            observed is None
+            and self.event_dims > 0
+            and self.logits.dtype.itemsize >= 4
+            and not self._is_small
+        ):
             entries = (self.logits.flatten(-self.event_dims), x.flatten(-self.event_dims))
             log_prob: Tensor = _BernoulliLogProb.apply(*entries)
             return log_prob
         return super().log_prob(x, observed)
+
+    @property
+    def _is_small(self) -> bool:
+        """Whether calling Python for the derivative of these logits takes longer than the passes it saves."""
+        few = self.logits.requires_grad and self.logits.numel() < FEW
+        return few and not torch.compiler.is_compiling()
 
     def entry_log_probs(self, x: Tensor) -> Tensor:
         return x * self.logits - F.softplus(self.logits)
@@ -56,31 +69,28 @@ class Bernoulli(Entrywise):
 class _BernoulliLogProb(torch.autograd.Function):
     """Σ x·l − log(1 + eˡ) over the last axis, with its derivative: fewer passes than by softplus.
 
-        x·l − log(1 + eˡ) = (x − ½)·l − ½|l| − log f     f = 1 + e^−|l|
-        ∂/∂l = x − sigmoid(l) = x − ½ − sign(l) (1/f − ½)
+        log(1 + eˡ) = max(l, 0) − log sigmoid|l| = ½ (l + |l|) − log sigmoid|l|
+        ∂/∂l = x − sigmoid(l)
 
-    The logs of up to 64 entries are the log of a product, which lies between 1 and 2⁶⁴, and the gradient
-    shares its exponentials.
+    The logs of up to 64 entries are the log of a product, which lies between 2⁻⁶⁴ and 1.
     """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
-        centred, size = x - 0.5, logits.shape[-1]
-        entries = centred * logits
-        magnitude = torch.abs(logits)
-        total = entries.sub_(magnitude, alpha=0.5).sum(-1)
-        factors = magnitude.neg_().exp_().add_(1)
-        ctx.save_for_backward(logits, centred, factors)
+        ctx.save_for_backward(logits, x)
+        size = logits.shape[-1]
+        magnitude = logits.abs()
+        total = torch.linalg.vecdot(logits, x).sub_(logits.sum(-1).add_(magnitude.sum(-1)), alpha=0.5)
         group = next(n for n in range(min(64, size), 0, -1) if size % n == 0)
-        return total - factors.unflatten(-1, (size // group, group)).prod(-1).log_().sum(-1)
+        factors = magnitude.sigmoid_().unflatten(-1, (size // group, group))
+        return total.add_(factors.prod(-1).log_().sum(-1))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
-        logits, centred, factors = ctx.saved_tensors
+        logits, x = ctx.saved_tensors
         gradient = gradients[0].unsqueeze(-1)
-        away = factors.reciprocal().sub_(0.5).copysign_(logits)
-        of_logits = (centred - away).mul_(gradient).sum_to_size(logits.shape)
-        return of_logits, (gradient * logits).sum_to_size(centred.shape) if ctx.needs_input_grad[1] else None
+        of_logits = (x - torch.sigmoid(logits)).mul_(gradient).sum_to_size(logits.shape)
+        return of_logits, (gradient * logits).sum_to_size(x.shape) if ctx.needs_input_grad[1] else None
 
 
 class BernoulliHead(Head):
@@ -92,6 +102,10 @@ class BernoulliHead(Head):
     @classmethod
     def of_columns(cls, quantities: Sequence[Quantity], marginals: Marginals) -> "BernoulliHead":
         return cls((len(quantities),))
+
+    def marginal(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        absent, present = level_counts(x, 2, observed)
+        return torch.log(present / absent).unsqueeze(0)
 
     def forward(self, features: Tensor) -> Bernoulli:
         return Bernoulli(parameter(features, 0, self.shape), len(self.shape))

@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import Entrywise, Head, level_values, log_softmax, with_gumbel
+from backstory.distributions.base import Entrywise, Head, level_counts, level_values, log_softmax, with_gumbel
 from backstory.distributions.quantities import Marginals, Quantity
 
 
@@ -73,6 +73,9 @@ class CategoricalHead(Head):
     @classmethod
     def of_columns(cls, quantities: Sequence[Quantity], marginals: Marginals) -> "CategoricalHead":
         return cls((len(quantities),), quantities[0].levels)
+
+    def marginal(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        return level_counts(x, self.features_shape[0], observed).log()
 
     def forward(self, features: Tensor) -> Categorical:
         return Categorical(features, len(self.shape))

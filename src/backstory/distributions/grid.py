@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import Entrywise, Head, with_gumbel
+from backstory.distributions.base import Entrywise, Head, fill_unobserved, with_gumbel
 from backstory.distributions.quantities import Marginals, Quantity
 
 
@@ -121,6 +121,12 @@ class GridHead(Head):
     @property
     def entry(self) -> Tensor:
         return self.column
+
+    def marginal(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        places = self.first + nearest(self.values, fill_unobserved(x, observed))
+        there = torch.ones_like(x) if observed is None else observed.to(x.dtype)
+        counts = x.new_full(self.features_shape, 0.5)
+        return counts.scatter_add_(0, places.flatten(), there.flatten()).log()
 
     def forward(self, features: Tensor) -> Grid:
         return Grid(features, self.values, Places(self.sizes, self.column, self.first))

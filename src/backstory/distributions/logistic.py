@@ -21,7 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backstory.distributions.base import Entrywise, LocationScaleHead, level_values, parameter, soft_clamp
+from backstory.distributions.normal_scales import Rounded
 from backstory.distributions.quantities import Marginals, Quantity
+
+FEW_LEVELS = 32  # levels that are enumerated
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ class DiscretisedLogistic(Entrywise):
     @property
     def level_log_probs(self) -> Tensor:
         return self.entries(level_values(self.levels, self.location))
+
+    @property
+    def rounded(self) -> Rounded | None:
+        few = self.levels <= FEW_LEVELS
+        return None if few else Rounded(self.location, self.log_scale.exp(), self.levels)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         u = torch.rand(self.location.shape, generator=generator, device=self.location.device)

@@ -165,6 +165,10 @@ class SelfMasking(Head):
         self.slope = nn.Parameter(torch.zeros(self.shape))
         self.intercept = nn.Parameter(torch.zeros(self.shape))
 
+    def marginal(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        features: Tensor = self.head.marginal(x, observed)
+        return features
+
     def forward(self, features: Tensor) -> SelfMasked:
         speed = SPEED if self.sign else 1.0
         slope, intercept = speed * self.slope, speed * self.intercept

@@ -143,6 +143,14 @@ class JointHead(Head):
         owners = [own[head.entry.flatten()] for own, head in zip(groups.values(), heads, strict=True)]
         self.register_buffer("column", torch.cat(owners), persistent=False)
 
+    def marginal(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        heads: Any = self.heads
+        columns = [getattr(self, f"columns_{index}") for index in range(len(heads))]
+        parts = zip(heads, columns, strict=True)
+        return torch.cat(
+            [h.marginal(x[:, c], None if observed is None else observed[:, c]).flatten() for h, c in parts]
+        )
+
     def forward(self, features: Tensor) -> Joint:
         pieces: list[Tensor] = list(features.split(self.sizes, -1))
         heads: Any = self.heads

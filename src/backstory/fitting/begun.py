@@ -1,6 +1,5 @@
 """A run that was begun earlier: what its folder holds, and whether it can be gone on with."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +17,13 @@ from backstory.runs.checkpoint import Checkpoint, is_finished, load_checkpoint
 from backstory.runs.folder import (
     CONFIG,
     ENSEMBLE,
-    has_begun,
     is_ensemble,
     member_folder,
-    read_config,
-    read_text,
+    members_of,
+    not_understood,
+    read_record,
 )
+from backstory.runs.making import is_blank
 from backstory.runs.run import Config, load_config
 
 
@@ -57,9 +57,7 @@ class Begun:
             return None
         if saving.folder is None:
             raise InputError("resume needs the folder of a run")
-        if saving.force:
-            raise InputError("resume goes on with a run and force replaces it; leave one of them out")
-        if not has_begun(saving.folder):
+        if is_blank(saving.folder):
             return None
         if is_ensemble(saving.folder):
             return cls._ensemble(saving.folder, ensemble)
@@ -81,8 +79,11 @@ class Begun:
     @classmethod
     def _ensemble(cls, folder: Path, ensemble: int | None) -> "Begun":
         finished = is_finished(folder)
-        record = read_config(folder) if finished else json.loads(read_text(folder / ENSEMBLE))
-        members = record["ensemble"]
+        path = folder / (CONFIG if finished else ENSEMBLE)
+        record = read_record(path)
+        members, asked = members_of(path, record), record.get("asked", {})
+        if members is None or not isinstance(asked, dict):
+            raise not_understood(path, "ensemble")
         if ensemble not in (None, members):
             raise InputError(
                 f"the run was begun with ensemble {members}, got {ensemble}; leave it out to go on with the "
@@ -90,11 +91,11 @@ class Begun:
             )
         first = _first_member(folder / member_folder(0))
         if first is None:
-            return cls(finished, members, record.get("asked", {}))
-        config, asked = first
-        together = {"minutes": asked["minutes"] * members} if "minutes" in asked else {}
-        decided = _decided(config, asked) | together
-        return cls(finished, members, record.get("asked", asked | together), decided, config.data)
+            return cls(finished, members, asked)
+        config, own = first
+        together = {"minutes": own["minutes"] * members} if "minutes" in own else {}
+        decided = _decided(config, own) | together
+        return cls(finished, members, record.get("asked", own | together), decided, config.data)
 
     def check_options(self, asked: dict[str, Any]) -> None:
         """InputError for an option that differs from what was given or resolved when the run began."""

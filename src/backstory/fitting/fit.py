@@ -1,13 +1,16 @@
 """`fit`: begin a run or go on with one, of a single model or an ensemble."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from backstory import console
+from backstory.data.reading import NAMES, Reading
 from backstory.ensemble import Ensemble
-from backstory.errors import InputError
+from backstory.errors import InputError, TrainingFailed
+from backstory.files import CannotWrite
 from backstory.fitting.begun import Begun
 from backstory.fitting.job import Job, Saving, Source
 from backstory.fitting.members import train_members
@@ -18,8 +21,11 @@ from backstory.model import Model
 from backstory.opening import open
 from backstory.register import adopted
 from backstory.runs import checkpoint
-from backstory.runs.folder import is_ensemble
+from backstory.runs.folder import CHECKPOINT, ENSEMBLE, is_ensemble
+from backstory.runs.lock import only_writer
+from backstory.runs.replacement import complete, discard, in_training, place_of, take_place
 from backstory.training import distributed
+from backstory.training.devices import Alone
 
 
 def fit(
@@ -61,16 +67,19 @@ def fit(
             many as torchrun or SLURM started, or else one. `batch_size` is of all of them together. More
             than one need `pip install 'backstory[distributed]'`, and run the calling script once more each.
         nodes: machines, by default likewise; all of them need the data and the folder of the run.
-        force: overwrite the run in the folder.
+        force: replace the run in the folder when the new one is finished. Until then the new one is in
+            RUN/replacement, and an error, an interrupt or a kill leaves the earlier run as it was.
         resume: go on with the run in the folder, to the weights that it would have had without the
-            interruption, bit for bit; begin it if there is none. Options may be left out.
+            interruption, bit for bit; begin it if there is none. Options may be left out. A run that is to
+            replace another one comes first.
         checkpoint_every: seconds between two checkpoints; one more is written at the end of an epoch where it
             costs less than a hundredth of the time since the last.
         tensorboard: also write the metrics to RUN/tensorboard; needs `pip install 'backstory[tensorboard]'`.
         progress: show a progress bar and the choices made, on standard error.
         columns: the kinds of some columns of a table, by name, see `load`. The others are inferred, and all
             are shown. A run that goes on knows them.
-        resize, stream: see `load`.
+        resize, stream: see `load`, also for `kind`, `channels`, `range`, `aspect`, `alpha`, `pages` and
+            `skip_damaged`, which are given among the options.
         conditions: what is known of each observation besides x, so that p(x|c) is learned: `label` for the
             labels of images or arrays, or names of columns of a table, which leave x. They must be observed
             in every row.
@@ -78,26 +87,62 @@ def fit(
             record or as an object of your own (see `backstory.register`), and its options by their names.
 
     Raises:
-        InputError: for data or options that cannot work, or that differ from those of the run to go on with;
-            nothing has been written then.
+        InputError: for data or options that cannot work, or that differ from those of the run to go on with,
+            and where another process writes to the folder; nothing has been written then. Also for a full
+            disk, after which `resume` goes on from the last checkpoint.
         TrainingFailed: if the loss stays non-finite.
     """
+    ways = {name: options.pop(name) for name in NAMES if name in options}
+    reading = Reading.of(resize=resize, stream=stream, columns=columns, **ways)
     options = adopted(options)
     if not checkpoint_every > 0:
         raise InputError(f"checkpoint_every has to be positive, got {checkpoint_every:g}")
     folder = None if run is None else Path(run)
-    several = ensemble not in (None, 1) or (resume and folder is not None and is_ensemble(folder))
+    if resume and force:
+        raise InputError("resume goes on with a run and force replaces it; leave one of them out")
+    several = ensemble not in (None, 1) or (
+        resume and folder is not None and is_ensemble(in_training(folder))
+    )
     if several and distributed.processes(devices, nodes) > 1:
         raise InputError(
             "an ensemble trains in one process; leave devices and nodes out, or train its members apart"
         )
     group = distributed.start(device, devices, nodes)
-    with group.together():
+    with group.together(), _run_folder(folder, force, resume, group) as place:
         board = board_writer(folder) if tensorboard else None
         given = {"split_seed": split_seed, "validation": validation, "seed": seed, **options}
         given["conditions"] = [conditions] if isinstance(conditions, str) else conditions
-        job = Job({}, Saving(folder, force, resume, checkpoint_every, board), group, progress)
-        return _fit(Source(data, columns, resize, stream), given, job, ensemble)
+        job = Job({}, Saving(place, resume, checkpoint_every, board), group, progress)
+        if place != folder:
+            console.say(f"replacing   {folder} stays as it is until the run in {place} is finished", progress)
+        return _fit(Source(data, reading), given, job, ensemble)
+
+
+@contextmanager
+def _run_folder(folder: Path | None, force: bool, resume: bool, group: Alone) -> Iterator[Path | None]:
+    """The folder in which the run is written; at the end a finished run replaces the one that is replaced.
+
+    No other process writes to the run meanwhile. In all processes but the first nothing is done.
+    """
+    if folder is None or group.rank:
+        yield None if folder is None else group.first(lambda: folder)
+        return
+    with only_writer(folder):
+        complete(folder)
+        place = group.first(lambda: place_of(folder, force, resume))
+        try:
+            yield place
+        except TrainingFailed:
+            if place != folder:
+                discard(place)
+            raise
+        except CannotWrite as error:
+            if not any((place / name).exists() for name in (CHECKPOINT, ENSEMBLE)):
+                raise
+            advice = "free some space and go on with `resume`: all is kept up to the last checkpoint"
+            raise CannotWrite(error.path, error.reason, advice) from error
+        if place != folder and checkpoint.is_finished(place):
+            take_place(folder, place)
 
 
 def _fit(source: Source, given: dict[str, Any], job: Job, ensemble: int | None) -> Model | Ensemble:

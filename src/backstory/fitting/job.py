@@ -1,14 +1,16 @@
 """What `fit` was asked for, in records."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from backstory.data.dataset import Dataset
-from backstory.data.load import load
+from backstory.data.load import read_source
+from backstory.data.reading import NAMES, PLAIN, Reading
 from backstory.data.schema import Schema
 from backstory.data.values import with_conditions
+from backstory.errors import InputError
 from backstory.runs.checkpoint import Checkpoint
 from backstory.runs.folder import member_folder
 from backstory.training.devices import Alone
@@ -16,12 +18,10 @@ from backstory.training.devices import Alone
 
 @dataclass(frozen=True)
 class Source:
-    """Where the data comes from; the attributes are arguments of `fit`."""
+    """Where the data comes from, and how it is read."""
 
     data: Any
-    columns: Mapping[str, Any] | None
-    resize: int | tuple[int, int] | None
-    stream: bool | None
+    reading: Reading = PLAIN
 
     def load(self, known: Schema | None, conditions: Sequence[str]) -> Dataset:
         """The data, with its conditions.
@@ -31,13 +31,24 @@ class Source:
             conditions: their names, where no schema is known.
         """
         data = self.data() if callable(self.data) else self.data
-        if not isinstance(data, Dataset):
-            data = load(data, self.resize, self.stream, self.columns, None if self.columns else known)
+        if isinstance(data, Dataset):
+            self._refuse_reading()
+        else:
+            data = read_source(data, self.reading, None if self.reading.columns else known)
         if known is not None:
             return with_conditions(data, known.conditions)
         already = [condition.name for condition in data.schema.conditions]
         new = [name for name in conditions if name not in already]
         return data.conditioned_on(*new) if new else data
+
+    def _refuse_reading(self) -> None:
+        """Raise InputError for a way of reading where the data was read already."""
+        given = [name for name in self.reading.chosen(NAMES) if name != "columns" or self.reading.columns]
+        if given:
+            raise InputError(
+                f"expected data that is still to be read for `{given[0]}`, got a data set; give it to "
+                "`load`, or leave it out"
+            )
 
 
 @dataclass(frozen=True)
@@ -45,22 +56,20 @@ class Saving:
     """Where and how often a run is written.
 
     Attributes:
-        folder: of the run; None keeps it in memory.
-        force, resume: as of `fit`.
+        folder: in which the run is written, see `runs.replacement.place_of`; None keeps it in memory.
+        resume: as of `fit`.
         every: seconds between two checkpoints.
         board: the class that writes for TensorBoard, or None.
     """
 
     folder: Path | None
-    force: bool
     resume: bool
     every: float
     board: Any
 
     def of_member(self, number: int) -> "Saving":
-        """The same for a member of an ensemble, which is always resumed where its folder holds a run."""
-        own = None if self.folder is None else self.folder / member_folder(number)
-        return replace(self, folder=own, force=False, resume=own is not None)
+        """The same for a member of an ensemble."""
+        return replace(self, folder=None if self.folder is None else self.folder / member_folder(number))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The training of an ensemble: its members one after the other, each an ordinary run."""
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +15,8 @@ from backstory.model import Model
 from backstory.models import build
 from backstory.opening import open_single
 from backstory.runs.checkpoint import is_finished, load_checkpoint
-from backstory.runs.folder import CONFIG, ENSEMBLE, clear_folder, has_begun
+from backstory.runs.folder import CONFIG, ENSEMBLE, sealed
+from backstory.runs.making import check_links, new_folder
 from backstory.runs.run import write_files
 
 
@@ -28,11 +28,12 @@ def train_members(dataset: Dataset, count: int, job: Job, begun: bool) -> Ensemb
     if count < 1:
         raise InputError(f"ensemble has to be at least 1, got {count}")
     _check_members(dataset, job)
-    folder, saving = job.saving.folder, job.saving
-    if folder is not None and not begun:
-        clear_folder(folder, saving.force or (saving.resume and not has_begun(folder)))
-        record = json.dumps({"ensemble": count, "asked": job.asked}, indent=2) + "\n"
-        write_files(folder, {ENSEMBLE: record.encode()})
+    folder = job.saving.folder
+    if folder is not None and begun:
+        check_links(folder)
+    elif folder is not None:
+        new_folder(folder)
+        write_files(folder, {ENSEMBLE: sealed({"ensemble": count, "asked": job.asked})})
     members = []
     for number in range(count):
         console.say(f"member      {number + 1} of {count}", job.progress)

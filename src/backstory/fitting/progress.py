@@ -13,7 +13,10 @@ from backstory.fitting.job import Job
 from backstory.model import Model
 from backstory.models import build
 from backstory.models.diagnostics import collapse_warning
+from backstory.options import TrainOptions
 from backstory.runs import checkpoint
+from backstory.training.divergence import attained
+from backstory.training.schedule import Schedule
 from backstory.training.state import History, Metrics
 from backstory.training.trainer import Trainer
 
@@ -42,7 +45,7 @@ def announce(model: Model, trainer: Trainer, job: Job) -> None:
     if job.earlier is not None:
         done = trainer.position
         console.say(
-            f"going on with epoch {done.epoch} of {trainer.epochs}, after {done.step} steps", job.progress
+            f"going on with epoch {_of(done.epoch, trainer.schedule)}, after {done.step} steps", job.progress
         )
 
 
@@ -52,23 +55,23 @@ def run_trainer(trainer: Trainer, job: Job) -> History:
     log = board(folder / "tensorboard", purge_step=1) if folder and board else None
     for metrics in trainer.history.epochs if log else ():  # also those that were trained without TensorBoard
         _write_scalars(log, metrics)
-    done, rows = trainer.position, len(trainer.rows)
-    total, before = trainer.epochs * rows, (done.epoch - 1) * rows + done.step * trainer.batch_size
-    with console.progress("fit", total, job.progress) as bar:
-        bar.advance(before)
-        tell = console.warn if not job.progress else console.say
-        forecast = Forecast(total - before, tell if trainer.options.minutes is None else None)
+    shown = trainer.progress
+    limit = trainer.options.minutes
+    forecast = Forecast(1 - shown, None if limit else console.say if job.progress else console.warn)
+    with console.progress("fit", 1.0, job.progress, shown) as bar:
+
+        def advance(rows: int) -> None:
+            nonlocal shown
+            forecast.advance(trainer.progress - shown)
+            bar.advance(trainer.progress - shown)
+            shown = trainer.progress
 
         def on_epoch(metrics: Metrics) -> None:
             if folder is not None:
                 checkpoint.append_metrics(folder, metrics)
             if log:
                 _write_scalars(log, metrics)
-            bar.describe(_epoch_line(metrics, trainer.epochs))
-
-        def advance(count: int) -> None:
-            forecast.advance(count)
-            bar.advance(count)
+            bar.describe(_epoch_line(metrics, trainer.options, trainer.schedule))
 
         try:
             return trainer.run(on_epoch, advance)
@@ -81,36 +84,52 @@ class Forecast:
     """Tells once how long a training takes, measured from its first steps, if that is over a minute.
 
     Args:
-        rows: that are still to be trained on, in all epochs.
+        rest: the fraction of the training that is still to come.
         tell: prints a line; None for silence.
     """
 
-    def __init__(self, rows: int, tell: Callable[[str], None] | None):
-        self.rows, self.tell = rows, tell
-        self.done, self.started = 0, math.nan
+    def __init__(self, rest: float, tell: Callable[[str], None] | None):
+        self.rest, self.tell = rest, tell
+        self.done, self.started = 0.0, math.nan
 
-    def advance(self, count: int) -> None:
-        """Take note of a step with so many rows."""
+    def advance(self, fraction: float) -> None:
+        """Take note of a step, which was this fraction of the training."""
         if self.tell is None:
             return
         if math.isnan(self.started):  # the first step is not counted: it may be compiled
             self.started = time.monotonic()
             return
-        self.done += count
+        self.done += fraction
         elapsed = time.monotonic() - self.started
-        if elapsed >= WATCHED:
-            if (seconds := elapsed * self.rows / self.done) > LONG:
+        if elapsed >= WATCHED and self.done > 0:
+            if (seconds := elapsed * self.rest / self.done) > LONG:
                 self.tell(
                     f"this training takes about {math.ceil(seconds / 60)} minutes; fewer epochs take less"
                 )
             self.tell = None
 
 
-def _epoch_line(metrics: Metrics, epochs: int) -> str:
-    text = f"epoch {metrics['epoch']}/{epochs}"
-    for name in ("elbo", "reconstruction", "kl"):
-        text += f"  {name} {metrics.get('validation_' + name, metrics[name]):.2f}"
-    return text
+def _of(epoch: int, schedule: Schedule) -> str:
+    return f"{epoch} of {schedule.epochs}" if schedule.epochs else str(epoch)
+
+
+def _epoch_line(metrics: Metrics, options: TrainOptions, schedule: Schedule) -> str:
+    """The metrics of an epoch: what is maximised, and the two parts of the ELBO."""
+    name = _maximised(options)
+    values = {name: "elbo" if name == "elbo" else "objective", "reconstruction": "reconstruction", "kl": "kl"}
+    shown = (f"{word} {_held_out(metrics, key):.2f}" for word, key in values.items())
+    return "  ".join((f"epoch {_of(metrics['epoch'], schedule)}", *shown))
+
+
+def _held_out(metrics: Metrics, name: str) -> Any:
+    """A metric of the validation rows; without any, of the training rows."""
+    return metrics.get(f"validation_{name}", metrics.get(name))
+
+
+def _maximised(options: TrainOptions) -> str:
+    """What training maximises, in words."""
+    name, beta = options.objective.name, "" if options.beta == 1 else f" with beta {options.beta:g}"
+    return f"{name}{beta}"
 
 
 def _write_scalars(log: Any, metrics: Metrics) -> None:
@@ -122,14 +141,15 @@ def _write_scalars(log: Any, metrics: Metrics) -> None:
 def summary(history: History) -> dict[str, Any]:
     """Numbers and events of a training, for the config of its run."""
     best = history.epochs[history.best_epoch - 1] if history.epochs else {}
-    names = ("elbo", "reconstruction", "kl", "active_units")
+    names = ("objective", "elbo", "reconstruction", "kl", "active_units")
     return {
         "epochs": len(history.epochs),
         "best_epoch": history.best_epoch,
         "skipped_steps": history.skipped,
         "spikes": history.spikes,
         "stopped": history.stopped,
-        **{name: best.get(f"validation_{name}", best.get(name)) for name in names},
+        **({} if history.diverged_at is None else {"diverged_at": history.diverged_at}),
+        **{name: _held_out(best, name) for name in names},
     }
 
 
@@ -138,10 +158,13 @@ def report(history: History, model: Model, show: bool) -> None:
     s = model.summary
     if history.epochs:
         where = "validation" if model.provenance.validation else "training"
+        value = f"elbo {s['elbo']:.2f} = reconstruction {s['reconstruction']:.2f} - kl {s['kl']:.2f} nats"
+        name = _maximised(model.training)
+        if name != "elbo":
+            value = f"{name} {s['objective']:.2f} nats ({value})"
         console.say(
             f"{s['stopped']} after {s['epochs']} epochs; weights of epoch {s['best_epoch']}: {where} "
-            f"elbo {s['elbo']:.2f} = reconstruction {s['reconstruction']:.2f} - kl {s['kl']:.2f} nats, "
-            f"{s['active_units']} of {model.options.latent} units active",
+            f"{value}, {s['active_units']} of {model.options.latent} units active",
             show,
         )
     if history.skipped:
@@ -149,6 +172,33 @@ def report(history: History, model: Model, show: bool) -> None:
     if history.spikes:
         console.warn(f"{history.spikes} steps were skipped because their gradient was a spike")
     if history.epochs and not model.is_autoencoder:
+        beta = model.training.beta
+        if _warn_of_warmup(history.epochs[-1]["beta"], beta) or _warn_of_divergence(history, beta):
+            return
         collapsed = collapse_warning(s["kl"], s["active_units"], model.options.latent or 1)
         if collapsed:
             console.warn(collapsed)
+
+
+def _warn_of_warmup(reached: float, beta: float) -> bool:
+    """Warn of a warm-up that was not over; returns whether there was need to."""
+    if reached >= beta:
+        return False
+    console.warn(
+        f"training ended during the warm-up, at beta {reached:.2g} of {beta:g}, so the KL counted for "
+        "less than it should; train for longer, or with a shorter `warmup`"
+    )
+    return True
+
+
+def _warn_of_divergence(history: History, beta: float) -> bool:
+    """Warn of a bound that a model without z has, too; returns whether there was need to."""
+    measured, value = history.yardstick, attained(history.epochs[history.best_epoch - 1], beta)
+    if measured is None or not measured.is_trivial(value):
+        return False
+    console.warn(
+        f"the model is worse than one of independent entries: its bound is {value:.2f} nats, and their "
+        f"marginal distributions alone have {measured.trivial:.2f}; try more `epochs`, a lower `lr`, or "
+        "another `likelihood`"
+    )
+    return True

@@ -1,12 +1,17 @@
 """The training of one model, from its data to its run folder."""
 
+from dataclasses import replace
 from typing import Any
 
+import torch
+
+from backstory import console
 from backstory.data.dataset import Dataset
 from backstory.data.splits import row_hashes
 from backstory.data.stored import StoredRows
 from backstory.data.tables.statistics import data_marginals
-from backstory.errors import InputError
+from backstory.errors import InputError, TrainingFailed
+from backstory.files import writing
 from backstory.fitting.begun import check_same_data
 from backstory.fitting.job import Job
 from backstory.fitting.options import SEED, VALIDATION, Decided, as_modelled, decide_options, split_rows
@@ -18,12 +23,17 @@ from backstory.models.statistics import data_statistics
 from backstory.models.vae import VAE
 from backstory.runs import checkpoint
 from backstory.runs.checkpoint import Checkpoint
-from backstory.runs.folder import has_begun, prepare_folder
+from backstory.runs.folder import METRICS
+from backstory.runs.making import new_folder
 from backstory.runs.provenance import Provenance, fingerprint
 from backstory.runs.run import write_files
 from backstory.training.devices import Alone
-from backstory.training.state import Autosave, State
+from backstory.training.divergence import DIVERGED
+from backstory.training.state import Autosave, History, State
 from backstory.training.trainer import Trainer
+
+# A second attempt has a tenth of the learning rate, at most this rate, and at least this share of the minutes
+SLOWER, HIGHEST_RETRIED, LEAST_SHARE = 10, 1e-3, 0.1
 
 
 def train_single(dataset: Dataset, job: Job) -> Model:
@@ -31,14 +41,7 @@ def train_single(dataset: Dataset, job: Job) -> Model:
     dataset = as_modelled(dataset, job.asked)
     model, rows = untrained(dataset, job)
     held_out = dataset.stored.take(model.splits.validation)
-    trainer = Trainer(
-        model.vae, model.schema, rows, held_out, model.training, _autosave(model, job), job.group
-    )
-    if job.earlier is not None:
-        trainer.load(job.earlier.state)
-    _begin_folder(job)
-    announce(model, trainer, job)
-    history = run_trainer(trainer, job)
+    history = _trained(model, rows, held_out, job)
     model.summary = summary(history)
     _finish(model, rows, dataset)
     if job.written is not None:
@@ -47,6 +50,48 @@ def train_single(dataset: Dataset, job: Job) -> Model:
             checkpoint.remove_checkpoint(job.written)
     report(history, model, job.progress)
     return model
+
+
+def _trained(model: Model, rows: StoredRows, held_out: StoredRows, job: Job) -> History:
+    """Train a model; if training diverges, once more with a lower learning rate."""
+
+    def trainer() -> Trainer:
+        options, autosave = model.training, _autosave(model, job)
+        return Trainer(model.vae, model.schema, rows, held_out, options, autosave, job.group)
+
+    first = trainer()
+    if job.earlier is not None:
+        first.load(job.earlier.state)
+    _begin_folder(job)
+    announce(model, first, job)
+    try:
+        history = run_trainer(first, job)
+    except TrainingFailed:
+        if first.history.diverged_at is not None:
+            raise
+    else:
+        if history.stopped != DIVERGED or history.diverged_at is not None:
+            return history
+    _begin_anew(model, first.spent, job)
+    second = trainer()
+    second.history.diverged_at = first.options.lr
+    return run_trainer(second, job)
+
+
+def _begin_anew(model: Model, spent: float, job: Job) -> None:
+    """Give a model that diverged its initial weights, a lower learning rate and the rest of its time."""
+    before = model.training
+    lr = min((before.lr or 1.0) / SLOWER, HIGHEST_RETRIED)
+    console.warn(f"training diverged with lr {before.lr:g}, so it begins anew with lr {lr:g}")
+    minutes = before.minutes and before.minutes * max(1 - spent, LEAST_SHARE)
+    model.training = before.model_copy(update={"lr": lr, "minutes": minutes})
+    model.provenance = replace(model.provenance, training=model.training)
+    fresh = build.build(model.schema, model.options, before.seed)
+    with torch.no_grad():
+        for parameter, initial in zip(model.vae.parameters(), fresh.parameters(), strict=True):
+            parameter.copy_(initial)
+    if job.written is not None:
+        checkpoint.prepare_resume(job.written, [])
 
 
 def untrained(dataset: Dataset, job: Job) -> tuple[Model, StoredRows]:
@@ -99,13 +144,15 @@ def _autosave(model: Model, job: Job) -> Autosave:
 
 def _begin_folder(job: Job) -> None:
     """Prepare the folder of the run: the first thing that is written."""
-    folder, saving = job.written, job.saving
+    folder = job.written
     if folder is None:
         return
     if job.earlier is not None:
         checkpoint.prepare_resume(folder, job.earlier.state.values["history"]["epochs"])
-    else:
-        prepare_folder(folder, saving.force or (saving.resume and not has_begun(folder)))
+        return
+    new_folder(folder)
+    with writing(folder):
+        (folder / METRICS).touch()
 
 
 def _finish(model: Model, rows: StoredRows, dataset: Dataset) -> None:

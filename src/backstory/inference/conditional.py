@@ -10,15 +10,20 @@ Ribak 1991). This is exact if p(x|z) is Gaussian. Two cases are exact for other 
 
     a mask without noise    p(y|z) is the likelihood of the observed entries, which x keeps, and of the mask
                             if it depends on x (`DataDistribution.missing_given`, `entries`)
-    noise on levels         p(y_i|z) = Σ_l P(x_i = l|z) N(y_i; l, σ²), the sum taken for each entry
+    noise on levels         p(y_i|z) = Σ_l P(x_i = l|z) N(y_i; l, σ²), the sum taken for each entry, or an
+                            integral where levels are many and σ is not smaller than one
+                            (`inference.noisy_levels`)
 
 In all other cases (a map of x that is not Gaussian; noise on x that has no levels) p(x|z) is replaced by the
 Gaussian with its mean and variance. This is an approximation, and its draws of x are not whole levels.
 
-C is diagonal for Noise and Downscale, and, after a rotation of y, for every map if S does not depend on z. In
-all other cases a Cholesky factor is computed for each code: M³ / 3 operations for M entries of y.
+C is diagonal for Noise and Downscale, and, after a rotation of y, for every map if S does not depend on z.
+Else its Cholesky factor takes M³ / 3 operations for M entries of y, for each code. For data of many levels,
+where the normal is an approximation anyway, it is computed once for each observation, with the variance at
+the centre of q(z|y) for S (`Damaged.variance`).
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -30,13 +35,14 @@ from backstory.distributions.base import (
     LOG_2PI,
     DataDistribution,
     MissingEntries,
-    level_values,
     randn,
     sum_observed,
 )
 from backstory.distributions.gaussian import Gaussian
+from backstory.distributions.normal_scales import NODES
 from backstory.inference.damaged import Damaged
 from backstory.inference.linear_maps import Dense
+from backstory.inference.noisy_levels import EntrywiseMoments, Levels, NoisyNormals
 
 
 class Conditional(Protocol):
@@ -79,9 +85,26 @@ def condition(p: DataDistribution, seen: Damaged) -> Conditional:
     """p(y|z) and p(x|z, y), from p(x|z) at codes (*batch, N, D) and the damaged y of N observations."""
     if seen.exact:
         return Kept(p, seen)
-    if seen.direct and p.levels:
-        return Levels(p.level_log_probs, seen)
-    return Conditioned(p, seen)
+    if not seen.direct or not p.levels:
+        return Conditioned(p, seen)
+    if _continuous(p, seen):
+        assert p.rounded is not None
+        return NoisyNormals(p.rounded, seen)
+    return Levels(p.level_log_probs, seen)
+
+
+def _continuous(p: DataDistribution, seen: Damaged) -> bool:
+    """Whether normals stand for the levels of x."""
+    return p.rounded is not None and bool((seen.sigma >= 1).all())
+
+
+def entries_per_code(features: int, p: DataDistribution, seen: Damaged) -> int:
+    """How many numbers are held for each code that is decoded, with so many outputs of the decoder."""
+    if not seen.diagonal:
+        return features + math.prod(seen.linear.out) ** (2 if seen.variance is None else 1)
+    if seen.exact or not seen.direct:
+        return features
+    return features * (NODES if _continuous(p, seen) else max(1, p.levels))
 
 
 def back_projection(seen: Damaged, shift: Tensor, scale: Tensor) -> Tensor:
@@ -129,65 +152,8 @@ class Kept:
         return torch.where(self.seen.observed, self.seen.y, self._missing.sample(generator))
 
 
-class _Moments:
-    """Results that have a mean and a variance for every entry."""
-
-    @property
-    def moments(self: Conditional) -> tuple[Tensor, Tensor]:
-        return self.mean, self.variance
-
-    @property
-    def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
-        return ()
-
-
 @dataclass(frozen=True)
-class Levels(_Moments):
-    """Noise on data with levels: the level of each entry given its noisy value, by enumeration.
-
-    Attributes:
-        log_prior: log P(x_i = l|z), (L, *batch, *shape).
-        seen: the noisy y.
-    """
-
-    log_prior: Tensor
-    seen: Damaged
-
-    @property
-    def _values(self) -> Tensor:
-        return level_values(len(self.log_prior), self.log_prior[0])
-
-    @cached_property
-    def _log_joint(self) -> Tensor:
-        sigma = self.seen.sigma
-        noise = -0.5 * (((self.seen.y - self._values) / sigma).square() + LOG_2PI) - sigma.log()
-        return self.log_prior + torch.where(self.seen.observed, noise, 0.0)
-
-    @cached_property
-    def _posterior(self) -> Tensor:
-        return torch.softmax(self._log_joint, 0)
-
-    @property
-    def log_evidence(self) -> Tensor:
-        entries = torch.logsumexp(self._log_joint, 0)
-        return sum_observed(entries, self.seen.observed, len(self.seen.linear.shape))
-
-    @property
-    def mean(self) -> Tensor:
-        return (self._posterior * self._values).sum(0)
-
-    @property
-    def variance(self) -> Tensor:
-        return (self._posterior * (self._values - self.mean).square()).sum(0)
-
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        cumulative = self._posterior.cumsum(0)
-        u = torch.rand(cumulative.shape[1:], generator=generator, device=cumulative.device)
-        return (cumulative[:-1] <= u).sum(0).to(self.log_prior.dtype)
-
-
-@dataclass(frozen=True)
-class Conditioned(_Moments):
+class Conditioned(EntrywiseMoments):
     """A linear-Gaussian observation of x, with p(x|z) Gaussian or approximated by a Gaussian."""
 
     p: DataDistribution
@@ -196,8 +162,15 @@ class Conditioned(_Moments):
     @cached_property
     def _s(self) -> Tensor:
         """The diagonal of S, (*shape) if it is constant, else (*batch, *shape)."""
+        if self.seen.variance is not None:
+            return self.seen.variance
         constant = self.p.constant_variance
-        return self.p.variance if constant is None else constant.expand(self.seen.linear.shape)
+        return self._two[1] if constant is None else constant.expand(self.seen.linear.shape)
+
+    @cached_property
+    def _two(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance of x given z."""
+        return (self.p.mean, self.p.variance) if self.p.rounded is None else self.p.rounded.moments()
 
     @cached_property
     def _covariance(self) -> "Diagonal | Full":
@@ -205,7 +178,7 @@ class Conditioned(_Moments):
 
     @cached_property
     def _m(self) -> Tensor:
-        return self.p.mean
+        return self._two[0]
 
     @cached_property
     def _residual(self) -> Tensor:
@@ -270,22 +243,36 @@ class Full:
         c = torch.where(both, c, torch.diag_embed((~self.mask).to(c)))
         self.factor = torch.linalg.cholesky(c)  # ([*batch,] N, M, M)
 
-    def _flat(self, residual: Tensor) -> Tensor:
+    def _columns(self, residual: Tensor) -> Tensor:
+        """Residuals (*batch, N, *out) as columns beside each factor, ([*batch,] N, M, 1 or K).
+
+        One factor for all codes of an observation takes them all at once.
+        """
         flat = residual.double().flatten(residual.dim() - len(self.out))
-        return torch.where(self.mask, flat, 0.0).unsqueeze(-1)
+        flat = torch.where(self.mask, flat, 0.0)
+        if self.factor.dim() > 3 or flat.dim() == 2:
+            return flat.unsqueeze(-1)
+        return flat.flatten(0, -3).movedim(0, -1)
+
+    def _rows(self, columns: Tensor, shape: torch.Size) -> Tensor:
+        """Columns back in the order of the residuals, of this shape."""
+        if self.factor.dim() == 3:
+            columns = columns.movedim(-1, 0)
+        return columns.reshape(shape)
 
     def log_prob(self, residual: Tensor) -> Tensor:
         """log N(residual; 0, C) over the observed entries of y."""
-        whitened = torch.linalg.solve_triangular(self.factor, self._flat(residual), upper=False)
+        whitened = torch.linalg.solve_triangular(self.factor, self._columns(residual), upper=False)
+        batch = residual.shape[: residual.dim() - len(self.out)]
+        distance = self._rows(whitened, torch.Size([*batch, self.mask.shape[1]])).square().sum(-1)
         log_det = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         constant = 0.5 * LOG_2PI * self.mask.to(self.a).sum(-1)
-        return (-0.5 * whitened.square().sum((-2, -1)) - log_det - constant).to(residual.dtype)
+        return (-0.5 * distance - log_det - constant).to(residual.dtype)
 
     def solve(self, residual: Tensor) -> Tensor:
         """C⁻¹ residual, zero at missing entries of y."""
-        return (
-            torch.cholesky_solve(self._flat(residual), self.factor).reshape(residual.shape).to(residual.dtype)
-        )
+        solved = torch.cholesky_solve(self._columns(residual), self.factor)
+        return self._rows(solved, residual.shape).to(residual.dtype)
 
     def explained(self) -> Tensor:
         """The diagonal of Aᵀ C⁻¹ A, over the entries of x."""

@@ -31,6 +31,7 @@ class Damaged:
         sigma: σ in the model's units, broadcast against one y; zero for entries of x without noise.
         observed: (N, *out) of bool, true where y was observed.
         diagonal: whether A S Aᵀ is diagonal, for any diagonal S or for the one that y was prepared for.
+        variance: the diagonal of S that stands for that of every code, (N, *shape); None for that of each.
     """
 
     y: Tensor
@@ -38,6 +39,7 @@ class Damaged:
     sigma: Tensor
     observed: Tensor
     diagonal: bool
+    variance: Tensor | None = None
 
     @property
     def direct(self) -> bool:
@@ -54,7 +56,8 @@ class Damaged:
 
     def rows(self, rows: slice | Tensor) -> "Damaged":
         """The observations with these numbers."""
-        return replace(self, y=self.y[rows], observed=self.observed[rows])
+        variance = None if self.variance is None else self.variance[rows]
+        return replace(self, y=self.y[rows], observed=self.observed[rows], variance=variance)
 
     def prepared(self, variance: Tensor | None) -> "Damaged":
         """The same observations with y rotated so that A S Aᵀ + σ² I is diagonal.

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from backstory.data.observation import Observation
 from backstory.data.splits import row_hashes
 from backstory.errors import InputError
-from backstory.files import atomic_path
+from backstory.files import parse_json
+from backstory.tensor_files import read_tensors, write_tensors
 
 NAMES = ("log_weight", "acceptance", "hash")
 
@@ -58,9 +57,8 @@ class RowStore:
         self.parts.append((log_weight.cpu(), acceptance.cpu(), hashes))
         self.count += len(batch)
         if self.path is not None:
-            tensors = {name: part.contiguous() for name, part in zip(NAMES, self._all(), strict=True)}
-            with atomic_path(self.path, force=True) as temporary:
-                temporary.write_bytes(save(tensors, {"settings": json.dumps(self.settings)}))
+            tensors = dict(zip(NAMES, self._all(), strict=True))
+            write_tensors(self.path, tensors, {"settings": json.dumps(self.settings)})
 
     def rows(self, count: int) -> tuple[Tensor, Tensor]:
         """Log-weights (count, C) and acceptance (count,) of the first rows."""
@@ -75,10 +73,10 @@ class RowStore:
 
     def _take_up(self, path: Path) -> None:
         try:
-            with safe_open(path, "pt") as file:
-                settings = json.loads((file.metadata() or {})["settings"])
-                log_weight, acceptance, hashes = (file.get_tensor(name) for name in NAMES)
-        except (SafetensorError, OSError, KeyError, ValueError):
+            tensors, texts = read_tensors(path)
+            settings = parse_json(texts["settings"])
+            log_weight, acceptance, hashes = (tensors[name] for name in NAMES)
+        except (KeyError, ValueError):
             raise InputError(
                 f"{path} is not a file of finished rows; give another file, or remove it"
             ) from None

@@ -17,7 +17,7 @@ it has the least squared error, and lies between the modes where there are sever
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -29,7 +29,7 @@ from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.latent import Posterior, Prior
 from backstory.errors import InputError
 from backstory.inference.codes import Codes, CodeSearch
-from backstory.inference.conditional import Conditional, back_projection, condition
+from backstory.inference.conditional import Conditional, back_projection, condition, entries_per_code
 from backstory.inference.damaged import Damaged
 from backstory.inference.effort import ENOUGH, FEW, MORE, NO_MEAN, Effort
 from backstory.inference.hmc import Rows
@@ -112,6 +112,14 @@ class Restored:
         mean, std = torch.where(better, one.mean, other.mean), torch.where(better, one.std, other.std)
         return DiagonalGaussian(mean, std.log())
 
+    def with_one_variance(self) -> "Restored":
+        """The same with one variance of x given z for each observation, that at the centre of q(z|y)."""
+        p = self.vae.decode(self.posterior.centre, self.given)
+        variance = p.rounded.moments()[1] if p.rounded else p.variance
+        return Restored(
+            self.vae, self.raw, replace(self.prepared, variance=variance), self.given, self.posterior
+        )
+
     def _encode(self) -> Posterior:
         """q(z|x̂): missing entries stay missing, or x̂ = E[x|y] as if the entries of x were independent."""
         if self.raw.exact and self.vae.incomplete:
@@ -148,7 +156,9 @@ def restore(
         if probe.refuses_noise and not seen.exact:
             raise InputError(f"expected entries of x as they are, got an operator, and {probe.refuses_noise}")
         target = Restored(vae, seen, seen.prepared(probe.constant_variance), given)
-    entries = _entries_per_code(math.prod(vae.features_shape), probe, target.prepared)
+        if not target.prepared.diagonal and probe.rounded is not None:
+            target = target.with_one_variance()
+    entries = entries_per_code(math.prod(vae.features_shape), probe, target.prepared)
     pairs = how.chunk or pairs_at_once(vae, True, entries)
     plan = how.plan(len(seen), vae.latents.units)
     effort = plan[0][1]
@@ -170,13 +180,6 @@ def _kinds(seen: Damaged, p: DataDistribution) -> list[str]:
     whole = mask.all(1) if seen.exact else torch.zeros_like(mask[:, 0])
     pairs = zip(whole.tolist(), (mask.any(1) | p.informative_mask).tolist(), strict=True)
     return ["observed" if full else "inferred" if some else "prior" for full, some in pairs]
-
-
-def _entries_per_code(features: int, p: DataDistribution, seen: Damaged) -> int:
-    """How many numbers are held for each code that is decoded."""
-    if not seen.diagonal:
-        return features + math.prod(seen.linear.out) ** 2
-    return features if seen.exact or not seen.direct else features * max(1, p.levels)
 
 
 class _Work:

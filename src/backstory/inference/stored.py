@@ -85,7 +85,8 @@ class StoredUnits:
         values, operator = torch.tensor(np.asarray(y)), _operator(operator)
         if values.dtype == torch.bool or values.is_complex():
             values = values.float()
-        scaled = (values.double() * self.schema.factor - self._image_of_origins(operator)).to(self.scale)
+        counted = values.double() - self._image_of_origins(operator)
+        scaled = (counted * self.schema.factor).to(self.scale)
         seen = observe(operator, scaled, self.schema.shape, self.unit)
         if not seen.exact:
             return seen
@@ -106,8 +107,8 @@ class StoredUnits:
             y: the stored values that `observe` took; those observed exactly are copied.
         """
         mean, drawn = self.schema.means(found.mean), self.schema.restore(found.draws)
-        if self.schema.maximum is not None:
-            mean = np.clip(mean, 0, self.schema.maximum)  # no true value lies outside
+        if self.schema.bounds is not None:
+            mean = np.clip(mean, *self.schema.bounds)  # no true value lies outside
         if seen.exact:
             kept, known = seen.observed.cpu().numpy(), np.asarray(torch.as_tensor(y).cpu())
             mean[kept], drawn[:, kept] = known[kept], known[kept]
@@ -121,7 +122,8 @@ class StoredUnits:
         if self.schema.origins is None:
             return torch.zeros(())
         maps = tuple(part for part in operator.parts if not isinstance(part, Noise | Mask))
-        return self._damaged(Product(maps), torch.from_numpy(self.schema.origins)[None])
+        origins = np.broadcast_to(self.schema.origins, (1, *self.schema.shape))
+        return self._damaged(Product(maps), torch.tensor(origins))
 
     def _damaged(
         self,
@@ -171,8 +173,8 @@ def warnings(found: Restoration[Any], proposals: int) -> list[str]:
     heavy = int((found.pareto_k > threshold(proposals)).sum())
     if heavy > HEAVY_SHARE * count:
         sentences.append(
-            f"the importance weights of {heavy} of {count} observations are too heavy-tailed to trust; take "
-            "method hmc, or more proposals"
+            f"the importance weights of {heavy} of {count} observations are too heavy-tailed to trust; "
+            "restore with method hmc, or with more proposals"
         )
     apart = int((found.r_hat > NOT_MIXED).sum())
     if apart > HEAVY_SHARE * count:

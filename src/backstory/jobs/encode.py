@@ -4,7 +4,7 @@ from backstory.errors import InputError
 from backstory.inference.moments import posterior_moments
 from backstory.jobs.checks import at_least_one
 from backstory.jobs.code_files import write_code_draws, write_codes
-from backstory.jobs.output import Outcome, Output
+from backstory.jobs.output import Outcome, Output, together
 from backstory.jobs.source import Source, read_rows
 from backstory.trained import Trained
 
@@ -31,18 +31,21 @@ def encode(
         InputError: a plain autoencoder is asked for deviations or draws; see also `read_rows`.
     """
     at_least_one("draws", draws)
-    files = [output]
-    files += [output.beside("std")] if std else []
-    files += [output.beside("draws")] if draws is not None else []
-    for file in files:
+    files = {"mean": output}
+    files |= {"std": output.beside("std")} if std else {}
+    files |= {"draws": output.beside("draws")} if draws is not None else {}
+    for file in files.values():
         file.check()
     if len(files) > 1 and model.is_autoencoder:
         raise InputError("a plain autoencoder has codes without a spread; leave `std` and `draws` out")
-    rows = read_rows(model, source)
+    rows = read_rows(model, source).data
     q = model.encode(rows, seed)
-    write_codes(output, posterior_moments(q).mean)
-    if std:
-        write_codes(output.beside("std"), posterior_moments(q).std)
-    if draws is not None:
-        write_code_draws(output.beside("draws"), q, draws, seed)
-    return Outcome(tuple(file.path for file in files), len(q.centre), model.count_trained_on(rows.values))
+    with together(files) as own:
+        write_codes(own["mean"], posterior_moments(q).mean)
+        if std:
+            write_codes(own["std"], posterior_moments(q).std)
+        if draws is not None:
+            write_code_draws(own["draws"], q, draws, seed)
+    return Outcome(
+        tuple(file.path for file in files.values()), len(q.centre), model.count_trained_on(rows.values)
+    )

@@ -1,11 +1,13 @@
 """How well a model describes rows, and how well it restores them after damage."""
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from backstory.data.stored import StoredRows
+from backstory.errors import InputError
 from backstory.inference.evidence import check_settings
 from backstory.inference.operators import Mask
 from backstory.inference.requests import EvidenceRequest
@@ -55,9 +57,20 @@ def evaluate(
     at_least_one("chunk", options.get("chunk"))
     settings = {name: v for name, v in options.items() if name not in ("chunk", "progress")}
     check_settings(EvidenceRequest.of(method, samples, seed, **settings))
-    x = read_rows(model, source)
-    result = model.evaluate(x, samples, seed, method=method, **options)
-    return Evaluated(asdict(result), len(x), model.count_trained_on(x.values), model.schema.kind)
+    x = read_rows(model, source).data
+    figures = asdict(model.evaluate(x, samples, seed, method=method, **options))
+    _check_numbers(figures)
+    return Evaluated(figures, len(x), model.count_trained_on(x.values), model.schema.kind)
+
+
+def _check_numbers(figures: dict[str, Any]) -> None:
+    """InputError for a figure that is NaN: the model overflows on these rows."""
+    unknown = [name for name, value in figures.items() if isinstance(value, float) and math.isnan(value)]
+    if unknown:
+        raise InputError(
+            f"expected numbers, got NaN for {', '.join(unknown)}; look for values in the rows that are far "
+            "outside those of the training data, or train the model again"
+        )
 
 
 def evaluate_restoration(

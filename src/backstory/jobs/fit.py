@@ -8,6 +8,7 @@ from backstory import console
 from backstory.fitting.fit import fit as fit_model
 from backstory.runs import checkpoint
 from backstory.runs.folder import PICTURE, member_folder
+from backstory.runs.replacement import in_training
 from backstory.trained import Trained
 
 
@@ -16,7 +17,7 @@ class Fitted:
     """A training that has ended.
 
     Attributes:
-        run: the folder.
+        run: the folder; RUN/replacement of an interrupted run that was to replace another one.
         model: what was trained.
         pictures: of the training, one for each member of an ensemble; none in a process that only helps
             another.
@@ -35,7 +36,8 @@ class Fitted:
 def fit(data: Any, run: Path, **options: Any) -> Fitted:
     """Train a model, write its run folder and the pictures in it; arguments are those of `backstory.fit`."""
     model = fit_model(data, run, **options)
-    return Fitted(run, model, () if console.hushed() else write_training_pictures(run, model))
+    folder = in_training(run)
+    return Fitted(folder, model, () if console.hushed() else write_training_pictures(folder, model))
 
 
 def write_training_pictures(run: Path, model: Trained) -> tuple[Path, ...]:

@@ -89,10 +89,12 @@ def read_problem(
         raise InputError(
             "`missing` hides entries of whole data, and needs `whole`; empty cells need no option"
         )
+    if model.schema.resized and source.reading.resize is None and not whole:
+        source = source.resized(damage.shape(model.schema)[:2])
     chosen = choose(model, source)
     chosen = ChosenRows(chosen.data.in_file_order(), chosen.index)
     shown = np.asarray(subset(chosen.data.values, chosen.index))
-    units = units_of(model.schema, chosen.data, shown, damage.noise)
+    units = units_of(model.schema, chosen.data, shown, damage.noise or 0.0)
     _check_size(model.schema, chosen.data, damage, whole)
     y = x = units.to_model(shown, model.schema, levels=whole or damage.keeps)
     if whole:

@@ -1,5 +1,7 @@
 """Where a job writes, and observations in the format and type of the data that came in."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import numpy as np
 from backstory.data.rows import Rows, mapped
 from backstory.data.schema import Schema
 from backstory.data.write import check_path, write
-from backstory.files import format_of
+from backstory.files import atomic_paths, format_of
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,14 @@ class Output:
     def check(self) -> None:
         """Raise InputError, before any work, for a path that cannot be written; writers check it again."""
         check_path(self.path, self.force)
+
+
+@contextmanager
+def together(files: Mapping[str, Output]) -> Iterator[dict[str, Output]]:
+    """The same outputs under temporary names; when the block ends, all files take their places, or none."""
+    outputs = list(files.values())
+    with atomic_paths([output.path for output in outputs], outputs[0].force) as temporaries:
+        yield dict(zip(files, map(Output, temporaries), strict=True))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from backstory.data.images import contact_sheet, pixels
+from backstory.data.pictures import contact_sheet, pixels
 from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.files import atomic_path

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from backstory.data.rows import mapped
 from backstory.jobs.output import Outcome, Output, write_observations
 from backstory.jobs.pair_sheet import write_pair_sheet
 from backstory.jobs.source import Source, read_rows
@@ -31,10 +32,13 @@ def reconstruct(
     """
     output.check()
     sheet = output.path.suffix.lower() == ".png"
-    rows = read_rows(model, source.first(SHEET_ROWS) if sheet else source)
+    read = read_rows(model, source.first(SHEET_ROWS) if sheet else source)
+    rows, units = read.data, read.units
     x = model.reconstruct(rows, mean=mean, seed=seed)
     if sheet:
         write_pair_sheet(output, rows.values, x, model.schema)
     else:
-        write_observations(output, x, model.schema, rows.names, rows.stated)
+        x = x if units.are_same else mapped(units.from_model, x)
+        schema = units.schema if model.schema.kind == "images" else model.schema
+        write_observations(output, x, schema, rows.names, rows.stated)
     return Reconstructed((output.path,), len(x), model.count_trained_on(rows.values), sheet)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from backstory.data.dataset import Dataset
-from backstory.data.images import SUFFIXES
+from backstory.data.decoding import suffixes
 from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.data.tables.refill import cell_texts, refilled
@@ -23,7 +23,7 @@ from backstory.errors import InputError
 from backstory.files import SEPARATORS, format_of
 from backstory.inference.restoration import Restoration
 from backstory.jobs.inverse_problem import InverseProblem
-from backstory.jobs.output import Output, in_stored_type, with_conditions
+from backstory.jobs.output import Output, in_stored_type, together, with_conditions
 from backstory.jobs.source import ChosenRows, Source
 from backstory.report import restorations
 
@@ -33,7 +33,7 @@ TABLES = (*SEPARATORS, "parquet")
 def is_sheet(output: Output, source: Source) -> bool:
     """Whether the output is a picture of many images; one image file becomes an image file."""
     path = source.path
-    one_image = path is not None and path.is_file() and format_of(path) in SUFFIXES
+    one_image = path is not None and path.is_file() and format_of(path) in suffixes()
     return output.format == "png" and not one_image
 
 
@@ -50,27 +50,29 @@ def write_sheet(
     output: Output, problem: InverseProblem, restoration: Restoration[np.ndarray], schema: Schema
 ) -> None:
     """Write the picture; `schema` is the model's."""
-    top = schema.maximum or 1.0
-    lines = {} if problem.truth is None else {"whole": problem.truth / top}
-    lines |= {"damaged": problem.y / top, "mean": restoration.mean / top}
-    lines |= {f"draw {m + 1}": x / top for m, x in enumerate(restoration.draws)}
-    picture = restorations.restoration_sheet(lines, restoration.std / top, schema.shape)
+    values = {} if problem.truth is None else {"whole": problem.truth}
+    values |= {"damaged": problem.y, "mean": restoration.mean}
+    values |= {f"draw {m + 1}": x for m, x in enumerate(restoration.draws)}
+    lines = {label: schema.fractions(x) for label, x in values.items()}
+    std = restoration.std / (schema.maximum or 1.0)
+    picture = restorations.restoration_sheet(lines, std, schema.shape)
     restorations.save(picture, output.path, output.force)
 
 
 def write_restoration(
     files: Mapping[str, Output], problem: InverseProblem, restoration: Restoration[np.ndarray]
 ) -> None:
-    """Write the `mean`, and the `draws` and the `std` if there are files for them.
+    """Write the `mean`, and the `draws` and the `std` if there are files for them: all, or none.
 
-    The mean comes last: it may replace the data, from which the cells around the draws are read.
+    The mean may replace the data, from which the cells around the draws are read.
     """
     form, units = files["mean"].format, problem.units
-    if "draws" in files:
-        _write_draws(files["draws"], form, units.from_model(restoration.draws), problem)
-    if "std" in files:
-        _write_std(files["std"], form, units.from_model(restoration.std), problem)
-    _write_mean(files["mean"], form, units.from_model(restoration.mean), problem)
+    with together(files) as own:
+        if "draws" in own:
+            _write_draws(own["draws"], form, units.from_model(restoration.draws), problem)
+        if "std" in own:
+            _write_std(own["std"], form, units.from_model_deviations(restoration.std), problem)
+        _write_mean(own["mean"], form, units.from_model(restoration.mean), problem)
 
 
 def _write_std(output: Output, form: str, std: np.ndarray, problem: InverseProblem) -> None:

@@ -22,8 +22,8 @@ def score(
         InputError: there is nothing to compare with; see also `read_rows`.
     """
     output.check()
-    rows = read_rows(model, source)
-    held_out = None if reference is None else read_rows(model, reference)
+    rows = read_rows(model, source).data
+    held_out = None if reference is None else read_rows(model, reference).data
     scores = model.score(rows, held_out, seed)
     write_scores(output, scores, model.schema)
     return Outcome((output.path,), len(scores.p_value), model.count_trained_on(rows.values))

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backstory.data.checks import listed, missing, place
+from backstory.data.checks import missing, place
 from backstory.data.conditions import chosen_stated, encode_stated
 from backstory.data.dataset import Dataset
 from backstory.data.load import Source as Data
-from backstory.data.load import load
+from backstory.data.load import holds_images, read_source
+from backstory.data.reading import PLAIN, Reading
 from backstory.data.rows import mapped
 from backstory.data.schema import Schema
+from backstory.data.units import Units
 from backstory.errors import InputError
 from backstory.jobs.checks import at_least_one
+from backstory.jobs.units import units_of
 from backstory.trained import Trained
 
 if TYPE_CHECKING:
@@ -31,16 +34,14 @@ class Source:
         data: the path of a file or folder, the name of an embedded data set, an array or a frame; see `load`.
         split: `train`, `validation`, `test` or `all`; `auto` is the test part if the data has one, else all.
         limit: use only the first rows of that part; None for all of them.
-        resize: height and width to which images are resized; None leaves their size.
-        stream: whether the data stays in its file; None leaves this to its size.
+        reading: how the data is read where it does not tell by itself.
         given: conditions of all rows by name, for a model of p(x|c), in place of those that the data has.
     """
 
     data: Data
     split: str = "auto"
     limit: int | None = None
-    resize: tuple[int, int] | None = None
-    stream: bool | None = None
+    reading: Reading = PLAIN
     given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -52,9 +53,19 @@ class Source:
         """The same source, limited to so many rows unless it has a limit."""
         return replace(self, limit=rows) if self.limit is None else self
 
+    def resized(self, size: tuple[int, ...]) -> "Source":
+        """The same source, whose images are brought to a height and width."""
+        reading = replace(self.reading, resize=(size[0], size[1]))
+        return replace(self, reading=reading) if self._holds_images else self
+
+    @property
+    def _holds_images(self) -> bool:
+        path = self.path
+        return path is not None and path.exists() and holds_images(path)
+
     def load(self, schema: Schema | None = None, columns: "Columns | None" = None) -> Dataset:
         """The whole data set; a table is read with the given schema or kinds of columns."""
-        return load(self.data, self.resize, self.stream, columns, schema)
+        return read_source(self.data, replace(self.reading, columns=columns), schema)
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,8 @@ class ChosenRows:
 def choose(model: Trained, source: Source) -> ChosenRows:
     """The data, read with the model's schema, and the numbers of the rows that the source asks for."""
     at_least_one("limit", source.limit)
+    if source.split == "auto":  # no more images are decoded than needed
+        source = replace(source, reading=replace(source.reading, limit=source.limit))
     data = _given(source, model.schema) if source.given else source.load(model.schema)
     return ChosenRows(data, model.rows(data, source.split)[: source.limit])
 
@@ -86,47 +99,47 @@ def _given(source: Source, schema: Schema) -> Dataset:
     return replace(data, given=encode_stated(schema.conditions, stated), stated=stated, schema=own)
 
 
-def read_rows(model: Trained, source: Source) -> Dataset:
-    """The chosen rows in the model's columns.
+@dataclass(frozen=True)
+class ReadRows:
+    """Chosen rows as a model stores them.
+
+    Attributes:
+        data: the rows, in the model's columns and numbers.
+        units: of the data that they came from.
+    """
+
+    data: Dataset
+    units: Units
+
+
+def read_rows(model: Trained, source: Source) -> ReadRows:
+    """The chosen rows in the model's columns and numbers.
 
     Raises:
         InputError: a cell is empty and the model was not trained on incomplete data, columns are missing or
-            unknown, or the rows have another shape than the model's.
+            unknown, or the rows have another shape or range than the model's.
     """
     chosen = choose(model, source)
-    data, index = chosen.data, chosen.index
+    data, index, schema = chosen.data, chosen.index, model.schema
     count, first = missing(data.values, index) if data.incomplete else (0, ())
     if count and not model.incomplete:
         where = place(first, data.schema.columns)
         raise InputError(
             f"expected a value in every cell, got none in {where} of {data.source}; fill it, or drop the row"
         )
-    part, order = data.subset(index), column_order(model.schema, data)
+    part = data.subset(index)
+    schema.check_shape(part.values)
+    units = units_of(schema, data, part.values)
     values = part.values
-    values = values if order is None else mapped(lambda block: block[:, order], values)
-    model.schema.check(values)
-    return replace(part, values=values)
+    # whole numbers get the model's type, so that equal rows are equal
+    typed = np.dtype(schema.dtype).kind in "bui" and not units.are_same and not data.incomplete
+    if units.order is not None or not units.are_same:
 
+        def stored(block: np.ndarray) -> np.ndarray:
+            x = units.to_model(block, schema, levels=True)
+            return x.astype(schema.dtype) if typed else x
 
-def column_order(schema: Schema, data: Dataset) -> list[int] | None:
-    """Positions of the model's columns in a table; None if they are in order, or columns have no names.
-
-    Raises:
-        InputError: the table lacks columns of the model, or has others.
-    """
-    names = data.schema.columns
-    if schema.columns is None or names is None or not (schema.header and data.schema.header):
-        return None
-    absent = [name for name in schema.columns if name not in names]
-    if absent:
-        raise InputError(
-            f"expected the columns that the model was trained on in {data.source}, got none called "
-            f"{listed(absent)}; add what is missing, and leave cells empty where nothing is known"
-        )
-    unknown = [name for name in names if name not in schema.columns]
-    if unknown:
-        raise InputError(
-            f"expected only the columns that the model was trained on in {data.source}, got "
-            f"{listed(unknown)} as well; leave them out"
-        )
-    return None if names == schema.columns else [names.index(name) for name in schema.columns]
+        values = mapped(stored, values)
+    schema.check(values)
+    own = schema if schema.kind == "images" else data.schema
+    return ReadRows(replace(part, values=values, schema=own, known_range=True), units)

@@ -1,36 +1,31 @@
-"""The numbers of a data set in the units of a model, and back.
-
-Integers are levels. Floats are fractions of the full range, or levels if all are whole and some are above 1.
-Image files are fractions of their own range. The model has the units of its training data.
-"""
+"""The numbers and columns of a data set in those of a model, and back; see `data.units` for images."""
 
 from typing import Any
 
 import numpy as np
 
+from backstory.data.checks import listed
 from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
-from backstory.data.units import Units
+from backstory.data.units import Known, Units, image_units
 from backstory.errors import InputError
-from backstory.jobs.source import column_order
-
-NOISE_REACH = 10.0  # standard deviations beyond which a value is no noisy fraction
 
 
-def units_of(model: Schema, data: Dataset, values: np.ndarray, noise: float | None) -> Units:
+def units_of(model: Schema, data: Dataset, values: Any, noise: float | None = None) -> Units:
     """The units of values that were chosen from a data set.
 
     Args:
         model: schema of the model.
         data: the data set.
         values: the chosen ones, (N, ...).
-        noise: σ as a fraction of the full range, by which values may leave it.
+        noise: σ as a fraction of the full range, by which values may leave it; None for values of x itself.
 
     Raises:
         InputError: the columns are not those of the model, or numbers lie far outside the full range.
     """
     if model.kind == "images":
-        return _image_units(model, data, values, noise or 0.0)
+        known = data.schema.bounds if data.known_range else None
+        return image_units(model, values, Known(known, noise, source=data.source))
     return _column_units(model, data, values)
 
 
@@ -52,29 +47,25 @@ def _fractional(schema: Schema, values: np.ndarray) -> set[str]:
     return {name for name, some in zip(schema.columns or (), broken.any(axis=0), strict=False) if some}
 
 
-def _image_units(model: Schema, data: Dataset, values: np.ndarray, noise: float) -> Units:
-    full, levels, dtype = _full_range(model, data, values, noise), model.levels, data.schema.dtype
-    if full not in (model.maximum, 1.0) and levels != 2 and dtype.startswith("uint"):
-        levels = int(full) + 1
-    schema = model.model_copy(update={"dtype": dtype, "maximum": full, "levels": levels})
-    return Units(schema, (model.maximum or 1.0) / full)
+def column_order(schema: Schema, data: Dataset) -> list[int] | None:
+    """Positions of the model's columns in a table; None if they are in order, or columns have no names.
 
-
-def _full_range(model: Schema, data: Dataset, values: np.ndarray, noise: float) -> float:
-    """The number of full brightness in the data set; InputError for numbers far beyond it."""
-    top, own = float(model.maximum or 1.0), float(data.schema.maximum or 1.0)
-    if data.names is not None:  # image files
-        return own
-    known = values[~np.isnan(values)] if values.dtype.kind == "f" else values
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    levels = values.dtype.kind != "f" or (high > 1 and bool((known == np.rint(known)).all()))
-    full = 1.0 if not levels else top if model.levels is not None else own
-    reach = 1 + NOISE_REACH * abs(noise)
-    if max(-low, high) > full * reach + 1e-3:
-        what = f"levels from 0 to {full:g}" if levels else "fractions of the full range, from 0 to 1"
-        advice = "rescale them" if levels or top == 1 else f"divide by the top level, {top:g}"
+    Raises:
+        InputError: the table lacks columns of the model, or has others.
+    """
+    names = data.schema.columns
+    if schema.columns is None or names is None or not (schema.header and data.schema.header):
+        return None
+    absent = [name for name in schema.columns if name not in names]
+    if absent:
         raise InputError(
-            f"expected {what}, and at most {NOISE_REACH:g} σ of noise around them in {data.source}, got "
-            f"numbers from {low:.4g} to {high:.4g}; {advice}, or say with `noise` how noisy they are"
+            f"expected the columns that the model was trained on in {data.source}, got none called "
+            f"{listed(absent)}; add what is missing, and leave cells empty where nothing is known"
         )
-    return full
+    unknown = [name for name in names if name not in schema.columns]
+    if unknown:
+        raise InputError(
+            f"expected only the columns that the model was trained on in {data.source}, got "
+            f"{listed(unknown)} as well; leave them out"
+        )
+    return None if names == schema.columns else [names.index(name) for name in schema.columns]

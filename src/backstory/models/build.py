@@ -3,11 +3,10 @@
 from dataclasses import replace
 from functools import partial
 
-import torch
-
 from backstory.data.schema import Schema
 from backstory.distributions.quantities import Marginals
 from backstory.models import hierarchy, likelihoods, networks, posteriors, priors
+from backstory.models.initial import drawn_from
 from backstory.models.networks.conditions import Behind
 from backstory.models.registry import Likelihood, Networks, Setting, builder
 from backstory.models.statistics import Statistics, blank_statistics
@@ -46,8 +45,7 @@ def build(
     )
     network: Networks = builder(options.network)
     likelihood: Likelihood = builder(options.likelihood)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with drawn_from(seed):
         posterior = builder(options.posterior)(options.posterior, setting)
         head = likelihood.head(options.likelihood, setting)
         inputs = likelihood.inputs(options.likelihood, setting) if likelihood.inputs else None

@@ -18,6 +18,8 @@ def data_statistics(values: Rows, schema: Schema) -> Statistics:
     """
     axis = None if schema.kind == "images" else 0
     mean, variance = _moments(values, axis)
+    if schema.origins is not None:
+        mean = mean - schema.origins
     if schema.presentation == "binarised":
         mean = mean / (schema.maximum or 1.0)
         variance = mean * (1 - mean)
@@ -26,8 +28,6 @@ def data_statistics(values: Rows, schema: Schema) -> Statistics:
         mean, variance = mean * factor, variance * factor**2
     if schema.presentation == "dequantised":
         variance = variance + 1 / 12  # of the uniform noise
-    if schema.origins is not None:
-        mean = mean - schema.origins
     std = np.sqrt(variance)
     std = np.where(std > 1e-6 * np.maximum(np.abs(mean), 1e-30), std, 1.0)
     if schema.levels is None and schema.kinds:

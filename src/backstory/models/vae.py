@@ -17,6 +17,7 @@ p(x_o|z) is their density alone, and q(z|x_o) is told which they are (Mattei & F
 as long as whether an entry is missing does not depend on its own value.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,13 +66,26 @@ class Terms:
     @property
     def kl_per_unit(self) -> Tensor | None:
         """KL(q(z|x) ‖ p(z)) of each dimension, (B, D), where the pair has a closed form."""
-        return self.posterior.kl_per_unit(self.prior)
+        return self._once("kl_per_unit", lambda: self.posterior.kl_per_unit(self.prior))
 
     @property
     def kl(self) -> Tensor:
         """KL(q(z|x) ‖ p(z)), (B,): in closed form where there is one, else its estimate from the draws."""
-        kl = self.posterior.kl(self.prior)
+        return self._once("kl", self._kl)
+
+    def _kl(self) -> Tensor:
+        per_unit = self.kl_per_unit
+        kl = self.posterior.kl(self.prior) if per_unit is None else per_unit.sum(-1)
         return (self.log_posterior - self.log_prior).mean(0) if kl is None else kl
+
+    def _once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """A value that is computed once; the compiler, which takes no cache, joins equal values itself."""
+        if torch.compiler.is_compiling():
+            return compute()
+        known = self.__dict__.setdefault("_known", {})
+        if name not in known:
+            known[name] = compute()
+        return known[name]
 
 
 class Inputs(nn.Module):
@@ -105,7 +119,7 @@ class Inputs(nn.Module):
         return ~torch.isnan(x) if self.incomplete else None
 
     def forward(self, x: Tensor) -> Tensor:
-        y = (x - self.shift) / self.scale
+        y = (x - self.shift).div_(self.scale)
         observed = self.observed(x)
         if observed is None:
             return y

@@ -192,7 +192,8 @@ class TrainOptions(Record):
         default=None,
         ge=0,
         json_schema_extra={"metavar": "EPOCHS"},
-        description="Epochs in which β rises from 0, as does the capacity of objective capacity.",
+        description="Epochs in which β rises from 0, as does the capacity of objective capacity; by default "
+        "a quarter of the run.",
     )
     warmup_cycles: int = Field(
         default=1,
@@ -202,7 +203,9 @@ class TrainOptions(Record):
     )
     epochs: int | None = Field(default=None, ge=1, description="Passes over the training rows.")
     minutes: float | None = Field(
-        default=None, gt=0, description="A limit of time; training ends at the first limit that it reaches."
+        default=None,
+        gt=0,
+        description="How long training takes; with epochs it ends at the first limit that it reaches.",
     )
     batch_size: int | None = Field(default=None, ge=1, description="Rows of a step.")
     lr: float | None = Field(default=None, gt=0, description="The highest learning rate of Adam.")

@@ -6,29 +6,29 @@ config and all other values. It is one file, renamed when it is complete, so it 
 
 import csv
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from backstory.errors import InputError
-from backstory.files import atomic_path
+from backstory.files import atomic_path, parse_json, writing
 from backstory.runs.folder import (
     CHECKPOINT,
     CONFIG,
     METRICS,
     TABLE,
-    leftovers,
     members_of,
     read_config,
     read_text,
 )
-from backstory.runs.run import Config, config_error, load_config, on_cpu
+from backstory.runs.making import check_links, leftovers
+from backstory.runs.run import Config, config_error, load_config
+from backstory.tensor_files import read_tensors, write_tensors
 from backstory.training.state import Metrics, State
+
+LARGEST = 2**63  # whole numbers in the metrics are smaller
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,7 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
         "asked": json.dumps(checkpoint.asked),
         "values": json.dumps(checkpoint.state.values),
     }
-    with atomic_path(run / CHECKPOINT, force=True) as path:
-        path.touch()  # with the rights of other files; safetensors would give it fewer
-        save_file(on_cpu(checkpoint.state.tensors), path, text)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())  # before the rename: a machine may lose its power
+    write_tensors(run / CHECKPOINT, checkpoint.state.tensors, text)
 
 
 def load_checkpoint(run: Path) -> Checkpoint | None:
@@ -66,14 +62,12 @@ def load_checkpoint(run: Path) -> Checkpoint | None:
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            text = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        values, asked = json.loads(text["values"]), json.loads(text["asked"])
-        return Checkpoint(Config(**json.loads(text["config"])), asked, State(tensors, values))
+        tensors, text = read_tensors(path)
+        values, asked = parse_json(text["values"]), parse_json(text["asked"])
+        return Checkpoint(Config(**parse_json(text["config"])), asked, State(tensors, values))
     except ValidationError as error:
         raise config_error(run, error) from None
-    except (SafetensorError, OSError, KeyError, ValueError):
+    except (KeyError, ValueError, TypeError):
         raise InputError(
             f"{path} is damaged, or of another version of Backstory; train anew with `force`"
         ) from None
@@ -83,8 +77,8 @@ def is_finished(run: Path) -> bool:
     """Whether training came to its end; an interrupted run did not."""
     if not (run / CONFIG).exists():
         return False
-    if members_of(run, read_config(run)) is not None:  # an ensemble's config is written after its last member
-        return True
+    if members_of(run / CONFIG, read_config(run)) is not None:
+        return True  # an ensemble's config is written after its last member
     return load_config(run).summary.get("stopped") != "interrupted"
 
 
@@ -96,6 +90,7 @@ def remove_checkpoint(run: Path) -> None:
 
 def prepare_resume(run: Path, epochs: list[Metrics]) -> None:
     """Cut the metrics back to the epochs of the checkpoint, and delete leftover temporary files."""
+    check_links(run)
     for path in leftovers(run):
         path.unlink()
     with atomic_path(run / METRICS, force=True) as path:
@@ -108,17 +103,39 @@ def prepare_resume(run: Path, epochs: list[Metrics]) -> None:
 def read_metrics(run: Path) -> list[Metrics]:
     """The lines of metrics.jsonl; InputError where one is not valid JSON."""
     try:
-        return [json.loads(line) for line in read_text(run / METRICS).splitlines()]
-    except json.JSONDecodeError:
+        metrics = [parse_json(line) for line in read_text(run / METRICS).splitlines()]
+    except ValueError:
         raise InputError(f"{run / METRICS} is damaged: a line is not valid JSON") from None
+    if not all(_is_epoch(line, number) for number, line in enumerate(metrics, 1)):
+        raise InputError(f"{run / METRICS} is damaged: a line does not hold the metrics of its epoch")
+    if any(list(map(_size, line.values())) != list(map(_size, metrics[0].values())) for line in metrics):
+        raise InputError(f"{run / METRICS} is damaged: its lines do not hold the same metrics")
+    return metrics
+
+
+def _is_epoch(line: Any, number: int) -> bool:
+    """Whether a line holds metrics of the epoch with this number: numbers, lists of numbers, or None."""
+    if not isinstance(line, dict) or line.get("epoch") != number:
+        return False
+    values = [part for value in line.values() for part in (value if isinstance(value, list) else [value])]
+    return all(part is None or isinstance(part, float) or _is_small(part) for part in values)
+
+
+def _is_small(value: Any) -> bool:
+    return isinstance(value, int) and abs(value) < LARGEST
+
+
+def _size(value: Any) -> int:
+    """The number of values of a metric: of a list its length."""
+    return len(value) if isinstance(value, list) else 1
 
 
 def append_metrics(run: Path, metrics: Metrics) -> None:
     """Add a line to metrics.jsonl, and one without lists to metrics.csv."""
-    with (run / METRICS).open("a", encoding="utf-8") as file:
+    with writing(run / METRICS), (run / METRICS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(metrics) + "\n")
     numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
-    with (run / TABLE).open("a", encoding="utf-8", newline="") as file:
+    with writing(run / TABLE), (run / TABLE).open("a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, numbers)
         if file.tell() == 0:
             writer.writeheader()

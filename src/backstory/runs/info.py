@@ -16,17 +16,25 @@ from pathlib import Path
 from typing import Any
 
 from backstory import __version__
+from backstory.errors import InputError
 from backstory.runs.folder import (
+    CHECKPOINT,
+    CONFIG,
+    ENSEMBLE,
+    LOCK,
+    METRICS,
     WEIGHTS,
     check_folder,
     member_folder,
     members_of,
     read_config,
-    tensor_shapes,
+    tensor_entries,
 )
 from backstory.runs.record import shown
+from backstory.runs.replacement import settle
 
 LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn")
+OF_RUNS = (CONFIG, CHECKPOINT, ENSEMBLE, WEIGHTS, METRICS)  # files of which a run has at least one
 EMBEDDED = ("digits",)  # a copy of the names in `data.load`, which is slow to import; a test compares them
 
 NVML = {"linux": "libnvidia-ml.so.1", "win32": "nvml.dll"}  # comes with NVIDIA's driver
@@ -119,8 +127,15 @@ def _torch_has_cuda() -> bool:
 
 
 def is_data(name: str) -> bool:
-    """Whether this names a data set, an embedded one or a file; a folder counts as a run."""
+    """Whether this names a data set: an embedded one, a file, or a folder of files that is no run.
+
+    InputError for the name of a file that does not exist.
+    """
     path = Path(name).expanduser()
+    if not path.exists() and name not in EMBEDDED and path.suffix:
+        raise InputError(f"expected a run folder or data, got {name!r}, which does not exist; check the path")
+    if path.is_dir():
+        return any(path.iterdir()) and not any((path / file).exists() for file in OF_RUNS)
     return path.is_file() or (name in EMBEDDED and not path.exists())
 
 
@@ -135,8 +150,9 @@ def run_info(run: str | Path) -> dict[str, Any]:
     """
     folder = Path(run)
     check_folder(folder)
+    settle(folder)
     config = read_config(folder)
-    count = members_of(folder, config)
+    count = members_of(folder / CONFIG, config)
     if count is not None:
         return _ensemble_info(folder, count)
     record = shown(folder, config)
@@ -144,7 +160,7 @@ def run_info(run: str | Path) -> dict[str, Any]:
         "run": str(folder),
         "source": record["source"],
         "rows": record["rows"],
-        "parameters": sum(map(prod, tensor_shapes(folder / WEIGHTS).values())),
+        "parameters": sum(map(prod, (entry.shape for entry in tensor_entries(folder / WEIGHTS).values()))),
         "summary": {k: v for k, v in record["summary"].items() if k != "fingerprint"},
         "data": record["data"],
         "model": record["model"],
@@ -164,5 +180,5 @@ def _ensemble_info(folder: Path, count: int) -> dict[str, Any]:
 
 def _files(folder: Path) -> dict[str, int]:
     """Size of each file in bytes, by its path in the folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}

@@ -79,10 +79,23 @@ class Provenance:
         return parts | {HASHES: torch.from_numpy(self.row_hashes.view(np.int64))}
 
 
-def parts_from(tensors: dict[str, Tensor]) -> tuple[Splits, np.ndarray]:
-    """The splits and hashes of `Provenance.tensors`; KeyError where one is missing."""
-    splits = Splits(*(tensors[name].numpy() for name in PARTS))
-    return splits, tensors[HASHES].numpy().view(np.uint64)
+def parts_from(tensors: dict[str, Tensor], rows: dict[str, int]) -> tuple[Splits, np.ndarray]:
+    """The splits and hashes of `Provenance.tensors`, for so many rows in each part.
+
+    KeyError where one is missing, ValueError where they are no such row numbers.
+    """
+    total, numbers = sum(rows.values()), []
+    for name in PARTS:
+        part = tensors[name]
+        if part.dtype != torch.int64 or part.shape != (rows.get(name),):
+            raise ValueError(f"{name} does not hold as many rows as the config has")
+        if len(part) and not (int(part.min()) >= 0 and int(part.max()) < total):
+            raise ValueError(f"{name} has a row number beyond the {total} rows")
+        numbers.append(part.numpy())
+    hashes = tensors[HASHES]
+    if hashes.dtype != torch.int64 or hashes.shape != tensors[PARTS[0]].shape:
+        raise ValueError(f"{HASHES} does not have a number for each training row")
+    return Splits(*numbers), hashes.numpy().view(np.uint64)
 
 
 def fingerprint(hashes: np.ndarray, given: np.ndarray | None = None) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from backstory.runs.folder import not_understood
+from backstory.runs.folder import CONFIG, not_understood
 
 NUMBER = (int, float, NoneType)
 SHOWN: dict[str, Any] = {
@@ -33,7 +33,7 @@ SHOWN: dict[str, Any] = {
     "model.prior": str,
     "model.posterior": str,
     "training": dict,
-    "training.epochs": int,
+    "training.epochs": (int, NoneType),
     "summary": dict,
     "summary.stopped": str,
     "summary.epochs": int,
@@ -51,7 +51,7 @@ def shown(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     record = config | {name: _flat(config[name]) for name in ("model", "training") if name in config}
     for path, kinds in SHOWN.items():
         if not _is_understood(record, path, kinds):
-            raise not_understood(folder, path)
+            raise not_understood(folder / CONFIG, path)
     return record
 
 

@@ -1,6 +1,5 @@
 """A finished run: `config.json` and safetensors, in a folder or packed into a dict; never a pickle."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,16 @@ from backstory.runs.folder import (
     WEIGHTS,
     check_folder,
     damaged,
+    file_checksum,
     missing,
     not_understood,
     read_config,
+    sealed,
+    unsealed,
 )
+from backstory.tensor_files import on_cpu
+
+TENSORS = (WEIGHTS, SPLITS)
 
 
 class Config(BaseModel):
@@ -41,6 +46,7 @@ class Config(BaseModel):
         summary: numbers and events of the training; see `training.state.History`.
         data: schema of the data.
         model, training: options, with all defaults resolved.
+        files: checksums of the files of tensors, by their name.
         asked: the options that were given to `fit`, by name.
     """
 
@@ -56,6 +62,7 @@ class Config(BaseModel):
     data: Schema
     model: ModelOptions
     training: TrainOptions
+    files: dict[str, str] = {}
     asked: dict[str, Any] = {}
 
 
@@ -78,30 +85,36 @@ class Run:
     def read(cls, folder: Path) -> "Run":
         """The run in a folder; InputError where a file is missing or damaged."""
         check_folder(folder)
-        return cls(load_config(folder), _tensors(folder / WEIGHTS), _tensors(folder / SPLITS))
+        config = load_config(folder)
+        return cls._of({name: _content(folder / name) for name in TENSORS}, config, folder)
 
     @classmethod
-    def unpack(cls, files: dict[str, bytes]) -> "Run":
-        """The run that `pack` packed."""
-        config = Config(**json.loads(files[CONFIG]))
-        return cls(config, load_tensors(files[WEIGHTS]), load_tensors(files[SPLITS]))
+    def unpack(cls, files: dict[str, bytes], folder: Path) -> "Run":
+        """The run that `pack` packed; errors name the folder."""
+        return cls._of(files, _config(unsealed(files[CONFIG], folder / CONFIG), folder), folder)
+
+    @classmethod
+    def _of(cls, files: dict[str, bytes], config: Config, folder: Path) -> "Run":
+        weights, rows = (_tensors(files[name], config, folder / name) for name in TENSORS)
+        return cls(config, weights, rows)
 
     def pack(self) -> dict[str, bytes]:
         """File contents by name; the config comes last, so a folder with a config is complete."""
-        return {
-            WEIGHTS: save_tensors(on_cpu(self.weights)),
-            SPLITS: save_tensors(on_cpu(self.rows)),
-            CONFIG: (self.config.model_dump_json(indent=2) + "\n").encode(),
-        }
+        files = {WEIGHTS: save_tensors(on_cpu(self.weights)), SPLITS: save_tensors(on_cpu(self.rows))}
+        checksums = {name: file_checksum(content) for name, content in files.items()}
+        config = self.config.model_copy(update={"files": checksums})
+        return files | {CONFIG: sealed(config.model_dump(mode="json"))}
 
-    def load_weights(self, model: torch.nn.Module, folder: Path) -> None:
-        """Put the weights into the model; InputError where they do not fit, which names the `folder`."""
-        try:
-            model.load_state_dict(self.weights)
-        except RuntimeError:
-            raise InputError(
-                f"{folder / WEIGHTS} does not belong to {folder / CONFIG}: its tensors differ"
-            ) from None
+    def check_weights(self, model: torch.nn.Module, folder: Path) -> None:
+        """InputError, which names the folder, unless the weights are those of such a model, and finite."""
+        expected = {name: (value.dtype, value.shape) for name, value in model.state_dict().items()}
+        if expected != {name: (value.dtype, value.shape) for name, value in self.weights.items()}:
+            raise InputError(f"{folder / WEIGHTS} does not belong to {folder / CONFIG}: its tensors differ")
+        for name, _ in model.named_parameters():
+            if not torch.isfinite(self.weights[name]).all():
+                raise InputError(
+                    f"{folder / WEIGHTS} is damaged: {name} has values that are not finite; train again"
+                )
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
@@ -111,15 +124,14 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
             path.write_bytes(content)
 
 
-def on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies on the CPU: safetensors refuses shared memory, which a head and its model have."""
-    return {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-
-
 def load_config(run: Path) -> Config:
     """The config of a finished run; InputError where it is missing or not understood."""
+    return _config(read_config(run), run)
+
+
+def _config(record: dict[str, Any], run: Path) -> Config:
     try:
-        return Config(**read_config(run))
+        return Config(**record)
     except ValidationError as error:
         raise config_error(run, error) from None
 
@@ -131,13 +143,27 @@ def config_error(run: Path, error: ValidationError) -> InputError:
     if isinstance(cause, NotRegistered):
         return cause
     where = ".".join(map(str, first["loc"]))
-    return not_understood(run, f"{where}.{cause.option}" if isinstance(cause, OptionError) else where)
+    if isinstance(cause, OptionError):
+        where = f"{where}.{cause.option}"
+    return not_understood(run / CONFIG, where)
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def _content(path: Path) -> bytes:
     try:
-        return load_tensors(path.read_bytes())
+        return path.read_bytes()
     except FileNotFoundError:
         raise missing(path) from None
+
+
+def _tensors(content: bytes, config: Config, path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, after its checksum; InputError, which names the path, if it is another file."""
+    try:
+        tensors = load_tensors(content)
     except SafetensorError:
         raise damaged(path) from None
+    if file_checksum(content) != config.files.get(path.name):
+        raise InputError(
+            f"{path} does not belong to {path.with_name(CONFIG)}, or is damaged: its checksum differs; "
+            "restore it, or train again"
+        )
+    return tensors

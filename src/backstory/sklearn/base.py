@@ -10,9 +10,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
+from backstory.data.origins import FAR
 from backstory.data.schema import Schema
 from backstory.data.tables.frames import to_frame
-from backstory.data.tables.read import FAR
 from backstory.errors import InputError
 from backstory.fitting.fit import fit
 from backstory.sklearn.models import in_double, packed, unpacked
@@ -27,7 +27,7 @@ class Estimator(BaseEstimator):
         latent: units of z; None for half the number of columns, at most 16.
         likelihood: of the columns, see `backstory.fit`.
         epochs: passes over the rows; None for a number that suits how many rows there are.
-        options: other options of `backstory.fit` by name; `columns` tells what columns of a mixed frame hold.
+        options: other options of `backstory.fit` by name; `columns` tells what columns of a frame hold.
         random_state: seed of the split, the initial weights and every draw.
 
     Attributes:
@@ -63,7 +63,17 @@ class Estimator(BaseEstimator):
 
     def _training_rows(self, X: Any) -> Dataset:
         """The training rows, without columns that do not vary; sets the attributes of the columns."""
-        return self._training_table(X) if is_mixed(X) else self._training_numbers(X)
+        if self._described and not isinstance(X, pd.DataFrame):
+            raise InputError(
+                f"expected a pandas frame for `columns`, got {type(X).__name__}; make a frame of it, or "
+                "leave `columns` out of the options"
+            )
+        return self._training_table(X) if self._described or is_mixed(X) else self._training_numbers(X)
+
+    @property
+    def _described(self) -> Any:
+        """What columns of a frame hold, as the options say; None if they do not."""
+        return (self.options or {}).get("columns")
 
     def _training_numbers(self, X: Any) -> Dataset:
         x = self._numbers(X, reset=True)
@@ -74,7 +84,7 @@ class Estimator(BaseEstimator):
 
     def _training_table(self, X: Any) -> Dataset:
         validate_data(self, X, skip_check_array=True)
-        data = load(X, columns=(self.options or {}).get("columns"))
+        data = load(X, columns=self._described)
         for column in data.schema.left_out:
             if column.reason == "empty":
                 raise empty_column(repr(column.name))

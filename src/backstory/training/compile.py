@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from types import FunctionType, MethodType
@@ -14,7 +15,10 @@ from backstory.errors import InputError
 from backstory.options import TrainOptions
 
 # Compilation takes 10 to 20 seconds, and saves a millisecond or more per step
-LEAST_STEPS, LEAST_MINUTES = 8_000, 3.0
+LEAST_STEPS, LEAST_MINUTES = 8_000, 1.0
+TRIALS, TRIAL_SECONDS = 3, 1.0  # steps that are timed at most
+
+GUARDS = "skip_all_guards_unsafe"  # shapes never change, so no call checks them
 
 
 def compiled_graph(method: Any, device: torch.device) -> Callable[..., Any]:
@@ -25,10 +29,12 @@ def compiled_graph(method: Any, device: torch.device) -> Callable[..., Any]:
     """
     import torch._dynamo
 
+    if not (hasattr(torch._dynamo.config, "trace_autograd_ops") and hasattr(torch.compiler, GUARDS)):
+        raise RuntimeError(f"torch {torch.__version__} does not compile gradients; 2.11 and later do")
     torch._dynamo.config.trace_autograd_ops = True
     code = method.__code__.replace()
     function = FunctionType(code, method.__globals__, argdefs=method.__defaults__)
-    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+    options: dict[str, Any] = {"guard_filter_fn": getattr(torch.compiler, GUARDS)}
     if device.type == "cuda":
         options["triton.cudagraphs"] = True
     else:  # compiles the calls of kernels too; spreading little work over threads costs more than it saves
@@ -41,7 +47,8 @@ def decide(options: TrainOptions, rows: int, device: torch.device, world: int = 
     """The options with `compile` decided.
 
     Args:
-        options: from `schedule.resolve`; with `compile` None the length of the run decides.
+        options: from `schedule.resolve`; with `compile` None the length of the run decides. It stays None
+            for a run of so many minutes: see `pays`.
         rows: number of training rows.
         device: by default a step is compiled only if there is a compiler for its device.
         world: number of processes; with several the step is not compiled.
@@ -58,12 +65,34 @@ def decide(options: TrainOptions, rows: int, device: torch.device, world: int = 
         raise InputError(
             f"objective {options.objective.name} cannot be compiled; leave `compile` out, or take another one"
         )
-    steps = (options.epochs or 1) * (rows // (options.batch_size or 1))  # with full batches
     if options.compile is not None:
         return options
-    long = steps >= LEAST_STEPS and (options.minutes is None or options.minutes >= LEAST_MINUTES)
-    choice = possible and long and _has_compiler(device)
-    return options.model_copy(update={"compile": choice})
+    possible = possible and _has_compiler(device)
+    if possible and options.minutes is not None:  # its steps have to be timed first
+        return options.model_copy(update={"compile": None if options.minutes >= LEAST_MINUTES else False})
+    steps = (options.epochs or 1) * (rows // (options.batch_size or 1))  # with full batches
+    return options.model_copy(update={"compile": possible and steps >= LEAST_STEPS})
+
+
+def pays(options: TrainOptions, rows: int, step: Callable[[], Any]) -> bool:
+    """Whether a run of so many minutes has enough steps to be worth the compilation.
+
+    Args:
+        options: from `decide`.
+        rows: number of training rows.
+        step: takes one step without any effect on the run, to be timed.
+    """
+    assert options.minutes is not None
+    step()  # the first one allocates memory
+    seconds: list[float] = []
+    while len(seconds) < TRIALS and sum(seconds) < TRIAL_SECONDS:
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    steps = 60 * options.minutes / min(seconds)
+    if options.epochs is not None:
+        steps = min(steps, options.epochs * (rows // (options.batch_size or 1)))
+    return steps >= LEAST_STEPS
 
 
 def _has_compiler(device: torch.device) -> bool:

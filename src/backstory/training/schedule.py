@@ -1,10 +1,15 @@
 """The defaults of training that depend on the number of rows, the learning rate, and the warm-up of β.
 
 The learning rate rises over the first tenth of a run and falls to zero along a cosine. β rises linearly from
-0 over the warm-up epochs (Bowman et al. 2016; Sønderby et al. 2016), once or in cycles (Fu et al. 2019).
+0 over the warm-up (Bowman et al. 2016; Sønderby et al. 2016), once or in cycles (Fu et al. 2019).
+
+A run is as long as its epochs or its minutes, whichever end first. How many epochs the minutes allow shows
+only while it runs, so in such a run the learning rate, and a warm-up that is not given in epochs, follow the
+larger of the two shares that are over.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from backstory import console
@@ -19,6 +24,9 @@ TARGET_STEPS = 10_000
 
 def resolve(options: TrainOptions, rows: int, defaults: ScheduleDefaults) -> TrainOptions:
     """Check the options and decide what was left open, from the number of training rows.
+
+    A run of so many minutes has no other end: its epochs and its patience stay open. So does its warm-up,
+    which follows the time.
 
     Args:
         options: as they were given.
@@ -37,7 +45,12 @@ def resolve(options: TrainOptions, rows: int, defaults: ScheduleDefaults) -> Tra
     batch_size = min(options.batch_size or (128 if rows >= 5000 else 64 if rows >= 500 else 32), rows)
     steps = math.ceil(rows / batch_size)
     most = max(defaults.longest, min(1000, defaults.least_steps // steps))
-    epochs = options.epochs or min(most, max(10, round(TARGET_STEPS / steps)))
+    epochs = options.epochs
+    if epochs is None and options.minutes is None:
+        epochs = min(most, max(10, round(TARGET_STEPS / steps)))
+    patience = options.patience
+    if patience is None and epochs is not None:
+        patience = defaults.patience or max(10, epochs // 5)
     return options.model_copy(
         update={
             "batch_size": batch_size,
@@ -45,7 +58,7 @@ def resolve(options: TrainOptions, rows: int, defaults: ScheduleDefaults) -> Tra
             "warmup": _warmup(options, epochs),
             "lr": options.lr or defaults.lr,
             "ema": options.ema or defaults.ema,
-            "patience": options.patience or defaults.patience or max(10, epochs // 5),
+            "patience": patience,
             "keep": keep,
         }
     )
@@ -63,18 +76,29 @@ def _with_objective(options: TrainOptions, defaults: ScheduleDefaults) -> TrainO
     return options
 
 
-def _warmup(options: TrainOptions, epochs: int) -> int:
-    """The number of epochs over which β rises; InputError if all cycles need more epochs than there are."""
-    cycles = options.warmup_cycles
-    slowest = 50 if cycles == 1 else epochs
-    warmup = options.warmup if options.warmup is not None else min(epochs // max(4, 2 * cycles), slowest)
-    if cycles > 1 and not 0 < warmup_end(warmup, cycles) < epochs:
+def _warmup(options: TrainOptions, epochs: int | None) -> int | None:
+    """The number of epochs over which β rises; None for a share of the time.
+
+    InputError if all cycles need more epochs than there are.
+    """
+    cycles, warmup = options.warmup_cycles, options.warmup
+    if warmup is None and options.minutes is not None:
+        return None
+    if warmup is None:
+        assert epochs is not None
+        warmup = min(epochs // _parts(cycles), 50 if cycles == 1 else epochs)
+    if cycles > 1 and epochs is not None and not 0 < warmup_end(warmup, cycles) < epochs:
         raise InputError(
             f"{cycles} warm-up cycles with rises of {max(warmup, 1)} epochs need at least "
             f"{warmup_end(max(warmup, 1), cycles) + 1} epochs, got warmup {warmup} and {epochs} epochs; "
             "change warmup, warmup_cycles or epochs"
         )
     return warmup
+
+
+def _parts(cycles: int) -> int:
+    """How many times as long as a rise of β the whole run is, by default."""
+    return max(4, 2 * cycles)
 
 
 def _check_objective(options: TrainOptions, chosen: ObjectiveOptions) -> None:
@@ -87,6 +111,53 @@ def _check_objective(options: TrainOptions, chosen: ObjectiveOptions) -> None:
         console.warn(
             f"objective {chosen.name} with a single draw of z is the ELBO; give it more with `samples`"
         )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate and the warm-up over the progress of a run.
+
+    Attributes:
+        lr: the highest learning rate.
+        epochs: of the run; None for a run that only its minutes limit.
+        warmup: epochs over which β rises; None for a share of the run.
+        cycles: number of rises.
+    """
+
+    lr: float
+    epochs: int | None
+    warmup: int | None
+    cycles: int = 1
+
+    @classmethod
+    def of(cls, options: TrainOptions) -> "Schedule":
+        """The schedule of options from `resolve`."""
+        return cls(options.lr or 1e-3, options.epochs, options.warmup, options.warmup_cycles)
+
+    def progress(self, passes: float, spent: float) -> float:
+        """The share of a run that is over, after so many passes over the rows and this share of its time."""
+        return max(spent, passes / self.epochs if self.epochs else 0.0)
+
+    def learning_rate(self, progress: float) -> float:
+        return learning_rate(progress, self.lr)
+
+    def warmup_fraction(self, epoch: int, progress: float) -> float:
+        """The factor of β in this epoch of a run, or at this progress."""
+        if self.warmup is None:
+            return _rise(progress * _parts(self.cycles), self.cycles)
+        return warmup_fraction(epoch, self.warmup, self.cycles)
+
+    def is_warm(self, epoch: int, progress: float) -> bool:
+        """Whether the warm-up is over: the factor of β is 1 in this epoch, and stays there."""
+        if self.warmup is None:
+            return progress * _parts(self.cycles) >= 2 * self.cycles - 1
+        return epoch > warmup_end(self.warmup, self.cycles)
+
+
+def _rise(position: float, cycles: int) -> float:
+    """The factor of β at a position in units of one rise: up and on the plateau, once in each cycle."""
+    cycle = min(int(position / 2), cycles - 1)
+    return min(1.0, position - 2 * cycle)
 
 
 def warmup_end(warmup: int, cycles: int) -> int:

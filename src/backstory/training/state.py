@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backstory.training.divergence import Yardstick
+
 EPOCH_SHARE = 0.01  # largest share of the time spent on checkpoints at the ends of epochs
 
 Metrics = dict[str, Any]
@@ -33,14 +35,26 @@ class History:
         best_epoch: epoch whose weights were kept; the last one without validation.
         skipped: number of steps skipped because the loss or a gradient was not finite.
         spikes: number of steps skipped because the gradient was far larger than before.
-        stopped: why training ended: `finished`, `no improvement`, `time` or `interrupted`.
+        warm: the last epoch of the warm-up so far.
+        stopped: why training ended: `finished`, `no improvement`, `time`, `diverged` or `interrupted`.
+        yardstick: what the bound of the model is compared with.
+        diverged_at: the learning rate of an earlier attempt that diverged.
     """
 
     epochs: list[Metrics] = field(default_factory=list)
     best_epoch: int = 0
     skipped: int = 0
     spikes: int = 0
+    warm: int = 0
     stopped: str = "finished"
+    yardstick: Yardstick | None = None
+    diverged_at: float | None = None
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "History":
+        """The record with these values, as `dataclasses.asdict` gives them."""
+        measured = values.get("yardstick")
+        return cls(**{**values, "yardstick": None if measured is None else Yardstick(**measured)})
 
 
 @dataclass

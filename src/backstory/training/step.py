@@ -47,7 +47,7 @@ class Pass(NamedTuple):
     def sums(self) -> Tensor:
         """Sums over the batch: of the objective, log p(x|z) and the KL, and the number of rows, (4,)."""
         parts = (self.objective.detach(), self.reconstruction, self.kl, torch.ones_like(self.kl))
-        return torch.stack([part.sum() for part in parts])
+        return torch.stack(parts).sum(1)
 
 
 class Bound(nn.Module):
@@ -110,8 +110,8 @@ class Bound(nn.Module):
         supplied = {name: value for name, value in known.items() if name in self.supplied}
         objective = self.objective(terms, **supplied, **self.arguments)
         with torch.no_grad():  # metrics
-            per_unit = terms.kl_per_unit
-            kl = terms.kl if per_unit is None else per_unit.sum(-1)
+            per_unit = None if terms.kl_per_unit is None else terms.kl_per_unit.detach()
+            kl = terms.kl.detach()
             reconstruction = terms.log_likelihood.mean(0)
         return Pass(
             objective, reconstruction, kl, terms.posterior.own(terms.posterior.centre.detach()), per_unit
@@ -149,16 +149,26 @@ class Step:
         rows: number of rows of the training set.
         full: number of rows of a full batch; the graph is compiled for its shapes alone.
         devices: where the work is done.
-        compiled: whether forward and backward pass are compiled into one graph, if there is one process.
     """
 
-    def __init__(self, bound: Bound, rows: int, full: int, devices: Alone, compiled: bool = False):
+    def __init__(self, bound: Bound, rows: int, full: int, devices: Alone):
         self.bound, self.rows, self.full, self.devices = bound, rows, full, devices
         self.module: Any = devices.setup(bound)
         self.parameters = [p for p in bound.parameters() if p.requires_grad]
         self.graph: Callable[..., tuple[Any, ...]] | None = None
-        if compiled and devices.world == 1:
-            self.graph = compiled_graph(self._gradient, bound.vae.shift.device)
+
+    def compile(self) -> None:
+        """Compile forward and backward pass into one graph at the next full batch; for one process."""
+        if self.devices.world == 1:
+            try:
+                self.graph = compiled_graph(self._gradient, self.bound.vae.shift.device)
+            except Exception as error:  # releases of PyTorch differ in what their compiler can do
+                self._go_on_without_it(error)
+
+    def _go_on_without_it(self, error: Exception) -> None:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        console.warn(f"training goes on without compilation, which failed: {reason[:200]}")
+        self.graph = None
 
     def __call__(self, batch: Batch, warmup: Tensor, count: int, generator: torch.Generator) -> Outcome:
         """The gradient for a batch of `count` rows in all processes together."""
@@ -166,43 +176,41 @@ class Step:
             try:
                 return self._lay(*self.graph(batch, warmup, count))
             except Exception as error:  # compilers fail in many ways; the step itself raises again below
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                console.warn(f"training goes on without compilation, which failed: {reason[:200]}")
-                self.graph = None
-        if self.devices.world == 1:
-            return self._lay(*self._gradient(batch, warmup, count, generator))
-        return self._spread(batch, warmup, count, generator)
+                self._go_on_without_it(error)
+        return self._eager(batch, warmup, count, generator)
 
-    def _gradient(
-        self, batch: Batch, warmup: Tensor, count: int, generator: torch.Generator | None = None
-    ) -> tuple[Outcome, tuple[Tensor, ...]]:
-        parts = self.bound(batch, warmup, self.rows, generator)
+    def _gradient(self, batch: Batch, warmup: Tensor, count: int) -> tuple[Outcome, tuple[Tensor, ...]]:
+        """The step as one function, to be compiled."""
+        parts = self.bound(batch, warmup, self.rows)
         loss = -parts.objective.sum() / count
         gradient = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
-        norm = torch.linalg.vector_norm(torch.stack(_norms(gradient)))
-        return _outcome(parts.sums(), norm), gradient
+        return _outcome(parts.sums(), _norm(gradient)), gradient
 
     def _lay(self, outcome: Outcome, gradient: tuple[Tensor, ...]) -> Outcome:
         for parameter, value in zip(self.parameters, gradient, strict=True):
             parameter.grad = value
         return outcome
 
-    def _spread(self, batch: Batch, warmup: Tensor, count: int, generator: torch.Generator) -> Outcome:
-        """The step of one process among several; the module's wrapper averages the gradient over them."""
+    def _eager(self, batch: Batch, warmup: Tensor, count: int, generator: torch.Generator) -> Outcome:
+        """The step as it is; of several processes the module's wrapper averages the gradient over them."""
         for parameter in self.parameters:
             parameter.grad = None
         parts = self.module(batch, warmup, self.rows, generator)
         self.devices.backward(-parts.objective.sum() * (self.devices.world / count))
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        norm = _norm([p.grad for p in self.parameters if p.grad is not None])
         return _outcome(self.devices.sum(parts.sums()), norm)
 
 
-def _norms(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...] | list[Tensor]:
+def _norm(tensors: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
+    """The norm of all tensors together."""
     if torch.compiler.is_compiling():  # the compiler fuses each norm with the operation before it
-        return [torch.linalg.vector_norm(t) for t in tensors]
-    return torch._foreach_norm(tensors)
+        norms = [torch.linalg.vector_norm(t) for t in tensors]
+    else:
+        norms = list(torch._foreach_norm(tensors))
+    return torch.linalg.vector_norm(torch.stack(norms))
 
 
 def _outcome(sums: Tensor, norm: Tensor) -> Outcome:
-    finite = torch.isfinite(norm + sums[0])
-    return Outcome(torch.where(finite, sums, 0.0), norm, (~finite).to(norm.dtype))
+    total = norm + sums[0]
+    failed = (total - total) != 0  # infinity and NaN: fewer operations than torch.isfinite
+    return Outcome(sums.masked_fill(failed, 0.0), norm, failed.to(norm.dtype))

@@ -9,6 +9,7 @@ Nothing waits for the device within an epoch: sums, and whether a step failed, s
 leaves out a step that is marked as failed.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -26,12 +27,14 @@ from backstory.data.stored import Stored, StoredRows
 from backstory.errors import InputError, TrainingFailed
 from backstory.models.vae import VAE
 from backstory.options import TrainOptions
+from backstory.training import compile
 from backstory.training.best import Best
 from backstory.training.devices import Alone
+from backstory.training.divergence import DIVERGED, Yardstick, attained, yardstick
 from backstory.training.evaluation import Evaluation
-from backstory.training.schedule import learning_rate, warmup_end, warmup_fraction
+from backstory.training.schedule import Schedule
 from backstory.training.state import Autosave, History, Metrics, Position, State, prefixed, under
-from backstory.training.step import Bound, Step
+from backstory.training.step import Batch, Bound, Step
 from backstory.training.update import Updates
 
 Rows = np.ndarray | FileRows | Tensor
@@ -66,13 +69,15 @@ class Trainer:
         self.device = vae.shift.device
         self.devices = devices or Alone(self.device)
         self.rows, self.validation = StoredRows.of(rows), StoredRows.of(validation)
-        self.epochs, self.warmup = options.epochs or 1, options.warmup or 0
-        self.batch_size, self.highest_lr = options.batch_size or 1, options.lr or 1e-3
+        self.schedule, self.batch_size = Schedule.of(options), options.batch_size or 1
+        self.steps = math.ceil(len(self.rows) / self.batch_size)  # of an epoch
         self.loader = Loader(self.rows, self.batch_size, self.device, self.devices.rank, self.devices.world)
         self.generator = torch.Generator(self.device).manual_seed(options.seed)
         self.bound = Bound(vae, schema, options)
         self._try_objective()
-        self.step = Step(self.bound, len(rows), self.batch_size, self.devices, bool(options.compile))
+        self.step = Step(self.bound, len(self.rows), self.batch_size, self.devices)
+        if self._compiles():
+            self.step.compile()
         self.updates = Updates(vae, options)
         self.evaluate = Evaluation(self.step, self.rows, self.validation, options.seed)
         self.autosave = autosave or Autosave()
@@ -80,15 +85,30 @@ class Trainer:
         self.order = self.generator.get_state()  # the order of this epoch is drawn from it
         self.sums = torch.zeros(4, device=self.device)  # over the epoch: objective, reconstruction, KL, rows
         self.best = Best(vae, options.keep)
-        self.started, self.spent = time.monotonic(), 0.0  # the share of the budget of time, as agreed
+        self.elapsed, self.spent = 0.0, 0.0  # seconds before a resume; the share of the minutes, as agreed
 
     def _try_objective(self) -> None:
         """Evaluate the objective for two rows, so that its InputErrors come before any work."""
         self.vae.eval()
-        generator = torch.Generator(self.device).manual_seed(self.options.seed)
-        stored = self.rows.on(self.device, slice(2))
-        batch = self.bound.batch(stored, len(stored.values), generator)
+        batch, generator = self._first_batch(2)
         self.bound(batch, 1.0, len(self.rows), generator)
+
+    def _first_batch(self, rows: int) -> tuple[Batch, torch.Generator]:
+        """The first rows as a batch for trials, with a generator that the run does not use."""
+        generator = torch.Generator(self.device).manual_seed(self.options.seed)
+        stored = self.rows.on(self.device, slice(rows))
+        return self.bound.batch(stored, len(stored.values), generator), generator
+
+    def _compiles(self) -> bool:
+        """Whether the step is compiled; a run of so many minutes times a few steps to decide it."""
+        if self.options.compile is not None or self.options.minutes is None:
+            return bool(self.options.compile)
+        return compile.pays(self.options, len(self.rows), self._try_step)
+
+    def _try_step(self) -> None:
+        """One step without an update of the weights."""
+        batch, generator = self._first_batch(self.batch_size)
+        self.step(batch, torch.ones((), device=self.device), self.batch_size, generator)
 
     # -- the run as a state ---------------------------------------------------------------------------------
 
@@ -133,8 +153,8 @@ class Trainer:
         self.best.load(tensors, values)
         self.generator.set_state(tensors["generator"])
         self.order, self.sums = tensors["order"], tensors["sums"].to(self.device)
-        self.position, self.history = Position(**values["position"]), History(**values["history"])
-        self.started = time.monotonic() - values["elapsed"]
+        self.position, self.history = Position(**values["position"]), History.of(values["history"])
+        self.elapsed = values["elapsed"]
 
     # -- the run --------------------------------------------------------------------------------------------
 
@@ -145,7 +165,7 @@ class Trainer:
     ) -> History:
         """Train; afterwards the model has the best weights and is in evaluation mode.
 
-        Ctrl-C ends the training after the current step, with a last checkpoint.
+        Ctrl-C or SIGTERM ends the training after the current step, with a last checkpoint.
 
         Args:
             on_epoch: called with the metrics of each epoch.
@@ -176,14 +196,20 @@ class Trainer:
         return self.history
 
     def _train(self, on_epoch: Callable[[Metrics], None], advance: Callable[[int], None]) -> None:
+        if self.step.graph is not None:
+            self._try_step()  # compiles, and the clock of the run starts after it
+        if self.history.yardstick is None:
+            self.history.yardstick = self.devices.first(self._yardstick)
         self.epoch_started = time.monotonic()
+        self.started = self.epoch_started - self.elapsed
         kept, self.spent = self.devices.total(self.autosave.write is not None, self._time_progress())
         if kept:
             self.autosave.save(self.state())  # from now on the run can be resumed
-        for epoch in range(self.position.epoch, self.epochs + 1):
+        first, end = self.position.epoch, self.schedule.epochs
+        for epoch in itertools.count(first) if end is None else range(first, end + 1):
             metrics = self._epoch(epoch, advance)
             self.history.epochs.append(metrics)
-            last = self._stop(epoch) or epoch == self.epochs
+            last = self._stop(epoch) or epoch == end
             self.position, self.order = Position(epoch + 1), self.generator.get_state()
             self.epoch_started = time.monotonic()
             self.sums.zero_()
@@ -191,6 +217,9 @@ class Trainer:
             if last:
                 break
             self._between_steps(end_of_epoch=True)
+
+    def _yardstick(self) -> Yardstick:
+        return yardstick(self.bound, self.rows, self.validation, self.options.seed)
 
     def _judge(self, epoch: int) -> Metrics:
         """Evaluate the weights that would be kept, and copy them if they are the best."""
@@ -201,12 +230,30 @@ class Trainer:
         return metrics
 
     def _stop(self, epoch: int) -> bool:
-        waited = epoch - max(self.history.best_epoch, warmup_end(self.warmup, self.options.warmup_cycles))
-        if waited >= (self.options.patience or math.inf) and epoch < self.epochs:
+        if not self.schedule.is_warm(epoch, self.schedule.progress(epoch, self.spent)):
+            self.history.warm = epoch
+        elif self._has_diverged():
+            self.history.stopped = DIVERGED
+            return True
+        waited = epoch - max(self.history.best_epoch, self.history.warm)
+        if waited >= (self.options.patience or math.inf) and epoch != self.schedule.epochs:
             self.history.stopped = "no improvement"
         elif self.spent >= 1:
             self.history.stopped = "time"
         return self.history.stopped != "finished"
+
+    def _has_diverged(self) -> bool:
+        """Whether the last epoch is far below the initial weights, and no epoch was of use."""
+        measured = self.history.yardstick
+        assert measured is not None
+        values = [attained(metrics, self.options.beta) for metrics in self.history.epochs]
+        return measured.is_diverged(values[-1]) and all(map(measured.is_trivial, values))
+
+    @property
+    def progress(self) -> float:
+        """The share of the run that is over."""
+        position = self.position
+        return self.schedule.progress(position.epoch - 1 + position.step / self.steps, self.spent)
 
     def _time_progress(self) -> float:
         """The share of the time limit that is over, by the clock of the first process; 0 in the others."""
@@ -238,13 +285,13 @@ class Trainer:
     def _epoch(self, epoch: int, advance: Callable[[int], None]) -> Metrics:
         position, total = self.position, len(self.rows)
         self.vae.train()
-        fraction = warmup_fraction(epoch, self.warmup, self.options.warmup_cycles)
+        fraction = self.schedule.warmup_fraction(epoch, self.progress)
         warmup = torch.tensor(fraction, device=self.device)
-        steps = math.ceil(total / self.batch_size)
         for stored in self.loader.batches(self._order(), position.step):
             count = min(self.batch_size, total - position.step * self.batch_size)
-            progress = max((epoch - 1 + position.step / steps) / self.epochs, self.spent)
-            self._step(stored, count, warmup, learning_rate(progress, self.highest_lr))
+            progress = self.progress
+            fraction = self.schedule.warmup_fraction(epoch, progress)
+            self._step(stored, count, warmup.fill_(fraction), self.schedule.learning_rate(progress))
             position.step += 1
             advance(count)
             self._between_steps()

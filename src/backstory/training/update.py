@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from backstory.errors import TrainingFailed
 from backstory.models.vae import VAE
@@ -19,6 +20,39 @@ from backstory.training.state import load_optimiser, optimiser_tensors, prefixed
 from backstory.training.step import Outcome
 
 MAX_FAILURES = 20  # steps in a row; looked at after as many
+
+
+class Adam(torch.optim.Adam):
+    """Adam with a short way to its kernel; that of `step` costs small networks a tenth of an update."""
+
+    def update(self, skipped: Tensor | None = None) -> None:
+        """Change the parameters that have a gradient.
+
+        Args:
+            skipped: 1.0 on the device to change nothing.
+        """
+        (group,) = self.param_groups
+        parameters = [p for p in group["params"] if p.grad is not None]
+        if not all(p in self.state for p in parameters):
+            self.found_inf = skipped
+            self.step()  # which makes the state
+            return
+        state = [self.state[p] for p in parameters]
+        settings: Any = {name: group[name] for name in ("amsgrad", "lr", "weight_decay", "eps", "maximize")}
+        with torch.no_grad():
+            adam(
+                parameters,
+                [p.grad for p in parameters if p.grad is not None],
+                [of_one["exp_avg"] for of_one in state],
+                [of_one["exp_avg_sq"] for of_one in state],
+                max_exp_avg_sqs=[],
+                state_steps=[of_one["step"] for of_one in state],
+                fused=True,
+                found_inf=skipped,
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                **settings,
+            )
 
 
 class Updates:
@@ -37,7 +71,7 @@ class Updates:
     def __init__(self, vae: VAE, options: TrainOptions):
         self.parameters = [p for p in vae.parameters() if p.requires_grad]
         self.device, self.clip = vae.device, options.clip
-        self.optimiser: Any = torch.optim.Adam(vae.parameters(), fused=True)
+        self.optimiser = Adam(vae.parameters(), fused=True)
         self.average = None if options.ema is None else Average(self.parameters, options.ema)
         self.spikes = None if options.skip_spikes is None else Spikes(options.skip_spikes)
         self.failed = torch.zeros((), device=self.device)
@@ -69,10 +103,9 @@ class Updates:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, outcome.norm)
         self.lr = lr
         if self.device.type != "cpu":
-            self.optimiser.found_inf = skipped  # which the fused kernel reads: it then changes nothing
-            self.optimiser.step()
+            self.optimiser.update(skipped)  # which the fused kernel reads: it then changes nothing
         elif not skipped:  # nothing is waited for here
-            self.optimiser.step()
+            self.optimiser.update()
         self.taken += 1
         if self.average:
             self.average.update(self.taken)

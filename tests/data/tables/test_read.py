@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from backstory.data.load import load
+from backstory.data.tables import summary
 
 TEXT = "age,height,member\n30,1.75,True\n41,,False\n52,1.5,True\n"
 VALUES = np.array([[30, 1.75, 1], [41, np.nan, 0], [52, 1.5, 1]])
@@ -92,7 +93,7 @@ def test_texts_of_every_kind_of_computer(tmp_path) -> None:
 
 
 def test_numbers_are_read_exactly(tmp_path) -> None:
-    values = np.random.default_rng(0).normal(size=(200, 2)) * 10.0 ** np.arange(-100, 100)[:, None]
+    values = np.random.default_rng(0).normal(size=(200, 2)) * 10.0 ** np.arange(-163, 37)[:, None]
     text = "a,b\n" + "".join(f"{x!r},{y!r}\n" for x, y in values.tolist())
     np.testing.assert_array_equal(load(table(tmp_path, text)).values, values)
 
@@ -230,3 +231,65 @@ def test_numbers_that_are_no_levels_are_refused(refusal):
     schema.check(load(frame).values)
     sentence = refusal(schema.check, frame.to_numpy())
     assert "levels, 0 to 1, in column 'a', got 5" in sentence
+
+
+def test_very_many_columns_are_refused_at_once(refusal, tmp_path) -> None:
+    (tmp_path / "wide.csv").write_text(",".join(f"c{j}" for j in range(100_000)) + "\n")
+    assert "save their numbers as .npy" in refusal(load, tmp_path / "wide.csv")
+
+
+def test_a_cell_of_megabytes(tmp_path, capfd) -> None:
+    rows = "".join(f"{i / 2},x{i % 3}\n" for i in range(50))
+    (tmp_path / "big.csv").write_text("a,b\n" + rows + "1.5," + "y" * 3_000_000 + "\n")
+    data = load(tmp_path / "big.csv")
+    summary.show(data.schema)
+    assert len(capfd.readouterr().err) < 2000
+
+
+def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path, capfd, refusal) -> None:
+    rows = "".join(f"{i / 2},x\x1b[2J{i % 3}\n" for i in range(50))
+    (tmp_path / "a.csv").write_text("na\x1b[31mme,b\n" + rows)
+    data = load(tmp_path / "a.csv")
+    summary.show(data.schema)
+    assert "\x1b[31m" not in capfd.readouterr().err
+    (tmp_path / "b.csv").write_text("a\n" + "1\n" * 30 + "\x1b[2J\n")
+    assert "\\x1b" in refusal(load, tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize("cell", ["1" + "0" * 400, "1e298", "-1e200"])
+def test_numbers_beyond_single_precision(refusal, tmp_path, cell: str) -> None:
+    (tmp_path / "a.csv").write_text(
+        "a,b\n" + "".join(f"{i}.5,{i * i}.25\n" for i in range(30)) + f"{cell},2\n"
+    )
+    assert "row 31, column 'a'" in refusal(load, tmp_path / "a.csv")
+    assert "up to 1e+38" in refusal(load, np.full((3, 2), 1e298))
+
+
+def test_columns_of_arrow(tmp_path) -> None:
+    pytest.importorskip("pyarrow")
+    days = pd.Series(pd.date_range("2020-01-01", periods=40))
+    plain = pd.DataFrame({"day": days, "count": np.arange(40) % 7, "yes": np.arange(40) % 2 == 0})
+    types = {"day": "date32[pyarrow]", "count": "int64[pyarrow]", "yes": "bool[pyarrow]"}
+    packed = plain.astype(types)
+    packed.loc[3, "day"] = None
+    data, expected = load(packed), load(plain)
+    assert [c.kind for c in data.schema.kinds] == [c.kind for c in expected.schema.kinds]
+    np.testing.assert_array_equal(data.values[4:], expected.values[4:])
+    assert np.isnan(data.values[3, 0])
+
+
+def test_one_column_is_no_table(refusal) -> None:
+    assert ".to_frame()" in refusal(load, pd.Series([1.0, 2.0]))
+
+
+def test_the_training_table_has_no_unknown_levels(tmp_path, caplog) -> None:
+    rng = np.random.default_rng(0)
+    towns = np.where(rng.random(500) < 0.1, [f"village {i}" for i in range(500)], rng.choice(["A", "B"], 500))
+    frame = pd.DataFrame({"town": towns, "size": rng.normal(size=500)})
+    schema = load(frame).schema
+    assert schema.kinds[0].rare
+    caplog.clear()
+    load(frame, schema=schema)
+    assert caplog.text == ""
+    load(frame.assign(town=frame["town"].replace("A", "elsewhere")), schema=schema)
+    assert "that the model does not know" in caplog.text

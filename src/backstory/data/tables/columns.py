@@ -41,6 +41,7 @@ class Column(BaseModel):
         levels: texts of the levels of a binary, categorical or ordinal column in order; the stored value is
             the index of a level. None for the other kinds.
         rare: whether the last level stands for all texts that were rare in training, and for unknown ones.
+        rare_share: the share of cells in training that had one of these texts.
         values: the different numbers of a `grid` column in order, which are stored as they are; None for the
             other kinds.
         decimals: the largest number of decimals in a continuous column, 0 if all numbers are whole; None if
@@ -63,6 +64,7 @@ class Column(BaseModel):
     kind: Kind
     levels: tuple[str, ...] | None = None
     rare: bool = False
+    rare_share: float = 0.0
     values: tuple[float, ...] | None = None
     decimals: int | None = None
     low: float | None = None

@@ -39,11 +39,14 @@ class Unknown:
         count, row, first = self.cells.get(name, (0, int(rows[0]), text))
         self.cells[name] = count + len(rows), row, first
 
-    def warn(self, columns: Sequence[Column]) -> None:
-        """Warns of each of these columns that has such cells."""
+    def warn(self, columns: Sequence[Column], rows: int) -> None:
+        """Warns of each of these columns of a table of so many rows that has such cells.
+
+        Rare levels are unknown to the model, too: up to twice as many of them as in training are usual.
+        """
         for column in columns:
-            if column.name in self.cells:
-                count, row, text = self.cells[column.name]
+            count, row, text = self.cells.get(column.name, (0, 0, ""))
+            if count > 2 * column.rare_share * rows:
                 what = "level" if column.values is None else "number"
                 cells = f"one cell has a {what}" if count == 1 else f"{count} cells have {what}s"
                 console.warn(
@@ -60,12 +63,15 @@ class Unknown:
                 raise unknown_level(column.name, column.levels, text, where)
 
 
-def unknown_level(name: str, levels: Sequence[str], text: str, where: str = "") -> InputError:
+def unknown_level(
+    name: str, levels: Sequence[str], text: str, where: str = "", rare: bool = False
+) -> InputError:
     """The error of a level that a column or condition does not have; it names those that it has."""
     known = ", ".join(levels[:10]) + (", …" if len(levels) > 10 else "")
     return InputError(
         f"expected one of the levels {known} of column {name!r}, got {shown(text)}"
         f"{' in ' if where else ''}{where}; choose one"
+        + (f", such as {levels[-1]!r} for all rare ones" if rare else "")
     )
 
 
@@ -100,6 +106,7 @@ def encoded(cells: pd.Series, column: Column, unknown: Unknown, first: int = 0) 
     Raises:
         InputError: a cell without the number, date or count that is expected; the message says where.
     """
+    cells = unpacked(cells)
     if column.levels is not None:
         return _indices(cells, column, unknown, first)
     if column.kind == "date":
@@ -134,11 +141,18 @@ def encoded_cell(text: str, column: Column) -> float:
     if column.cells == "bool":
         text = {"0": "False", "1": "True"}.get(text, text.capitalize())
     if column.levels is not None:
-        if not column.rare and text not in column.levels:
-            raise unknown_level(column.name, column.levels, text)
-        rare = len(column.levels) - 1
-        return float(column.levels.index(text) if text in column.levels else rare)
-    return float(encoded(pd.Series([text], dtype=object), column, Unknown("the given cells"))[0])
+        if text not in column.levels:
+            raise unknown_level(column.name, column.levels, text, rare=column.rare)
+        return float(column.levels.index(text))
+    numbers_alone = column.model_copy(update={"values": None})  # the nearest of a grid is another number
+    stored = float(encoded(pd.Series([text], dtype=object), numbers_alone, Unknown("the given cells"))[0])
+    if column.values is not None and stored not in column.values:
+        nearest = number_text(float(column.nearest(np.array(stored))))
+        raise InputError(
+            f"expected one of the {len(column.values)} numbers of column {column.name!r}, got {shown(text)}; "
+            f"the nearest is {nearest}"
+        )
+    return stored
 
 
 def _indices(cells: pd.Series, column: Column, unknown: Unknown, first: int) -> np.ndarray:
@@ -217,11 +231,31 @@ def numbers(cells: pd.Series, name: str, source: str, first: int = 0) -> tuple[n
 
 def _parsed(cells: pd.Series, name: str, source: str, first: int) -> pd.Series:
     objects = cells.astype(object)
-    parsed = pd.to_numeric(objects, errors="coerce")
+    parsed = to_numbers(objects)
     bad = np.flatnonzero((parsed.isna() & objects.notna()).to_numpy())
     if len(bad):
         raise not_a_number(objects.iloc[int(bad[0])], first + int(bad[0]), name, source)
     return parsed
+
+
+def to_numbers(objects: pd.Series) -> pd.Series:
+    """Numbers and texts of numbers as numbers, NaN for others; infinite where they are too large."""
+    try:
+        parsed: pd.Series = pd.to_numeric(objects, errors="coerce")
+        if parsed.dtype != object:
+            return parsed
+    except OverflowError:
+        pass
+    return objects.map(_number).astype(np.float64)
+
+
+def _number(cell: Any) -> float:
+    try:
+        return float(cell)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def not_a_number(cell: Any, row: int, name: str, source: str) -> InputError:
@@ -260,6 +294,17 @@ def example(form: str) -> str:
     '31.12.2024'
     """
     return pd.Timestamp("2024-12-31 15:30:00").strftime(form)
+
+
+def unpacked(cells: pd.Series) -> pd.Series:
+    """A column of Arrow's memory as one of NumPy's or of objects; others as they are."""
+    if not isinstance(cells.dtype, pd.ArrowDtype):
+        return cells
+    import pyarrow
+
+    plain: pd.Series = pyarrow.array(cells).to_pandas()
+    plain.index, plain.name = cells.index, cells.name
+    return plain
 
 
 def is_categorical(cells: pd.Series) -> bool:

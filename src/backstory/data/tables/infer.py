@@ -17,6 +17,7 @@ Fewer than ten rows are too few to judge: no column is left out then, and number
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -220,6 +221,7 @@ class _Levels:
     levels: tuple[str, ...]
     rare: bool = False
     note: str = ""
+    rare_share: float = 0.0
 
 
 def _levels(survey: Survey) -> _Levels:
@@ -240,7 +242,7 @@ def _levels(survey: Survey) -> _Levels:
         other = f"({other})"
     rows = sum(counts[text] for text in rare)
     note = f"{len(rare)} rare levels, in {rows} rows, are {other!r}"
-    return _Levels((*sorted(frequent), other), True, note)
+    return _Levels((*sorted(frequent), other), True, note, rows / survey.present)
 
 
 # -- as a person describes it -----------------------------------------------------------------------------
@@ -265,7 +267,16 @@ def _as_asked(column: Column, survey: Survey, asked: Asked, text_table: bool) ->
 
 def _levels_as_asked(column: Column, survey: Survey, asked: Asked) -> Column:
     if asked.levels is not None:
-        changes = {"kind": asked.kind, "levels": asked.levels, "rare": asked.rare, "decimals": None}
+        changes: dict[str, Any] = {
+            "kind": asked.kind,
+            "levels": asked.levels,
+            "rare": asked.rare,
+            "decimals": None,
+        }
+        if asked.rare:
+            counts: Mapping[str, int] = survey.texts.counts or {}
+            rows = sum(count for text, count in counts.items() if text not in asked.levels[:-1])
+            changes["rare_share"] = rows / max(1, survey.present)
         return column.model_copy(update=changes)
     if survey.texts.words and asked.kind == "ordinal" and survey.ordered is None:
         raise InputError(

@@ -1,10 +1,13 @@
 """The columns of a file matched with those of a schema, and checks of their names."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from backstory.data.checks import listed
 from backstory.data.schema import Schema
 from backstory.errors import InputError
+
+MOST_COLUMNS = 20_000  # each is judged by itself, which takes about half a millisecond
 
 
 def matched(schema: Schema, names: Sequence[str], header: bool, source: str) -> list[int]:
@@ -26,26 +29,29 @@ def matched(schema: Schema, names: Sequence[str], header: bool, source: str) -> 
     left_out = {column.name: column.place for column in schema.left_out}
     if not (header and schema.header):
         return _matched_by_order(len(mine), list(left_out.values()), len(names), source)
-    absent = [name for name in mine if name not in names]
+    place = {name: j for j, name in enumerate(names)}
+    absent = [name for name in mine if name not in place]
     if absent:
         raise InputError(
             f"expected the columns that the model was trained on in {source}, got none called "
             f"{listed(absent)}; add the missing columns, and leave cells empty if their values are not known"
         )
-    unknown = [name for name in names if name not in mine and name not in left_out]
+    known = set(mine) | set(left_out)
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise InputError(
             f"expected only the columns that the model was trained on in {source}, got "
             f"{listed(unknown)} as well; leave them out"
         )
-    return [list(names).index(name) for name in mine]
+    return [place[name] for name in mine]
 
 
 def _matched_by_order(mine: int, left_out: Sequence[int], theirs: int, source: str) -> list[int]:
     if theirs == mine:
         return list(range(mine))
     if theirs == mine + len(left_out):
-        return [j for j in range(theirs) if j not in left_out]
+        places = set(left_out)
+        return [j for j in range(theirs) if j not in places]
     raise InputError(
         f"expected {mine} columns in {source}, as the model was trained on, got {theirs}; "
         "give the same columns"
@@ -53,14 +59,19 @@ def _matched_by_order(mine: int, left_out: Sequence[int], theirs: int, source: s
 
 
 def check_names(names: Sequence[str], source: str) -> None:
-    """Raise InputError for columns that share a name or have none."""
+    """Raise InputError for columns that share a name or have none, and for very many."""
+    if len(names) > MOST_COLUMNS:
+        raise InputError(
+            f"expected at most {MOST_COLUMNS:,} columns in {source}, got {len(names):,}; save their numbers "
+            "as .npy, which needs no description of each column"
+        )
     empty = [j for j, name in enumerate(names) if not name]
     if empty:
         raise InputError(
             f"expected a name for every column of {source}, got none for column {empty[0] + 1}; "
             "name it, or leave it out if it only numbers the rows (pandas: to_csv(index=False))"
         )
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InputError(
             f"expected column names that differ in {source}, got {listed(twice)} more than once; "

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from backstory import console
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import Column
 from backstory.errors import InputError
@@ -18,7 +19,8 @@ def partial_row(schema: Schema, where: Any) -> np.ndarray:
     Args:
         schema: of the table.
         where: cells by the name of their column, as they would stand in a file or frame: a mapping, a series,
-            or a frame of one row. Empty cells, and columns that the model leaves out, count as not given.
+            or a frame of one row. Empty cells count as not given, and so do the columns of a series or frame
+            that the model leaves out.
 
     Raises:
         InputError: another kind of data, a column that x does not have, or a cell that cannot be read.
@@ -27,9 +29,14 @@ def partial_row(schema: Schema, where: Any) -> np.ndarray:
         raise InputError("expected a model of a table for `where`, got one of other data; leave it out")
     row = np.full(schema.shape, math.nan)
     positions = {column.name: j for j, column in enumerate(schema.kinds)}
-    left_out = {column.name for column in schema.left_out}
+    left_out = {column.name: column.reason for column in schema.left_out}
     for name, cell in _cells(where).items():
         if name in left_out:
+            if isinstance(where, Mapping) and not _is_empty(cell):
+                raise InputError(
+                    f"expected columns of x for `where`, got {name!r}, which the model leaves out "
+                    f"({left_out[name]}); leave it out here, too"
+                )
             continue
         if name not in positions:
             raise _unknown(schema, name)
@@ -69,4 +76,29 @@ def _stored(cell: Any, column: Column) -> float:
     text = cell.strftime(column.format) if is_date else str(cell).strip()
     if column.levels is not None and text not in column.levels:
         text = text.removesuffix(".0")  # 3.0 is the level 3
-    return encoded_cell(text, column)
+    stored = encoded_cell(text, column)
+    _check_range(stored, text, column)
+    return stored
+
+
+def _check_range(stored: float, text: str, column: Column) -> None:
+    """Warn of a number outside the training data; InputError for one that is far outside."""
+    if column.levels is not None or column.low is None or column.high is None:
+        return
+    low, high, spread = column.low, column.high, column.high - column.low
+    if low <= stored <= high:
+        return
+    ends = " to ".join(_text(value, column) for value in (low, high))
+    if not low - spread <= stored <= high + spread:
+        raise InputError(
+            f"expected a value from {ends} in column {column.name!r}, as in the training data, got {text!r}; "
+            "choose one that is not far from these"
+        )
+    console.warn(f"{text!r} lies outside the training data of column {column.name!r}, {ends}")
+
+
+def _text(value: float, column: Column) -> str:
+    """A stored number as people write it."""
+    if column.kind != "date":
+        return f"{value:.6g}"
+    return str(np.datetime64(0, "D") + np.timedelta64(math.floor(value), "D"))

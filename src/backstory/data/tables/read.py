@@ -20,6 +20,7 @@ from backstory import console
 from backstory.data.binary import open_binary
 from backstory.data.checks import check_finite, listed
 from backstory.data.dataset import Dataset
+from backstory.data.origins import floor_of, origin_of
 from backstory.data.rows import Rows, Spool
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import LEVELLED, Asked, Column, Columns, LeftOut, asked
@@ -29,9 +30,7 @@ from backstory.data.tables.match import check_names, matched
 from backstory.data.tables.survey import Survey
 from backstory.data.tables.text import TextTable, rows_at_once
 from backstory.errors import InputError
-from backstory.files import reading
-
-FAR = 10  # ranges of a column from zero, above which single precision would lose too many digits
+from backstory.files import decoder, reading
 
 Parts = Generator[pd.DataFrame, None, None]
 
@@ -79,20 +78,29 @@ def load_parquet(
     Raises:
         InputError: pyarrow is not installed, or the same as for a text table.
     """
-    with reading(path, "a Parquet file"), open_binary(path, limit) as handle, parquet_engine():
-        from pyarrow.parquet import ParquetFile
-
-        file = ParquetFile(handle, pre_buffer=False)  # otherwise all that was read stays in memory
-        names = _names_of(file.schema_arrow.empty_table().to_pandas())
+    with reading(path, "a Parquet file"), open_binary(path, limit) as handle:
+        with parquet_engine():
+            from pyarrow.parquet import ParquetFile
+        with decoder():
+            file = ParquetFile(handle, pre_buffer=False)  # otherwise all that was read stays in memory
+            names = _names_of(file.schema_arrow.empty_table().to_pandas())
 
         def parts(_: Collection[str]) -> Parts:
             with console.progress(f"read {path.name}", file.metadata.num_rows) as bar:
-                for batch in file.iter_batches(rows_at_once(len(names))):
-                    yield batch.to_pandas()
-                    bar.advance(batch.num_rows)
+                batches = file.iter_batches(rows_at_once(len(names)))
+                while (frame := _next_frame(batches)) is not None:
+                    yield frame
+                    bar.advance(len(frame))
 
         table = _Table(parts, names, str(path), True, limit, expected=file.metadata.num_rows)
         return table.dataset(columns, schema)
+
+
+def _next_frame(batches: Iterator[Any]) -> pd.DataFrame | None:
+    """The next part of a Parquet file; None at its end."""
+    with decoder():
+        batch = next(batches, None)
+        return None if batch is None else batch.to_pandas()
 
 
 def from_arrow(source: Any, columns: Columns | None = None, schema: Schema | None = None) -> Dataset:
@@ -174,8 +182,9 @@ class _Table:
         descriptions = asked(columns or {} if schema is None else dict.fromkeys(self.names, "continuous"))
         self._check_described(descriptions)
         kinds, left_out = self._inferred(descriptions)
-        stored = self._stored(kinds, [self.names.index(column.name) for column in kinds])
-        stored.unknown.warn([column for column in kinds if not column.rare])
+        place = {name: j for j, name in enumerate(self.names)}
+        stored = self._stored(kinds, [place[column.name] for column in kinds])
+        stored.unknown.warn([column for column in kinds if not column.rare], stored.totals.rows)
         return self._dataset(stored, stored.totals.schema(kinds, left_out))
 
     def _by_schema(self, schema: Schema) -> Dataset:
@@ -184,7 +193,7 @@ class _Table:
         self._check_conditions(schema)
         stored = self._stored(whole.kinds, matched(whole, self.names, self.header, self.source))
         stored.unknown.refuse([c.column for c in schema.conditions if c.column is not None])
-        stored.unknown.warn(whole.kinds)
+        stored.unknown.warn(whole.kinds, stored.totals.rows)
         whole = whole.model_copy(update={"left_out": self._present(whole)})
         return self._dataset(stored, whole).conditioned_as(schema.conditions)
 
@@ -215,8 +224,9 @@ class _Table:
         return Dataset(stored.values, schema, incomplete, source=self.source, places=stored.places)
 
     def _check_described(self, descriptions: Collection[str]) -> None:
+        known = set(self.names)
         for name in descriptions:
-            if name not in self.names:
+            if name not in known:
                 near = get_close_matches(name, self.names, n=1, cutoff=0.0)
                 raise InputError(
                     f"expected a column of {self.source}, got {name!r}; "
@@ -254,8 +264,8 @@ class _Table:
         levelled = {name for name, description in descriptions.items() if description.kind in LEVELLED}
         surveys = [Survey(name, self.source, count_numbers=name in levelled) for name in self.names]
         for _, frame in self._frames(texts):
-            for j, survey in enumerate(surveys):
-                survey.add(frame.iloc[:, j])
+            for survey, (_, cells) in zip(surveys, frame.items(), strict=True):
+                survey.add(cells)
         return surveys
 
     def _frames(self, texts: Collection[str]) -> Iterator[tuple[int, pd.DataFrame]]:
@@ -277,8 +287,9 @@ class _Table:
         as_texts = [self.names[j] for j, column in zip(places, kinds, strict=True) if column.cells == "text"]
         for first, frame in self._frames(as_texts):
             part = np.empty((len(frame), len(kinds)), np.float64)
+            columns = [cells for _, cells in frame.items()]
             for k, (j, column) in enumerate(zip(places, kinds, strict=True)):
-                part[:, k] = encoded(frame.iloc[:, j], column, unknown, first)
+                part[:, k] = encoded(columns[j], column, unknown, first)
             totals.add(part)
             spool.write(part)
         if not totals.rows:
@@ -365,10 +376,7 @@ class _Totals:
 
 
 def _origin(column: Column, low: float, high: float) -> float:
-    """A round number below all values, from which they are counted; 0 if they are not far from zero."""
-    spread = high - low
-    far = column.kind == "date" or max(abs(low), abs(high)) > FAR * spread
-    if column.levels is not None or column.kind == "count" or not far or not math.isfinite(spread):
+    """The stored value that is zero to the model."""
+    if column.levels is not None or column.kind == "count" or not math.isfinite(high - low):
         return 0.0
-    step = 10.0 ** math.floor(math.log10(spread)) if spread else 1.0
-    return math.floor(low / step) * step
+    return floor_of(low, high - low) if column.kind == "date" else origin_of(low, high)

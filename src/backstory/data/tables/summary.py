@@ -6,8 +6,10 @@ from typing import Any
 from backstory import console
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import Column
+from backstory.errors import printable
 
 SHOWN, LEFT_OUT_SHOWN = 40, 20
+MOST_SIGNS = 60  # of a name or a level
 
 
 def show(schema: Schema, stderr: bool = True) -> None:
@@ -22,9 +24,9 @@ def show(schema: Schema, stderr: bool = True) -> None:
         table.add_column(title, justify="right" if title == "empty" else "left", overflow="fold")
     for column in schema.kinds[:SHOWN]:
         empty = f"{100 * column.missing:.1f} %" if column.missing else ""
-        table.add_row(column.name, column.kind, _values_of(column), empty, column.note)
+        table.add_row(_shown(column.name), column.kind, _values_of(column), empty, _shown(column.note))
     for left in schema.left_out[:LEFT_OUT_SHOWN]:
-        table.add_row(left.name, "left out", left.text or "", "", left.reason)
+        table.add_row(_shown(left.name), "left out", _shown(left.text or ""), "", left.reason)
     printer = Console(stderr=stderr, highlight=False, markup=False)
     printer.print(table)
     more = max(0, len(schema.kinds) - SHOWN) + max(0, len(schema.left_out) - LEFT_OUT_SHOWN)
@@ -32,9 +34,14 @@ def show(schema: Schema, stderr: bool = True) -> None:
         printer.print(f"and {more} more columns")
 
 
+def _shown(text: str) -> str:
+    """The text of a file as a terminal may show it: short, and without control characters."""
+    return printable(text if len(text) <= MOST_SIGNS else text[:MOST_SIGNS] + "…")
+
+
 def _values_of(column: Column) -> str:
     if column.levels is not None:
-        shown = ", ".join(column.levels[:4])
+        shown = ", ".join(map(_shown, column.levels[:4]))
         return f"{len(column.levels)}: {shown}" + (", …" if len(column.levels) > 4 else "")
     if column.low is None or column.high is None:
         return ""

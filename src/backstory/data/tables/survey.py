@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from backstory.data.checks import place
-from backstory.data.tables.encode import days, is_categorical, is_text, shown, texts
+from backstory.data.tables.encode import days, is_categorical, is_text, shown, texts, to_numbers, unpacked
 from backstory.errors import InputError
 
 MOST_VALUES = 100  # different numbers that are kept, as many as a grid may have
@@ -219,9 +219,13 @@ class Survey:
             InputError: cells that are neither numbers, texts nor dates.
         """
         types = pd.api.types
-        present = cells.dropna()
         if self.dtype is None:
             self.dtype = str(cells.dtype)
+        if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "biuf":  # quick for very many columns
+            self._add_plain(cells)
+            return
+        cells = unpacked(cells)
+        present = cells.dropna()
         if is_categorical(cells):
             self.dtype = "category"
             if cells.cat.ordered:
@@ -240,6 +244,23 @@ class Survey:
             )
         self.rows += len(cells)
         self.empty += len(cells) - len(present)
+
+    def _add_plain(self, cells: pd.Series) -> None:
+        """Counts a part that has a NumPy type of numbers."""
+        array = cells.to_numpy()
+        whole = array.dtype.kind != "f" or not np.isnan(array).any()
+        count = len(array)
+        if whole and not self.count_numbers:
+            if count:
+                self.parsed = True
+                doubles, kind = array.astype(np.float64, copy=False), array.dtype.kind
+                self._count_numbers(doubles, doubles, kind == "b", kind in "iu")
+        else:
+            present = cells.dropna()
+            self._add_numbers(present)
+            count = len(present)
+        self.rows += len(cells)
+        self.empty += len(cells) - count
 
     def _add_numbers(self, present: pd.Series) -> None:
         if not len(present):
@@ -268,7 +289,7 @@ class Survey:
             self.dtype = "date" if kind == "date" else "datetime64[us]"
             self.dates.add(days(present, self.name, self.source, self.rows))
             return
-        values = pd.to_numeric(unique, errors="coerce")
+        values = to_numbers(unique)
         known, weights = values.notna().to_numpy(), counts.to_numpy()
         if known.any():
             # whole numbers among objects and texts are whole, whatever the other cells of their part are
@@ -329,7 +350,7 @@ def _possible_formats(words: pd.Series) -> list[str]:
 
 def _all_whole(unique: pd.Series) -> bool:
     types = pd.api.types
-    parsed = pd.to_numeric(unique)
+    parsed = to_numbers(unique)
     return bool(types.is_integer_dtype(parsed) or types.is_bool_dtype(parsed))
 
 
@@ -342,8 +363,10 @@ def _first_of(cells: pd.Series, searched: pd.Series) -> int:
 def _decimals(values: np.ndarray, least: int) -> int | None:
     """The fewest decimals, `least` or more, with which all numbers can be written; None above nine."""
     rest = values[np.isfinite(values)]
+    parts = (rest[:1000], rest) if len(rest) > 1000 else (rest,)
     for decimals in range(least, MOST_DECIMALS + 1):
         # the first thousand numbers mostly show that more decimals are needed
-        if all((np.round(part, decimals) == part).all() for part in (rest[:1000], rest)):
-            return decimals
+        with np.errstate(over="ignore"):  # the largest numbers have no decimals
+            if all((np.round(part, decimals) == part).all() for part in parts):
+                return decimals
     return None

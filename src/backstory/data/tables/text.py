@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pandas as pd
 
@@ -15,6 +15,9 @@ from backstory.data.tables.columns import EMPTY_CELLS
 from backstory.errors import InputError
 
 CELLS_AT_ONCE = 1 << 21
+
+# Newer versions of pandas read numbers exactly, and warn where they are asked to
+_EXACT: Any = {} if pd.__version__ >= "3.1" else {"float_precision": "round_trip"}
 
 _NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
@@ -89,8 +92,8 @@ class TextTable:
                     encoding="utf-8-sig",
                     skipinitialspace=True,
                     low_memory=False,
-                    float_precision="round_trip",
                     chunksize=rows_at_once(len(names)),
+                    **_EXACT,
                 )
             except (pd.errors.ParserWarning, pd.errors.ParserError) as error:
                 where = re.search(r"line (\d+)", str(error))
