@@ -300,6 +300,18 @@ def test_numbers_with_gaps_are_all_trained_on():
     assert len(held_out.splits.train) == 30
 
 
+def test_an_imputer_of_many_rows_takes_fewer_draws_and_steps(rows):
+    holes = np.where(np.random.default_rng(0).random((500, 4)) < 0.2, np.nan, np.resize(rows, (500, 4)))
+
+    def training(x, **options):
+        return VAEImputer(ensemble=1, epochs=1, options=options).fit(x).model_.training
+
+    many, few = training(holes), training(holes[:400])
+    assert (many.samples, many.batch_size, many.lr) == (5, 128, 6e-3)
+    assert (few.samples, few.lr) == (20, 3e-3)
+    assert training(holes, objective="elbo", samples=1).batch_size == 64  # options are not mixed with others
+
+
 def test_columns_of_a_frame_of_numbers_are_what_the_options_say():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"code": rng.integers(1, 4, 120) * 10, "size": rng.normal(size=120)})

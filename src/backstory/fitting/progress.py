@@ -1,5 +1,8 @@
 """What people are told during the training and after it: a progress bar, metrics, warnings."""
 
+import math
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from backstory.training.divergence import attained
 from backstory.training.schedule import Schedule
 from backstory.training.state import History, Metrics
 from backstory.training.trainer import Trainer
+
+WATCHED, LONG = 2.0, 60.0  # seconds after which the duration is estimated, and from which it is told
 
 
 def board_writer(folder: Path | None) -> Any:
@@ -51,10 +56,13 @@ def run_trainer(trainer: Trainer, job: Job) -> History:
     for metrics in trainer.history.epochs if log else ():  # also those that were trained without TensorBoard
         _write_scalars(log, metrics)
     shown = trainer.progress
+    limit = trainer.options.minutes
+    forecast = Forecast(1 - shown, None if limit else console.say if job.progress else console.warn)
     with console.progress("fit", 1.0, job.progress, shown) as bar:
 
         def advance(rows: int) -> None:
             nonlocal shown
+            forecast.advance(trainer.progress - shown)
             bar.advance(trainer.progress - shown)
             shown = trainer.progress
 
@@ -70,6 +78,35 @@ def run_trainer(trainer: Trainer, job: Job) -> History:
         finally:
             if log:
                 log.close()
+
+
+class Forecast:
+    """Tells once how long a training takes, measured from its first steps, if that is over a minute.
+
+    Args:
+        rest: the fraction of the training that is still to come.
+        tell: prints a line; None for silence.
+    """
+
+    def __init__(self, rest: float, tell: Callable[[str], None] | None):
+        self.rest, self.tell = rest, tell
+        self.done, self.started = 0.0, math.nan
+
+    def advance(self, fraction: float) -> None:
+        """Take note of a step, which was this fraction of the training."""
+        if self.tell is None:
+            return
+        if math.isnan(self.started):  # the first step is not counted: it may be compiled
+            self.started = time.monotonic()
+            return
+        self.done += fraction
+        elapsed = time.monotonic() - self.started
+        if elapsed >= WATCHED and self.done > 0:
+            if (seconds := elapsed * self.rest / self.done) > LONG:
+                self.tell(
+                    f"this training takes about {math.ceil(seconds / 60)} minutes; fewer epochs take less"
+                )
+            self.tell = None
 
 
 def _of(epoch: int, schedule: Schedule) -> str:

@@ -100,7 +100,7 @@ class Estimator(BaseEstimator):
         parameters = {name: getattr(self, name, None) for name in ("latent", "likelihood", "epochs")}
         given = {name: value for name, value in parameters.items() if value is not None}
         options = {name: value for name, value in (self.options or {}).items() if name != "columns"}
-        return in_double(fit(data, seed=seed, progress=False, **{**defaults, **given, **options}))
+        return in_double(fit(data, seed=seed, **{"progress": False, **defaults, **given, **options}))
 
     # -- rows after training --------------------------------------------------------------------------------
 

@@ -11,12 +11,18 @@ from backstory.data.tables.frames import constant, filled
 from backstory.sklearn.base import Averaged
 from backstory.trained import Trained
 
+MANY_ROWS = 500  # from which `QUICK` is as precise as the defaults of `fit`, bench/imputation.py --cost
+QUICK: dict[str, Any] = {"samples": 5, "batch_size": 128, "lr": 6e-3}
+BUDGET = 1000  # codes decoded for each row: more change the means by less than a hundredth of their error
+
 
 class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Averaged):
     """Fills missing cells with their conditional means, E[x_missing | x_observed].
 
     Args:
         ensemble: number of models that are trained and averaged.
+        verbose: show progress bars on standard error. Training that takes over a minute is told of in any
+            case, as soon as its first steps show it.
         latent, likelihood, epochs, options, random_state: as in every estimator, see `VAETransformer`.
 
     >>> x = np.random.default_rng(0).normal(size=(200, 1)) * [1.0, 2.0, -1.0]
@@ -33,10 +39,16 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Averaged):
         options: dict[str, Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
         ensemble: int = 3,
+        verbose: bool = False,
     ):
         super().__init__(latent, likelihood, epochs, options, random_state, ensemble)
+        self.verbose = verbose
 
     def _train(self, data: Dataset, seed: int, **defaults: Any) -> Trained:
+        defaults = {"progress": self.verbose, **defaults}
+        own = {"network", "objective"} & set(self.options or {})
+        if data.incomplete and len(data) >= MANY_ROWS and not own:
+            defaults = {**QUICK, **defaults}
         if not data.schema.kinds and data.incomplete:  # keeps the last weights
             defaults = {"validation": 0.0, **defaults}
         return super()._train(data, seed, **defaults)
@@ -58,7 +70,13 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Averaged):
         stored = stored.copy()
         rows = np.isnan(stored).any(1)
         if rows.any():
-            restored = self.model_.restore(stored[rows], draws=1, seed=self.model_.training.seed)
+            restored = self.model_.restore(
+                stored[rows],
+                draws=1,
+                seed=self.model_.training.seed,
+                progress=self.verbose,
+                budget=BUDGET,
+            )
             stored[rows] = np.where(np.isnan(stored[rows]), restored.mean, stored[rows])
         return stored
 
