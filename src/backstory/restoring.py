@@ -15,7 +15,7 @@ from backstory.errors import InputError
 from backstory.inference import stored
 from backstory.inference.effort import usual_budget
 from backstory.inference.importance import Evidence
-from backstory.inference.operators import Mask, Noise, Operator, Product
+from backstory.inference.operators import Linear, Mask, Noise, Operator, Product
 from backstory.inference.recovery import Recovery, Tally
 from backstory.inference.requests import RestorationRequest
 from backstory.inference.restoration import Restoration
@@ -139,15 +139,21 @@ class Restorer(ABC):
 
 
 def noise_of(operator: Operator | None) -> float:
-    """The largest σ of the noise in an operator, as a fraction of the full range of images."""
-    parts = () if operator is None else operator.parts
+    """The largest σ of the noise in an operator, as a fraction of the full range of images.
+
+    Infinite where any map makes y, which is no image then.
+    """
+    parts = operator.parts if isinstance(operator, Operator) else ()
+    if any(isinstance(part, Linear) for part in parts):
+        return math.inf
     sigmas = [float(np.max(np.asarray(part.sigma))) for part in parts if isinstance(part, Noise)]
     return max(sigmas, default=0.0)
 
 
 def keeps(operator: Operator | None) -> bool:
     """Whether the observed entries of y are entries of x."""
-    return operator is None or all(isinstance(part, Mask) for part in operator.parts)
+    parts = operator.parts if isinstance(operator, Operator) else ()
+    return all(isinstance(part, Mask) for part in parts)
 
 
 def _recovery(

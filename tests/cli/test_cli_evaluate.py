@@ -14,7 +14,7 @@ def test_evaluate_prints_one_object_or_a_table(home, capfd):
     assert run(*command, "--json") == 0
     result = json.loads(capfd.readouterr().out)
     names = "elbo reconstruction kl log_evidence standard_error ess bits_per_dim active_units n samples"
-    names += " method pareto_k acceptance"
+    names += " method methods pareto_k acceptance"
     assert list(result) == names.split()
     assert result["n"] == 6
     assert result["samples"] == 50
@@ -32,6 +32,7 @@ def test_evaluate_gives_the_same_numbers_in_chunks(home, capfd):
         command = ["evaluate", home / "bars", home / "images.npy", "--samples", "20", "--limit", "5"]
         assert run(*command, "--json", *chunk) == 0
         results.append(json.loads(capfd.readouterr().out))
+    assert [result.pop("methods") for result in results] == [{"is": 5}] * 2
     assert results[0] == pytest.approx(results[1])
     assert results[0]["n"] == 5
 

@@ -59,7 +59,7 @@ def test_fit_passes_an_objective_its_arguments(home, tmp_path, refuse):
     fit = ("fit", home / "images.npy", "-o", tmp_path / "run", *options, "--objective-args")
     refuse(*fit, "alpha", says="--objective-args takes name=value pairs")
     refuse(*fit, "alhpa=1", says="did you mean 'alpha'")
-    refuse(*fit, "alpha=much", says="alpha: input should be a valid number")
+    refuse(*fit, "alpha=much", says="alpha has to be a number, got")
     assert not (tmp_path / "run").exists()
     assert run(*fit, "alpha=0.25") == 0
     training = json.loads((tmp_path / "run" / "config.json").read_text())["training"]

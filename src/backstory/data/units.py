@@ -133,6 +133,13 @@ def _range_of(model: Schema, values: Rows, known: Known) -> Range:
     noise = abs(known.noise or 0.0)
     own = model.bounds or (0.0, 1.0)
     low, high = extremes(values)
+    if math.isinf(low) or math.isinf(high):
+        raise InputError(
+            f"expected a finite number in every entry, got NaN or infinity in {known.source}; "
+            "leave such observations out, or fill the entries"
+        )
+    # what is left of x may lie between two levels
+    between = 0.0 if known.noise is None or not model.top else 0.5 / model.top
     if values.dtype.kind != "f":
         candidates = [own if model.levels is not None else _range_of_levels(values)]
     elif (model.levels is None and model.origin) or (high > 1 and _all_whole(values)):
@@ -140,11 +147,11 @@ def _range_of(model: Schema, values: Rows, known: Known) -> Range:
     else:
         candidates = [FRACTIONS] if own == FRACTIONS else [FRACTIONS, own]
     likely = (2 * math.log(max(2, values.size))) ** 0.5 + 2  # σ that the noise of so many values reaches
-    if len(candidates) > 1 and _within(low, high, candidates[0], likely * noise):
+    if len(candidates) > 1 and _within(low, high, candidates[0], likely * noise + between):
         return candidates[0]
     for bounds in reversed(candidates):
         bright = bounds == candidates[0] or high > bounds[0] + _BRIGHT * (bounds[1] - bounds[0])
-        if bright and _within(low, high, bounds, NOISE_REACH * noise):
+        if bright and _within(low, high, bounds, NOISE_REACH * noise + between):
             return bounds
     raise _far_outside(candidates[0], own, (low, high), known)
 

@@ -1,5 +1,6 @@
 """Stored values from everything that people pass, and batches of them in the model's units."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -59,7 +60,8 @@ def stored_rows(
         schema: of the model.
         given: the conditions by name, one value for all observations or one for each; by default those that
             come with x: of a `Dataset`, or of the columns of a table.
-        noise: σ by which images may leave the full range, as a fraction of it; None for values of x itself.
+        noise: σ by which images may leave the full range, as a fraction of it; None for values of x itself,
+            and infinite for what is no image, which stays as it is.
         whole: whether the values are entries of x, not blurred or noisy ones.
 
     Raises:
@@ -93,7 +95,7 @@ def _stored(x: Values, schema: Schema, noise: float | None = None, whole: bool =
         rows = with_conditions(x, schema.conditions).stored
         x, given = rows.values, rows.given
     values = x if isinstance(x, Tensor) else _numbers(x)
-    if schema.kind == "images" and len(values):
+    if schema.kind == "images" and len(values) and noise != math.inf:
         values = as_stored(schema, values, known)
     return StoredRows(values, given)
 

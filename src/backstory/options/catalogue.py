@@ -93,15 +93,14 @@ def _options(record: Any, panel: str) -> Iterable[Option]:
 
 def _options_of(group: str, panel: str) -> Iterable[Option]:
     """The options of the choices of a group; one that several choices share comes once."""
-    owners: dict[tuple[str, str | None], list[str]] = {}
-    fields: dict[tuple[str, str | None], FieldInfo] = {}
+    owners: dict[str, list[str]] = {}
+    fields: dict[str, FieldInfo] = {}
     for name, record in CHOICES[group].items():
         for option, field in record.options().items():
-            key = option, field.description
-            owners.setdefault(key, []).append(name)
-            fields.setdefault(key, field)
-    for key, field in fields.items():
-        yield Option(key[0], panel, field, tuple(literals(field)), group, tuple(owners[key]))
+            owners.setdefault(option, []).append(name)
+            fields.setdefault(option, field)
+    for option, field in fields.items():
+        yield Option(option, panel, field, tuple(literals(field)), group, tuple(owners[option]))
 
 
 def _arguments(group: str, panel: str) -> Option:
@@ -127,15 +126,15 @@ This page is made from the records by `python docs/render_options.py`.
 
 CONDITIONS = """## Conditions
 
-`fit(data, conditions="label")` and `fit --condition label` learn p(x|c): c is what is known of each
-observation besides x. A condition is `label`, for data with labels, or the name of a column of a table,
-which leaves x; several are given as a list, or by `--condition` once for each. A column with levels becomes
-one number for each level, and other columns become one standardised number. Conditions must be observed in
-every row.
+`fit(data, conditions="label")`, on the command line the option `condition`, learns p(x|c): c is what is
+known of each observation besides x. A condition is `label`, for data with labels, or the name of a column of
+a table, which leaves x; several are given as a list, on the command line by the option once for each. A
+column with levels becomes one number for each level, and other columns become one standardised number.
+Conditions must be observed in every row.
 
 Every question to such a model needs c. A table or data set that has the conditions tells them. Elsewhere,
-or in place of the data's own, `given={"sex": "f", "age": 40}` and `--given sex=f --given age=40` tell all
-of them, with one value for all rows; in Python, a sequence has one value for each row. Tables that
+or in place of the data's own, `given={"sex": "f", "age": 40}` (on the command line `given` sex=f and
+age=40) tells all of them, with one value for all rows; in Python, a sequence has one value for each row. Tables that
 `sample`, `reconstruct`, `impute` and `restore` write hold the conditions that the answer was made under,
 where the training table had them. `backstory info RUN` lists the conditions of a model.
 """

@@ -107,8 +107,7 @@ class Run:
 
     def check_weights(self, model: torch.nn.Module, folder: Path) -> None:
         """InputError, which names the folder, unless the weights are those of such a model, and finite."""
-        expected = {name: (value.dtype, value.shape) for name, value in model.state_dict().items()}
-        if expected != {name: (value.dtype, value.shape) for name, value in self.weights.items()}:
+        if _shapes(model.state_dict()) != _shapes(self.weights):
             raise InputError(f"{folder / WEIGHTS} does not belong to {folder / CONFIG}: its tensors differ")
         for name, _ in model.named_parameters():
             if not torch.isfinite(self.weights[name]).all():
@@ -146,6 +145,14 @@ def config_error(run: Path, error: ValidationError) -> InputError:
     if isinstance(cause, OptionError):
         where = f"{where}.{cause.option}"
     return not_understood(run / CONFIG, where)
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
+    """Type and shape of each tensor; a model of double precision counts as one of single precision."""
+    return {
+        name: (torch.float32 if value.dtype == torch.float64 else value.dtype, value.shape)
+        for name, value in tensors.items()
+    }
 
 
 def _content(path: Path) -> bytes:
