@@ -93,14 +93,16 @@ def _options(record: Any, panel: str) -> Iterable[Option]:
 
 def _options_of(group: str, panel: str) -> Iterable[Option]:
     """The options of the choices of a group; one that several choices share comes once."""
-    owners: dict[str, list[str]] = {}
-    fields: dict[str, FieldInfo] = {}
+    owners: dict[tuple[str, str | None], list[str]] = {}
+    fields: dict[tuple[str, str | None], FieldInfo] = {}
     for name, record in CHOICES[group].items():
         for option, field in record.options().items():
-            owners.setdefault(option, []).append(name)
-            fields.setdefault(option, field)
-    for option, field in fields.items():
-        yield Option(option, panel, field, tuple(literals(field)), group, tuple(owners[option]))
+            # those of a model are given flat, so one name is one option
+            key = option, None if group in MODEL_GROUPS else field.description
+            owners.setdefault(key, []).append(name)
+            fields.setdefault(key, field)
+    for key, field in fields.items():
+        yield Option(key[0], panel, field, tuple(literals(field)), group, tuple(owners[key]))
 
 
 def _arguments(group: str, panel: str) -> Option:
@@ -134,9 +136,9 @@ Conditions must be observed in every row.
 
 Every question to such a model needs c. A table or data set that has the conditions tells them. Elsewhere,
 or in place of the data's own, `given={"sex": "f", "age": 40}` (on the command line `given` sex=f and
-age=40) tells all of them, with one value for all rows; in Python, a sequence has one value for each row. Tables that
-`sample`, `reconstruct`, `impute` and `restore` write hold the conditions that the answer was made under,
-where the training table had them. `backstory info RUN` lists the conditions of a model.
+age=40) tells all of them, with one value for all rows; in Python, a sequence has one value for each row.
+Tables that `sample`, `reconstruct`, `impute` and `restore` write hold the conditions that the answer was
+made under, where the training table had them. `backstory info RUN` lists the conditions of a model.
 """
 
 
