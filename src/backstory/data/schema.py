@@ -49,8 +49,7 @@ class Schema(BaseModel):
             the origin; None without one.
         origin: stored values that are zero to the model, of arrays and images: one, or one for each entry; ()
             for zero. A table's columns have their own.
-        channels: whether the axis of the channels comes first or last in arrays of such images in files; in
-            `shape`, and in everything that a model takes and returns, it is the last.
+        channels: whether the axis of the channels comes first or last in files; in `shape` it is the last.
         resized: how image files of another size are brought to `shape`; None if they are refused.
         columns: names of a table's columns.
         header: whether the file that the table came from names its columns.

@@ -153,8 +153,8 @@ def _range_of(model: Schema, values: Rows, known: Known) -> Range:
         bright = bounds == candidates[0] or high > bounds[0] + _BRIGHT * (bounds[1] - bounds[0])
         if bright and _within(low, high, bounds, NOISE_REACH * noise + between):
             return bounds
-    if known.noise is not None and _within(low, high, own, likely * noise + between):
-        return own  # levels that blur has darkened
+    if low > FRACTIONS[1] and _within(low, high, own, likely * noise + between):
+        return own  # levels, though dark ones
     raise _far_outside(candidates[0], own, (low, high), known)
 
 

@@ -53,12 +53,10 @@ def fit(
     """Train a model on data.
 
     Args:
-        data: a `Dataset`, anything that `load` takes, or a function that returns one of these, which is
-            called when all processes run.
+        data: a `Dataset`, anything that `load` takes, or a function that returns one of these.
         run: folder to write the run to during training; None keeps the model in memory.
-        ensemble: number of models to train one after the other, with seed, seed + 1, …, on the same rows; the
-            result is an `Ensemble`, which averages their answers. By default one. `minutes` are for all of
-            them together.
+        ensemble: number of models, with seed, seed + 1, …, on the same rows, by default one; the result of
+            several is an `Ensemble`, which averages their answers. `minutes` are for all of them together.
         split_seed: of the split alone, by default the seed.
         validation: fraction of the rows held out for choosing, by default 0.1; 0 for none.
         seed: of the split, the initial weights and every draw, by default 0.
@@ -66,20 +64,16 @@ def fit(
         devices: processes on each machine, each with a GPU of its own, or all on processors; by default as
             many as torchrun or SLURM started, or else one. `batch_size` is of all of them together. More
             than one need `pip install 'backstory[distributed]'`, and run the calling script once more each.
-        nodes: machines, by default likewise; all of them need the data and the folder of the run.
-        force: replace the run in the folder when the new one is finished. Until then the new one is in
-            RUN/replacement, and an error, an interrupt or a kill leaves the earlier run as it was.
-        resume: go on with the run in the folder, to the weights that it would have had without the
-            interruption, bit for bit; begin it if there is none. Options may be left out. A run that is to
-            replace another one comes first.
+        nodes: machines, by default likewise; all need the data and the folder of the run.
+        force: replace the run in the folder when the new one, in RUN/replacement until then, is finished.
+        resume: go on with the run in the folder, bit for bit as without the interruption; begin it if there
+            is none. Options may be left out. A run that is to replace another one comes first.
         checkpoint_every: seconds between two checkpoints; one more is written at the end of an epoch where it
             costs less than a hundredth of the time since the last.
         tensorboard: also write the metrics to RUN/tensorboard; needs `pip install 'backstory[tensorboard]'`.
         progress: show a progress bar and the choices made, on standard error.
-        columns: the kinds of some columns of a table, by name, see `load`. The others are inferred, and all
-            are shown. A run that goes on knows them.
-        resize, stream: see `load`, also for `kind`, `channels`, `range`, `aspect`, `alpha`, `pages` and
-            `skip_damaged`, which are given among the options.
+        columns: the kinds of some columns of a table, by name, see `load`; the others are inferred.
+        resize, stream: see `load`, whose other ways to read are given among the options.
         conditions: what is known of each observation besides x, so that p(x|c) is learned: `label` for the
             labels of images or arrays, or names of columns of a table, which leave x. They must be observed
             in every row.
@@ -87,9 +81,8 @@ def fit(
             record or as an object of your own (see `backstory.register`), and its options by their names.
 
     Raises:
-        InputError: for data or options that cannot work, or that differ from those of the run to go on with,
-            and where another process writes to the folder; nothing has been written then. Also for a full
-            disk, after which `resume` goes on from the last checkpoint.
+        InputError: for data or options that cannot work, or that differ from those of the run to go on with;
+            where another process writes to the folder; for a full disk, after which `resume` goes on.
         TrainingFailed: if the loss stays non-finite.
     """
     ways = {name: options.pop(name) for name in NAMES if name in options}
@@ -100,9 +93,8 @@ def fit(
     folder = None if run is None else Path(run)
     if resume and force:
         raise InputError("resume goes on with a run and force replaces it; leave one of them out")
-    several = ensemble not in (None, 1) or (
-        resume and folder is not None and is_ensemble(in_training(folder))
-    )
+    begun = folder if resume else None
+    several = ensemble not in (None, 1) or (begun is not None and is_ensemble(in_training(begun)))
     if several and distributed.processes(devices, nodes) > 1:
         raise InputError(
             "an ensemble trains in one process; leave devices and nodes out, or train its members apart"
