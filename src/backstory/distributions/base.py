@@ -160,7 +160,19 @@ class DataDistribution(MissingEntries, Protocol):
         ...
 
 
-class Entrywise:
+class EntrywiseMoments:
+    """Answers that have a mean and a variance for every entry."""
+
+    @property
+    def moments(self: MissingEntries) -> tuple[Tensor, Tensor]:
+        return self.mean, self.variance
+
+    @property
+    def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        return ()
+
+
+class Entrywise(EntrywiseMoments):
     """Defaults of a `DataDistribution`, for entries that are independent given z."""
 
     is_gaussian = False
@@ -183,14 +195,6 @@ class Entrywise:
     def missing_given(self: DataDistribution, x: Tensor, observed: Tensor) -> MissingEntries:
         """p(x|z) itself: given z, observed entries say nothing of missing ones."""
         return self
-
-    @property
-    def moments(self: MissingEntries) -> tuple[Tensor, Tensor]:
-        return self.mean, self.variance
-
-    @property
-    def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
-        return ()
 
     # Cached, since a plain property would not let a record have a field of this name. Such a field is written
     # as `levels: int = field()`, so that it does not take this property as its default.

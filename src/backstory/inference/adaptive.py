@@ -31,7 +31,7 @@ from backstory.inference.effort import BUDGET, Effort
 from backstory.inference.hmc import Rows, mixed_seed
 from backstory.inference.importance import Evidence, LogMean, joined, target_evidence
 from backstory.inference.memory import pair_bytes, pairs_at_once
-from backstory.inference.pareto import pareto_k, tail_size, threshold
+from backstory.inference.pareto import threshold, weights_k
 from backstory.inference.requests import EvidenceRequest
 from backstory.inference.target import Evidenced
 from backstory.models.vae import VAE
@@ -90,12 +90,10 @@ def adaptive_evidence(
         advance: called with the number of finished observations.
     """
     plan = Plan.within(request.budget or usual_budget(vae, rows), vae.latents.units)
-    parts, first = [], 0
-    for batch in map(Observation.of, batches):
-        work = _Batch(Evidenced(vae, batch), first, request, generator)
+    parts = []
+    for work in _works(vae, batches, request, generator):
         work.follow(plan, advance)
         parts.append(work.result)
-        first += len(batch)
     return joined(parts)
 
 
@@ -108,15 +106,26 @@ def fitted_evidence(
 ) -> Evidence:
     """The log-evidence of every observation by weights of r(z); arguments as `adaptive_evidence`."""
     effort = replace(FITS[0], proposals=request.samples or FITS[0].proposals)
-    parts, first = [], 0
-    for batch in map(Observation.of, batches):
-        work = _Batch(Evidenced(vae, batch), first, request, generator)
-        for some in work.pieces(torch.arange(len(batch))):
+    parts = []
+    for work in _works(vae, batches, request, generator):
+        for some in work.pieces(torch.arange(len(work.target))):
             work.weigh_fit(work.search(some, effort), some)
             advance(len(some))
         parts.append(work.result)
-        first += len(batch)
     return replace(joined(parts), samples=effort.proposals)
+
+
+def _works(
+    vae: VAE,
+    batches: Iterable[Observation | Tensor],
+    request: EvidenceRequest,
+    generator: torch.Generator,
+) -> Iterator["_Batch"]:
+    """The first estimates of each batch, which know the numbers of their rows."""
+    first = 0
+    for batch in map(Observation.of, batches):
+        yield _Batch(Evidenced(vae, batch), first, request, generator)
+        first += len(batch)
 
 
 class _Batch:
@@ -192,9 +201,8 @@ class _Batch:
         self.numbers["acceptance"][rows] = acceptance
 
     def _keep(self, rows: Tensor, method: str, log_weight: Tensor) -> None:
-        mean, count = LogMean.of(log_weight), len(log_weight)
-        largest = log_weight.T.topk(min(count, tail_size(count) + 1)).values
-        kept = (mean.value, mean.standard_error, mean.ess, pareto_k(largest))
+        mean = LogMean.of(log_weight)
+        kept = (mean.value, mean.standard_error, mean.ess, weights_k(log_weight))
         for name, value in zip(("log_evidence", "standard_error", "ess", "pareto_k"), kept, strict=True):
             self.numbers[name][rows] = value
         for row in rows.tolist():

@@ -34,6 +34,7 @@ from torch import Tensor
 from backstory.distributions.base import (
     LOG_2PI,
     DataDistribution,
+    EntrywiseMoments,
     MissingEntries,
     randn,
     sum_observed,
@@ -42,7 +43,7 @@ from backstory.distributions.gaussian import Gaussian
 from backstory.distributions.normal_scales import NODES
 from backstory.inference.damaged import Damaged
 from backstory.inference.linear_maps import Dense
-from backstory.inference.noisy_levels import EntrywiseMoments, Levels, NoisyNormals
+from backstory.inference.noisy_levels import Levels, NoisyNormals
 
 
 class Conditional(Protocol):

@@ -22,7 +22,7 @@ from backstory.inference.annealing import Annealing, annealed
 from backstory.inference.hmc import mixed_seed
 from backstory.inference.importance import Evidence, check_samples, importance_sampling
 from backstory.inference.linear_gaussian import LinearGaussian
-from backstory.inference.pareto import pareto_k, tail_size
+from backstory.inference.pareto import weights_k
 from backstory.inference.requests import EvidenceRequest
 from backstory.inference.target import check_density
 from backstory.models.vae import VAE
@@ -88,13 +88,12 @@ def log_evidence(
         )
     result = annealed(vae, batches(), how, request.seed, request.resume, advance)
     mean = result.mean
-    largest = result.log_weight.T.topk(min(samples, tail_size(samples) + 1)).values
     return replace(
         base,
         log_evidence=mean.value,
         standard_error=mean.standard_error,
         ess=mean.ess,
-        pareto_k=pareto_k(largest),
+        pareto_k=weights_k(result.log_weight),
         samples=samples,
         acceptance=result.acceptance,
         method=method,

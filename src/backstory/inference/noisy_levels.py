@@ -13,23 +13,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import LOG_2PI, MissingEntries, level_values, sum_observed
+from backstory.distributions.base import LOG_2PI, EntrywiseMoments, level_values, sum_observed
 from backstory.distributions.normal_scales import Rounded, log_normal_between, normal_density
 from backstory.inference.damaged import Damaged
 
 ROUNDING = 1 / 12  # variance of rounding to whole numbers
-
-
-class EntrywiseMoments:
-    """Results that have a mean and a variance for every entry."""
-
-    @property
-    def moments(self: MissingEntries) -> tuple[Tensor, Tensor]:
-        return self.mean, self.variance
-
-    @property
-    def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
-        return ()
 
 
 @dataclass(frozen=True)

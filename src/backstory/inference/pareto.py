@@ -38,6 +38,12 @@ def threshold(samples: int) -> float:
     return min(1 - 1 / math.log10(samples), 0.7) if samples > 1 else 0.0
 
 
+def weights_k(log_weight: Tensor) -> Tensor:
+    """k̂ of each row, (N,), from all of its K log-weights, (K, N)."""
+    count = len(log_weight)
+    return pareto_k(log_weight.T.topk(min(count, tail_size(count) + 1)).values)
+
+
 def pareto_k(largest: Tensor) -> Tensor:
     """k̂ of each row, (N,), from its largest log-weights.
 

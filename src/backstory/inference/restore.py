@@ -36,7 +36,7 @@ from backstory.inference.hmc import Rows
 from backstory.inference.importance import LogMean
 from backstory.inference.memory import pairs_at_once
 from backstory.inference.moments import matched
-from backstory.inference.pareto import pareto_k, tail_size, threshold
+from backstory.inference.pareto import threshold, weights_k
 from backstory.inference.requests import RestorationRequest
 from backstory.inference.restoration import Restoration, guess_levels
 from backstory.inference.target import check_density
@@ -248,8 +248,8 @@ class _Work:
             self.methods[row] = method
         if codes.log_ratio is not None:
             weights = LogMean.of(moments.log_weight)
-            largest = moments.log_weight.T.topk(min(len(codes.z), tail_size(len(codes.z)) + 1)).values
-            self._note(rows, log_evidence=weights.value, ess=weights.ess, pareto_k=pareto_k(largest))
+            k = weights_k(moments.log_weight)
+            self._note(rows, log_evidence=weights.value, ess=weights.ess, pareto_k=k)
         else:
             self._note(rows, ess=codes.ess, r_hat=codes.r_hat, acceptance=codes.acceptance)
 
