@@ -48,7 +48,7 @@ def test_numbers_beside_a_grid_become_the_nearest_with_a_warning(grids, caplog) 
         (lambda t: t.assign(income="much"), ["'much' in row 1, column 'income'"]),
         (lambda t: t.assign(visits=-1), ["counts", "-1", "row 1, column 'visits'"]),
         (lambda t: t.assign(joined="2020-02-30"), ["dates such as 2024-12-31", "row 1, column 'joined'"]),
-        (lambda t: t.assign(joined="9999-12-31"), ["to 2262-04-10", "row 1, column 'joined'"]),
+        (lambda t: t.assign(joined="99999-12-31"), ["dates such as", "row 1, column 'joined'"]),
         (lambda t: t[:0], ["0 rows"]),
     ],
 )

@@ -252,7 +252,7 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path, capfd,
     data = load(tmp_path / "a.csv")
     summary.show(data.schema)
     assert "\x1b[31m" not in capfd.readouterr().err
-    (tmp_path / "b.csv").write_text("a\n" + "1\n" * 30 + "\x1b[2J\n")
+    (tmp_path / "b.csv").write_text("a\n1\n3\n\x1b[2J\n")
     assert "\\x1b" in refusal(load, tmp_path / "b.csv")
 
 

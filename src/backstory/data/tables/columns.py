@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from backstory.data.tables.writing import Writing
 from backstory.errors import InputError
 
 Kind = Literal["continuous", "grid", "count", "binary", "categorical", "ordinal", "date"]
@@ -55,6 +56,7 @@ class Column(BaseModel):
         format: strftime format of dates that are written as texts; None if the file holds dates.
         dtype: pandas name of the type in a frame or a Parquet file, such as `category` or `float32`; None
             for text tables, and where `cells` is enough.
+        writing: how numbers are written in the file, such as `$1,234.50`; None if as plain numbers.
         note: a remark for people from the inference of the kind.
     """
 
@@ -74,7 +76,17 @@ class Column(BaseModel):
     cells: Cells = "number"
     format: str | None = None
     dtype: str | None = None
+    writing: Writing | None = None
     note: str = ""
+
+    @property
+    def as_text(self) -> bool:
+        """Whether the cells of a text table have to be read as texts."""
+        return self.cells == "text" or self.writing is not None
+
+    def cell(self, number: float) -> str:
+        """A number as people write it: as in the file, or with six digits."""
+        return f"{number:.6g}" if self.writing is None else self.writing.text(number)
 
     def settled(self, values: np.ndarray) -> np.ndarray:
         """Stored values rounded to what the column can hold and clipped to its range, of the same shape.

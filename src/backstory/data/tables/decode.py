@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from backstory.data.tables.columns import Column
-from backstory.data.tables.encode import FIRST_DAY, LAST_DAY, MICROSECONDS, level_numbers
+from backstory.data.tables.dates import FIRST_DAY, LAST_DAY, MICROSECONDS
+from backstory.data.tables.encode import level_numbers
 
 _UNITS = (("%f", 1), ("%S", 1_000_000), ("%M", 60_000_000), ("%H", 3_600_000_000))  # microseconds
 _PLAIN = {"number": "float64", "whole": "Int64", "bool": "boolean"}  # types of cells
@@ -18,6 +19,11 @@ def decoded(values: np.ndarray, column: Column) -> pd.Series:
     Means of levels need not be levels. They stay numbers if the levels are numbers, are from 0 to 1 if the
     levels are booleans, and become the nearest level if the levels are texts.
     """
+    if column.writing is not None:
+        write, plain = column.writing.text, column.model_copy(update={"writing": None, "dtype": None})
+        numbers = decoded(values, plain).astype(object)
+        texts = [None if pd.isna(number) else write(float(number)) for number in numbers]
+        return typed(pd.Series(texts, dtype=object), column.dtype)
     if column.kind == "date":
         return _dates(values, column)
     whole = bool((np.isnan(values) | (values == np.rint(values))).all())
@@ -52,7 +58,7 @@ def _dates(values: np.ndarray, column: Column) -> pd.Series:
     if column.decimals == 0:
         unit = MICROSECONDS
     empty = np.isnan(values)
-    exact = np.clip(np.where(empty, 0, values), FIRST_DAY, LAST_DAY) * (MICROSECONDS / unit)
+    exact = np.clip(np.where(empty, 0, values), FIRST_DAY, LAST_DAY + 1 - 1e-9) * (MICROSECONDS / unit)
     stamps = (np.rint(exact).astype(np.int64) * unit).astype("datetime64[us]")
     dates: Any = pd.Series(np.where(empty, np.datetime64("NaT"), stamps))
     if form is not None:

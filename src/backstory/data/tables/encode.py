@@ -4,6 +4,7 @@ The stored number of a level is its index, that of a date d the days (d − 1970
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,25 +15,25 @@ import pandas as pd
 from backstory import console
 from backstory.data.checks import place
 from backstory.data.tables.columns import SINGLE, Column, number_text
+from backstory.data.tables.dates import days
+from backstory.data.tables.misfits import Misfits, misfit, shown
+from backstory.data.tables.writing import Amount, Clock, Span
 from backstory.errors import InputError
-
-MICROSECONDS = 86_400_000_000  # of a day
-_SHOWN = 40  # characters of a cell in a message
-# Days that a frame can hold in nanoseconds: 1677-09-22 to 2262-04-10
-FIRST_DAY, LAST_DAY = -106750, 106750
 
 
 @dataclass
 class Unknown:
-    """Cells with a level that their column does not have: their number, and row and text of the first.
+    """Cells with a level that their column does not have, and cells that are not written as the others.
 
     Attributes:
         source: of the table, for messages.
-        cells: by the name of the column.
+        cells: by the name of the column, the number of cells with unknown levels, row and text of the first.
+        misfits: by the name of the column.
     """
 
     source: str
     cells: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    misfits: defaultdict[str, Misfits] = field(default_factory=lambda: defaultdict(Misfits))
 
     def add(self, name: str, rows: np.ndarray, text: str) -> None:
         """Takes note of the cells of a column in these rows; `text` is that of the first."""
@@ -87,12 +88,6 @@ def _has_order(column: Column) -> bool:
     return column.kind == "ordinal" and column.cells in ("number", "whole")
 
 
-def shown(cell: Any) -> str:
-    """A cell's text in quotes, shortened if it is long."""
-    text = str(cell)
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
-
-
 def encoded(cells: pd.Series, column: Column, unknown: Unknown, first: int = 0) -> np.ndarray:
     """Stored numbers of a part of a column, (n,) of float64, NaN where a cell is empty.
 
@@ -100,18 +95,19 @@ def encoded(cells: pd.Series, column: Column, unknown: Unknown, first: int = 0) 
         cells: the part of the column that begins at row `first` of the table.
         column: its description.
         unknown: takes note of levels that the column does not have. They become the level of rare ones, the
-            nearest level of an ordinal column of numbers, the nearest number of a grid, or empty.
+            nearest level of an ordinal column of numbers, the nearest number of a grid, or empty. It also
+            takes note of cells without the number or date that is expected, which become empty.
         first: row of the table.
 
     Raises:
-        InputError: a cell without the number, date or count that is expected; the message says where.
+        InputError: a cell without the count that is expected, or another type; the message says where.
     """
     cells = unpacked(cells)
     if column.levels is not None:
         return _indices(cells, column, unknown, first)
     if column.kind == "date":
-        return days(cells, column.name, unknown.source, first, column.format)
-    values, _ = numbers(cells, column.name, unknown.source, first)
+        return _days(cells, column, unknown, first)
+    values = numbers(cells, column, unknown, first)
     if column.values is not None:
         return _on_grid(values, column, unknown, first)
     if column.kind == "count":
@@ -145,7 +141,10 @@ def encoded_cell(text: str, column: Column) -> float:
             raise unknown_level(column.name, column.levels, text, rare=column.rare)
         return float(column.levels.index(text))
     numbers_alone = column.model_copy(update={"values": None})  # the nearest of a grid is another number
-    stored = float(encoded(pd.Series([text], dtype=object), numbers_alone, Unknown("the given cells"))[0])
+    unknown = Unknown("the given cells")
+    stored = float(encoded(pd.Series([text], dtype=object), numbers_alone, unknown)[0])
+    if unknown.misfits[column.name].count:
+        raise misfit(text, 0, column, unknown.source)
     if column.values is not None and stored not in column.values:
         nearest = number_text(float(column.nearest(np.array(stored))))
         raise InputError(
@@ -161,7 +160,7 @@ def _indices(cells: pd.Series, column: Column, unknown: Unknown, first: int) -> 
         keys: Any = texts(cells)
         levels = pd.Index(column.levels[: len(column.levels) - column.rare], dtype=object)
     else:
-        keys = pd.Series(numbers(cells, column.name, unknown.source, first)[0])
+        keys = pd.Series(numbers(cells, column, unknown, first))
         levels = pd.Index(level_numbers(column))
     codes = levels.get_indexer(keys)
     empty = keys.isna().to_numpy()
@@ -204,38 +203,57 @@ def texts(cells: pd.Series) -> pd.Series:
     return objects.map(lambda cell: str(cell).strip(), na_action="ignore").astype(object)
 
 
-def numbers(cells: pd.Series, name: str, source: str, first: int = 0) -> tuple[np.ndarray, bool]:
-    """The numbers in a part of a column, float64 with NaN where empty, and whether its type is of integers.
+def numbers(cells: pd.Series, column: Column, unknown: Unknown, first: int = 0) -> np.ndarray:
+    """The numbers in a part of a column, float64 with NaN where empty or no number, see `encoded`.
+
+    Raises:
+        InputError: cells of another type than numbers and texts.
+    """
+    types = pd.api.types
+    cells = as_numbers(cells, column.writing, unknown.misfits[column.name], first)
+    if not types.is_numeric_dtype(cells) or types.is_complex_dtype(cells):
+        raise InputError(
+            f"expected numbers in column {column.name!r} of {unknown.source}, got type {cells.dtype}; "
+            "convert or drop the column"
+        )
+    array: np.ndarray = cells.to_numpy(dtype=np.float64, na_value=np.nan)
+    return array
+
+
+def as_numbers(
+    cells: pd.Series, writing: Amount | Clock | Span | None, misfits: Misfits, first: int = 0
+) -> pd.Series:
+    """A part of a column as numbers, whole ones as Int64; empty where a text is none; other types stay.
 
     Args:
         cells: the part of the column that begins at row `first` of the table.
-        name, source: of the column and of the table, for messages.
+        writing: how numbers are written; None for plain numbers.
+        misfits: takes note of texts that are no such numbers.
         first: row of the table.
-
-    Raises:
-        InputError: a cell that is no number.
     """
     types = pd.api.types
     if is_categorical(cells):
         cells = cells.astype(object)
-    if types.is_object_dtype(cells) or types.is_string_dtype(cells):
-        cells = _parsed(cells, name, source, first)
-    if not types.is_numeric_dtype(cells) or types.is_complex_dtype(cells):
-        raise InputError(
-            f"expected numbers in column {name!r} of {source}, got type {cells.dtype}; "
-            "convert or drop the column"
-        )
-    array = cells.to_numpy(dtype=np.float64, na_value=np.nan)
-    return array, types.is_integer_dtype(cells) or types.is_bool_dtype(cells)
-
-
-def _parsed(cells: pd.Series, name: str, source: str, first: int) -> pd.Series:
+    if not (types.is_object_dtype(cells) or types.is_string_dtype(cells)):
+        return cells
     objects = cells.astype(object)
-    parsed = to_numbers(objects)
+    if writing is None or writing.is_plain:
+        parsed = to_numbers(objects)
+    else:
+        words = texts(cells)
+        different = words.dropna().unique()
+        parsed = words.map(dict(zip(different, writing.numbers(different), strict=True))).astype(np.float64)
+        if writing.whole and _are_whole(parsed):
+            parsed = parsed.astype("Int64")
     bad = np.flatnonzero((parsed.isna() & objects.notna()).to_numpy())
     if len(bad):
-        raise not_a_number(objects.iloc[int(bad[0])], first + int(bad[0]), name, source)
+        misfits.add(first + bad, objects.iloc[bad].tolist())
     return parsed
+
+
+def _are_whole(parsed: pd.Series) -> bool:
+    present = parsed.dropna()
+    return bool((present == np.rint(present)).all() and (present.abs() < 2**53).all())
 
 
 def to_numbers(objects: pd.Series) -> pd.Series:
@@ -258,42 +276,15 @@ def _number(cell: Any) -> float:
         return math.nan
 
 
-def not_a_number(cell: Any, row: int, name: str, source: str) -> InputError:
-    """The error of a cell that is no number."""
-    return InputError(
-        f"expected numbers in {source}, got {shown(cell)} in {place((row, 0), columns=(name,))}; "
-        "write it as a number, leave the cell empty, or drop the column"
-    )
-
-
-def days(cells: pd.Series, name: str, source: str, first: int = 0, form: str | None = None) -> np.ndarray:
-    """Dates as days since 1970-01-01 (UTC), NaN where empty: texts in a format, or a frame's own dates."""
-    dates = cells
-    if not pd.api.types.is_datetime64_any_dtype(cells):
-        objects = cells.astype(object) if form is None else texts(cells)
-        dates = pd.to_datetime(objects, format=form, errors="coerce", utc=True)
-    if getattr(dates.dt, "tz", None) is not None:
-        dates = dates.dt.tz_convert(None)
-    stored = dates.to_numpy(dtype="datetime64[us]").astype(np.int64) / MICROSECONDS
-    stored[dates.isna().to_numpy()] = math.nan
-    bad = np.isnan(stored) & cells.notna().to_numpy() | (stored < FIRST_DAY) | (stored > LAST_DAY)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise InputError(
-            f"expected dates {f'such as {example(form)} ' if form else ''}from 1677-09-22 to 2262-04-10 in "
-            f"{source}, got {shown(cells.iloc[row])} in {place((first + row, 0), (name,))}; "
-            "correct it, leave the cell empty, or ignore the column"
-        )
+def _days(cells: pd.Series, column: Column, unknown: Unknown, first: int) -> np.ndarray:
+    """Days since 1970-01-01, (n,); cells that are no dates are misfits."""
+    typed = pd.api.types.is_datetime64_any_dtype(cells)
+    words = cells if typed else cells.astype(object) if column.format is None else texts(cells)
+    stored = days(words, column.format)
+    bad = np.flatnonzero(np.isnan(stored) & cells.notna().to_numpy())
+    if len(bad):
+        unknown.misfits[column.name].add(first + bad, cells.iloc[bad].tolist())
     return stored
-
-
-def example(form: str) -> str:
-    """A date in a format.
-
-    >>> example("%d.%m.%Y")
-    '31.12.2024'
-    """
-    return pd.Timestamp("2024-12-31 15:30:00").strftime(form)
 
 
 def unpacked(cells: pd.Series) -> pd.Series:

@@ -112,7 +112,7 @@ def _whole_frame(path: Path, data: Dataset) -> pd.DataFrame:
         header, places = data.schema.header, data.places or ()
         names = table.names(True) if header else [str(j) for j in range(len(table.first))]
         columns = zip(places, data.schema.kinds, strict=True)
-        numbers = {names[place] for place, column in columns if column.cells != "text"}
+        numbers = {names[place] for place, column in columns if not column.as_text}
         parts = list(table.parts(names, header, [name for name in names if name not in numbers]))
     return _with_numbers(pd.concat(parts), [j for j in range(len(names)) if j not in places])
 

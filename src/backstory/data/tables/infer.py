@@ -24,14 +24,12 @@ from typing import Any
 import numpy as np
 
 from backstory import console
-from backstory.data.checks import place
 from backstory.data.tables.columns import Asked, Cells, Column, Kind, LeftOut, Reason, number_text
 from backstory.data.tables.decode import decoded
-from backstory.data.tables.encode import not_a_number, shown
-from backstory.data.tables.survey import MOST_TEXTS, MOST_VALUES, MOSTLY, Survey
+from backstory.data.tables.misfits import FEW_ROWS, not_a_number
+from backstory.data.tables.survey import MOST_TEXTS, MOST_VALUES, Survey
 from backstory.errors import InputError
 
-FEW_ROWS = 10  # a table with fewer rows is too short to judge
 MOST_STEPS = 10  # levels of an ordinal column of whole numbers
 ROWS_OF_STEP = 10  # rows for each of them, on average
 HIGHEST_COUNT = 1000
@@ -64,10 +62,12 @@ def judge(survey: Survey, place_in_file: int, asked: Asked | None, text_table: b
         decimals=survey.numbers.decimals if survey.numbers.cells else None,
         cells=_cells(survey),
         dtype=None if text_table or survey.dtype in USUAL else survey.dtype,
+        writing=survey.writing if survey.writing is not None and not survey.writing.is_plain else None,
+        note="" if survey.writing is None or survey.writing.is_plain else str(survey.writing),
     )
     if asked is not None:
         return _as_asked(column, survey, asked, text_table)
-    _refuse_words_among_numbers(survey)
+    _refuse_words_among_numbers(column, survey)
     if survey.rows >= FEW_ROWS and (reason := _reason_to_leave_out(survey)):
         text = _constant_text(survey) if reason == "constant" else None
         return LeftOut(name=survey.name, reason=reason, place=place_in_file, text=text, cells=column.cells)
@@ -90,12 +90,12 @@ def _cells(survey: Survey) -> Cells:
     return "whole" if survey.holds_integers else "number"
 
 
-def _refuse_words_among_numbers(survey: Survey) -> None:
+def _refuse_words_among_numbers(column: Column, survey: Survey) -> None:
     words, numbers = survey.texts.words, survey.numbers.cells
-    if words and (numbers >= MOSTLY * survey.present or (numbers and survey.rows < FEW_ROWS)):
+    if words and numbers and survey.rows < FEW_ROWS:
         assert survey.texts.first_word is not None
         row, text = survey.texts.first_word
-        raise not_a_number(text, row, survey.name, survey.source)
+        raise not_a_number(text, row, column, survey.source)
 
 
 def _reason_to_leave_out(survey: Survey) -> Reason | None:
@@ -127,15 +127,16 @@ def _constant_text(survey: Survey) -> str:
 def _of_numbers(column: Column, survey: Survey) -> Column:
     numbers, enough = survey.numbers, survey.rows >= FEW_ROWS
     few = sorted(numbers.few) if numbers.few is not None else None
+    measured = survey.writing is not None and survey.writing.measured
     if column.cells == "bool":
         return column.model_copy(update={"kind": "binary", "levels": ("False", "True"), "decimals": None})
-    if few is not None and (few == [0, 1] or (len(few) == 2 and enough)):
+    if few is not None and not measured and (few == [0, 1] or (len(few) == 2 and enough)):
         return _levelled(column, "binary", few)
-    if few is not None and _are_steps(few, survey):
+    if few is not None and not measured and _are_steps(few, survey):
         return _levelled(column, "ordinal", few)
     if few is not None and survey.present >= ROWS_OF_VALUE * len(few) and _is_grid(few, survey):
         return column.model_copy(update={"kind": "grid", "values": tuple(few)})
-    if enough and numbers.whole and numbers.low in (0, 1) and numbers.high <= HIGHEST_COUNT:
+    if enough and not measured and numbers.whole and numbers.low in (0, 1) and numbers.high <= HIGHEST_COUNT:
         return column.model_copy(update={"kind": "count"})
     return column
 
@@ -190,12 +191,6 @@ def _of_texts(column: Column, survey: Survey) -> Column:
 
 def _of_dates(column: Column, survey: Survey, form: str) -> Column:
     """A column of texts that are dates in one format."""
-    if survey.dates.formats is not None and survey.dates.formats[form] < survey.present:
-        row, text = survey.dates.failures[form]
-        raise InputError(
-            f"expected dates written as {form} in {survey.source}, as most are, got {shown(text)} "
-            f"in {place((row, 0), (survey.name,))}; correct it, or give the kind of the column"
-        )
     return column.model_copy(update={"kind": "date", "format": form, "decimals": None})
 
 

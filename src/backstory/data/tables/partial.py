@@ -74,6 +74,8 @@ def _stored(cell: Any, column: Column) -> float:
 
     is_date = column.format is not None and hasattr(cell, "strftime")
     text = cell.strftime(column.format) if is_date else str(cell).strip()
+    if column.writing is not None and isinstance(cell, int | float):
+        text = column.writing.text(cell)
     if column.levels is not None and text not in column.levels:
         text = text.removesuffix(".0")  # 3.0 is the level 3
     stored = encoded_cell(text, column)
@@ -100,5 +102,5 @@ def _check_range(stored: float, text: str, column: Column) -> None:
 def _text(value: float, column: Column) -> str:
     """A stored number as people write it."""
     if column.kind != "date":
-        return f"{value:.6g}"
+        return column.cell(value)
     return str(np.datetime64(0, "D") + np.timedelta64(math.floor(value), "D"))

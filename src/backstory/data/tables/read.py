@@ -27,6 +27,7 @@ from backstory.data.tables.columns import LEVELLED, Asked, Column, Columns, Left
 from backstory.data.tables.encode import Unknown, encoded
 from backstory.data.tables.infer import judge
 from backstory.data.tables.match import check_names, matched
+from backstory.data.tables.recognise import another_look, better
 from backstory.data.tables.survey import Survey
 from backstory.data.tables.text import TextTable, rows_at_once
 from backstory.errors import InputError
@@ -63,7 +64,13 @@ def load_csv(
         header = text.header
         names = text.names(header)
         table = _Table(
-            lambda texts: text.parts(names, header, texts), names, str(path), header, limit, is_text=True
+            lambda texts: text.parts(names, header, texts),
+            names,
+            str(path),
+            header,
+            limit,
+            is_text=True,
+            has_padded=text.has_padded(),
         )
         return table.dataset(columns, schema)
 
@@ -162,6 +169,7 @@ class _Table:
         header: whether the file names its columns.
         limit: bytes of values that are kept in memory.
         is_text: whether the file is text, so that the types of cells have to be inferred.
+        has_padded: whether a text table may have whole numbers with zeros before them.
         expected: number of rows, 0 if it is not known.
     """
 
@@ -171,6 +179,7 @@ class _Table:
     header: bool
     limit: float = math.inf
     is_text: bool = False
+    has_padded: bool = False
     expected: int = 0
     _only: pd.DataFrame | None = None  # the only part, kept so that it is read once
 
@@ -184,6 +193,7 @@ class _Table:
         kinds, left_out = self._inferred(descriptions)
         place = {name: j for j, name in enumerate(self.names)}
         stored = self._stored(kinds, [place[column.name] for column in kinds])
+        stored.settle(kinds)
         stored.unknown.warn([column for column in kinds if not column.rare], stored.totals.rows)
         return self._dataset(stored, stored.totals.schema(kinds, left_out))
 
@@ -192,6 +202,7 @@ class _Table:
         whole = schema.unconditioned
         self._check_conditions(schema)
         stored = self._stored(whole.kinds, matched(whole, self.names, self.header, self.source))
+        stored.settle(whole.kinds)
         stored.unknown.refuse([c.column for c in schema.conditions if c.column is not None])
         stored.unknown.warn(whole.kinds, stored.totals.rows)
         whole = whole.model_copy(update={"left_out": self._present(whole)})
@@ -255,22 +266,37 @@ class _Table:
             for name, description in descriptions.items()
             if description.kind in (*LEVELLED, "date") and description.cells in (None, "text")
         ]
-        surveys = self._survey(descriptions, as_texts)
-        # texts after parts that held only numbers: these have lost how they were written
-        torn = [survey.name for survey in surveys if survey.parsed and survey.texts.words]
-        return self._survey(descriptions, [*as_texts, *torn]) if self.is_text and torn else surveys
-
-    def _survey(self, descriptions: Mapping[str, Asked], texts: Collection[str]) -> list[Survey]:
         levelled = {name for name, description in descriptions.items() if description.kind in LEVELLED}
-        surveys = [Survey(name, self.source, count_numbers=name in levelled) for name in self.names]
-        for _, frame in self._frames(texts):
-            for survey, (_, cells) in zip(surveys, frame.items(), strict=True):
-                survey.add(cells)
+        surveys = {name: Survey(name, self.source, count_numbers=name in levelled) for name in self.names}
+        self._survey(surveys, as_texts)
+        # texts after parts that held only numbers, and zeros before numbers: how they were written is lost
+        lost = [name for name, survey in surveys.items() if self._lost(survey)]
+        if lost:
+            as_texts += lost
+            again = {name: Survey(name, self.source, count_numbers=name in levelled) for name in as_texts}
+            surveys |= self._survey(again, as_texts)
+        looks = {name: another_look(survey, descriptions.get(name)) for name, survey in surveys.items()}
+        others = {name: survey for name, survey in looks.items() if survey is not None}
+        for name, survey in self._survey(others, [*as_texts, *others]).items():
+            surveys[name] = better(surveys[name], survey, descriptions.get(name))
+        return list(surveys.values())
+
+    def _lost(self, survey: Survey) -> bool:
+        """Whether numbers were parsed whose texts may matter."""
+        padded = self.has_padded and survey.numbers.whole and not survey.numbers.boolean
+        return self.is_text and survey.parsed and (survey.texts.words > 0 or padded)
+
+    def _survey(self, surveys: dict[str, Survey], texts: Collection[str]) -> dict[str, Survey]:
+        """The same surveys after all cells of their columns."""
+        for _, frame in self._frames(texts) if surveys else ():
+            for name, (_, cells) in zip(self.names, frame.items(), strict=True):
+                if name in surveys:
+                    surveys[name].add(cells)
         return surveys
 
     def _frames(self, texts: Collection[str]) -> Iterator[tuple[int, pd.DataFrame]]:
         """The parts, each with the number of its first row."""
-        if self._only is not None:
+        if self._only is not None and self._holds_texts(self._only, texts):
             yield 0, self._only
             return
         first, count, frame = 0, 0, None
@@ -280,11 +306,19 @@ class _Table:
                 first, count = first + len(frame), count + 1
         self._only = frame if count == 1 else None
 
+    def _holds_texts(self, frame: pd.DataFrame, texts: Collection[str]) -> bool:
+        """Whether these columns of a part hold texts or objects, where they could have been numbers."""
+        columns = zip(self.names, frame.items(), strict=True)
+        return not self.is_text or not any(
+            name in texts and isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "biuf"
+            for name, (_, cells) in columns
+        )
+
     def _stored(self, kinds: Sequence[Column], places: Sequence[int]) -> "_Stored":
         """The stored values of the columns at these places of the file."""
         spool = Spool(self.limit, expected=8 * self.expected * len(kinds))
         unknown, totals = Unknown(self.source), _Totals.empty(len(kinds))
-        as_texts = [self.names[j] for j, column in zip(places, kinds, strict=True) if column.cells == "text"]
+        as_texts = [self.names[j] for j, column in zip(places, kinds, strict=True) if column.as_text]
         for first, frame in self._frames(as_texts):
             part = np.empty((len(frame), len(kinds)), np.float64)
             columns = [cells for _, cells in frame.items()]
@@ -312,6 +346,12 @@ class _Stored:
     places: tuple[int, ...]
     unknown: Unknown
     totals: "_Totals"
+
+    def settle(self, columns: Sequence[Column]) -> None:
+        """Warns of a few cells that are not written as the others of their column; InputError for more."""
+        for missing, column in zip(self.totals.missing, columns, strict=True):
+            misfits, rows = self.unknown.misfits[column.name], self.totals.rows
+            misfits.settle(column, self.unknown.source, rows - int(missing) + misfits.count, rows)
 
 
 @dataclass

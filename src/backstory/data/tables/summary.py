@@ -41,15 +41,17 @@ def _shown(text: str) -> str:
 
 def _values_of(column: Column) -> str:
     if column.levels is not None:
-        shown = ", ".join(map(_shown, column.levels[:4]))
+        written = column.writing is not None
+        levels = [column.cell(float(level)) if written else level for level in column.levels[:4]]
+        shown = ", ".join(map(_shown, levels))
         return f"{len(column.levels)}: {shown}" + (", …" if len(column.levels) > 4 else "")
     if column.low is None or column.high is None:
         return ""
     if column.kind == "date":
         days = (datetime(1970, 1, 1) + timedelta(days=value) for value in (column.low, column.high))
-        return " to ".join(f"{day:%Y-%m-%d}" for day in days)
+        return " to ".join(day.date().isoformat() for day in days)
     few = f"{len(column.values)} from " if column.values is not None else ""
-    return f"{few}{column.low:.6g} to {column.high:.6g}"
+    return f"{few}{column.cell(column.low)} to {column.cell(column.high)}"
 
 
 def records(schema: Schema) -> dict[str, dict[str, Any]]:

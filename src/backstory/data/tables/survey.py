@@ -14,13 +14,24 @@ import numpy as np
 import pandas as pd
 
 from backstory.data.checks import place
-from backstory.data.tables.encode import days, is_categorical, is_text, shown, texts, to_numbers, unpacked
+from backstory.data.tables.amounts import is_padded
+from backstory.data.tables.dates import days, reads
+from backstory.data.tables.encode import (
+    as_numbers,
+    is_categorical,
+    is_text,
+    texts,
+    to_numbers,
+    unpacked,
+)
+from backstory.data.tables.misfits import Misfits, shown
+from backstory.data.tables.writing import MOSTLY, Amount, Clock, Span
 from backstory.errors import InputError
 
 MOST_VALUES = 100  # different numbers that are kept, as many as a grid may have
 MOST_DECIMALS = 9
 MOST_TEXTS = 200_000  # different texts that are counted
-MOSTLY = 0.9  # share of the cells of one kind from which the rest is taken for mistakes
+SAMPLE = 1000  # different texts from which the way of writing is recognised
 
 NAMES_ROWS = re.compile(
     r"unnamed.*|#|row([ _.-]?(number|num|names?))?|(.*[ _.-]|row)?(id|idx|index|key|no|nr|uuid|guid)",
@@ -93,11 +104,15 @@ class Texts:
         words: number of cells that are not numbers.
         first_word: row and text of the first of these.
         counts: number of cells with each text, numbers included; None if there are more than `MOST_TEXTS`.
+        first: number of cells with each of the first different texts.
+        padded: whether a text is a whole number with zeros before it.
     """
 
     words: int = 0
     first_word: tuple[int, str] | None = None
     counts: Counter[str] | None = field(default_factory=Counter)
+    first: Counter[str] = field(default_factory=Counter)
+    padded: bool = False
 
     def count(self, words: pd.Series, weights: np.ndarray) -> None:
         """Adds different texts, each with its number of cells."""
@@ -106,6 +121,13 @@ class Texts:
                 self.counts[word] += count
             if len(self.counts) > MOST_TEXTS:
                 self.counts = None
+
+    def look_at(self, words: pd.Series, weights: np.ndarray) -> None:
+        """Takes note of how different texts are written."""
+        self.padded = self.padded or any(map(is_padded, words))
+        for word, count in zip(words, weights.tolist(), strict=True):
+            if word in self.first or len(self.first) < SAMPLE:
+                self.first[word] += count
 
 
 @dataclass
@@ -140,7 +162,7 @@ class Dates:
         """
         assert self.formats is not None
         for form in list(self.formats):
-            good = pd.to_datetime(words, format=form, errors="coerce", utc=True).notna().to_numpy()
+            good = reads(words, form)
             self.formats[form] += int(weights[good].sum())
             if not good.all() and form not in self.failures:
                 row = _first_of(texts(cells), words[~good])
@@ -155,6 +177,9 @@ class Survey:
         name: of the column.
         source: of the table, for messages.
         count_numbers: whether numbers are counted as texts too, because they may be levels.
+        as_words: whether texts of numbers count as other texts, because 010 and 10 differ.
+        writing: how texts of numbers are written; other texts are misfits.
+        misfits: texts that are not written in this way, which count as empty cells.
         rows, empty: number of cells, and of empty cells.
         dtype: pandas name of the type of the first part.
         ordered: the categories of an ordered type.
@@ -165,6 +190,9 @@ class Survey:
     name: str
     source: str
     count_numbers: bool = False
+    as_words: bool = False
+    writing: Amount | Clock | Span | None = None
+    misfits: Misfits = field(default_factory=Misfits)
     rows: int = 0
     empty: int = 0
     dtype: str | None = None
@@ -225,6 +253,8 @@ class Survey:
             self._add_plain(cells)
             return
         cells = unpacked(cells)
+        if self.writing is not None:
+            cells = as_numbers(cells, self.writing, self.misfits, self.rows)
         present = cells.dropna()
         if is_categorical(cells):
             self.dtype = "category"
@@ -232,7 +262,7 @@ class Survey:
                 self.ordered = tuple(texts(pd.Series(cells.cat.categories)))
             present = present.astype(object)
         if types.is_datetime64_any_dtype(present):
-            self.dates.add(days(present, self.name, self.source, self.rows))
+            self.dates.add(days(present))
         elif types.is_numeric_dtype(present) and not types.is_complex_dtype(present):
             self._add_numbers(present)
         elif types.is_object_dtype(present) or types.is_string_dtype(present):
@@ -287,10 +317,10 @@ class Survey:
         kind = pd.api.types.infer_dtype(unique)
         if kind in ("date", "datetime", "datetime64"):
             self.dtype = "date" if kind == "date" else "datetime64[us]"
-            self.dates.add(days(present, self.name, self.source, self.rows))
+            self.dates.add(days(present))
             return
         values = to_numbers(unique)
-        known, weights = values.notna().to_numpy(), counts.to_numpy()
+        known, weights = values.notna().to_numpy() & (not self.as_words), counts.to_numpy()
         if known.any():
             # whole numbers among objects and texts are whole, whatever the other cells of their part are
             different = values[known].to_numpy(np.float64)
@@ -298,6 +328,7 @@ class Survey:
             self._count_numbers(np.repeat(different, weights[known]), different, kind == "boolean", integers)
         words = texts(unique)
         self.texts.count(words, weights)
+        self.texts.look_at(words, weights)
         if not known.all():
             self._count_words(cells, unique[~known], int(weights[~known].sum()))
             self._try_formats(cells, words, weights)
@@ -341,11 +372,7 @@ def _possible_formats(words: pd.Series) -> list[str]:
     likely = words[:_LIKELY][[bool(_DATE_LIKE.fullmatch(word)) for word in words[:_LIKELY]]]
     if not len(likely):
         return []
-    return [
-        form
-        for form in DATE_FORMATS
-        if pd.to_datetime(likely, format=form, errors="coerce", utc=True).notna().any()
-    ]
+    return [form for form in DATE_FORMATS if reads(likely, form).any()]
 
 
 def _all_whole(unique: pd.Series) -> bool:

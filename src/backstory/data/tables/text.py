@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pandas as pd
 
 from backstory.data.tables.columns import EMPTY_CELLS
 from backstory.errors import InputError
 
 CELLS_AT_ONCE = 1 << 21
+_SCANNED_AT_ONCE = 1 << 22  # bytes
 
 # Newer versions of pandas read numbers exactly, and warn where they are asked to
 _EXACT: Any = {} if pd.__version__ >= "3.1" else {"float_precision": "round_trip"}
@@ -62,6 +64,21 @@ class TextTable:
         if header:
             return [cell.strip() for cell in self.first]
         return [f"column_{j + 1}" for j in range(len(self.first))]
+
+    def has_padded(self) -> bool:
+        """Whether a cell may be a whole number with zeros before it: one begins with 0 and a digit."""
+        before = np.zeros(256, bool)
+        before[list(f'{self.separator}"\n\r '.encode())] = True
+        self.handle.seek(0)
+        rest = b""
+        while content := self.handle.read(_SCANNED_AT_ONCE):
+            signs = np.frombuffer(rest + content, np.uint8)
+            zeros = np.flatnonzero(signs[1:-1] == ord("0"))
+            digit = (signs[zeros + 2] >= ord("0")) & (signs[zeros + 2] <= ord("9"))
+            if (digit & before[signs[zeros]]).any():
+                return True
+            rest = content[-2:]
+        return False
 
     def parts(
         self, names: Sequence[str], header: bool, texts: Collection[str]

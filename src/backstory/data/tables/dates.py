@@ -1,0 +1,65 @@
+"""Dates as numbers of days since 1970-01-01 (UTC), and back, from the year 1 to the year 9999."""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+MICROSECONDS = 86_400_000_000  # of a day
+FIRST_DAY, LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31
+
+
+def days(dates: pd.Series, form: str | None = None) -> np.ndarray:
+    """Days since 1970-01-01 (UTC), (n,), NaN where a cell is empty or no date.
+
+    Args:
+        dates: of a type of dates, or objects, or texts in a format.
+        form: strftime format of texts.
+    """
+    parsed = dates
+    if not pd.api.types.is_datetime64_any_dtype(dates):
+        parsed = pd.to_datetime(dates, format=form, errors="coerce", utc=True)
+    if getattr(parsed.dt, "tz", None) is not None:
+        parsed = parsed.dt.tz_convert(None)
+    stored = parsed.to_numpy(dtype="datetime64[us]").astype(np.int64) / MICROSECONDS
+    stored[parsed.isna().to_numpy()] = np.nan
+    # types of nanoseconds end in 1677 and in 2262
+    late = np.flatnonzero(np.isnan(stored) & dates.notna().to_numpy())
+    if len(late):
+        stored[late] = _one_by_one(dates.iloc[late], form)
+    stored[(stored < FIRST_DAY) | (stored >= LAST_DAY + 1)] = np.nan
+    return stored
+
+
+def reads(words: pd.Series, form: str) -> np.ndarray:
+    """Whether each text is a date in a format, (n,) of bool."""
+    return ~np.isnan(days(words, form))
+
+
+def _one_by_one(cells: Iterable[Any], form: str | None) -> np.ndarray:
+    different = {cell: _day(cell, form) for cell in set(cells)}
+    return np.array([different[cell] for cell in cells])
+
+
+def _day(cell: Any, form: str | None) -> float:
+    try:
+        moment = datetime.strptime(cell, form) if form is not None else cell
+        if isinstance(moment, date) and not isinstance(moment, datetime):
+            moment = datetime.combine(moment, time())
+        offset = moment.utcoffset()
+        moment = moment.replace(tzinfo=UTC)
+        seconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
+        return (seconds - (offset.total_seconds() if offset is not None else 0)) / 86400
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        return np.nan
+
+
+def example(form: str) -> str:
+    """A date in a format.
+
+    >>> example("%d.%m.%Y")
+    '31.12.2024'
+    """
+    return pd.Timestamp("2024-12-31 15:30:00", tz="UTC" if "%z" in form else None).strftime(form)

@@ -1,0 +1,41 @@
+"""Times of day and durations: recognised, read and written back."""
+
+import pytest
+
+from backstory.data.tables.clocks import Clock
+from backstory.data.tables.writing import recognised
+
+CASES = [
+    (["08:30", "17:45"], [510, 1065], "times of day"),
+    (["8:30", "17:45"], [510, 1065], "times of day"),
+    (["08:30:15", "00:00:00"], [30615, 0], "times of day"),
+    (["8:30 PM", "12:05 AM", "12:00 PM"], [1230, 5, 720], "times of day"),
+    (["08:30pm", "11:05am"], [1230, 665], "times of day"),
+    (["8:30 p.m.", "9:00 a.m."], [1230, 540], "times of day"),
+    (["26:30", "03:10"], [1590, 190], "durations"),
+    (["0:00:05.50", "1:02:03.25"], [5.5, 3723.25], "times of day"),
+    (["2 days 03:00:00", "1 day 00:10:00", "0 days 00:00:01"], [183600, 87000, 1], "durations"),
+    (["-00:30", "01:15"], [-30, 75], "durations"),
+    (["PT1H30M", "P1DT2H", "PT5M"], [90, 1560, 5], "durations"),
+    (["1h 30m", "2h"], [90, 120], "durations"),
+    (["90 min", "1 min"], [90, 1], "durations"),
+    (["1 hour 30 mins", "2 hours 5 mins"], [90, 125], "durations"),
+]
+
+
+@pytest.mark.parametrize(("texts", "numbers", "what"), CASES)
+def test_times_are_recognised_read_and_written_back(texts, numbers, what) -> None:
+    way = recognised(dict.fromkeys(texts, 1))
+    assert way.numbers(texts).tolist() == numbers
+    assert [way.text(number) for number in numbers] == texts
+    assert str(way).startswith(what)
+
+
+@pytest.mark.parametrize("text", ["25:00 PM", "13:00 PM", "08:75", "8", "1m 2h", "P", "PT"])
+def test_no_times(text: str) -> None:
+    assert recognised({text: 1}) is None or recognised({text: 1}).is_plain
+
+
+def test_times_of_day_stay_in_the_day() -> None:
+    assert Clock().text(1439.7) == "23:59"
+    assert Clock(seconds=True).text(86400) == "23:59:59"
