@@ -127,15 +127,24 @@ class ReadingOptions:
     kind: o.Kind = None
     channels: o.Channels = None
     range: o.Range = None
+    separator: o.Separator = None
+    decimal: o.Decimal = None
+    encoding: o.Encoding = None
+    header: o.Header = None
+    index: o.Index = None
+    missing: o.MissingMarks = None
+    keep_missing_as_level: o.KeepMissing = None
     stream: o.Stream = None
 
     def given(self) -> dict[str, Any]:
         """The options that were given, as `load` takes them."""
-        from backstory.cli.parsing import pair, size
+        from backstory.cli.parsing import pair, sign, size
 
-        parsed = {"resize": size(self.resize), "range": pair(self.range, "range")}
+        parsed: dict[str, Any] = {"resize": size(self.resize), "range": pair(self.range, "range")}
+        parsed |= {"separator": sign(self.separator)}
+        parsed |= {"missing": self.missing.split(",") if self.missing else None}
         given = vars(self) | parsed
-        return {name: value for name, value in given.items() if value is not None}
+        return {name: value for name, value in given.items() if value not in (None, [])}
 
 
 @dataclass(frozen=True)

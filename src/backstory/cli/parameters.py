@@ -30,7 +30,7 @@ _TABLE = "File to write: .csv, .parquet, .npy or .npz."
 _TRAINING, _AIS = "Training", "Annealing (ais)"
 _DAMAGE = "The damage to x: blur, then downscaling, then noise, then missing entries"
 _DEVICES = "Several devices"
-_IMAGES, _ARRAYS = "Image files", "Arrays"
+_IMAGES, _ARRAYS, _TABLES = "Image files", "Arrays", "Tables (a run keeps these)"
 
 # positions, and what most commands share
 Data = A[str, Argument(metavar="DATA", help=_DATA)]
@@ -104,6 +104,60 @@ Range = A[
         metavar="LOW,HIGH",
         help="The numbers of black and of white in an array of images, such as -1,1.",
         rich_help_panel=_ARRAYS,
+    ),
+]
+Separator = A[
+    str | None,
+    Option(
+        metavar="SIGN",
+        help="What separates the cells of a text table: a comma, ;, | or tab; by default as it looks.",
+        rich_help_panel=_TABLES,
+    ),
+]
+Decimal = A[
+    str | None,
+    Option(
+        metavar="SIGN",
+        help="The sign before decimals, a point or a comma; by default as the cells tell.",
+        rich_help_panel=_TABLES,
+    ),
+]
+Encoding = A[
+    str | None,
+    Option(
+        metavar="NAME",
+        help="The encoding of a text table, such as cp1252; by default UTF-8, or as it looks.",
+        rich_help_panel=_TABLES,
+    ),
+]
+Header = A[
+    bool | None,
+    Option(
+        "--header/--no-header",
+        help="Whether the first row of a text table names the columns; by default as it looks.",
+        rich_help_panel=_TABLES,
+    ),
+]
+Index = A[
+    str | None,
+    Option(metavar="COLUMN", help="A column that names the rows, to leave out.", rich_help_panel=_TABLES),
+]
+MissingMarks = A[
+    str | None,
+    Option(
+        "--missing",
+        metavar="TEXT,…",
+        help="Texts of cells that are empty, besides NA, NaN, null, ? and the like, such as -200,unknown.",
+        rich_help_panel=_TABLES,
+    ),
+]
+KeepMissing = A[
+    list[str] | None,
+    Option(
+        "--keep-missing-as-level",
+        metavar="COLUMN",
+        help="Take empty cells of this column for a level, NA. May be repeated.",
+        rich_help_panel=_TABLES,
     ),
 ]
 Column = A[

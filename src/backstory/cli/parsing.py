@@ -40,6 +40,15 @@ def pair(text: str | None, option: str) -> tuple[float, float] | None:
     return low, high
 
 
+def sign(text: str | None) -> str | None:
+    """A sign, which may be called tab.
+
+    >>> sign("tab"), sign(";"), sign(None)
+    ('\\t', ';', None)
+    """
+    return "\t" if text in ("tab", "\\t") else text
+
+
 def columns(options: Iterable[str] | None, file: Path | None) -> dict[str, Any]:
     """What columns hold: the schema file, and the options NAME=KIND, which come first."""
     from backstory.data.tables.columns import asked

@@ -16,7 +16,7 @@ from backstory.data.decoding import is_image, suffixes
 from backstory.data.idx import idx_parts, load_idx, load_idx_folder
 from backstory.data.images import load_images
 from backstory.data.npy import load_numpy
-from backstory.data.reading import OF_ARRAYS, OF_IMAGES, Reading
+from backstory.data.reading import OF_ARRAYS, OF_IMAGES, OF_TABLES, Reading
 from backstory.data.tables.columns import Columns
 from backstory.errors import InputError
 from backstory.files import SEPARATORS, format_of, reading
@@ -71,8 +71,9 @@ def load(
             cell, with a warning. Image files get its channels and, if its images were resized, its size.
             Columns and labels that are conditions in this schema become `Dataset.given`.
         reading: for arrays `kind` (`images` or `array`), `channels` (`first` or `last`) and `range` (the
-            numbers of black and of white); for image files `aspect`, `alpha`, `pages`, `skip_damaged` and
-            `limit`. See `backstory.data.reading.Reading`.
+            numbers of black and of white); for tables `separator`, `decimal`, `encoding`, `header`, `index`,
+            `missing` and `keep_missing_as_level`, see `backstory.data.tables.layout.Told`; for image files
+            `aspect`, `alpha`, `pages`, `skip_damaged` and `limit`. See `backstory.data.reading.Reading`.
 
     Raises:
         InputError: the data cannot be read; the message says what was expected, what came, and what to do.
@@ -96,14 +97,14 @@ def read_source(source: Source, reading: Reading, schema: "Schema | None" = None
 def _read(source: Source, reading: Reading, schema: "Schema | None") -> Dataset:
     path = _path(source)
     if path is not None and holds_images(path):
-        _refuse(reading, ["channels", "columns"] + ["kind"] * (reading.kind == "array"))
+        _refuse(reading, ["channels", "columns", *OF_TABLES] + ["kind"] * (reading.kind == "array"))
         return load_images(path, reading, schema if schema is not None and schema.kind == "images" else None)
     _refuse(reading, OF_IMAGES)
     if _is_table(source, path):
         _refuse(reading, OF_ARRAYS)
         known = schema if schema is not None and schema.kind != "images" else None
         return _load_table(source, path, reading, known)
-    _refuse(reading, ["columns"])
+    _refuse(reading, ["columns", *OF_TABLES])
     reading = _as_model(reading, schema)
     return _load_memory(source, reading) if path is None else _load_file(path, reading)
 
@@ -111,7 +112,7 @@ def _read(source: Source, reading: Reading, schema: "Schema | None") -> Dataset:
 _BELONGS = {
     **dict.fromkeys(OF_IMAGES, "a folder of images or an image"),
     **dict.fromkeys(OF_ARRAYS, "an array"),
-    "columns": "a table",
+    **dict.fromkeys(("columns", *OF_TABLES), "a table"),
 }
 
 
@@ -173,12 +174,13 @@ def _load_file(path: Path, reading: Reading) -> Dataset:
 
 def _load_table(source: Any, path: Path | None, reading: Reading, schema: "Schema | None") -> Dataset:
     if path is None:
-        return _load_frame(source, reading.columns, schema)
+        return _load_frame(source, reading, schema)
     from backstory.data.tables.read import load_csv, load_parquet  # with pandas, which is slow to import
 
     if format_of(path) == "parquet":
-        return load_parquet(path, reading.memory, reading.columns, schema)
-    return load_csv(path, SEPARATORS[format_of(path)], reading.memory, reading.columns, schema)
+        return load_parquet(path, reading.memory, reading.columns, schema, reading.told)
+    separator = SEPARATORS[format_of(path)]
+    return load_csv(path, separator, reading.memory, reading.columns, schema, reading.told)
 
 
 def _load_memory(source: Any, reading: Reading) -> Dataset:
@@ -213,7 +215,7 @@ def _advice(source: Any) -> str:
     return "convert it with numpy.asarray"
 
 
-def _load_frame(source: Any, columns: Columns | None, schema: "Schema | None") -> Dataset:
+def _load_frame(source: Any, reading: Reading, schema: "Schema | None") -> Dataset:
     import pandas as pd
 
     from backstory.data.tables.read import from_arrow, from_frame
@@ -221,8 +223,8 @@ def _load_frame(source: Any, columns: Columns | None, schema: "Schema | None") -
     if hasattr(source, "to_frame"):  # one column, of pandas or Polars
         raise InputError(f"expected a table, got {type(source).__name__}; {_advice(source)}")
     if isinstance(source, pd.DataFrame):
-        return from_frame(source, columns=columns, schema=schema)
-    return from_arrow(source, columns, schema)
+        return from_frame(source, columns=reading.columns, schema=schema, told=reading.told)
+    return from_arrow(source, reading.columns, schema, reading.told)
 
 
 def _digits() -> Dataset:

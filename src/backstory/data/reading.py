@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, TypeVar, get_args
 from backstory.data.rows import LIMIT
 from backstory.data.schema import Aspect, Channels
 from backstory.data.tables.columns import Columns
+from backstory.data.tables.layout import Told
 from backstory.errors import InputError
 
 Kind = Literal["images", "array"]
@@ -33,6 +34,7 @@ class Reading:
         skip_damaged: whether damaged image files are left out.
         stream: whether the values stay in a file; by default above 1 GiB.
         columns: what columns of a table hold, by name.
+        separator, decimal, encoding, header, index, missing, keep_missing_as_level: of a table, see `Told`.
         limit: the number of images to read at most.
         by_model: whether a model's schema says what an array holds, so that nothing is in doubt.
     """
@@ -47,6 +49,13 @@ class Reading:
     skip_damaged: bool = False
     stream: bool | None = None
     columns: Columns | None = None
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    header: bool | None = None
+    index: str | None = None
+    missing: tuple[str, ...] = ()
+    keep_missing_as_level: tuple[str, ...] = ()
     limit: int | None = None
     by_model: bool = False
 
@@ -67,7 +76,9 @@ class Reading:
                 raise InputError(
                     f"expected {' or '.join(get_args(choice))} for `{name}`, got {given[name]!r}; choose one"
                 )
-        sizes = {"resize": _size(given.get("resize")), "range": _range(given.get("range"))}
+        parsed = {name: _texts(name, given[name]) for name in OF_TEXTS if given.get(name) is not None}
+        _check_signs(given)
+        sizes = parsed | {"resize": _size(given.get("resize")), "range": _range(given.get("range"))}
         return cls(**given | sizes)
 
     @property
@@ -75,15 +86,39 @@ class Reading:
         """Bytes that the values may take in memory."""
         return _LIMITS[self.stream]
 
+    @property
+    def told(self) -> Told:
+        """What is told of a table."""
+        return Told(**{name: getattr(self, name) for name in OF_TABLES})
+
     def chosen(self, names: Sequence[str]) -> list[str]:
         """Those of these options that were given."""
-        return [name for name in names if getattr(self, name) not in (None, False)]
+        return [name for name in names if getattr(self, name) not in (None, False, ())]
 
 
 PLAIN = Reading()
 NAMES = tuple(field.name for field in fields(Reading))
 OF_ARRAYS = ("kind", "channels", "range")
+OF_TEXTS = ("missing", "keep_missing_as_level")
+OF_TABLES = ("separator", "decimal", "encoding", "header", "index", *OF_TEXTS)
 OF_IMAGES = ("resize", "aspect", "alpha", "pages", "skip_damaged")
+
+
+def _texts(name: str, given: Any) -> tuple[str, ...]:
+    texts = (given,) if isinstance(given, str | int | float) else tuple(given)
+    if name == "missing":
+        return tuple(str(text).strip() for text in texts)
+    return tuple(map(str, texts))
+
+
+def _check_signs(given: dict[str, Any]) -> None:
+    separator, decimal = given.get("separator"), given.get("decimal")
+    if separator is not None and (len(str(separator)) != 1 or str(separator) in '"\n\r'):
+        raise InputError(
+            f"expected one sign between cells for `separator`, got {separator!r}; give ; for example"
+        )
+    if decimal not in (None, ".", ","):
+        raise InputError(f"expected . or , for `decimal`, got {decimal!r}; choose one")
 
 
 def _size(resize: Any) -> tuple[int, int] | None:

@@ -28,6 +28,7 @@ from backstory.data.checks import extremes
 from backstory.data.conditions import Condition
 from backstory.data.rows import Rows
 from backstory.data.tables.columns import Column, LeftOut
+from backstory.data.tables.layout import Told
 from backstory.errors import InputError
 
 SINGLE_DIGITS = 7  # significant decimal digits of single precision, in which models compute
@@ -56,6 +57,8 @@ class Schema(BaseModel):
         integer_columns: names of the table's columns that hold whole numbers, and are written as such.
         kinds: what a table's columns hold, one record for each of `columns`; () for images and arrays.
         left_out: columns of the file that are not modelled.
+        told: what a person told of the table, which holds for later tables too.
+        separator: between the cells of the text table that was read, if it is not that of its ending.
         presentation: of stored values to the model, see the text of the module.
         conditions: what `Dataset.given` holds, in order; () if x is modelled without conditions.
     """
@@ -75,6 +78,8 @@ class Schema(BaseModel):
     integer_columns: tuple[str, ...] = ()
     kinds: tuple[Column, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    told: Told = Told()
+    separator: str | None = None
     presentation: Presentation = "exact"
     conditions: tuple[Condition, ...] = ()
 

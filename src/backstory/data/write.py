@@ -62,7 +62,11 @@ def write(
         from backstory.data.tables.frames import to_frame, write_frame  # with pandas, which is slow to import
 
         return _write_file(
-            path, force, lambda h: write_frame(h, to_frame(np.asarray(values), schema), form, schema.header)
+            path,
+            force,
+            lambda h: write_frame(
+                h, to_frame(np.asarray(values), schema), form, schema.header, schema.separator
+            ),
         )
     writers: dict[str, Writer] = {
         "npy": lambda handle: write_npy(handle, _laid_out(values, schema)),
@@ -96,7 +100,11 @@ def check_path(path: Path, force: bool = False) -> None:
 
 
 def write_table(
-    path: str | os.PathLike[str], columns: Mapping[str, Any], force: bool = False, header: bool = True
+    path: str | os.PathLike[str],
+    columns: Mapping[str, Any],
+    force: bool = False,
+    header: bool = True,
+    separator: str | None = None,
 ) -> Path:
     """Writes results by column to `.csv`, `.tsv`, `.parquet`, `.npy` (side by side) or `.npz` (by name).
 
@@ -105,6 +113,7 @@ def write_table(
         columns: arrays or series (N,) by name, such as z_0, z_1, ….
         force: replace an existing file.
         header: whether a text table names the columns.
+        separator: between the cells of a row of `.csv`, by default a comma.
 
     Raises:
         InputError: the path exists, the format is another, or it cannot be written to.
@@ -119,7 +128,9 @@ def write_table(
         from backstory.data.tables.frames import write_frame
 
         return _write_file(
-            path, force, lambda handle: write_frame(handle, pd.DataFrame(dict(columns)), form, header)
+            path,
+            force,
+            lambda handle: write_frame(handle, pd.DataFrame(dict(columns)), form, header, separator),
         )
     if form == "npy":
         return _write_file(path, force, lambda handle: write_npy(handle, np.column_stack([*arrays.values()])))

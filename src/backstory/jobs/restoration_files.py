@@ -91,15 +91,16 @@ def _write_mean(output: Output, form: str, x: np.ndarray, problem: InverseProble
     if text is not None:
         write_text(output.path, text, output.force)
         return
-    header = problem.chosen.data.schema.header
-    write_table(output.path, dict(_completed(values, problem)), output.force, header)
+    own = problem.chosen.data.schema
+    write_table(output.path, dict(_completed(values, problem)), output.force, own.header, own.separator)
 
 
 def _write_draws(output: Output, form: str, draws: np.ndarray, problem: InverseProblem) -> None:
     schema, values = problem.units.schema, _finished(form, draws, problem)
     m, n = values.shape[:2]
     if _is_table_of_cells(form, problem):
-        write_table(output.path, _completed_draws(values, problem), output.force)
+        separator = problem.chosen.data.schema.separator
+        write_table(output.path, _completed_draws(values, problem), output.force, separator=separator)
     elif form in TABLES:
         write_table(output.path, _draws_table(*with_conditions(values, schema, problem.stated)), output.force)
     elif form in ("", "png"):
@@ -183,7 +184,7 @@ def _refilled(form: str, values: np.ndarray, problem: InverseProblem) -> str | N
     cells = _cells(values, problem)
     kinds, places = cells.data.schema.kinds, cells.data.places or ()
     texts = cell_texts(cells.values, cells.fill, kinds)
-    return refilled(path, data.schema.header, cells.fill, texts, places, cells.empty)
+    return refilled(path, data.schema.told, cells.fill, texts, places, cells.empty)
 
 
 def _completed(values: np.ndarray, problem: InverseProblem) -> Any:

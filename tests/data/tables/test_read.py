@@ -113,13 +113,9 @@ def test_binary_table(tmp_path) -> None:
         ("a,b\n1,2\n1," + "x" * 100 + "\n", ["x" * 40 + "…"]),
         ("a,b\n1,inf\n", ["inf", "row 1, column 'b'", "replace"]),
         ("a,b\n1,2\n3,-Infinity\n", ["-inf", "row 2, column 'b'"]),
-        ("a,b,a\n1,2,3\n", ["'a' more than once", "rename"]),
-        (",b\n0,2\n", ["none for column 1", "index=False"]),
         ("a,b\n", ["2 columns and 0 rows", "give it some rows"]),
         ("", ["empty file"]),
         ("\n\n", ["empty file"]),
-        ("a;b\n1;2\n", ["separated by commas", "semicolons", ".tsv"]),
-        ("a\tb\n1\t2\n", ["separated by commas", "tabs"]),
         ("a,b\n1,2\n3,4,5\n", ["2 cells", "line 3"]),
         ("a,b\n1,2,3\n3,4,5\n", ["2 cells", "first rows"]),
         ("1,2\n3,4,5\n", ["2 cells", "line 2"]),
@@ -132,16 +128,14 @@ def test_refused_tables(refusal, tmp_path, text: str, parts: list[str]) -> None:
     assert all(part in sentence for part in parts), sentence
 
 
-def test_tabs_expected(refusal, tmp_path) -> None:
-    assert "separated by tabs" in refusal(load, table(tmp_path, "a,b\n1,2\n", "a.tsv"))
-
-
-@pytest.mark.parametrize("content", ["größe,b\n1,2\n".encode("latin-1"), "a,b\n1,2\n".encode("utf-16")])
-def test_wrong_encoding(refusal, tmp_path, content: bytes) -> None:
-    (tmp_path / "a.csv").write_bytes(content)
-    assert "UTF-8" in refusal(load, tmp_path / "a.csv")
-    (tmp_path / "b.csv").write_bytes(b"a,b\n1,\xff\n")
-    assert "UTF-8" in refusal(load, tmp_path / "b.csv")
+def test_wrong_encoding(refusal, tmp_path) -> None:
+    (tmp_path / "a.csv").write_bytes(
+        "größe,ort,b\n1,Zürich,2\n2,Köln,\n3,Köln,\xff\n".encode().replace(b"\xc3\xbf", b"\xff")
+    )
+    assert "UTF-8 text, got other bytes in line 4" in refusal(load, tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_bytes("größe,b\n1,2\n".encode())
+    assert "ascii" in refusal(load, tmp_path / "b.csv", encoding="ascii")
+    assert "utf-8 or cp1252" in refusal(load, tmp_path / "b.csv", encoding="latin-99")
 
 
 def test_binary_file_named_csv(refusal, tmp_path) -> None:
@@ -154,7 +148,6 @@ def test_binary_file_named_csv(refusal, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("frame", "parts"),
     [
-        (pd.DataFrame({"t": pd.to_timedelta([3], "h")}), ["'t'", "timedelta64"]),
         (pd.DataFrame({"c": [1j]}), ["'c'", "complex"]),
         (pd.DataFrame({"c": [b"raw", b"bytes"]}), ["b'raw'", "row 1, column 'c'"]),
         (pd.DataFrame({"c": [[1], [2]]}), ["'[1]'", "row 1, column 'c'"]),

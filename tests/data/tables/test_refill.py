@@ -5,6 +5,7 @@ import pandas as pd
 
 from backstory.data.load import load
 from backstory.data.tables.frames import completed
+from backstory.data.tables.layout import Told
 from backstory.data.tables.refill import cell_texts, refilled
 
 TEXT = 'id,plan,x,note\n1,"plus, yearly", 2.50 ,"two\nlines"\n2,,,"say ""no"""\n3,free,?,plain\n'
@@ -23,7 +24,7 @@ def test_cells_are_filled_around_quotes_and_levels_stay(tmp_path) -> None:
     assert fill.tolist() == [[False, False], [True, True], [True, True]]
     values = np.where(fill, [1, 1.25], data.values)
     text = refilled(
-        tmp_path / "a.csv", True, fill, cell_texts(values, fill, data.schema.kinds), data.places, fill
+        tmp_path / "a.csv", Told(), fill, cell_texts(values, fill, data.schema.kinds), data.places, fill
     )
     expected = TEXT.replace("2,,,", '2,"plus, yearly",1.25,').replace("free,?", "free,1.25")
     assert text == expected

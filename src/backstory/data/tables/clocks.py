@@ -25,6 +25,7 @@ class Clock(BaseModel):
         digits: fewest digits of the hours, 2 if 8 is written as 08.
         half: what stands after times in the afternoon, such as ` PM`; empty for hours from 0 to 23.
         days: what stands between the number of days and the hours, such as ` days `; empty without days.
+        day: the same after one day.
         long: whether these are durations, not times of day: some last a day or longer.
     """
 
@@ -36,11 +37,13 @@ class Clock(BaseModel):
     digits: int = 2
     half: str = ""
     days: str = ""
+    day: str = ""
     long: bool = False
 
     measured: ClassVar[bool] = True
     is_plain: ClassVar[bool] = False
     whole: ClassVar[bool] = False
+    decimal: ClassVar[str] = "."
 
     @classmethod
     def recognised(cls, counts: Mapping[str, int], decimal: str | None = None) -> "Clock | None":
@@ -60,7 +63,8 @@ class Clock(BaseModel):
             fraction=max(len(match["fraction"] or "") for match in matches),
             digits=1 if any(len(h) == 1 for h in hours) else 2,
             half=re.sub("[Aa](?=.?[Mm])", lambda a: "P" if a[0] == "A" else "p", halves[0]) if halves else "",
-            days=days[0].replace(" day ", " days ") if days else "",
+            days=max(days, key=len) if days else "",
+            day=min(days, key=len) if days else "",
             long=bool(days) or any(int(h) >= 24 for h in hours) or any(match["minus"] for match in matches),
         )
 
@@ -96,7 +100,7 @@ class Clock(BaseModel):
     def text(self, number: float) -> str:
         """A number as it would stand in a cell.
 
-        >>> Clock(seconds=True, days=" days ", long=True).text(2 * 86400 + 3661)
+        >>> Clock(seconds=True, days=" days ", day=" day ", long=True).text(2 * 86400 + 3661)
         '2 days 01:01:01'
         """
         if not math.isfinite(number):
@@ -115,7 +119,7 @@ class Clock(BaseModel):
         if self.half:
             text += self.half if hours >= 12 else self.half.replace("P", "A").replace("p", "a")
         if self.days:
-            word = " day " if (self.days, days) == (" days ", 1) else self.days
+            word = self.day if days == 1 else self.days
             text = f"{int(days)}{word}{text}"
         return ("-" if number < 0 and exact else "") + text
 
@@ -143,6 +147,7 @@ class Span(BaseModel):
         units: the units from the largest, each as one, as many, and its seconds.
         gap: between a number and its unit.
         joint: between the parts.
+        zeros: whether parts of zero are written.
         iso: whether this is the notation of ISO 8601, such as PT1H30M.
     """
 
@@ -152,11 +157,13 @@ class Span(BaseModel):
     units: tuple[tuple[str, str, int], ...]
     gap: str = ""
     joint: str = " "
+    zeros: bool = False
     iso: bool = False
 
     measured: ClassVar[bool] = True
     is_plain: ClassVar[bool] = False
     whole: ClassVar[bool] = False
+    decimal: ClassVar[str] = "."
 
     @classmethod
     def recognised(cls, counts: Mapping[str, int], decimal: str | None = None) -> "Span | None":
@@ -183,6 +190,9 @@ class Span(BaseModel):
             units=units,
             gap=parts[0]["gap"],
             joint=joints[0] if joints else "" if any(len(some) > 1 for some in parsed.values()) else " ",
+            zeros=any(
+                len(some) > 1 and any(float(p["number"]) == 0 for p in some) for some in parsed.values()
+            ),
             iso=any(text.startswith("P") for text in parsed),
         )
 
@@ -213,7 +223,7 @@ class Span(BaseModel):
         rest, smallest = max(number, 0.0) * self.units[-1][2], self.units[-1]
         for unit in self.units:
             count, rest = (rest / unit[2], 0.0) if unit is smallest else divmod(rest, unit[2])
-            if count or (unit is smallest and not parts):
+            if count or (unit is smallest and not parts) or (self.zeros and parts):
                 digits = np.format_float_positional(round(count, 6), trim="-")
                 parts.append((f"{digits}{self.gap}{unit[0 if count == 1 else 1]}", unit[2]))
         if not self.iso:

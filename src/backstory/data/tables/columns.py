@@ -19,7 +19,7 @@ from backstory.errors import InputError
 
 Kind = Literal["continuous", "grid", "count", "binary", "categorical", "ordinal", "date"]
 Cells = Literal["number", "whole", "bool", "text", "date"]
-Reason = Literal["constant", "empty", "identifier", "ignored", "condition"]
+Reason = Literal["constant", "empty", "identifier", "index", "ignored", "condition"]
 
 KINDS: tuple[Kind, ...] = ("continuous", "grid", "count", "binary", "categorical", "ordinal", "date")
 LEVELLED = ("binary", "categorical", "ordinal")
@@ -54,9 +54,14 @@ class Column(BaseModel):
         cells: type of the file's cells, for levels too: numbers, whole numbers (written without a point),
             True and False, texts, or dates.
         format: strftime format of dates that are written as texts; None if the file holds dates.
+        unpadded: letters of the directives of the format whose numbers have no zeros before them, such as dm.
+        zone: the offset from UTC in which such texts are written, such as +02:00; None for UTC.
         dtype: pandas name of the type in a frame or a Parquet file, such as `category` or `float32`; None
             for text tables, and where `cells` is enough.
+        unused: categories of a pandas type that no cell has.
         writing: how numbers are written in the file, such as `$1,234.50`; None if as plain numbers.
+        kept: texts that are levels of this column, though they stand for an empty cell elsewhere; with
+            an empty text, empty cells are the level NA.
         note: a remark for people from the inference of the kind.
     """
 
@@ -75,8 +80,12 @@ class Column(BaseModel):
     missing: float = 0.0
     cells: Cells = "number"
     format: str | None = None
+    unpadded: str = ""
+    zone: str | None = None
     dtype: str | None = None
+    unused: tuple[str, ...] = ()
     writing: Writing | None = None
+    kept: tuple[str, ...] = ()
     note: str = ""
 
     @property

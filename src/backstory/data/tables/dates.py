@@ -1,5 +1,6 @@
 """Dates as numbers of days since 1970-01-01 (UTC), and back, from the year 1 to the year 9999."""
 
+import os
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 MICROSECONDS = 86_400_000_000  # of a day
+_UNPADDED = "#" if os.name == "nt" else "-"
 FIRST_DAY, LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31
 
 
@@ -54,6 +56,35 @@ def _day(cell: Any, form: str | None) -> float:
         return (seconds - (offset.total_seconds() if offset is not None else 0)) / 86400
     except (ValueError, TypeError, AttributeError, OverflowError):
         return np.nan
+
+
+def unpadded(form: str, texts: Iterable[str]) -> str:
+    """The letters of directives in a format whose numbers have no zeros before them in these texts.
+
+    >>> unpadded("%d.%m.%Y", ["1.12.2024", "31.1.2024"])
+    'dm'
+    """
+    dates = {text: date for text in texts if (date := _parsed(text, form)) is not None}
+
+    def alike(letters: str) -> int:
+        own = shaped(form, letters)
+        return sum(date.strftime(own) == text for text, date in dates.items())
+
+    return max(("", "dm", "IH", "dmIH"), key=alike)
+
+
+def _parsed(text: str, form: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, form)
+    except ValueError:
+        return None
+
+
+def shaped(form: str, letters: str) -> str:
+    """A format in which these directives write no zeros before numbers."""
+    for letter in letters:
+        form = form.replace(f"%{letter}", f"%{_UNPADDED}{letter}")
+    return form
 
 
 def example(form: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from backstory.data.tables.columns import Column
-from backstory.data.tables.dates import FIRST_DAY, LAST_DAY, MICROSECONDS
+from backstory.data.tables.dates import FIRST_DAY, LAST_DAY, MICROSECONDS, shaped
 from backstory.data.tables.encode import level_numbers
 
 _UNITS = (("%f", 1), ("%S", 1_000_000), ("%M", 60_000_000), ("%H", 3_600_000_000))  # microseconds
@@ -44,7 +44,8 @@ def _level_cells(codes: np.ndarray, column: Column) -> pd.Series:
     plain: Any = _PLAIN.get(column.cells, "object")
     levels = pd.Series(levels).astype(plain).tolist()
     if column.dtype == "category":
-        categories: Any = pd.Index(levels)
+        unused = [level if column.cells == "text" else float(level) for level in column.unused]
+        categories: Any = pd.Index([*levels, *pd.Series(unused).astype(plain).tolist()])
         return pd.Series(pd.Categorical.from_codes(index, categories, ordered=column.kind == "ordinal"))
     cells = pd.Series(np.array([*levels, None], dtype=object)[index], dtype=object)
     if column.cells == "bool" and (index >= 0).all():
@@ -63,8 +64,12 @@ def _dates(values: np.ndarray, column: Column) -> pd.Series:
     dates: Any = pd.Series(np.where(empty, np.datetime64("NaT"), stamps))
     if form is not None:
         if "%z" in form:
-            dates = dates.dt.tz_localize("UTC")
-        return dates.dt.strftime(form).astype(object).where(~empty, None)
+            zone = column.zone or "+00:00"
+            hours, minutes = int(zone[1:3]), int(zone[-2:])
+            shift = pd.Timedelta(hours=hours, minutes=minutes)
+            dates = dates + shift if zone[0] == "+" else dates - shift
+            form = form.replace("%z", zone)
+        return dates.dt.strftime(shaped(form, column.unpadded)).astype(object).where(~empty, None)
     if column.dtype == "date":
         return dates.dt.date.astype(object).where(~empty, None)
     if column.dtype is not None and "," in column.dtype:  # a time zone
@@ -76,7 +81,13 @@ def typed(cells: pd.Series, dtype: Any) -> pd.Series:
     """Cells in a pandas type, given as such or by name; unchanged if the type cannot hold them."""
     if dtype is None or dtype == str(cells.dtype):
         return cells
+    name = str(dtype)
     try:
+        if name.startswith("timedelta") and pd.api.types.is_numeric_dtype(cells):
+            durations: Any = pd.to_timedelta(cells.astype(np.float64), unit="s")
+            return pd.Series(durations.astype(name))
+        if name.startswith("period"):
+            return pd.Series(cells.dt.to_period(name.removeprefix("period[").removesuffix("]")))
         typed: pd.Series = cells.astype(pd.api.types.pandas_dtype(dtype))
         return typed
     except (TypeError, ValueError, OverflowError):

@@ -288,14 +288,25 @@ def _days(cells: pd.Series, column: Column, unknown: Unknown, first: int) -> np.
 
 
 def unpacked(cells: pd.Series) -> pd.Series:
-    """A column of Arrow's memory as one of NumPy's or of objects; others as they are."""
+    """A column of Arrow's memory as one of NumPy's or of objects, and one of sparse numbers with all of them.
+
+    Durations become seconds, periods the dates of their beginnings; other types stay.
+    """
+    if isinstance(cells.dtype, pd.SparseDtype):
+        return pd.Series(cells.array.to_dense(), cells.index)
+    if isinstance(cells.dtype, pd.PeriodDtype):
+        starts: pd.Series = cells.dt.to_timestamp()
+        return starts
+    if pd.api.types.is_timedelta64_dtype(cells):
+        seconds: pd.Series = cells.dt.total_seconds()
+        return seconds
     if not isinstance(cells.dtype, pd.ArrowDtype):
         return cells
     import pyarrow
 
     plain: pd.Series = pyarrow.array(cells).to_pandas()
     plain.index, plain.name = cells.index, cells.name
-    return plain
+    return unpacked(plain)
 
 
 def is_categorical(cells: pd.Series) -> bool:

@@ -54,15 +54,18 @@ def constant(column: LeftOut) -> Any:
     return text
 
 
-def write_frame(handle: BinaryIO, frame: pd.DataFrame, form: str, header: bool = True) -> None:
-    """Writes a frame as `csv`, `tsv` or `parquet`; reading it gives the same numbers."""
+def write_frame(
+    handle: BinaryIO, frame: pd.DataFrame, form: str, header: bool = True, separator: str | None = None
+) -> None:
+    """Writes a frame as `csv`, with a separator of its own, `tsv` or `parquet`; numbers stay exact."""
     if form == "parquet":
         buffer = io.BytesIO()
         with parquet_engine():
             frame.to_parquet(buffer, index=False)
         handle.write(buffer.getbuffer())
     else:
-        frame.to_csv(handle, sep=SEPARATORS[form], header=header, index=False, lineterminator="\n")
+        separator = (separator if form == "csv" else None) or SEPARATORS[form]
+        frame.to_csv(handle, sep=separator, header=header, index=False, lineterminator="\n")
 
 
 def completed(
@@ -104,16 +107,15 @@ def _type_for(cells: pd.Series, mixed: pd.Series) -> Any:
 
 def _whole_frame(path: Path, data: Dataset) -> pd.DataFrame:
     form = format_of(path)
-    with reading(path, "a table"), open_binary(path) as handle:
-        if form == "parquet":
-            with parquet_engine():
-                return pd.read_parquet(handle).reset_index(drop=True)
-        table = TextTable.open(handle, path, SEPARATORS[form])
-        header, places = data.schema.header, data.places or ()
-        names = table.names(True) if header else [str(j) for j in range(len(table.first))]
+    if form == "parquet":
+        with reading(path, "a table"), open_binary(path) as handle, parquet_engine():
+            return pd.read_parquet(handle).reset_index(drop=True)
+    with reading(path, "a table"), TextTable.open(path, SEPARATORS[form], data.schema.told) as table:
+        places, names = data.places or (), table.names()
         columns = zip(places, data.schema.kinds, strict=True)
         numbers = {names[place] for place, column in columns if not column.as_text}
-        parts = list(table.parts(names, header, [name for name in names if name not in numbers]))
+        kept = {names[place]: c.kept for place, c in zip(places, data.schema.kinds, strict=True) if c.kept}
+        parts = list(table.parts([name for name in names if name not in numbers], kept))
     return _with_numbers(pd.concat(parts), [j for j in range(len(names)) if j not in places])
 
 

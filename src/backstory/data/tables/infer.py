@@ -25,6 +25,7 @@ import numpy as np
 
 from backstory import console
 from backstory.data.tables.columns import Asked, Cells, Column, Kind, LeftOut, Reason, number_text
+from backstory.data.tables.dates import unpadded
 from backstory.data.tables.decode import decoded
 from backstory.data.tables.misfits import FEW_ROWS, not_a_number
 from backstory.data.tables.survey import MOST_TEXTS, MOST_VALUES, Survey
@@ -63,6 +64,7 @@ def judge(survey: Survey, place_in_file: int, asked: Asked | None, text_table: b
         cells=_cells(survey),
         dtype=None if text_table or survey.dtype in USUAL else survey.dtype,
         writing=survey.writing if survey.writing is not None and not survey.writing.is_plain else None,
+        kept=survey.kept,
         note="" if survey.writing is None or survey.writing.is_plain else str(survey.writing),
     )
     if asked is not None:
@@ -176,6 +178,8 @@ def _of_texts(column: Column, survey: Survey) -> Column:
     if len(formats) == 1:
         return _of_dates(column, survey, formats[0])
     notes = ["numbers and texts"] if survey.numbers.cells else []
+    kept = [repr(mark) for mark in survey.kept if mark in (survey.texts.counts or ())]
+    notes += [f"{' and '.join(kept)} {'is a level' if len(kept) == 1 else 'are levels'}"] if kept else []
     if formats:
         console.warn(
             f"the dates in column {survey.name!r} of {survey.source} can be read as {' or '.join(formats)}, "
@@ -191,7 +195,15 @@ def _of_texts(column: Column, survey: Survey) -> Column:
 
 def _of_dates(column: Column, survey: Survey, form: str) -> Column:
     """A column of texts that are dates in one format."""
-    return column.model_copy(update={"kind": "date", "format": form, "decimals": None})
+    return column.model_copy(update={"kind": "date", "decimals": None} | _written_dates(survey, form))
+
+
+def _written_dates(survey: Survey, form: str) -> dict[str, Any]:
+    """How dates are written, and a remark on time zones."""
+    zones = sorted(survey.dates.zones) if "%z" in form else []
+    note = f"{len(zones)} time zones, written in UTC" if len(zones) > 1 else ""
+    zone = zones[0] if len(zones) == 1 else None
+    return {"format": form, "unpadded": unpadded(form, survey.texts.first), "zone": zone, "note": note}
 
 
 def _with_levels(column: Column, survey: Survey, kind: Kind) -> Column:
@@ -206,7 +218,9 @@ def _with_levels(column: Column, survey: Survey, kind: Kind) -> Column:
     changes: dict[str, Any] = {"kind": kind, "decimals": None} | vars(levels)
     if levels.rare and not survey.texts.words:  # the level of the rare ones is no number
         changes |= {"cells": "text", "dtype": None}
-    return column.model_copy(update=changes)
+    column = column.model_copy(update=changes)
+    unused = tuple(text for text in survey.categories if text not in (column.levels or ()))
+    return column.model_copy(update={"unused": unused})
 
 
 @dataclass(frozen=True)
@@ -308,4 +322,4 @@ def _date_as_asked(survey: Survey, asked: Asked) -> dict[str, Any]:
             f"{'several: ' + ' or '.join(formats) if formats else 'no known format'}; "
             f"say {survey.name}=date:FORMAT, such as date:%d/%m/%Y"
         )
-    return {"cells": "text", "format": formats[0]}
+    return {"cells": "text"} | _written_dates(survey, formats[0])

@@ -6,9 +6,9 @@ schema keeps both, so that a written table looks like the one that was read.
 """
 
 import math
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,17 @@ from backstory.data.dataset import Dataset
 from backstory.data.origins import floor_of, origin_of
 from backstory.data.rows import Rows, Spool
 from backstory.data.schema import Schema
-from backstory.data.tables.columns import LEVELLED, Asked, Column, Columns, LeftOut, asked
+from backstory.data.tables.columns import Asked, Column, Columns, LeftOut, asked
 from backstory.data.tables.encode import Unknown, encoded
 from backstory.data.tables.infer import judge
+from backstory.data.tables.layout import Told
 from backstory.data.tables.match import check_names, matched
-from backstory.data.tables.recognise import another_look, better
+from backstory.data.tables.parts import KEPT, NOTHING, Kept, PartedTable, Parts, TextMarks
+from backstory.data.tables.recognise import surveyed
 from backstory.data.tables.survey import Survey
 from backstory.data.tables.text import TextTable, rows_at_once
 from backstory.errors import InputError
 from backstory.files import decoder, reading
-
-Parts = Generator[pd.DataFrame, None, None]
 
 
 def load_csv(
@@ -42,41 +42,44 @@ def load_csv(
     limit: float = math.inf,
     columns: Columns | None = None,
     schema: Schema | None = None,
+    told: Told = NOTHING,
 ) -> Dataset:
-    """The Dataset of a text table, plain or `.gz`, in UTF-8.
+    """The Dataset of a text table, plain or `.gz`.
 
-    The first row names the columns, unless all of it is numbers (other than 0, 1, 2, … in order): then it is
-    data, and the columns are called column_1, column_2, …. An empty cell (or NA, NaN, null, ?) is missing.
+    Its encoding, separator and comment lines are recognised, and whether its first row names the columns;
+    otherwise they are called column_1, column_2, …. An empty cell (or NA, NaN, null, ?) is missing.
 
     Args:
         path: of the file.
-        separator: between the cells of a row.
+        separator: the one that the name of the file stands for.
         limit: bytes that the values may take in memory; more go to a temporary file.
         columns: what columns hold, by name, see `columns.asked`; the kinds of the others are inferred.
         schema: read the table as one with this schema.
+        told: what a person tells of the table.
 
     Raises:
-        InputError: a cell that its column cannot hold (the message says where), no rows, another separator or
-            encoding, columns that share a name or have none, or rows that are too long.
+        InputError: a cell that its column cannot hold (the message says where), no rows, no text, or rows
+            that are too long.
     """
-    with reading(path, "a table"), open_binary(path, limit) as handle:
-        text = TextTable.open(handle, path, separator)
-        header = text.header
-        names = text.names(header)
-        table = _Table(
-            lambda texts: text.parts(names, header, texts),
-            names,
-            str(path),
-            header,
-            limit,
-            is_text=True,
-            has_padded=text.has_padded(),
-        )
-        return table.dataset(columns, schema)
+    told = told if schema is None else told.over(schema.told)
+    with reading(path, "a table"), TextTable.open(path, separator, told, limit) as text:
+        if schema is None and text.notes:
+            console.say(f"{path}: {'; '.join(text.notes)}")
+        marks = TextMarks(text.has_padded(), text.has_any(KEPT))
+        parted = PartedTable(text.parts, text.names(), str(path), told, marks)
+        dataset = _Table(parted, text.layout.header, limit).dataset(columns, schema)
+        if schema is not None or text.layout.separator == separator:
+            return dataset
+        own = dataset.schema.model_copy(update={"separator": text.layout.separator})
+        return replace(dataset, schema=own)
 
 
 def load_parquet(
-    path: Path, limit: float = math.inf, columns: Columns | None = None, schema: Schema | None = None
+    path: Path,
+    limit: float = math.inf,
+    columns: Columns | None = None,
+    schema: Schema | None = None,
+    told: Told = NOTHING,
 ) -> Dataset:
     """The Dataset of a Parquet file, read by parts of its row groups; its index is not part of the data.
 
@@ -92,15 +95,16 @@ def load_parquet(
             file = ParquetFile(handle, pre_buffer=False)  # otherwise all that was read stays in memory
             names = _names_of(file.schema_arrow.empty_table().to_pandas())
 
-        def parts(_: Collection[str]) -> Parts:
+        def parts(_: Collection[str], kept: Kept) -> Parts:
             with console.progress(f"read {path.name}", file.metadata.num_rows) as bar:
                 batches = file.iter_batches(rows_at_once(len(names)))
                 while (frame := _next_frame(batches)) is not None:
                     yield frame
                     bar.advance(len(frame))
 
-        table = _Table(parts, names, str(path), True, limit, expected=file.metadata.num_rows)
-        return table.dataset(columns, schema)
+        told = told if schema is None else told.over(schema.told)
+        parted = PartedTable(parts, names, str(path), told, expected=file.metadata.num_rows)
+        return _Table(parted, limit=limit).dataset(columns, schema)
 
 
 def _next_frame(batches: Iterator[Any]) -> pd.DataFrame | None:
@@ -110,7 +114,9 @@ def _next_frame(batches: Iterator[Any]) -> pd.DataFrame | None:
         return None if batch is None else batch.to_pandas()
 
 
-def from_arrow(source: Any, columns: Columns | None = None, schema: Schema | None = None) -> Dataset:
+def from_arrow(
+    source: Any, columns: Columns | None = None, schema: Schema | None = None, told: Told = NOTHING
+) -> Dataset:
     """The Dataset of a table of any library with the Arrow interchange protocol, such as Polars.
 
     Raises:
@@ -120,7 +126,7 @@ def from_arrow(source: Any, columns: Columns | None = None, schema: Schema | Non
         import pyarrow
 
     name = f"{type(source).__module__.partition('.')[0]} {type(source).__name__}"
-    return from_frame(pyarrow.table(source).to_pandas(), name, columns=columns, schema=schema)
+    return from_frame(pyarrow.table(source).to_pandas(), name, True, columns, schema, told)
 
 
 def from_frame(
@@ -129,6 +135,7 @@ def from_frame(
     header: bool = True,
     columns: Columns | None = None,
     schema: Schema | None = None,
+    told: Told = NOTHING,
 ) -> Dataset:
     """The Dataset of a frame of numbers, texts, booleans, categories and dates, without its index.
 
@@ -136,10 +143,12 @@ def from_frame(
     ('age',)
     """
 
-    def parts(_: Collection[str]) -> Parts:
+    def parts(_: Collection[str], kept: Kept) -> Parts:
         yield frame
 
-    return _Table(parts, _names_of(frame), source, header).dataset(columns, schema)
+    told = told if schema is None else told.over(schema.told)
+    parted = PartedTable(parts, _names_of(frame), source, told)
+    return _Table(parted, header).dataset(columns, schema)
 
 
 @contextmanager
@@ -160,32 +169,32 @@ def _names_of(frame: pd.DataFrame) -> list[str]:
 
 @dataclass
 class _Table:
-    """A table that is read in parts, as often as needed.
+    """A table to be made a Dataset.
 
     Attributes:
-        parts: reads the table from its beginning; columns with the given names as texts if `is_text`.
-        names: of all columns.
-        source: where the table comes from, for messages.
+        parted: the table.
         header: whether the file names its columns.
         limit: bytes of values that are kept in memory.
-        is_text: whether the file is text, so that the types of cells have to be inferred.
-        has_padded: whether a text table may have whole numbers with zeros before them.
-        expected: number of rows, 0 if it is not known.
     """
 
-    parts: Callable[[Collection[str]], Parts]
-    names: Sequence[str]
-    source: str
-    header: bool
+    parted: PartedTable
+    header: bool = True
     limit: float = math.inf
-    is_text: bool = False
-    has_padded: bool = False
-    expected: int = 0
-    _only: pd.DataFrame | None = None  # the only part, kept so that it is read once
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of all columns."""
+        return self.parted.names
+
+    @property
+    def source(self) -> str:
+        """Where the table comes from, for messages."""
+        return self.parted.source
 
     def dataset(self, columns: Columns | None, schema: Schema | None) -> Dataset:
         """The Dataset of the modelled columns."""
         check_names(self.names, self.source)
+        self._check_told()
         if schema is not None and schema.columns is not None:
             return self._by_schema(schema)
         descriptions = asked(columns or {} if schema is None else dict.fromkeys(self.names, "continuous"))
@@ -231,8 +240,14 @@ class _Table:
 
     def _dataset(self, stored: "_Stored", schema: Schema) -> Dataset:
         incomplete = check_finite(stored.values, self.source, schema.columns)
-        schema = schema.model_copy(update={"header": self.header})
+        schema = schema.model_copy(update={"header": self.header, "told": self.parted.told})
         return Dataset(stored.values, schema, incomplete, source=self.source, places=stored.places)
+
+    def _check_told(self) -> None:
+        told = self.parted.told
+        names = [*told.keep_missing_as_level, *([] if told.index is None else [told.index])]
+        if self.header:
+            self._check_described(names)
 
     def _check_described(self, descriptions: Collection[str]) -> None:
         known = set(self.names)
@@ -246,10 +261,10 @@ class _Table:
 
     def _inferred(self, descriptions: Mapping[str, Asked]) -> tuple[list[Column], list[LeftOut]]:
         """What the modelled columns hold, and the columns that are left out."""
-        surveys = self._surveys(descriptions)
+        surveys = surveyed(self.parted, descriptions)
         if not (self.names and surveys[0].rows):
             raise self._no_rows(surveys[0].rows if surveys else 0)
-        judged = [judge(s, j, descriptions.get(s.name), self.is_text) for j, s in enumerate(surveys)]
+        judged = [self._judged(s, j, descriptions.get(s.name)) for j, s in enumerate(surveys)]
         kinds = [column for column in judged if isinstance(column, Column)]
         left_out = [column for column in judged if isinstance(column, LeftOut)]
         if not kinds:
@@ -259,67 +274,20 @@ class _Table:
             )
         return kinds, left_out
 
-    def _surveys(self, descriptions: Mapping[str, Asked]) -> list[Survey]:
-        """What the cells of each column are."""
-        as_texts = [
-            name
-            for name, description in descriptions.items()
-            if description.kind in (*LEVELLED, "date") and description.cells in (None, "text")
-        ]
-        levelled = {name for name, description in descriptions.items() if description.kind in LEVELLED}
-        surveys = {name: Survey(name, self.source, count_numbers=name in levelled) for name in self.names}
-        self._survey(surveys, as_texts)
-        # texts after parts that held only numbers, and zeros before numbers: how they were written is lost
-        lost = [name for name, survey in surveys.items() if self._lost(survey)]
-        if lost:
-            as_texts += lost
-            again = {name: Survey(name, self.source, count_numbers=name in levelled) for name in as_texts}
-            surveys |= self._survey(again, as_texts)
-        looks = {name: another_look(survey, descriptions.get(name)) for name, survey in surveys.items()}
-        others = {name: survey for name, survey in looks.items() if survey is not None}
-        for name, survey in self._survey(others, [*as_texts, *others]).items():
-            surveys[name] = better(surveys[name], survey, descriptions.get(name))
-        return list(surveys.values())
-
-    def _lost(self, survey: Survey) -> bool:
-        """Whether numbers were parsed whose texts may matter."""
-        padded = self.has_padded and survey.numbers.whole and not survey.numbers.boolean
-        return self.is_text and survey.parsed and (survey.texts.words > 0 or padded)
-
-    def _survey(self, surveys: dict[str, Survey], texts: Collection[str]) -> dict[str, Survey]:
-        """The same surveys after all cells of their columns."""
-        for _, frame in self._frames(texts) if surveys else ():
-            for name, (_, cells) in zip(self.names, frame.items(), strict=True):
-                if name in surveys:
-                    surveys[name].add(cells)
-        return surveys
-
-    def _frames(self, texts: Collection[str]) -> Iterator[tuple[int, pd.DataFrame]]:
-        """The parts, each with the number of its first row."""
-        if self._only is not None and self._holds_texts(self._only, texts):
-            yield 0, self._only
-            return
-        first, count, frame = 0, 0, None
-        with closing(self.parts(texts)) as frames:
-            for frame in frames:
-                yield first, frame
-                first, count = first + len(frame), count + 1
-        self._only = frame if count == 1 else None
-
-    def _holds_texts(self, frame: pd.DataFrame, texts: Collection[str]) -> bool:
-        """Whether these columns of a part hold texts or objects, where they could have been numbers."""
-        columns = zip(self.names, frame.items(), strict=True)
-        return not self.is_text or not any(
-            name in texts and isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "biuf"
-            for name, (_, cells) in columns
-        )
+    def _judged(self, survey: Survey, place: int, asked: Asked | None) -> Column | LeftOut:
+        """What a column holds, or why it is left out."""
+        unnamed = place == 0 and survey.name.startswith("Unnamed: ") and survey.numbers_rows
+        if survey.name == self.parted.told.index or (unnamed and asked is None):
+            return LeftOut(name=survey.name, reason="index", place=place)
+        return judge(survey, place, asked, self.parted.is_text)
 
     def _stored(self, kinds: Sequence[Column], places: Sequence[int]) -> "_Stored":
         """The stored values of the columns at these places of the file."""
-        spool = Spool(self.limit, expected=8 * self.expected * len(kinds))
+        spool = Spool(self.limit, expected=8 * self.parted.expected * len(kinds))
         unknown, totals = Unknown(self.source), _Totals.empty(len(kinds))
         as_texts = [self.names[j] for j, column in zip(places, kinds, strict=True) if column.as_text]
-        for first, frame in self._frames(as_texts):
+        kept = {self.names[j]: c.kept for j, c in zip(places, kinds, strict=True) if c.kept}
+        for first, frame in self.parted.frames(as_texts, kept):
             part = np.empty((len(frame), len(kinds)), np.float64)
             columns = [cells for _, cells in frame.items()]
             for k, (j, column) in enumerate(zip(places, kinds, strict=True)):

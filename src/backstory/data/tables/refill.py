@@ -1,23 +1,23 @@
 """A text table with some cells filled; every other character of the file stays."""
 
 import csv
-import io
+import gzip
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from backstory.data.binary import open_binary
 from backstory.data.tables.columns import EMPTY_CELLS, Column
-from backstory.files import SEPARATORS, format_of, reading
+from backstory.data.tables.layout import Told, sample_layout
+from backstory.files import SEPARATORS, format_of, is_gzipped, reading
 
 _BLANK = " \t\r\n"
 
 
 def refilled(
     path: Path,
-    header: bool,
+    told: Told,
     fill: np.ndarray,
     texts: Sequence[Sequence[str]],
     places: Sequence[int],
@@ -27,7 +27,7 @@ def refilled(
 
     Args:
         path: of the table, `.csv` or `.tsv`, plain or `.gz`.
-        header: whether its first row names the columns.
+        told: what a person told of its layout and its empty cells.
         fill: (N, C) of bool, the cells to fill.
         texts: for each of the N rows, the new texts of the cells to fill from left to right.
         places: (C,), the number of each of these columns among those of the file.
@@ -37,15 +37,15 @@ def refilled(
     Returns:
         The text; None if the file does not have N rows, so that it is not the one that was read.
     """
-    separator = SEPARATORS[format_of(path)]
-    with reading(path, "a table"), open_binary(path) as handle:
-        text = io.TextIOWrapper(handle, encoding="utf-8-sig", newline="")
-        lines = list(text)
-        text.detach()
-    first = _header_lines(lines, separator) if header else 0
-    blank = _BLANK.replace(separator, "")
-    records = [*lines[:first], *_records(lines[first:], separator)]
-    rows = [i for i, record in enumerate(records) if i >= first and record.strip(blank)]
+    with reading(path, "a table"):
+        layout = sample_layout(path, SEPARATORS[format_of(path)], told)
+        lines = _lines(path, layout.encoding)
+    separator, mark = layout.separator, "#" if layout.comments else None
+    first = _header_lines(lines, separator, mark) if layout.header else 0
+    blank, empty_cells = _BLANK.replace(separator, ""), (*EMPTY_CELLS, *told.missing)
+    records = [*lines[:first], *_records(lines[first:], separator, mark)]
+    filled = [bool(record.strip(blank)) and not _is_comment(record, mark) for record in records]
+    rows = [i for i, some in enumerate(filled) if i >= first and some]
     if len(rows) != len(fill):
         return None
     stays = fill if empty is None else fill & empty
@@ -53,14 +53,28 @@ def refilled(
         chosen = np.flatnonzero(fill[n]).tolist()
         if chosen:
             new = [(places[j], word, bool(stays[n, j])) for j, word in zip(chosen, words, strict=True)]
-            records[i] = _with_cells(records[i], separator, new)
+            records[i] = _with_cells(records[i], separator, new, empty_cells)
     return "".join(records)
 
 
-def _records(lines: list[str], separator: str) -> Iterator[str]:
+def _lines(path: Path, encoding: str) -> list[str]:
+    encoding = "utf-8-sig" if encoding == "utf-8" else encoding
+    opened = gzip.open if is_gzipped(path) else open
+    with opened(path, "rt", encoding=encoding, newline="") as text:
+        return list(text)
+
+
+def _is_comment(line: str, mark: str | None) -> bool:
+    return mark is not None and line.startswith(mark)
+
+
+def _records(lines: list[str], separator: str, mark: str | None) -> Iterator[str]:
     """The rows of a table: single lines, or several lines if a cell in quotes has line breaks."""
     record = ""
     for line in lines:
+        if _is_comment(line, mark):
+            yield line
+            continue
         record += line
         if _raw_cells(record.rstrip("\r\n"), separator) is not None:
             yield record
@@ -83,22 +97,24 @@ def _raw_cells(content: str, separator: str) -> list[str] | None:
     return None
 
 
-def _header_lines(lines: list[str], separator: str) -> int:
+def _header_lines(lines: list[str], separator: str, mark: str | None) -> int:
     """The number of lines of the header, with blank lines before it; a name in quotes may have several."""
     reader = csv.reader(lines, delimiter=separator)
     for row in reader:
-        if any(cell.strip() for cell in row):
+        if any(cell.strip() for cell in row) and not _is_comment(row[0], mark):
             break
     return reader.line_num
 
 
-def _with_cells(record: str, separator: str, new: list[tuple[int, str, bool]]) -> str:
+def _with_cells(
+    record: str, separator: str, new: list[tuple[int, str, bool]], empty_cells: Sequence[str]
+) -> str:
     """A row with new texts, each given as (column, text, whether only an empty cell is filled)."""
     content = record.rstrip("\r\n")
     cells = _raw_cells(content, separator) or []
     cells += [""] * (max(new)[0] + 1 - len(cells))  # a short row: its last cells are empty
     for column, word, stays in new:
-        if not stays or cells[column].strip(' "') in EMPTY_CELLS:
+        if not stays or cells[column].strip(' "') in empty_cells:
             cells[column] = _quoted(word, separator)
     return separator.join(cells) + record[len(content) :]
 

@@ -40,20 +40,29 @@ NAMES_ROWS = re.compile(
 NAMES_ROWS_CAMEL = re.compile(r".*[a-z](Id|ID|Key|Index)")
 
 _DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y")
-_TIMES = (" %H:%M", " %H:%M:%S", " %H:%M:%S.%f")
+_TIMES = (" %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+_SHORT = ("%d/%m/%y", "%m/%d/%y", "%d.%m.%y")
 _ISO_TIMES = ("T%H:%M", "T%H:%M:%S", "T%H:%M:%S.%f", "T%H:%M:%SZ", "T%H:%M:%S.%fZ", "T%H:%M:%S%z")
-_WORDED = ("%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y")
+_ZONED = ("T%H:%M:%S.%f%z", " %H:%M:%S%z", " %H:%M:%S %z", " %H:%M%z", " %H:%M:%S.%f%z")
+_WORDED = (
+    *("%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%d-%b-%y", "%b %d %Y", "%d. %B %Y"),
+    *("%a, %d %b %Y", "%A, %d %B %Y", "%A, %B %d, %Y", "%d/%b/%Y"),
+)
+_MONTHS = ("%Y-%m", "%b %Y", "%B %Y", "%b-%Y", "%m/%Y")
 DATE_FORMATS = (
     *_DAYS,
-    *(day + time for day in _DAYS for time in _TIMES),
-    *("%Y-%m-%d" + time for time in _ISO_TIMES),
+    *(day + time for day in (*_DAYS, *_SHORT, *_WORDED[:5]) for time in _TIMES),
+    *("%Y-%m-%d" + time for time in (*_ISO_TIMES, *_ZONED)),
+    *_SHORT,
     *_WORDED,
-    "%Y-%m",
+    *_MONTHS,
 )
 _LIKELY = 100  # different texts from which the formats to try are chosen
 _CELLS = (str, Number, np.generic, date)
+_ZONE, _MOST_ZONES = re.compile(r"[+-]\d\d:?\d\d$"), 100
 _DATE_LIKE = re.compile(
-    r"\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})?\b.*|\d{1,2}[ -][A-Za-z]{3,9}[ -]\d{4}|[A-Za-z]{3,9} \d{1,2}, \d{4}"
+    r"\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})?\b.*|([A-Za-z]{3,9}, )?\d{1,2}[-/. ]+[A-Za-z]{3,9}[-/ ]\d{2,4}\b.*"
+    r"|([A-Za-z]{3,9}, )?[A-Za-z]{3,9}[- ](\d{1,2},? )?\d{4}\b.*"
 )
 
 
@@ -138,6 +147,7 @@ class Dates:
         typed: whether a part has a type of dates.
         low, high: the first and the last of the dates of such a type, in days.
         formats: number of cells that each possible format reads; None before the first text.
+        zones: the offsets from UTC in the texts, such as +02:00.
         failures: row and text of the first cell that a format does not read.
     """
 
@@ -145,6 +155,7 @@ class Dates:
     low: float = math.inf
     high: float = -math.inf
     formats: dict[str, int] | None = None
+    zones: set[str] = field(default_factory=set)
     failures: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def add(self, stored: np.ndarray) -> None:
@@ -161,6 +172,8 @@ class Dates:
             words, weights: the different texts in it, and their numbers of cells.
         """
         assert self.formats is not None
+        if any("%z" in form for form in self.formats) and len(self.zones) < _MOST_ZONES:
+            self.zones |= {match[0] for word in words if (match := _ZONE.search(word))}
         for form in list(self.formats):
             good = reads(words, form)
             self.formats[form] += int(weights[good].sum())
@@ -178,11 +191,13 @@ class Survey:
         source: of the table, for messages.
         count_numbers: whether numbers are counted as texts too, because they may be levels.
         as_words: whether texts of numbers count as other texts, because 010 and 10 differ.
+        kept: as in `Column`.
         writing: how texts of numbers are written; other texts are misfits.
         misfits: texts that are not written in this way, which count as empty cells.
         rows, empty: number of cells, and of empty cells.
         dtype: pandas name of the type of the first part.
         ordered: the categories of an ordered type.
+        categories: those of any categorical type.
         parsed: whether a part had a type of numbers, not of texts.
         numbers, texts, dates: the counts.
     """
@@ -191,12 +206,14 @@ class Survey:
     source: str
     count_numbers: bool = False
     as_words: bool = False
+    kept: tuple[str, ...] = ()
     writing: Amount | Clock | Span | None = None
     misfits: Misfits = field(default_factory=Misfits)
     rows: int = 0
     empty: int = 0
     dtype: str | None = None
     ordered: tuple[str, ...] | None = None
+    categories: tuple[str, ...] = ()
     parsed: bool = False
     numbers: Numbers = field(default_factory=Numbers)
     texts: Texts = field(default_factory=Texts)
@@ -233,12 +250,13 @@ class Survey:
         return len(np.unique(ids)) == len(ids) == self.rows
 
     def date_formats(self) -> list[str]:
-        """The formats that read every text; if there is none, those that read nearly every text."""
+        """The formats that read the most texts, and nearly all of them."""
         if not self.dates.formats or self.numbers.cells:
             return []
-        formats = self.dates.formats.items()
-        every = [form for form, count in formats if count == self.present]
-        return every or [form for form, count in formats if count >= MOSTLY * self.present]
+        formats = self.dates.formats
+        most = max(formats.values())
+        best = [form for form, count in formats.items() if count == most and most >= MOSTLY * self.present]
+        return [form for form in best if form.replace("%z", "Z") not in best or "%z" not in form]
 
     def add(self, cells: pd.Series) -> None:
         """Counts the next part.
@@ -258,8 +276,9 @@ class Survey:
         present = cells.dropna()
         if is_categorical(cells):
             self.dtype = "category"
+            self.categories = tuple(texts(pd.Series(cells.cat.categories)))
             if cells.cat.ordered:
-                self.ordered = tuple(texts(pd.Series(cells.cat.categories)))
+                self.ordered = self.categories
             present = present.astype(object)
         if types.is_datetime64_any_dtype(present):
             self.dates.add(days(present))

@@ -1,10 +1,9 @@
-"""Text tables, `.csv` and `.tsv`: their first row, and their cells part by part."""
+"""Text tables, `.csv` and `.tsv`: their names of columns, and their cells part by part."""
 
-import csv
-import io
 import re
 import warnings
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from backstory.data.tables.columns import EMPTY_CELLS
+from backstory.data.tables.layout import SEPARATORS, Layout, Told, open_laid_out
 from backstory.errors import InputError
 
 CELLS_AT_ONCE = 1 << 21
@@ -21,89 +21,104 @@ _SCANNED_AT_ONCE = 1 << 22  # bytes
 # Newer versions of pandas read numbers exactly, and warn where they are asked to
 _EXACT: Any = {} if pd.__version__ >= "3.1" else {"float_precision": "round_trip"}
 
-_NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
-
 
 @dataclass(frozen=True)
 class TextTable:
-    """An open text table, in UTF-8.
+    """An open text table.
 
     Attributes:
-        handle: the open file, which is seekable.
+        handle: the open file in UTF-8, which is seekable.
         path: of the file, for messages.
-        separator: between the cells of a row.
-        first: the cells of the first row.
+        layout: how it is laid out.
+        missing: texts of empty cells, besides the usual ones.
     """
 
     handle: BinaryIO
     path: Path
-    separator: str
-    first: Sequence[str]
+    layout: Layout
+    missing: Collection[str] = ()
 
     @classmethod
-    def open(cls, handle: BinaryIO, path: Path, separator: str) -> "TextTable":
-        """Reads the first row of an open file.
-
-        Raises:
-            InputError: the file is empty, or its cells seem to be separated by another sign.
-        """
-        return cls(handle, path, separator, _first_row(handle, path, separator))
+    @contextmanager
+    def open(cls, path: Path, usual: str, told: Told, limit: float = float("inf")) -> Iterator["TextTable"]:
+        """Recognises the layout of a file, see `open_laid_out`."""
+        with open_laid_out(path, usual, told, limit) as (handle, layout):
+            yield cls(handle, path, layout, told.missing)
 
     @property
-    def header(self) -> bool:
-        """Whether the first row names the columns: unless all of it is numbers (but 0, 1, 2, … in order)."""
-        cells = [cell.strip() for cell in self.first]
-        if len(cells) > 1 and cells == [str(j) for j in range(len(cells))]:
-            return True  # the names that pandas gives to columns without any
-        filled = [cell for cell in cells if cell not in EMPTY_CELLS]
-        return not (filled and all(_NUMBER.fullmatch(cell) for cell in filled))
+    def notes(self) -> list[str]:
+        """What is unusual in the table."""
+        first, names = [cell.strip() for cell in self.layout.first], self.names()
+        changed = [f"{old!r} is {new!r}" for old, new in zip(first, names, strict=True) if old != new]
+        if not (self.layout.header and changed):
+            return list(self.layout.notes)
+        return [*self.layout.notes, f"column {', '.join(changed)}"]
 
-    def names(self, header: bool) -> list[str]:
-        """The names of the columns; column_1, column_2, … without a header."""
-        if header:
-            return [cell.strip() for cell in self.first]
-        return [f"column_{j + 1}" for j in range(len(self.first))]
+    def names(self) -> list[str]:
+        """The names of the columns, which differ; column_1, column_2, … without a header."""
+        if not self.layout.header:
+            return [f"column_{j + 1}" for j in range(len(self.layout.first))]
+        cells = [cell.strip() or f"Unnamed: {j}" for j, cell in enumerate(self.layout.first)]
+        taken, names = set(cells), []
+        for cell in cells:
+            name, n = cell, 0
+            while name in names:
+                n += 1
+                name = f"{cell}.{n}" if f"{cell}.{n}" not in taken else name
+            names.append(name)
+        return names
 
     def has_padded(self) -> bool:
         """Whether a cell may be a whole number with zeros before it: one begins with 0 and a digit."""
         before = np.zeros(256, bool)
-        before[list(f'{self.separator}"\n\r '.encode())] = True
-        self.handle.seek(0)
-        rest = b""
-        while content := self.handle.read(_SCANNED_AT_ONCE):
-            signs = np.frombuffer(rest + content, np.uint8)
+        before[list(f'{self.layout.separator}"\n\r '.encode())] = True
+        for content in self._pieces(2):
+            signs = np.frombuffer(content, np.uint8)
             zeros = np.flatnonzero(signs[1:-1] == ord("0"))
             digit = (signs[zeros + 2] >= ord("0")) & (signs[zeros + 2] <= ord("9"))
             if (digit & before[signs[zeros]]).any():
                 return True
-            rest = content[-2:]
         return False
 
+    def has_any(self, words: Collection[str]) -> bool:
+        """Whether the text has one of these words somewhere."""
+        sought = [word.encode() for word in words]
+        return any(word in content for content in self._pieces(16) for word in sought)
+
+    def _pieces(self, overlap: int) -> Iterator[bytes]:
+        """The bytes of the file, piece by piece, each with the last ones of the piece before it."""
+        self.handle.seek(0)
+        rest = b""
+        while content := self.handle.read(_SCANNED_AT_ONCE):
+            yield rest + content
+            rest = content[-overlap:]
+
     def parts(
-        self, names: Sequence[str], header: bool, texts: Collection[str]
+        self, texts: Collection[str], kept: Mapping[str, Collection[str]]
     ) -> Generator[pd.DataFrame, None, None]:
         """The rows of the table, part by part.
 
         Args:
-            names: of the columns.
-            header: whether the first row of the file names them.
             texts: names of columns that are read as texts, whatever they look like.
+            kept: for some columns, texts that are no empty cells there, such as NA.
 
         Raises:
             InputError: a row has too many cells.
         """
+        names, empty = self.names(), [*EMPTY_CELLS, *self.missing]
+        levels = {name: set(words) - {""} for name, words in kept.items()}
+        of_columns = {name: [mark for mark in empty if mark not in levels.get(name, ())] for name in names}
         self.handle.seek(0)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             try:
                 yield from pd.read_csv(
                     self.handle,
-                    sep=self.separator,
-                    header=0 if header else None,
-                    names=list(names),
+                    sep=self.layout.separator,
+                    header=0 if self.layout.header else None,
+                    names=names,
                     dtype=dict.fromkeys(texts, str),
-                    na_values=EMPTY_CELLS,
+                    na_values=of_columns if kept else empty,
                     keep_default_na=False,
                     index_col=False,
                     encoding="utf-8-sig",
@@ -113,31 +128,14 @@ class TextTable:
                     **_EXACT,
                 )
             except (pd.errors.ParserWarning, pd.errors.ParserError) as error:
-                where = re.search(r"line (\d+)", str(error))
+                where, separator = re.search(r"line (\d+)", str(error)), self.layout.separator
                 raise InputError(
                     f"expected {len(names)} cells in every row of {self.path}, got more "
                     f"{f'in line {where[1]}' if where else 'in its first rows'}; "
-                    f"check for stray {_NAMES[self.separator]} or a missing column name"
+                    f"check for stray {SEPARATORS.get(separator, repr(separator))} or a missing column name"
                 ) from error
 
 
 def rows_at_once(columns: int) -> int:
     """Number of rows in one part of a table with so many columns."""
     return max(1, CELLS_AT_ONCE // max(1, columns))
-
-
-def _first_row(handle: BinaryIO, path: Path, separator: str) -> list[str]:
-    text = io.TextIOWrapper(handle, encoding="utf-8-sig", newline="")
-    row = next((r for r in csv.reader(text, delimiter=separator) if any(c.strip() for c in r)), None)
-    text.detach()
-    if row is None:
-        raise InputError(
-            f"expected a table with a header in {path}, got an empty file; check that it is the right one"
-        )
-    other = next((s for s in _NAMES if s != separator and s in row[0]), None)
-    if len(row) == 1 and other is not None:
-        raise InputError(
-            f"expected cells separated by {_NAMES[separator]} in {path}, got a first row "
-            f"with {_NAMES[other]}; save it with commas as .csv, or with tabs as .tsv"
-        )
-    return row
