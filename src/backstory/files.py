@@ -18,6 +18,7 @@ from typing import Any
 from backstory.errors import InputError
 
 SEPARATORS = {"csv": ",", "tsv": "\t"}  # between the cells of text tables
+EXCEL = ("xlsx", "xlsm")
 
 _REASON = 300  # characters of a decoder's reason in a message
 _IDX_NAME = re.compile(r"(\.idx|idx\d-\w+)$")
@@ -34,6 +35,11 @@ def format_of(path: Path) -> str:
     if _IDX_NAME.search(name):
         return "idx"
     return Path(name).suffix.removeprefix(".")
+
+
+def is_database(source: Any) -> bool:
+    """Whether this is the address of a database, such as sqlite:///shop.db#customers."""
+    return isinstance(source, str) and "://" in source
 
 
 def is_gzipped(path: Path) -> bool:

@@ -22,8 +22,8 @@ CHOICES = {
 }
 
 _DATA = (
-    "An embedded data set (digits), a folder of images, an image, .npy, .npz, .csv, .parquet, an IDX file, "
-    "or a folder of the four MNIST-style files."
+    "An embedded data set (digits), a folder of images, an image, .npy, .npz, .csv, .parquet, .xlsx, an IDX "
+    "file, a folder of the four MNIST-style files, or a table of a database (sqlite:///shop.db#customers)."
 )
 _OUTPUT = "File to write: .png, .npy, .npz, .csv, .parquet, or no ending for a folder of images."
 _TABLE = "File to write: .csv, .parquet, .npy or .npz."

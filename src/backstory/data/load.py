@@ -19,7 +19,7 @@ from backstory.data.npy import load_numpy
 from backstory.data.reading import OF_ARRAYS, OF_IMAGES, OF_TABLES, Reading
 from backstory.data.tables.columns import Columns
 from backstory.errors import InputError
-from backstory.files import SEPARATORS, format_of, reading
+from backstory.files import EXCEL, SEPARATORS, format_of, is_database, reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,10 +36,11 @@ class ArrowStream(Protocol):
 Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | torch.Tensor | pd.DataFrame | ArrowStream"
 
 TABLES = (*SEPARATORS, "parquet")
-_FORMATS = (*TABLES, "npy", "npz", "idx")
+_FORMATS = (*TABLES, *EXCEL, "npy", "npz", "idx")
 _DIGITS_TEST_ROWS = 360
 _ACCEPTED = (
-    ".npy, .npz, .csv, .tsv, .parquet or IDX (each also .gz), an image, or a folder of images or IDX files"
+    ".npy, .npz, .csv, .tsv, .parquet or IDX (each also .gz), .xlsx, an image, or a folder of images or of "
+    "IDX files"
 )
 
 
@@ -56,8 +57,9 @@ def load(
     Args:
         source: the name of an embedded data set (`"digits"`); the path of a `.npy`, `.npz`, `.csv`, `.tsv`,
             `.parquet` or IDX file (each also `.gz`), of an image, of a folder of images or of MNIST-style IDX
-            files; a NumPy array or torch tensor with observations along the first axis; a pandas frame, or
-            a table of another library with the Arrow interchange protocol (Polars, pyarrow, …).
+            files; of an Excel file; the address of a table in a database, such as sqlite:///shop.db#customers,
+            or of a query after the #; a NumPy array or torch tensor with observations along the first axis; a
+            pandas frame, or a table of another library (Polars, DuckDB, pyarrow, …).
         resize: (height, width), or one number for both, that image files are brought to.
         stream: whether the values stay in a file and are read when they are needed; by default if they would
             take more than 1 GiB in memory. An uncompressed `.npy` or IDX file is read where it lies, others
@@ -136,13 +138,21 @@ def _as_model(reading: Reading, schema: "Schema | None") -> Reading:
 
 def _is_table(source: Source, path: Path | None) -> bool:
     if path is None:
-        return hasattr(source, "__arrow_c_stream__")
-    return format_of(path) in TABLES and not path.is_dir()
+        return is_database(source) or _is_frame(source)
+    return format_of(path) in (*TABLES, *EXCEL) and not path.is_dir()
+
+
+def _is_frame(source: Source) -> bool:
+    if isinstance(source, str | os.PathLike | np.ndarray | torch.Tensor):
+        return False
+    from backstory.data.tables.foreign import is_foreign_frame
+
+    return is_foreign_frame(source)
 
 
 def _path(source: Source) -> Path | None:
     """The path of a source; None if it is in memory or embedded."""
-    if not isinstance(source, str | os.PathLike) or source in EMBEDDED:
+    if not isinstance(source, str | os.PathLike) or source in EMBEDDED or is_database(source):
         return None
     path = Path(source).expanduser()
     with reading(path, "a data set"):
@@ -173,10 +183,19 @@ def _load_file(path: Path, reading: Reading) -> Dataset:
 
 
 def _load_table(source: Any, path: Path | None, reading: Reading, schema: "Schema | None") -> Dataset:
-    if path is None:
+    if path is None and not is_database(source):
         return _load_frame(source, reading, schema)
-    from backstory.data.tables.read import load_csv, load_parquet  # with pandas, which is slow to import
+    from backstory.data.tables.read import (
+        from_frame,
+        load_csv,
+        load_parquet,
+    )  # with pandas, which is slow to import
 
+    if path is None or format_of(path) in EXCEL:
+        from backstory.data.tables.foreign import read_database, read_excel
+
+        frame, name = read_database(source) if path is None else (read_excel(path), str(path))
+        return from_frame(frame, name, True, reading.columns, schema, reading.told)
     if format_of(path) == "parquet":
         return load_parquet(path, reading.memory, reading.columns, schema, reading.told)
     separator = SEPARATORS[format_of(path)]

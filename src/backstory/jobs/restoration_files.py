@@ -20,7 +20,7 @@ from backstory.data.schema import Schema
 from backstory.data.tables.refill import cell_texts, refilled
 from backstory.data.write import check_format, write, write_table, write_text
 from backstory.errors import InputError
-from backstory.files import SEPARATORS, format_of
+from backstory.files import EXCEL, SEPARATORS, format_of
 from backstory.inference.restoration import Restoration
 from backstory.jobs.inverse_problem import InverseProblem
 from backstory.jobs.output import Output, in_stored_type, together, with_conditions
@@ -135,7 +135,8 @@ def _finished(form: str, x: np.ndarray, problem: InverseProblem) -> np.ndarray:
 def _is_table_of_cells(form: str, problem: InverseProblem) -> bool:
     """Whether a table is written of a table in a file, whose other cells stay as they are."""
     path = problem.source.path
-    from_table = path is not None and format_of(path) in TABLES and bool(problem.chosen.data.schema.kinds)
+    from_table = path is not None and format_of(path) in (*TABLES, *EXCEL)
+    from_table = from_table and bool(problem.chosen.data.schema.kinds)
     return form in TABLES and from_table
 
 

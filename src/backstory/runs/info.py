@@ -17,6 +17,7 @@ from typing import Any
 
 from backstory import __version__
 from backstory.errors import InputError
+from backstory.files import is_database
 from backstory.runs.folder import (
     CHECKPOINT,
     CONFIG,
@@ -131,6 +132,8 @@ def is_data(name: str) -> bool:
 
     InputError for the name of a file that does not exist.
     """
+    if is_database(name):
+        return True
     path = Path(name).expanduser()
     if not path.exists() and name not in EMBEDDED and path.suffix:
         raise InputError(f"expected a run folder or data, got {name!r}, which does not exist; check the path")

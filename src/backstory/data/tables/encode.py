@@ -290,7 +290,7 @@ def _days(cells: pd.Series, column: Column, unknown: Unknown, first: int) -> np.
 def unpacked(cells: pd.Series) -> pd.Series:
     """A column of Arrow's memory as one of NumPy's or of objects, and one of sparse numbers with all of them.
 
-    Durations become seconds, periods the dates of their beginnings; other types stay.
+    Durations become seconds, periods the dates of their beginnings, times of day texts; other types stay.
     """
     if isinstance(cells.dtype, pd.SparseDtype):
         return pd.Series(cells.array.to_dense(), cells.index)
@@ -300,6 +300,8 @@ def unpacked(cells: pd.Series) -> pd.Series:
     if pd.api.types.is_timedelta64_dtype(cells):
         seconds: pd.Series = cells.dt.total_seconds()
         return seconds
+    if cells.dtype == object and pd.api.types.infer_dtype(cells) == "time":
+        return cells.map(str, na_action="ignore")
     if not isinstance(cells.dtype, pd.ArrowDtype):
         return cells
     import pyarrow

@@ -14,9 +14,10 @@ from backstory.data.schema import Schema
 from backstory.data.tables.columns import LeftOut
 from backstory.data.tables.decode import decoded, typed
 from backstory.data.tables.encode import is_categorical, is_text
+from backstory.data.tables.foreign import read_excel
 from backstory.data.tables.read import parquet_engine
 from backstory.data.tables.text import TextTable
-from backstory.files import SEPARATORS, format_of, reading
+from backstory.files import EXCEL, SEPARATORS, format_of, reading
 
 
 def to_frame(values: np.ndarray, schema: Schema) -> pd.DataFrame:
@@ -107,6 +108,8 @@ def _type_for(cells: pd.Series, mixed: pd.Series) -> Any:
 
 def _whole_frame(path: Path, data: Dataset) -> pd.DataFrame:
     form = format_of(path)
+    if form in EXCEL:
+        return read_excel(path)
     if form == "parquet":
         with reading(path, "a table"), open_binary(path) as handle, parquet_engine():
             return pd.read_parquet(handle).reset_index(drop=True)

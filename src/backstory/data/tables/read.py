@@ -25,6 +25,7 @@ from backstory.data.rows import Rows, Spool
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import Asked, Column, Columns, LeftOut, asked
 from backstory.data.tables.encode import Unknown, encoded
+from backstory.data.tables.foreign import as_pandas
 from backstory.data.tables.infer import judge
 from backstory.data.tables.layout import Told
 from backstory.data.tables.match import check_names, matched
@@ -117,16 +118,13 @@ def _next_frame(batches: Iterator[Any]) -> pd.DataFrame | None:
 def from_arrow(
     source: Any, columns: Columns | None = None, schema: Schema | None = None, told: Told = NOTHING
 ) -> Dataset:
-    """The Dataset of a table of any library with the Arrow interchange protocol, such as Polars.
+    """The Dataset of a table of another library, such as Polars or DuckDB, see `foreign.as_pandas`.
 
     Raises:
         InputError: pyarrow is not installed, or the same as for a frame.
     """
-    with parquet_engine():
-        import pyarrow
-
     name = f"{type(source).__module__.partition('.')[0]} {type(source).__name__}"
-    return from_frame(pyarrow.table(source).to_pandas(), name, True, columns, schema, told)
+    return from_frame(as_pandas(source), name, True, columns, schema, told)
 
 
 def from_frame(

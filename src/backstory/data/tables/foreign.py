@@ -1,0 +1,116 @@
+"""Tables of other programs as pandas frames: Excel files, databases, and frames of other libraries.
+
+Each needs packages that not everybody has; an error says how to install them.
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from backstory import console
+from backstory.data.binary import open_binary
+from backstory.data.tables.columns import EMPTY_CELLS
+from backstory.errors import InputError
+from backstory.files import decoder, reading
+
+
+@contextmanager
+def needed(package: str, extra: str, what: str) -> Iterator[None]:
+    """Turns the error of a missing package into advice.
+
+    Args:
+        package: that is imported.
+        extra: of this project, which installs it.
+        what: cannot be read without it.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(
+            f"expected the package {package} for {what}, got an installation without it; "
+            f"run pip install 'backstory[{extra}]', or use .csv"
+        ) from error
+
+
+def read_excel(path: Path) -> pd.DataFrame:
+    """The first sheet of an Excel file; its first row names the columns."""
+    with (
+        reading(path, "an Excel file"),
+        needed("openpyxl", "excel", "Excel files"),
+        open_binary(path) as handle,
+    ):
+        import openpyxl  # noqa: F401
+
+        with decoder(), pd.ExcelFile(io.BytesIO(handle.read()), engine="openpyxl") as file:
+            if len(file.sheet_names) > 1:
+                console.warn(
+                    f"{path} has {len(file.sheet_names)} sheets; the first, {file.sheet_names[0]!r}, is read"
+                )
+            # texts stay as they are: 007 is no number
+            cells = file.parse(0, dtype=object, na_values=list(EMPTY_CELLS), keep_default_na=False)
+            return pd.DataFrame(cells.infer_objects())
+
+
+def read_database(address: str) -> tuple[pd.DataFrame, str]:
+    """A table of a database, and where it came from, without a password.
+
+    Args:
+        address: a URL of SQLAlchemy, `#`, and the name of a table or a query that begins with SELECT or WITH.
+    """
+    url, _, wanted = address.partition("#")
+    if not wanted.strip():
+        raise InputError(
+            f"expected a table or a query after the address of a database, got {_without_password(url)}; "
+            "give sqlite:///shop.db#customers, for example"
+        )
+    with needed("sqlalchemy", "sql", "databases"):
+        import sqlalchemy
+    source = f"{_without_password(url)}#{wanted}"
+    engine = None
+    try:
+        engine = sqlalchemy.create_engine(url)
+        is_query = wanted.split()[0].lower() in ("select", "with")
+        with engine.connect() as connection:
+            if is_query:
+                return pd.read_sql_query(sqlalchemy.text(wanted), connection), source
+            return pd.read_sql_table(wanted, connection), source
+    except (sqlalchemy.exc.SQLAlchemyError, ValueError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise InputError(
+            f"cannot read {source} ({reason}); check the address, the name of the table and the driver"
+        ) from error
+    finally:
+        if engine is not None:
+            engine.dispose()
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(//[^/@:]*):[^@]*@", r"\1:***@", url)
+
+
+def is_foreign_frame(source: Any) -> bool:
+    """Whether this is a table of another library than pandas, also one that is not computed yet."""
+    library = type(source).__module__.partition(".")[0].lstrip("_")
+    frames = ("DataFrame", "LazyFrame", "DuckDBPyRelation", "Table", "RecordBatch")
+    return hasattr(source, "__arrow_c_stream__") or (
+        library in ("polars", "duckdb", "dask", "ibis", "pyspark", "modin", "cudf")
+        and type(source).__name__ in frames
+    )
+
+
+def as_pandas(source: Any) -> pd.DataFrame:
+    """A table of another library as a pandas frame, by narwhals or by the Arrow interchange protocol."""
+    with needed("pyarrow", "frames", "frames of other libraries"):
+        import pyarrow
+    if hasattr(source, "__arrow_c_stream__"):
+        frame: pd.DataFrame = pyarrow.table(source).to_pandas()
+        return frame
+    with needed("narwhals", "frames", "frames of other libraries"):
+        import narwhals
+    collected = narwhals.from_native(source).lazy().collect(backend="pyarrow")
+    return pd.DataFrame(collected.to_pandas())
