@@ -12,6 +12,7 @@ from PIL import Image
 
 import backstory
 from backstory.cli.parameters import CHOICES
+from backstory.data.tables.layout import Told
 from backstory.data.tables.refill import refilled
 from backstory.errors import InputError
 from backstory.inference.effort import METHODS
@@ -168,8 +169,8 @@ def test_blank_lines_and_short_rows_keep_their_places(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("a,b\n\n1,2\n  \n3\n")
     fill = np.array([[False, False], [False, True]])
-    assert refilled(path, True, fill, [[], ["4"]], (0, 1)) == "a,b\n\n1,2\n  \n3,4\n"
-    assert refilled(path, True, fill[:1], [[]], (0, 1)) is None
+    assert refilled(path, Told(), fill, [[], ["4"]], (0, 1)) == "a,b\n\n1,2\n  \n3,4\n"
+    assert refilled(path, Told(), fill[:1], [[]], (0, 1)) is None
 
 
 # -- images ---------------------------------------------------------------------------------------------
