@@ -14,7 +14,7 @@ from torch import Tensor
 from backstory import console
 from backstory.data.conditions import chosen_conditions
 from backstory.data.observation import Observation
-from backstory.data.rows import LIMIT, FileRows, Rows, Spool
+from backstory.data.rows import LIMIT, Rows, Spool
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
 from backstory.data.values import Batches, Given, Values, stored_rows
@@ -156,7 +156,7 @@ class Model(Trained):
         """
         generator, batches = self._generator(seed), self._batches(x, given)
         stored = self.schema.means if mean else self.schema.restore
-        results = Spool(LIMIT if isinstance(batches.values, FileRows) else math.inf)
+        results = Spool(LIMIT if batches.rows.in_file else math.inf)
         for batch in batches.draw(generator):
             part = stored(generate.reconstruct(self.vae, batch, mean, generator))
             results.write(part)

@@ -26,8 +26,9 @@ from torch import Tensor
 
 from backstory.data.checks import extremes
 from backstory.data.conditions import Condition
-from backstory.data.rows import Rows
+from backstory.data.rows import Rows, is_in_file
 from backstory.data.tables.columns import Column, LeftOut
+from backstory.data.tensors import untensored
 from backstory.errors import InputError
 
 SINGLE_DIGITS = 7  # significant decimal digits of single precision, in which models compute
@@ -213,7 +214,7 @@ class Schema(BaseModel):
     def check(self, values: Rows | Tensor) -> None:
         """Raise InputError unless `values`, (N, *shape), has this shape and range, and at least one row."""
         self.check_shape(values)
-        stored = values.cpu().numpy() if isinstance(values, Tensor) else values
+        stored = untensored(values)
         if self.levels is not None and self.bounds is not None:
             low, high = extremes(stored)
             if low < self.bounds[0] or high > self.bounds[1]:
@@ -221,7 +222,7 @@ class Schema(BaseModel):
                     f"expected values between {self.bounds[0]:g} and {self.bounds[1]:g} as in the training "
                     f"data, got {low:g} to {high:g}; rescale the data to the training data's levels"
                 )
-        if isinstance(stored, np.ndarray):  # rows that stay in a file were read by this schema
+        if not is_in_file(stored):  # rows that stay in a file were read by this schema
             self._check_levels(stored)
 
     def _check_levels(self, values: np.ndarray) -> None:

@@ -22,9 +22,10 @@ from backstory.data.conditions import (
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
 from backstory.data.observation import Observation
-from backstory.data.rows import FileRows, Rows
+from backstory.data.rows import Rows, is_in_file
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
+from backstory.data.tensors import tensor_of
 from backstory.data.units import Known, as_stored
 from backstory.errors import InputError
 
@@ -101,7 +102,7 @@ def _stored(x: Values, schema: Schema, noise: float | None = None, whole: bool =
 
 
 def _numbers(x: Any) -> Rows:
-    values = x if isinstance(x, FileRows) else np.asarray(x)
+    values = x if is_in_file(x) else np.asarray(x)
     if values.dtype.kind not in "buif":
         raise InputError(f"expected an array of numbers, got type {values.dtype}; convert it to numbers")
     return values
@@ -150,9 +151,7 @@ class Batches:
         """
         self.schema.check(self.values)
         for start in range(0, len(self.values), BATCH):
-            part = self.values[start : start + BATCH]
-            # A copy of an array: it may be read-only, which tensors cannot be
-            tensor = part if isinstance(part, Tensor) else torch.tensor(part)
+            tensor = tensor_of(self.values[start : start + BATCH])
             if tensor.is_floating_point():
                 self._check_finite(tensor)
             given = self.rows.given

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backstory.data.tensors import tensor_of
 from backstory.errors import InputError
 from backstory.inference.linear_maps import Map, Separable, matrix_of
 
@@ -40,9 +41,13 @@ class Operator:
 
     Attributes:
         is_map: whether the operator is a part of A.
+        is_function: whether it is a function of people's own, which may make anything of an image.
+        keeps_entries: whether the observed entries of y are the entries that came in.
     """
 
     is_map: ClassVar[bool] = False
+    is_function: ClassVar[bool] = False
+    keeps_entries: ClassVar[bool] = False
 
     @property
     def parts(self) -> tuple["Operator", ...]:
@@ -90,14 +95,15 @@ class Mask(Operator):
 
     Args:
         observed: bool, true where y was observed, in the shape of y, (N, *shape), or in that of one
-        observation,
-            which then holds for all.
+            observation, which then holds for all.
     """
 
     observed: Array
 
+    keeps_entries = True
+
     def mask(self, y: Tensor) -> Tensor:
-        mask = _tensor(self.observed).to(y.device)
+        mask = tensor_of(self.observed).to(y.device)
         if mask.dtype != torch.bool:
             raise InputError(f"a mask is an array of bool, true where y was observed, got {mask.dtype}")
         if tuple(mask.shape) not in (tuple(y.shape), tuple(y.shape[1:])):
@@ -120,7 +126,7 @@ class Noise(Operator):
     sigma: float | Array
 
     def variance(self) -> Tensor | None:
-        sigma = _tensor(self.sigma).double()
+        sigma = tensor_of(self.sigma).double()
         if not bool((sigma >= 0).all() and sigma.isfinite().all()):
             raise InputError(f"the σ of Noise has to be 0 or more, got {float(sigma.min()):g}")
         return sigma.square() if sigma.any() else None
@@ -205,7 +211,7 @@ class Linear(Operator):
             its own, without a constant; a `Model` gives it float32.
     """
 
-    is_map = True
+    is_map = is_function = True
 
     function: Callable[[Tensor], Tensor]
 
@@ -233,14 +239,10 @@ class Linear(Operator):
                 f"Linear's function has to take tensors such as one of {x.dtype} and shape {tuple(x.shape)}, "
                 f"and failed with {str(error).splitlines()[0]!r}; correct it"
             ) from error
-        if not isinstance(y, Tensor) or y.shape[:1] != x.shape[:1]:
-            got = f"a tensor of shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
-            raise InputError(
-                f"Linear's function has to give a tensor with {len(x)} observations for {len(x)}, got {got}"
-            )
-        return y
-
-
-def _tensor(values: float | Array) -> Tensor:
-    """A tensor of the values; arrays are copied, since they may be read-only and tensors cannot be."""
-    return values if isinstance(values, Tensor) else torch.tensor(values)
+        is_tensor = isinstance(y, Tensor)
+        if is_tensor and y.shape[:1] == x.shape[:1]:
+            return y
+        got = f"a tensor of shape {tuple(y.shape)}" if is_tensor else type(y).__name__
+        raise InputError(
+            f"Linear's function has to give a tensor with {len(x)} observations for {len(x)}, got {got}"
+        )
