@@ -22,7 +22,6 @@ from backstory.distributions.base import DataDistribution
 from backstory.distributions.latent import Posterior, Prior
 from backstory.errors import InputError
 from backstory.inference import evidence, gap, generate, scoring
-from backstory.inference.evaluate import Evaluation
 from backstory.inference.importance import Evidence
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.operators import Operator
@@ -161,27 +160,6 @@ class Model(Trained):
             part = stored(generate.reconstruct(self.vae, batch, mean, generator))
             results.write(part)
         return results.array((len(batches), *part.shape[1:]), part.dtype)
-
-    def evaluate(
-        self,
-        x: Values,
-        samples: int | None = None,
-        seed: int = 0,
-        method: str = "auto",
-        progress: bool = False,
-        given: Given = None,
-        **options: Any,
-    ) -> Evaluation:
-        """As `Trained.evaluate`; of a plain autoencoder the reconstruction and the active units."""
-        if not self.is_autoencoder or method not in ("auto", "is"):
-            return super().evaluate(x, samples, seed, method, progress, given, **options)
-        batches, generator, total = self._batches(x, given), self._generator(seed), 0.0
-        active = self._active_units(batches, seed)
-        with torch.no_grad():
-            for batch in batches.draw(generator):
-                total += float(self.vae.terms(batch, generator=generator).log_likelihood.double().sum())
-        n = len(batches)
-        return Evaluation(reconstruction=total / n, active_units=active, n=n, samples=1, method="is")
 
     def fit_prior(self, x: Values, components: int = 10, seed: int = 0, given: Given = None) -> Self:
         """Replace p(z) by a Gaussian mixture fitted to codes of x, drawn from q(z|x); changes this model.

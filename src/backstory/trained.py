@@ -258,8 +258,13 @@ class Trained(Restorer):
         """The ELBO, the log-evidence and the use of the codes, averaged over observations.
 
         Arguments are those of `log_evidence`. Warns where importance weights are too heavy-tailed to trust.
+        Of a plain autoencoder, which has no p(x), the reconstruction and the use of the codes.
         """
         batches = self._batches(x, given)
+        if self.is_autoencoder and method in ("auto", "is"):
+            return evaluate.reconstruction(
+                self.members[0].vae, batches.draw, self._generator(seed), self._active_units(batches, seed)
+            )
         active = self._active_units(batches, seed)
         evidence = self.log_evidence(batches.rows, samples, seed, method, progress, **options)
         if warning := tail_warning(evidence):

@@ -33,13 +33,12 @@ def array() -> np.ndarray:
     return np.arange(ROWS * 6, dtype=np.int32).reshape(ROWS, 2, 3)
 
 
-def loaders(array: np.ndarray, batch_size: int = 8, **how: int) -> list[Loader]:
+def loaders(array: np.ndarray, batch_size: int = 8, own: slice = slice(None)) -> list[Loader]:
     """Of rows in memory, of rows in a file, of a choice of rows in a file; chunks of 4 rows, pools of 32."""
     spread = np.zeros((2 * len(array), *array.shape[1:]), array.dtype)
     spread[::2] = array
-    small = {"chunk_bytes": 100, "pool_bytes": 800}
     chosen = subset(on_disk(spread), np.arange(0, 2 * len(array), 2))
-    return [Loader(rows, batch_size, CPU, **how, **small) for rows in (array, on_disk(array), chosen)]
+    return [Loader(rows, batch_size, CPU, own, 100, 800) for rows in (array, on_disk(array), chosen)]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -85,7 +84,7 @@ def test_an_epoch_can_be_taken_up_in_its_middle(array, kind: int, done: int) -> 
 @pytest.mark.parametrize("kind", range(3))
 @pytest.mark.parametrize("world", [2, 3, 8, 11])
 def test_processes_share_out_each_batch(array, kind: int, world: int) -> None:
-    ranks = [loaders(array, rank=rank, world=world)[kind] for rank in range(world)]
+    ranks = [loaders(array, own=slice(rank, None, world))[kind] for rank in range(world)]
     order = ranks[0].order(generator())
     parts = zip(*(list(values_of(loader, order, 3)) for loader in ranks), strict=True)
     for shares, index in zip(parts, order.split(8)[3:], strict=True):
@@ -94,7 +93,7 @@ def test_processes_share_out_each_batch(array, kind: int, world: int) -> None:
 
 
 def test_a_process_reads_its_own_rows_only(array, monkeypatch) -> None:
-    loader = loaders(array, rank=1, world=2)[1]
+    loader = loaders(array, own=slice(1, None, 2))[1]
     asked = []
     read = FileRows.__getitem__
     monkeypatch.setattr(FileRows, "__getitem__", lambda self, key: asked.extend(key) or read(self, key))

@@ -28,14 +28,14 @@ class Loader:
     where a perfect shuffle gives p(1 − p)/B, for B = 128 an eighth more in the standard deviation; and
     chunks that a class does not fill make it less. In a file whose rows have no order both are the same.
 
-    The global batch of a step is shared out: process `rank` of `world` gets every world-th of its rows,
-    beginning with its own number, which may be none of a short last batch. Only these are read.
+    The global batch of a step is shared out: of N processes each gets every N-th of its rows, beginning with
+    its own number, which may be none of a short last batch. Only these are read.
 
     Args:
         rows: stored rows, or their values alone.
         batch_size: rows of a global batch.
         device: where the batches go.
-        rank, world: this process's number, and the number of processes.
+        own: this process's rows among those of a global batch.
         chunk_bytes, pool_bytes: of rows in a file.
     """
 
@@ -44,14 +44,13 @@ class Loader:
         rows: StoredRows | Rows | Tensor,
         batch_size: int,
         device: torch.device,
-        rank: int = 0,
-        world: int = 1,
+        own: slice = slice(None),
         chunk_bytes: int = CHUNK_BYTES,
         pool_bytes: int = POOL_BYTES,
     ):
         stored = StoredRows.of(rows)
         self.rows, self.device = stored.values, device
-        self.batch_size, self.rank, self.world = batch_size, rank, world
+        self.batch_size, self.own = batch_size, own
         self.resident = None if stored.in_file else torch.as_tensor(stored.values).to(device)
         self.given = None if stored.given is None else torch.as_tensor(stored.given).to(device)
         row_bytes = max(1, stored.values.nbytes // max(1, len(stored)))
@@ -85,7 +84,7 @@ class Loader:
             InputError: the file was cut short meanwhile.
         """
         order = order.to(self.device)
-        mine = (batch[self.rank :: self.world] for batch in order.split(self.batch_size)[done:])
+        mine = (batch[self.own] for batch in order.split(self.batch_size)[done:])
         if self.resident is None:
             return map(self._with_conditions, self._streamed(order, done), mine)
         values = self.resident
@@ -115,5 +114,5 @@ class Loader:
     def _read(self, pool: Tensor) -> tuple[np.ndarray, list[int]]:
         """This process's rows of a pool, and how many of them are in each batch."""
         assert is_in_file(self.rows)
-        mine = [batch[self.rank :: self.world] for batch in pool.split(self.batch_size)]
+        mine = [batch[self.own] for batch in pool.split(self.batch_size)]
         return self.rows[torch.cat(mine).numpy()], [len(batch) for batch in mine]

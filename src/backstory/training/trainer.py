@@ -71,7 +71,8 @@ class Trainer:
         self.rows, self.validation = StoredRows.of(rows), StoredRows.of(validation)
         self.schedule, self.batch_size = Schedule.of(options), options.batch_size or 1
         self.steps = math.ceil(len(self.rows) / self.batch_size)  # of an epoch
-        self.loader = Loader(self.rows, self.batch_size, self.device, self.devices.rank, self.devices.world)
+        own = slice(self.devices.rank, None, self.devices.world)
+        self.loader = Loader(self.rows, self.batch_size, self.device, own)
         self.generator = torch.Generator(self.device).manual_seed(options.seed)
         self.bound = Bound(vae, schema, options)
         self._try_objective()
