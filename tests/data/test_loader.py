@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from backstory.data.loader import Loader
+from backstory.data.loader import Loader, Pieces
 from backstory.data.rows import FileRows, Spool, subset
 from backstory.data.stored import StoredRows
 from backstory.errors import InputError
@@ -38,7 +38,7 @@ def loaders(array: np.ndarray, batch_size: int = 8, own: slice = slice(None)) ->
     spread = np.zeros((2 * len(array), *array.shape[1:]), array.dtype)
     spread[::2] = array
     chosen = subset(on_disk(spread), np.arange(0, 2 * len(array), 2))
-    return [Loader(rows, batch_size, CPU, own, 100, 800) for rows in (array, on_disk(array), chosen)]
+    return [Loader(rows, batch_size, CPU, own, Pieces(100, 800)) for rows in (array, on_disk(array), chosen)]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -134,7 +134,7 @@ def test_a_pool_is_read_while_the_one_before_is_used(array, monkeypatch) -> None
 
 
 def test_data_of_one_pool_is_shuffled_perfectly(array) -> None:
-    loader = Loader(on_disk(array), 8, CPU, chunk_bytes=100)
+    loader = Loader(on_disk(array), 8, CPU, pieces=Pieces(chunk=100))
     orders = torch.stack([loader.order(g) for g in [generator()] for _ in range(4000)])
     follows = (orders[:, 1:] == orders[:, :-1] + 1).double().sum(1)
     assert abs(float(follows.mean()) - (ROWS - 1) / ROWS) < 5 * float(follows.std()) / 4000**0.5
@@ -146,7 +146,7 @@ def test_batches_of_a_sorted_file_are_nearly_as_mixed_as_those_of_a_perfect_shuf
     """The variance of a class's share is p(1 − p)(1/B + 1/C), with C chunks in a pool."""
     classes, batch_size, chunks = 10, 64, 128
     labels = np.repeat(np.arange(classes, dtype=np.uint8), 20480)[:, None]  # rows of one byte, sorted
-    streamed = Loader(on_disk(labels), batch_size, CPU, chunk_bytes=16, pool_bytes=16 * chunks)
+    streamed = Loader(on_disk(labels), batch_size, CPU, pieces=Pieces(16, 16 * chunks))
     g = generator()
 
     def deviation(loader: Loader) -> float:
@@ -176,7 +176,7 @@ def test_an_error_of_the_reading_thread_comes_out(array, tmp_path) -> None:
     path = tmp_path / "rows"
     path.write_bytes(array.tobytes())
     with path.open("r+b") as handle:
-        loader = Loader(FileRows(handle, 0, array.shape, array.dtype), 8, CPU, pool_bytes=800)
+        loader = Loader(FileRows(handle, 0, array.shape, array.dtype), 8, CPU, pieces=Pieces(pool=800))
         batches = values_of(loader, torch.arange(ROWS))
         next(batches)
         handle.truncate(70 * 24)
@@ -204,6 +204,6 @@ def test_the_thread_ends_when_nobody_asks_any_more(array) -> None:
 def test_conditions_stay_with_their_rows(array, place):
     plain = loaders(array)[place]
     given = array.reshape(len(array), -1)[:, :2].astype(np.float32)
-    loader = Loader(StoredRows(plain.rows, given), 8, CPU, chunk_bytes=100, pool_bytes=800)
+    loader = Loader(StoredRows(plain.rows, given), 8, CPU, pieces=Pieces(100, 800))
     for stored in loader.batches(loader.order(generator())):
         assert torch.equal(stored.values.flatten(1)[:, :2].float(), stored.given)

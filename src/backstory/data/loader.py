@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,10 +11,20 @@ from torch import Tensor
 from backstory.data.rows import Rows, is_in_file
 from backstory.data.stored import Stored, StoredRows
 
-# Consecutive rows that are read together: long enough for a disk, short for the shuffle
-CHUNK_BYTES = 1 << 18
-# Rows that are in memory together, of which there are two pools: one in use, one being read
-POOL_BYTES = 1 << 27
+
+class Pieces(NamedTuple):
+    """How many bytes of rows in a file are taken together.
+
+    Attributes:
+        chunk: of consecutive rows that are read together: long enough for a disk, short for the shuffle.
+        pool: of rows that are in memory together; there are two pools, one in use and one being read.
+    """
+
+    chunk: int = 1 << 18
+    pool: int = 1 << 27
+
+
+PIECES = Pieces()
 
 
 class Loader:
@@ -36,7 +47,7 @@ class Loader:
         batch_size: rows of a global batch.
         device: where the batches go.
         own: this process's rows among those of a global batch.
-        chunk_bytes, pool_bytes: of rows in a file.
+        pieces: of rows in a file.
     """
 
     def __init__(
@@ -45,8 +56,7 @@ class Loader:
         batch_size: int,
         device: torch.device,
         own: slice = slice(None),
-        chunk_bytes: int = CHUNK_BYTES,
-        pool_bytes: int = POOL_BYTES,
+        pieces: Pieces = PIECES,
     ):
         stored = StoredRows.of(rows)
         self.rows, self.device = stored.values, device
@@ -54,8 +64,8 @@ class Loader:
         self.resident = None if stored.in_file else torch.as_tensor(stored.values).to(device)
         self.given = None if stored.given is None else torch.as_tensor(stored.given).to(device)
         row_bytes = max(1, stored.values.nbytes // max(1, len(stored)))
-        self.chunk = max(1, chunk_bytes // row_bytes)  # in rows
-        self.pool = max(1, pool_bytes // row_bytes // batch_size) * batch_size  # in rows
+        self.chunk = max(1, pieces.chunk // row_bytes)  # in rows
+        self.pool = max(1, pieces.pool // row_bytes // batch_size) * batch_size  # in rows
 
     def __len__(self) -> int:
         return len(self.rows)

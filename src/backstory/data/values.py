@@ -108,6 +108,22 @@ def _numbers(x: Any) -> Rows:
     return values
 
 
+def only_given(values: np.ndarray, given: np.ndarray | Tensor) -> np.ndarray:
+    """The values, (N, *shape), with NaN for the entries outside a mask; InputError for another mask.
+
+    Args:
+        values: of float.
+        given: of bool, (*shape) or (N, *shape): the entries that stay.
+    """
+    mask = np.asarray(given)
+    if mask.dtype != bool or mask.shape not in (values.shape, values.shape[1:]):
+        raise InputError(
+            f"given has to be a mask of booleans, true for the given entries, of shape "
+            f"{values.shape[1:]} or {values.shape}, got {mask.dtype} of shape {mask.shape}"
+        )
+    return np.where(mask, values, np.nan)
+
+
 def with_conditions(data: Dataset, conditions: Sequence[Condition]) -> Dataset:
     """The data set with these conditions; as it is without conditions, or if it does not tell them."""
     own = data.schema.conditions
@@ -158,6 +174,12 @@ class Batches:
             if given is not None:
                 given = torch.as_tensor(given[start : start + BATCH]).to(self.device)
             yield Observation(self.schema.prepare(tensor.to(self.device), generator), given)
+
+    def observed_entries(self, generator: torch.Generator) -> float:
+        """The number of observed entries of an observation, on average."""
+        if not self.incomplete:
+            return self.schema.numel
+        return sum(int((~torch.isnan(o.x)).sum()) for o in self.draw(generator)) / len(self)
 
     def _check_finite(self, values: Tensor) -> None:
         if self.incomplete and not torch.isinf(values).any():

@@ -93,6 +93,16 @@ class Column(BaseModel):
             return np.round(clipped, self.decimals) + 0.0  # no -0.0
         return clipped
 
+    def check_levels(self, values: np.ndarray) -> None:
+        """Raise InputError for numbers, (N,), that are no levels: those of a table read as an array."""
+        count = len(self.levels or ())
+        wrong = ~np.isnan(values) & ~np.isin(values, np.arange(count))
+        if wrong.any():
+            raise InputError(
+                f"expected the numbers of levels, 0 to {count - 1}, in column {self.name!r}, got "
+                f"{values[wrong][0]:g}; give the table as a file or frame with the column's own cells"
+            )
+
     def nearest(self, values: np.ndarray) -> np.ndarray:
         """The number of a `grid` column that is nearest to each value, of the same shape.
 
