@@ -18,6 +18,7 @@ from typing import Any
 from backstory.errors import InputError
 
 SEPARATORS = {"csv": ",", "tsv": "\t"}  # between the cells of text tables
+TABLES = (*SEPARATORS, "parquet")  # formats of tables
 
 _REASON = 300  # characters of a decoder's reason in a message
 _IDX_NAME = re.compile(r"(\.idx|idx\d-\w+)$")

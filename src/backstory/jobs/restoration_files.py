@@ -20,14 +20,12 @@ from backstory.data.schema import Schema
 from backstory.data.tables.refill import cell_texts, refilled
 from backstory.data.write import check_format, write, write_table, write_text
 from backstory.errors import InputError
-from backstory.files import SEPARATORS, format_of
+from backstory.files import SEPARATORS, TABLES, format_of
 from backstory.inference.restoration import Restoration
 from backstory.jobs.inverse_problem import InverseProblem
 from backstory.jobs.output import Output, in_stored_type, together, with_conditions
 from backstory.jobs.source import ChosenRows, Source
 from backstory.report import restorations
-
-TABLES = (*SEPARATORS, "parquet")
 
 
 def is_sheet(output: Output, source: Source) -> bool:
