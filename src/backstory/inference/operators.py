@@ -7,9 +7,8 @@ An operator is written as a product of small ones, in the order in which matrice
     Mask(observed) @ Noise(0.1) @ Downscale(2) @ Blur(1.5)      blur x, downscale it, add noise, hide entries
 
 Each has one role: Downscale, Blur and Linear are maps and make up A, Noise adds to σ, Mask hides entries of
-y.
-Noise and masks belong to the entries of y, so they stand to the left of every map: blurred noise, or a map of
-hidden entries, would be another model. `inference.damaged` checks an operator against x and y.
+y. Noise and masks belong to the entries of y, so they stand to the left of every map: blurred noise, or a map
+of hidden entries, would be another model. `inference.damaged` checks an operator against x and y.
 
 σ is a fraction of the unit of y, which is |A| u for u the unit of x. The unit of x is the full range for
 images, and a column's standard deviation in the training data for tables.
@@ -41,8 +40,8 @@ class Operator:
 
     Attributes:
         is_map: whether the operator is a part of A.
-        is_function: whether it is a function of people's own, which may make anything of an image.
-        keeps_entries: whether the observed entries of y are the entries that came in.
+        is_function: whether it applies a function of the user's own, so that y may be no image.
+        keeps_entries: whether the observed entries of y are entries of its input.
     """
 
     is_map: ClassVar[bool] = False

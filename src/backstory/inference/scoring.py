@@ -1,9 +1,9 @@
-"""Scores of rows that do not depend on their company: every row is estimated with the same noise ε.
+"""Scores of rows that do not depend on the other rows: every row is estimated with the same noise ε.
 
     log p(x) ≈ log (1/K) Σ_k p(x|z_k) p(z_k) / q(z_k|x),   z_k = μ(x) + σ(x)·ε_k    (`inference.importance`)
 
 With ε fixed this is a smooth function of x, and the same in any batch of rows. A row and each of its entries
-x_j are compared with n rows r that were held out of training, with the entries hidden that x lacks:
+x_j are compared with n held-out rows r, in which the entries that are missing in x are hidden:
 
     p-value   (1 + #{r: log p(r) ≤ log p(x)}) / (1 + n), uniform if x and r have the same distribution
     surprise  E_q(z|x)[−log p(x_j|z)], and its p-value, in which higher surprise is more unusual
@@ -11,8 +11,7 @@ x_j are compared with n rows r that were held out of training, with the entries 
 The p-value is that of a conformal test (Bates et al. 2023, eq. 3). It takes entries as missing at random.
 Held-out rows that lack an entry of x are left out. If fewer than `ENOUGH` remain, those that lack the fewest
 entries make up this number. These entries are filled with a draw of p(x_missing|x_observed), and have no
-surprise. A row without any entry has no p-value.
-`missingness` tells which rows are compared together.
+surprise. A row without any entry has no p-value. `missingness` groups the rows that are compared together.
 """
 
 import warnings
@@ -68,7 +67,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Looks:
-    """What is compared of rows.
+    """What `score` compares of rows.
 
     Attributes:
         log_evidence: log p(x), (N,).

@@ -189,6 +189,7 @@ class ModelOptions(Record):
 
     Options are given flat or as records:
 
+    >>> from backstory.options import MixturePrior
     >>> ModelOptions(prior="mixture", components=5) == ModelOptions(prior=MixturePrior(components=5))
     True
     """
