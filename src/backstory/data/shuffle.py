@@ -27,7 +27,7 @@ class Pieces(NamedTuple):
 PIECES = Pieces()
 
 
-class Loader:
+class ShuffledRows:
     """The rows of a data set by batches, on the device where training happens.
 
     Rows in memory lie on the device as a whole, and every order of them is as likely as any other. Rows in a
@@ -88,7 +88,7 @@ class Loader:
     def batches(self, order: Tensor, done: int = 0) -> Iterator[Stored]:
         """The batches of an epoch in this order, after `done` of them; the last one is short.
 
-        Any order of row numbers will do, such as `torch.arange(len(loader))`.
+        Any order of row numbers will do, such as `torch.arange(len(shuffled))`.
 
         Raises:
             InputError: the file was cut short meanwhile.
@@ -105,7 +105,7 @@ class Loader:
 
     def _streamed(self, order: Tensor, done: int) -> Iterator[Tensor]:
         """The batches of one pool after another, the next of which is read meanwhile."""
-        with ThreadPoolExecutor(1, "backstory-loader") as reader:
+        with ThreadPoolExecutor(1, "backstory-shuffle") as reader:
             readings = (reader.submit(self._read, pool) for pool in self._pools(order.cpu(), done))
             reading = next(readings, None)
             while reading is not None:
