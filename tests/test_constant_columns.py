@@ -138,13 +138,21 @@ def test_samples_have_the_constants_in_their_places(model, place, tmp_path) -> N
 def expected(table: pd.DataFrame) -> pd.DataFrame:
     """The constant columns with their gaps filled, and all other values as they are."""
     return table.assign(
-        status=table["status"].fillna("OK"), version=table["version"].astype(object).fillna(3)
+        status=table["status"].fillna("OK"),
+        version=table["version"].astype(object).where(table["version"].notna(), 3),
     )
 
 
 def texts(table: pd.DataFrame) -> list[list[str]]:
     """Cells of the columns that are left out."""
-    return table[list(LEFT_OUT)].astype(object).fillna("").astype(str).to_numpy().tolist()
+    return (
+        table[list(LEFT_OUT)]
+        .astype(object)
+        .where(table[list(LEFT_OUT)].notna(), "")
+        .astype(str)
+        .to_numpy()
+        .tolist()
+    )
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
