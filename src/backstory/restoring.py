@@ -10,7 +10,8 @@ import numpy as np
 from backstory import console
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
-from backstory.data.values import BATCH, Given, Values, stored_rows, stored_values
+from backstory.data.tables.cells import Cells
+from backstory.data.values import BATCH, Given, Values, read, stored_rows, stored_values
 from backstory.errors import InputError
 from backstory.inference import stored
 from backstory.inference.effort import usual_budget
@@ -95,6 +96,39 @@ class Restorer(ABC):
         for warning in stored.warnings(found, request.effort.proposals):
             console.warn(warning)
         return found
+
+    def impute(
+        self, x: Values, seed: int = 0, progress: bool = False, given: Given = None, **options: Any
+    ) -> Any:
+        """x with its missing entries filled: by their means, and by the most probable level.
+
+        Of a pandas frame a frame with the same columns and index. Cells of columns that were constant in
+        training are filled with the constant, and those of other columns that the model leaves out stay
+        empty. Of everything else the stored values, (N, *shape). Entries that are not missing stay as they
+        are.
+
+        Args:
+            x: (N, *shape), NaN where an entry is missing, or a table.
+            seed: of every draw.
+            progress: show a progress bar.
+            given: the conditions c of a model of p(x|c), in place of those that come with x.
+            options: of `restore`.
+        """
+        data = read(x, self.schema if given is None else self.schema.without_conditions())
+        rows = stored_rows(data, self.schema, given, 0.0).in_memory()
+        stored = np.array(rows.values)
+        gaps = np.isnan(stored)
+        some = np.flatnonzero(gaps.reshape(len(gaps), -1).any(1))
+        if len(some):
+            found = self.restore(rows.take(some), None, 1, seed=seed, progress=progress, **options)
+            stored[some] = np.where(gaps[some], found.mean, stored[some])
+        if not hasattr(x, "iloc"):
+            return stored
+        from backstory.data.tables.frames import filled  # with pandas, which is slow to import
+
+        frame: Any = x
+        cells = Cells.of(stored, gaps, gaps, data).with_constants(data.constants)
+        return filled(frame, cells).set_axis(frame.index)
 
     def damage(
         self, x: Values, operator: Operator | None = None, missing: float = 0.0, seed: int = 0

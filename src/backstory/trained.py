@@ -17,7 +17,16 @@ from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
 from backstory.data.tables.partial import partial_row
-from backstory.data.values import Batches, Given, Values, only_given, stored_rows, with_conditions
+from backstory.data.values import (
+    Batches,
+    Given,
+    Values,
+    new_values,
+    only_given,
+    read,
+    stored_rows,
+    with_conditions,
+)
 from backstory.errors import InputError
 from backstory.inference import evaluate, scoring
 from backstory.inference.importance import Evidence, tail_warning
@@ -216,7 +225,7 @@ class Trained(Restorer):
         """How unusual observations are: log p(x), a p-value, and the surprise of each entry.
 
         Each is compared with held-out observations in which the same entries are hidden, see
-        `inference.scoring`.
+        `inference.scoring`. A table's row with a new value in a column that was constant is the strangest.
 
         Args:
             x: (N, *shape).
@@ -226,15 +235,14 @@ class Trained(Restorer):
             seed: matters where x is presented at random.
             given: the conditions of x, in place of those that come with it.
         """
+        reference = read(reference, self.schema)
         against = self.reference if reference is None else self._drawn(reference, seed=seed)
         if against is None:
-            raise InputError(
-                "expected rows to compare with, and this run kept none: it is of images, was trained without "
-                "validation rows, has another prior since, or is of an earlier version; give some with "
-                "reference"
-            )
+            raise _nothing_to_compare_with()
+        x = read(x, self.schema if given is None else self.schema.without_conditions())
         rows = self._batches(x, given).draw(self._generator(seed))
-        return scoring.score(rows, against, self._look, self.members[0].vae)
+        new, others = new_values(x), new_values(reference)
+        return scoring.score(rows, against, self._look, self.members[0].vae, new, others)
 
     def evaluate(
         self,
@@ -304,3 +312,10 @@ class Trained(Restorer):
     def _generator(self, seed: int | None) -> torch.Generator:
         generator = torch.Generator(self.device)
         return generator.manual_seed(generator.seed() if seed is None else seed)
+
+
+def _nothing_to_compare_with() -> InputError:
+    return InputError(
+        "expected rows to compare with, and this run kept none: it is of images, was trained without "
+        "validation rows, has another prior since, or is of an earlier version; give some with reference"
+    )

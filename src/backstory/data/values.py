@@ -25,6 +25,7 @@ from backstory.data.observation import Observation
 from backstory.data.rows import Rows, is_in_file
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
+from backstory.data.tables import constants
 from backstory.data.tensors import tensor_of
 from backstory.data.units import Known, as_stored
 from backstory.errors import InputError
@@ -43,7 +44,7 @@ Values: TypeAlias = (
 Given: TypeAlias = "Mapping[str, Any] | None"
 
 
-def read(x: Values, schema: Schema) -> Any:
+def read(x: "Values | None", schema: Schema) -> Any:
     """x itself, or the data set in it where x is a frame or the path of a file, read with the schema."""
     named = isinstance(x, str | os.PathLike) or hasattr(x, "__arrow_c_stream__")
     return load(x, schema=schema) if named else x  # type: ignore[arg-type]
@@ -77,6 +78,11 @@ def stored_rows(
     if rows.given is not None and not schema.conditions:
         raise unexpected_conditions(x.schema.conditions if isinstance(x, Dataset) else ())
     return rows
+
+
+def new_values(x: "Values | None") -> dict[int, dict[str, str]]:
+    """By number of the row, values that no training row has; only a table's `Dataset` tells of them."""
+    return constants.new_values(x.constants) if isinstance(x, Dataset) else {}
 
 
 def stored_values(x: Values, schema: Schema) -> Rows | Tensor:

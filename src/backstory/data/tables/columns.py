@@ -141,6 +141,21 @@ class LeftOut(BaseModel):
     text: str | None = None
     cells: Cells = "text"
 
+    def as_level(self) -> tuple[Column, float]:
+        """A column that can hold the value of a constant column, and its stored number.
+
+        >>> column, stored = LeftOut(name="v", reason="constant", place=0, text="3", cells="whole").as_level()
+        >>> column.levels, stored
+        (('3',), 0.0)
+        """
+        text = self.text or ""
+        if self.cells == "date":
+            day = (np.datetime64(text) - np.datetime64(0, "D")) / np.timedelta64(1, "D")
+            return Column(name=self.name, kind="date", cells="date"), float(day)
+        levels = ("False", "True") if self.cells == "bool" else (text,)
+        column = Column(name=self.name, kind="categorical", levels=levels, cells=self.cells)
+        return column, float(levels.index(text))
+
 
 class Asked(BaseModel):
     """A person's description of a column; the data decide on what is None.

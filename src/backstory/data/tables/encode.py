@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 
 from backstory import console
-from backstory.data.checks import place
+from backstory.data.checks import place, shown
 from backstory.data.tables.columns import SINGLE, Column, number_text
 from backstory.errors import InputError
 
 MICROSECONDS = 86_400_000_000  # of a day
-_SHOWN = 40  # characters of a cell in a message
 # Days that a frame can hold in nanoseconds: 1677-09-22 to 2262-04-10
 FIRST_DAY, LAST_DAY = -106750, 106750
 
@@ -85,12 +84,6 @@ def _taken_as(column: Column) -> str:
 
 def _has_order(column: Column) -> bool:
     return column.kind == "ordinal" and column.cells in ("number", "whole")
-
-
-def shown(cell: Any) -> str:
-    """A cell's text in quotes, shortened if it is long."""
-    text = str(cell)
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
 
 
 def encoded(cells: pd.Series, column: Column, unknown: Unknown, first: int = 0) -> np.ndarray:

@@ -11,6 +11,7 @@ import pandas as pd
 from backstory.data.binary import open_binary
 from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
+from backstory.data.tables.cells import Cells
 from backstory.data.tables.columns import LeftOut
 from backstory.data.tables.decode import decoded, typed
 from backstory.data.tables.encode import is_categorical, is_text
@@ -32,9 +33,12 @@ def to_frame(values: np.ndarray, schema: Schema) -> pd.DataFrame:
     frame = pd.DataFrame(
         {c.name: decoded(flat[:, j].astype(np.float64), c) for j, c in enumerate(schema.kinds)}
     )
+    absent = 0
     for column in sorted(schema.left_out, key=lambda c: c.place):
-        if column.reason == "constant":
-            at = min(column.place, frame.shape[1])
+        if column.reason != "constant":
+            absent += 1
+        else:
+            at = min(column.place - absent, frame.shape[1])
             frame.insert(at, column.name, pd.Series(constant(column), frame.index))
     return frame
 
@@ -65,34 +69,36 @@ def write_frame(handle: BinaryIO, frame: pd.DataFrame, form: str, header: bool =
         frame.to_csv(handle, sep=SEPARATORS[form], header=header, index=False, lineterminator="\n")
 
 
-def completed(
-    path: Path, index: np.ndarray, values: np.ndarray, fill: np.ndarray, empty: np.ndarray, data: Dataset
-) -> pd.DataFrame:
+def completed(path: Path, index: np.ndarray, changed: Cells, data: Dataset) -> pd.DataFrame:
     """Rows of a table's file with some cells filled; all other cells and columns are the file's own.
 
     Args:
         path: of the file that `data` came from.
         index: (N,), the numbers of the rows.
-        values: (N, C), stored numbers.
-        fill, empty: (N, C) of bool, see `refill.refilled`.
+        changed: the cells of these rows to fill.
         data: the content of the file.
     """
-    return filled(_whole_frame(path, data).iloc[index], values, fill, empty, data)
+    return filled(_whole_frame(path, data).iloc[index], changed)
 
 
-def filled(
-    frame: pd.DataFrame, values: np.ndarray, fill: np.ndarray, empty: np.ndarray, data: Dataset
-) -> pd.DataFrame:
-    """A frame with some cells filled, as in `completed`, and an index from 0 on."""
+def filled(frame: pd.DataFrame, changed: Cells) -> pd.DataFrame:
+    """A frame with some cells filled, and an index from 0 on."""
     frame = frame.reset_index(drop=True)
-    for j, (place, column) in enumerate(zip(data.places or (), data.schema.kinds, strict=True)):
+    for j, (place, column) in enumerate(zip(changed.places, changed.kinds, strict=True)):
         cells = frame.iloc[:, place]
-        chosen = fill[:, j] & (~empty[:, j] | cells.isna().to_numpy())
+        chosen = changed.fill[:, j] & (~changed.empty[:, j] | cells.isna().to_numpy())
         if chosen.any():
-            new = decoded(values[:, j].astype(np.float64), column)
+            new = decoded(changed.values[:, j].astype(np.float64), column)
             mixed = cells.astype(object).where(~chosen, new.astype(object))
-            frame[frame.columns[place]] = typed(mixed, _type_for(cells, mixed) or str(new.dtype))
+            whole = typed(mixed, _type_for(cells, mixed) or str(new.dtype))
+            frame[frame.columns[place]] = _of_one_type(whole)
     return frame
+
+
+def _of_one_type(cells: pd.Series) -> pd.Series:
+    """Cells of which some are texts and some are not, as texts; others as they are."""
+    mixed = cells.dtype == object and pd.api.types.infer_dtype(cells, skipna=True).startswith("mixed")
+    return cells.map(str, na_action="ignore") if mixed else cells
 
 
 def _type_for(cells: pd.Series, mixed: pd.Series) -> Any:
@@ -111,10 +117,11 @@ def _whole_frame(path: Path, data: Dataset) -> pd.DataFrame:
         table = TextTable.open(handle, path, SEPARATORS[form])
         header, places = data.schema.header, data.places or ()
         names = table.names(True) if header else [str(j) for j in range(len(table.first))]
-        columns = zip(places, data.schema.kinds, strict=True)
-        numbers = {names[place] for place, column in columns if column.cells != "text"}
-        parts = list(table.parts(names, header, [name for name in names if name not in numbers]))
-    return _with_numbers(pd.concat(parts), [j for j in range(len(names)) if j not in places])
+        known = {place: column.cells for place, column in zip(places, data.schema.kinds, strict=True)}
+        known |= {cells.place: cells.column.cells for cells in data.constants}
+        words = [name for place, name in enumerate(names) if known.get(place, "text") == "text"]
+        parts = list(table.parts(names, header, words))
+    return _with_numbers(pd.concat(parts), [j for j in range(len(names)) if j not in known])
 
 
 def _with_numbers(frame: pd.DataFrame, places: Sequence[int]) -> pd.DataFrame:

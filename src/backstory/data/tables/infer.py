@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 
 from backstory import console
-from backstory.data.checks import place
+from backstory.data.checks import place, shown
 from backstory.data.tables.columns import Asked, Cells, Column, Kind, LeftOut, Reason, number_text
 from backstory.data.tables.decode import decoded
-from backstory.data.tables.encode import not_a_number, shown
+from backstory.data.tables.encode import not_a_number
 from backstory.data.tables.survey import MOST_TEXTS, MOST_VALUES, MOSTLY, Survey
 from backstory.errors import InputError
 

@@ -24,11 +24,13 @@ from backstory.data.origins import floor_of, origin_of
 from backstory.data.rows import Rows, Spool
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import LEVELLED, Asked, Column, Columns, LeftOut, asked
+from backstory.data.tables.constants import ConstantCells
 from backstory.data.tables.encode import Unknown, encoded
 from backstory.data.tables.infer import judge
-from backstory.data.tables.match import check_names, matched
+from backstory.data.tables.match import check_names, constants, matched
 from backstory.data.tables.survey import Survey
 from backstory.data.tables.text import TextTable, rows_at_once
+from backstory.data.tables.watch import Watch
 from backstory.errors import InputError
 from backstory.files import decoder, reading
 
@@ -191,9 +193,13 @@ class _Table:
         """The Dataset of the columns of a known schema, with its conditions."""
         whole = schema.unconditioned
         self._check_conditions(schema)
-        stored = self._stored(whole.kinds, matched(whole, self.names, self.header, self.source))
+        places = matched(whole, self.names, self.header, self.source)
+        watched = [Watch(*known) for known in constants(whole, self.names, self.header)]
+        stored = self._stored(whole.kinds, places, watched)
         stored.unknown.refuse([c.column for c in schema.conditions if c.column is not None])
         stored.unknown.warn(whole.kinds, stored.totals.rows)
+        for cells in stored.constants:
+            cells.warn(self.source)
         whole = whole.model_copy(update={"left_out": self._present(whole)})
         return self._dataset(stored, whole).conditioned_as(schema.conditions)
 
@@ -221,7 +227,14 @@ class _Table:
     def _dataset(self, stored: "_Stored", schema: Schema) -> Dataset:
         incomplete = check_finite(stored.values, self.source, schema.columns)
         schema = schema.model_copy(update={"header": self.header})
-        return Dataset(stored.values, schema, incomplete, source=self.source, places=stored.places)
+        return Dataset(
+            stored.values,
+            schema,
+            incomplete,
+            source=self.source,
+            places=stored.places,
+            constants=stored.constants,
+        )
 
     def _check_described(self, descriptions: Collection[str]) -> None:
         known = set(self.names)
@@ -280,22 +293,28 @@ class _Table:
                 first, count = first + len(frame), count + 1
         self._only = frame if count == 1 else None
 
-    def _stored(self, kinds: Sequence[Column], places: Sequence[int]) -> "_Stored":
-        """The stored values of the columns at these places of the file."""
+    def _stored(
+        self, kinds: Sequence[Column], places: Sequence[int], watched: Sequence[Watch] = ()
+    ) -> "_Stored":
+        """The stored values of the columns at these places of the file; constant columns are compared."""
         spool = Spool(self.limit, expected=8 * self.expected * len(kinds))
         unknown, totals = Unknown(self.source), _Totals.empty(len(kinds))
-        as_texts = [self.names[j] for j, column in zip(places, kinds, strict=True) if column.cells == "text"]
+        cells = [*zip(places, (column.cells for column in kinds), strict=True)]
+        cells += [(watch.place, watch.column.cells) for watch in watched]
+        as_texts = [self.names[j] for j, written in cells if written == "text"]
         for first, frame in self._frames(as_texts):
             part = np.empty((len(frame), len(kinds)), np.float64)
             columns = [cells for _, cells in frame.items()]
             for k, (j, column) in enumerate(zip(places, kinds, strict=True)):
                 part[:, k] = encoded(columns[j], column, unknown, first)
+            for watch in watched:
+                watch.add(columns[watch.place], first)
             totals.add(part)
             spool.write(part)
         if not totals.rows:
             raise self._no_rows(0)
         values = spool.array((totals.rows, len(kinds)), "float64")
-        return _Stored(values, tuple(places), unknown, totals)
+        return _Stored(values, tuple(places), unknown, totals, tuple(watch.cells() for watch in watched))
 
     def _no_rows(self, count: int) -> InputError:
         return InputError(
@@ -306,12 +325,16 @@ class _Table:
 
 @dataclass(frozen=True)
 class _Stored:
-    """Stored values of columns, (N, C), their places in the file, their unknown levels and totals."""
+    """Stored values of columns, (N, C), their places in the file, their unknown levels and totals.
+
+    `constants` are the cells of the columns that are not stored because they did not vary in training.
+    """
 
     values: Rows
     places: tuple[int, ...]
     unknown: Unknown
     totals: "_Totals"
+    constants: tuple[ConstantCells, ...] = ()
 
 
 @dataclass

@@ -13,8 +13,8 @@ from numbers import Number
 import numpy as np
 import pandas as pd
 
-from backstory.data.checks import place
-from backstory.data.tables.encode import days, is_categorical, is_text, shown, texts, to_numbers, unpacked
+from backstory.data.checks import place, shown
+from backstory.data.tables.encode import days, is_categorical, is_text, texts, to_numbers, unpacked
 from backstory.errors import InputError
 
 MOST_VALUES = 100  # different numbers that are kept, as many as a grid may have
