@@ -243,20 +243,20 @@ def contenders(device: torch.device) -> dict[str, Callable[[Workload, np.ndarray
 
 
 def ours(w: Workload, data: np.ndarray, device: torch.device, compiled: bool) -> Step:
-    """The step of Backstory's trainer: a batch of the loader, the gradient, the update, the sums."""
+    """The step of Backstory's trainer: a batch of shuffled rows, the gradient, the update, the sums."""
     dataset = backstory.load(data)
     schema, model = defaults.resolve(dataset.schema, sort_options(options(w))[0])
     training_options = sort_options({**options(w), "epochs": 1, "warmup": 0, "compile": compiled})[1]
     resolved = schedule.resolve(training_options, len(data), defaults.default_schedule(schema, model))
     vae = build.build(schema, model, 0, data_statistics(data, schema)).to(device)
     trainer = Trainer(vae, schema, data, data[:0], resolved)
-    warmup, batches = torch.ones((), device=device), trainer.loader.batches(trainer._order())
+    warmup, batches = torch.ones((), device=device), trainer.shuffled.batches(trainer._order())
 
     def step() -> None:
         nonlocal batches
         stored = next(batches, None)
         if stored is None or len(stored.values) < w.batch:
-            batches = trainer.loader.batches(trainer._order())
+            batches = trainer.shuffled.batches(trainer._order())
             stored = next(batches)
         trainer._step(stored, w.batch, warmup, 1e-3)
 

@@ -19,6 +19,7 @@ from backstory.errors import InputError
 
 SEPARATORS = {"csv": ",", "tsv": "\t"}  # between the cells of text tables
 EXCEL = ("xlsx", "xlsm")
+TABLES = (*SEPARATORS, "parquet")  # formats of tables
 
 _REASON = 300  # characters of a decoder's reason in a message
 _IDX_NAME = re.compile(r"(\.idx|idx\d-\w+)$")

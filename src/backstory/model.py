@@ -14,7 +14,7 @@ from torch import Tensor
 from backstory import console
 from backstory.data.conditions import chosen_conditions
 from backstory.data.observation import Observation
-from backstory.data.rows import LIMIT, FileRows, Rows, Spool
+from backstory.data.rows import LIMIT, Rows, Spool
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
 from backstory.data.values import Batches, Given, Values, stored_rows
@@ -22,7 +22,6 @@ from backstory.distributions.base import DataDistribution
 from backstory.distributions.latent import Posterior, Prior
 from backstory.errors import InputError
 from backstory.inference import evidence, gap, generate, scoring
-from backstory.inference.evaluate import Evaluation
 from backstory.inference.importance import Evidence
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.operators import Operator
@@ -156,32 +155,11 @@ class Model(Trained):
         """
         generator, batches = self._generator(seed), self._batches(x, given)
         stored = self.schema.means if mean else self.schema.restore
-        results = Spool(LIMIT if isinstance(batches.values, FileRows) else math.inf)
+        results = Spool(LIMIT if batches.rows.in_file else math.inf)
         for batch in batches.draw(generator):
             part = stored(generate.reconstruct(self.vae, batch, mean, generator))
             results.write(part)
         return results.array((len(batches), *part.shape[1:]), part.dtype)
-
-    def evaluate(
-        self,
-        x: Values,
-        samples: int | None = None,
-        seed: int = 0,
-        method: str = "auto",
-        progress: bool = False,
-        given: Given = None,
-        **options: Any,
-    ) -> Evaluation:
-        """As `Trained.evaluate`; of a plain autoencoder the reconstruction and the active units."""
-        if not self.is_autoencoder or method not in ("auto", "is"):
-            return super().evaluate(x, samples, seed, method, progress, given, **options)
-        batches, generator, total = self._batches(x, given), self._generator(seed), 0.0
-        active = self._active_units(batches, seed)
-        with torch.no_grad():
-            for batch in batches.draw(generator):
-                total += float(self.vae.terms(batch, generator=generator).log_likelihood.double().sum())
-        n = len(batches)
-        return Evaluation(reconstruction=total / n, active_units=active, n=n, samples=1, method="is")
 
     def fit_prior(self, x: Values, components: int = 10, seed: int = 0, given: Given = None) -> Self:
         """Replace p(z) by a Gaussian mixture fitted to codes of x, drawn from q(z|x); changes this model.

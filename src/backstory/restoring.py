@@ -10,12 +10,13 @@ import numpy as np
 from backstory import console
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
-from backstory.data.values import BATCH, Given, Values, stored_rows, stored_values
+from backstory.data.tables.cells import Cells
+from backstory.data.values import BATCH, Given, Values, read, stored_rows, stored_values
 from backstory.errors import InputError
 from backstory.inference import stored
 from backstory.inference.effort import usual_budget
 from backstory.inference.importance import Evidence
-from backstory.inference.operators import Linear, Mask, Noise, Operator, Product
+from backstory.inference.operators import Operator, Product
 from backstory.inference.recovery import Recovery, Tally
 from backstory.inference.requests import RestorationRequest
 from backstory.inference.restoration import Restoration
@@ -86,13 +87,48 @@ class Restorer(ABC):
                 `inference.effort.Effort`: proposals, steps, gradient_draws, chains, ….
         """
         request = RestorationRequest.of(draws, method, seed, **options)
-        rows = stored_rows(y, self.schema, given, noise_of(operator), keeps(operator))
+        operator = stored.known_operator(operator)
+        whole = all(part.keeps_entries for part in operator.parts)
+        rows = stored_rows(y, self.schema, given, noise_of(operator), whole)
         rows = rows.in_memory()  # the results are held in any case
         with console.progress("restore", len(rows), progress) as bar:
             found = self._restore(rows, operator, request, bar.advance)
         for warning in stored.warnings(found, request.effort.proposals):
             console.warn(warning)
         return found
+
+    def impute(
+        self, x: Values, seed: int = 0, progress: bool = False, given: Given = None, **options: Any
+    ) -> Any:
+        """x with its missing entries filled: by their means, and by the most probable level.
+
+        Of a pandas frame a frame with the same columns and index. Cells of columns that were constant in
+        training are filled with the constant, and those of other columns that the model leaves out stay
+        empty. Of everything else the stored values, (N, *shape). Entries that are not missing stay as they
+        are.
+
+        Args:
+            x: (N, *shape), NaN where an entry is missing, or a table.
+            seed: of every draw.
+            progress: show a progress bar.
+            given: the conditions c of a model of p(x|c), in place of those that come with x.
+            options: of `restore`.
+        """
+        data = read(x, self.schema if given is None else self.schema.without_conditions())
+        rows = stored_rows(data, self.schema, given, 0.0).in_memory()
+        stored = np.array(rows.values)
+        gaps = np.isnan(stored)
+        some = np.flatnonzero(gaps.reshape(len(gaps), -1).any(1))
+        if len(some):
+            found = self.restore(rows.take(some), None, 1, seed=seed, progress=progress, **options)
+            stored[some] = np.where(gaps[some], found.mean, stored[some])
+        if not hasattr(x, "iloc"):
+            return stored
+        from backstory.data.tables.frames import filled  # with pandas, which is slow to import
+
+        frame: Any = x
+        cells = Cells.of(stored, gaps, gaps, data).with_constants(data.constants)
+        return filled(frame, cells).set_axis(frame.index)
 
     def damage(
         self, x: Values, operator: Operator | None = None, missing: float = 0.0, seed: int = 0
@@ -135,25 +171,18 @@ class Restorer(ABC):
         options = {"budget": usual_budget(len(rows)), **options}
         request = RestorationRequest.of(draws, method, seed, **options)
         with console.progress("restore", len(rows), progress) as bar:
-            return _recovery(self, rows, y, operator or stored.NOTHING, request, bar.advance)
+            return _recovery(self, rows, y, stored.known_operator(operator), request, bar.advance)
 
 
-def noise_of(operator: Operator | None) -> float:
+def noise_of(operator: Operator) -> float:
     """The largest σ of the noise in an operator, as a fraction of the full range of images.
 
-    Infinite where any map makes y, which is no image then.
+    Infinite where people's own function makes y, which may be no image then.
     """
-    parts = operator.parts if isinstance(operator, Operator) else ()
-    if any(isinstance(part, Linear) for part in parts):
+    if any(part.is_function for part in operator.parts):
         return math.inf
-    sigmas = [float(np.max(np.asarray(part.sigma))) for part in parts if isinstance(part, Noise)]
-    return max(sigmas, default=0.0)
-
-
-def keeps(operator: Operator | None) -> bool:
-    """Whether the observed entries of y are entries of x."""
-    parts = operator.parts if isinstance(operator, Operator) else ()
-    return all(isinstance(part, Mask) for part in parts)
+    variances = [part.variance() for part in operator.parts]
+    return max((float(v.max()) ** 0.5 for v in variances if v is not None), default=0.0)
 
 
 def _recovery(
@@ -166,9 +195,7 @@ def _recovery(
 ) -> Recovery:
     """Restorations of y compared with the true rows, a batch at a time; see `evaluate_restoration`."""
     schema = model.schema
-    rest = Product(
-        tuple(part for part in operator.parts if not isinstance(part, Mask))
-    )  # y is NaN where masked
+    rest = Product(tuple(part for part in operator.parts if not part.keeps_entries))  # y is NaN where masked
     masked = not rest.parts
     tally = Tally(model.units.stored_unit, schema.kind == "images", schema.levelled)
     for start in range(0, len(y), BATCH):

@@ -17,17 +17,23 @@ from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
 from backstory.data.tables.partial import partial_row
-from backstory.data.values import Batches, Given, Values, stored_rows, with_conditions
+from backstory.data.values import (
+    Batches,
+    Given,
+    Values,
+    new_values,
+    only_given,
+    read,
+    stored_rows,
+    with_conditions,
+)
 from backstory.errors import InputError
 from backstory.inference import evaluate, scoring
 from backstory.inference.importance import Evidence, tail_warning
 from backstory.inference.requests import EvidenceRequest
 from backstory.restoring import Advance, Restorer
-from backstory.runs.lock import only_writer
-from backstory.runs.making import new_folder
 from backstory.runs.provenance import Provenance
-from backstory.runs.replacement import complete, discard, place_to_save, take_place
-from backstory.runs.run import write_files
+from backstory.runs.saving import save_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,13 +214,7 @@ class Trained(Restorer):
             raise InputError(
                 "conditional probabilities need a model for incomplete data; train it with incomplete=True"
             )
-        mask = np.asarray(given)
-        if mask.dtype != bool or mask.shape not in (whole.shape, whole.shape[1:]):
-            raise InputError(
-                f"given has to be a mask of booleans, true for the given entries, of shape "
-                f"{whole.shape[1:]} or {whole.shape}, got {mask.dtype} of shape {mask.shape}"
-            )
-        part = np.where(mask, whole, np.nan)
+        part = only_given(whole, given)
         asked = [StoredRows(values, rows.given) for values in (whole, part)]
         both = [self.log_evidence(rows, seed=seed, **options).log_evidence for rows in asked]
         return np.asarray((both[0] - both[1]).cpu())
@@ -225,7 +225,7 @@ class Trained(Restorer):
         """How unusual observations are: log p(x), a p-value, and the surprise of each entry.
 
         Each is compared with held-out observations in which the same entries are hidden, see
-        `inference.scoring`.
+        `inference.scoring`. A table's row with a new value in a column that was constant is the strangest.
 
         Args:
             x: (N, *shape).
@@ -235,15 +235,14 @@ class Trained(Restorer):
             seed: matters where x is presented at random.
             given: the conditions of x, in place of those that come with it.
         """
+        reference = read(reference, self.schema)
         against = self.reference if reference is None else self._drawn(reference, seed=seed)
         if against is None:
-            raise InputError(
-                "expected rows to compare with, and this run kept none: it is of images, was trained without "
-                "validation rows, has another prior since, or is of an earlier version; give some with "
-                "reference"
-            )
+            raise _nothing_to_compare_with()
+        x = read(x, self.schema if given is None else self.schema.without_conditions())
         rows = self._batches(x, given).draw(self._generator(seed))
-        return scoring.score(rows, against, self._look, self.members[0].vae)
+        new, others = new_values(x), new_values(reference)
+        return scoring.score(rows, against, self._look, self.members[0].vae, new, others)
 
     def evaluate(
         self,
@@ -258,21 +257,19 @@ class Trained(Restorer):
         """The ELBO, the log-evidence and the use of the codes, averaged over observations.
 
         Arguments are those of `log_evidence`. Warns where importance weights are too heavy-tailed to trust.
+        Of a plain autoencoder, which has no p(x), the reconstruction and the use of the codes.
         """
         batches = self._batches(x, given)
+        if self.is_autoencoder and method in ("auto", "is"):
+            return evaluate.reconstruction(
+                self.members[0].vae, batches.draw, self._generator(seed), self._active_units(batches, seed)
+            )
         active = self._active_units(batches, seed)
         evidence = self.log_evidence(batches.rows, samples, seed, method, progress, **options)
         if warning := tail_warning(evidence):
             console.warn(warning)
-        entries = self._observed_entries(batches) if self.schema.discrete else None
+        entries = batches.observed_entries(self._generator(0)) if self.schema.discrete else None
         return evaluate.average(evidence, active, entries)
-
-    def _observed_entries(self, batches: Batches) -> float:
-        """The number of observed entries of an observation, on average."""
-        if not self.incomplete:
-            return self.schema.numel
-        drawn = batches.draw(self._generator(0))
-        return sum(int((~torch.isnan(o.x)).sum()) for o in drawn) / len(batches)
 
     # -- rows -----------------------------------------------------------------------------------------
 
@@ -296,18 +293,7 @@ class Trained(Restorer):
         With `force` a run in the folder is replaced when the new one is complete; other files are kept.
         """
         folder = Path(run)
-        with only_writer(folder):
-            complete(folder)
-            place = place_to_save(folder, force)
-            new_folder(place)
-            try:
-                write_files(place, self.pack())
-                if place != folder:
-                    take_place(folder, place)
-            except InputError:
-                if place != folder and place.is_dir():
-                    discard(place)
-                raise
+        save_run(folder, self.pack, force)
         return folder
 
     # -- inside ---------------------------------------------------------------------------------------
@@ -317,10 +303,7 @@ class Trained(Restorer):
 
     def _drawn(self, x: Values, given: Given = None, seed: int = 0) -> Observation:
         """All observations in the model's units."""
-        parts = list(self._batches(x, given).draw(self._generator(seed)))
-        conditions = [part.given for part in parts if part.given is not None]
-        x = torch.cat([part.x for part in parts])
-        return Observation(x, torch.cat(conditions) if conditions else None)
+        return Observation.joined(list(self._batches(x, given).draw(self._generator(seed))))
 
     def _conditioned(self, data: Dataset) -> Dataset:
         """The data set whose x is the model's: without the columns that are conditions, if it has them."""
@@ -328,7 +311,11 @@ class Trained(Restorer):
 
     def _generator(self, seed: int | None) -> torch.Generator:
         generator = torch.Generator(self.device)
-        if seed is None:
-            generator.seed()
-            return generator
-        return generator.manual_seed(seed)
+        return generator.manual_seed(generator.seed() if seed is None else seed)
+
+
+def _nothing_to_compare_with() -> InputError:
+    return InputError(
+        "expected rows to compare with, and this run kept none: it is of images, was trained without "
+        "validation rows, has another prior since, or is of an earlier version; give some with reference"
+    )

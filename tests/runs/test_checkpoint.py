@@ -22,19 +22,6 @@ METRICS = {"metrics.jsonl", "metrics.csv"}
 FILES = {"config.json", "model.safetensors", "splits.safetensors", "metrics.jsonl", "metrics.csv"}
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run folder, not to be changed."""
-    folder = tmp_path_factory.mktemp("runs") / "digits"
-    backstory.fit(digits(), folder, **SMALL)
-    return folder
-
-
-@pytest.fixture
-def copy(run, tmp_path):
-    return shutil.copytree(run, tmp_path / "copy")
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_a_reopened_model_gives_identical_numbers(name, tmp_path):
     data, model = fitted(name)

@@ -1,7 +1,6 @@
 """What is told of the machine and of a run, without PyTorch."""
 
 import ctypes
-import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -9,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_model import SMALL, digits
 
 import backstory
 from backstory import InputError
@@ -18,19 +16,6 @@ from backstory.runs import checkpoint, info
 from backstory.runs.folder import read_config, sealed
 
 HEAVY = {"torch", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "safetensors"}
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    """A run folder, not to be changed."""
-    folder = tmp_path_factory.mktemp("runs") / "digits"
-    backstory.fit(digits(), folder, **SMALL)
-    return folder
-
-
-@pytest.fixture
-def copy(run, tmp_path) -> Path:
-    return shutil.copytree(run, tmp_path / "copy")
 
 
 @pytest.mark.parametrize(

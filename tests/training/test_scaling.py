@@ -12,8 +12,8 @@ from PIL import Image
 
 import backstory
 from backstory.cli.main import main
-from backstory.data.loader import Loader
 from backstory.data.rows import FileRows
+from backstory.data.shuffle import Pieces, ShuffledRows
 from backstory.runs import checkpoint
 
 OPTIONS = {"latent": 2, "hidden": (8,), "epochs": 4, "batch_size": 16, "progress": False, "device": "cpu"}
@@ -23,7 +23,7 @@ OPTIONS = {"latent": 2, "hidden": (8,), "epochs": 4, "batch_size": 16, "progress
 def small_pools() -> Iterator[None]:
     """An epoch of 117 rows of 20 bytes has pools of four batches of 16 rows, in chunks of 5 rows."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loader.__init__, "__defaults__", (0, 1, 100, 4 * 16 * 20))
+        patch.setattr(ShuffledRows.__init__, "__defaults__", (slice(None), Pieces(100, 4 * 16 * 20)))
         yield
 
 
@@ -46,7 +46,7 @@ def run(*arguments: object) -> int:
 
 
 def test_a_run_is_the_same_again_and_can_be_interrupted_in_the_middle_of_a_pool(home, tmp_path, monkeypatch):
-    batches, asked = Loader.batches, []
+    batches, asked = ShuffledRows.batches, []
 
     def interrupted(self, order, done=0):
         for batch in batches(self, order, done):
@@ -57,7 +57,7 @@ def test_a_run_is_the_same_again_and_can_be_interrupted_in_the_middle_of_a_pool(
 
     data = backstory.load(home / "images.npy", stream=True)
     with monkeypatch.context() as patch:
-        patch.setattr(Loader, "batches", interrupted)
+        patch.setattr(ShuffledRows, "batches", interrupted)
         model = backstory.fit(data, tmp_path / "run", checkpoint_every=1e-6, **OPTIONS)
     assert model.summary["stopped"] == "interrupted"
     assert checkpoint.load_checkpoint(tmp_path / "run").state.values["position"]["step"] % 4 > 0

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # parameters of the command `fit` that are no options of `backstory.fit`
 NOT_OPTIONS = ("data", "run", "column", "condition", "schema", "as_json")
+RECORDS = "backstory.records"  # where a command line keeps the parameters that are made from the records
 
 
 class FitCommand(TyperCommand):
@@ -21,7 +22,9 @@ class FitCommand(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters that its function declares, after those made from the records."""
-        return [*record_parameters(), *super().get_params(ctx)]
+        if RECORDS not in ctx.meta:
+            ctx.meta[RECORDS] = record_parameters()
+        return [*ctx.meta[RECORDS], *super().get_params(ctx)]
 
     def invoke(self, ctx: Any) -> Any:
         """Call its function; `context.obj` has the options made from the records that were given."""

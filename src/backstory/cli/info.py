@@ -1,20 +1,38 @@
 """`backstory info`: a run, data, or the installation."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backstory.cli import parameters as o
 from backstory.cli.groups import ReadingOptions
 from backstory.errors import InputError
 
+if TYPE_CHECKING:
+    from backstory.jobs.output import Output
+
+
+@dataclass(frozen=True)
+class DescriptionOptions:
+    """The files to write with a description."""
+
+    schema: o.NewSchemaFile = None
+    output: o.Sheet = None
+    force: o.Force = False
+
+    def target(self, path: Path | None) -> "Output | None":
+        """Where a job is to write one of them."""
+        from backstory.jobs.output import Output
+
+        return None if path is None else Output(path, self.force)
+
 
 def info(
     reading: ReadingOptions,
+    *,
     about: o.RunOrData = None,
     column: o.Column = None,
-    schema: o.NewSchemaFile = None,
-    output: o.Sheet = None,
-    force: o.Force = False,
+    files: DescriptionOptions,
     as_json: o.Json = False,
 ) -> None:
     """Describe a run, or data and what the columns of a table hold; without either, the installation.
@@ -27,14 +45,14 @@ def info(
 
     if about is not None and is_data(about):
         if _is_images(about):
-            _describe_images(about, output, force, as_json)
+            _describe_images(about, files, as_json)
             return
-        parsing.refuse("images", output=output)
-        _describe(about, parsing.columns(column, None), schema, force, as_json, reading.given())
+        parsing.refuse("images", output=files.output)
+        _describe(about, parsing.columns(column, None), files, as_json, reading.given())
         return
-    if column or schema:
+    if column or files.schema:
         raise InputError("--column and --schema of info are about the columns of a table; give a table")
-    parsing.refuse("images", output=output)
+    parsing.refuse("images", output=files.output)
     record = environment() if about is None else run_info(about)
     if as_json:
         text.print_json(record)
@@ -52,12 +70,11 @@ def _is_images(data: str) -> bool:
     return path.exists() and holds_images(path)
 
 
-def _describe_images(data: str, output: Path | None, force: bool, as_json: bool) -> None:
+def _describe_images(data: str, files: DescriptionOptions, as_json: bool) -> None:
     from backstory.cli import text
     from backstory.jobs.describe_images import describe_images
-    from backstory.jobs.output import Output
 
-    described = describe_images(Path(data).expanduser(), None if output is None else Output(output, force))
+    described = describe_images(Path(data).expanduser(), files.target(files.output))
     if as_json:
         text.print_json(described.record())
     else:
@@ -67,17 +84,16 @@ def _describe_images(data: str, output: Path | None, force: bool, as_json: bool)
 
 
 def _describe(
-    data: str, columns: dict[str, Any], schema: Path | None, force: bool, as_json: bool, ways: dict[str, Any]
+    data: str, columns: dict[str, Any], files: DescriptionOptions, as_json: bool, ways: dict[str, Any]
 ) -> None:
     from backstory.cli import text
     from backstory.data.reading import Reading
     from backstory.data.tables import summary
     from backstory.jobs.describe import describe
-    from backstory.jobs.output import Output
     from backstory.jobs.source import Source
 
-    file = None if schema is None else Output(schema, force)
-    description = describe(Source(data, reading=Reading.of(**ways)), columns, file)
+    source = Source(data, reading=Reading.of(**ways))
+    description = describe(source, columns, files.target(files.schema))
     if as_json:
         text.print_json(description.record())
     else:

@@ -11,7 +11,8 @@ def score(output: TableOutputOptions, rows: RowOptions, reference: o.Reference =
 
     The p-value is the share of held-out rows with a log p(x) no higher, with the same cells hidden. A column
     is named if at most one held-out row in twenty has a value as surprising; up to three are named, the most
-    surprising first.
+    surprising first. A value that no training row has, in a column that was constant or empty in training, is
+    the strangest there is: its row has the lowest p-value, and column=value is named before all others.
     """
     from backstory.cli import text
     from backstory.jobs.score import score as job

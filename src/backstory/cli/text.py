@@ -209,6 +209,7 @@ def print_run(record: dict[str, Any]) -> None:
         "run": f"{record['run']} (backstory {record['backstory']}, torch {record['torch']})",
         "data": f"{record['source']}: {_kind(data)}",
         **conditions,
+        **_unmodelled(data.get("left_out") or []),
         "rows": ", ".join(f"{count} {part}" for part, count in record["rows"].items()),
         "likelihood": f"{model['likelihood']}, data presented as {data['presentation']}",
         "network": f"{model['network']}{hidden}, {record['parameters']:,} parameters",
@@ -220,6 +221,18 @@ def print_run(record: dict[str, Any]) -> None:
         "files": ", ".join(f"{name} ({_size(size)})" for name, size in record["files"].items()),
     }
     print_table(lines)
+
+
+def _unmodelled(left_out: list[dict[str, Any]]) -> dict[str, str]:
+    """The columns that were constant, each with its value, and those that were empty in training."""
+    constant = [f"{c['name']} = {c['text']}" for c in left_out if c["reason"] == "constant"]
+    empty = [c["name"] for c in left_out if c["reason"] == "empty"]
+    lines = {"constant": constant, "empty": empty}
+    return {
+        name: ", ".join(columns[:COLUMNS_SHOWN]) + ", …" * (len(columns) > COLUMNS_SHOWN)
+        for name, columns in lines.items()
+        if columns
+    }
 
 
 def _condition(condition: dict[str, Any]) -> str:

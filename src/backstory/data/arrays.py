@@ -16,7 +16,6 @@ def from_array(
     *,
     labels: np.ndarray | None = None,
     test_rows: np.ndarray | None = None,
-    names: tuple[str, ...] | None = None,
     maximum: int | None = None,
     reading: Reading = PLAIN,
 ) -> Dataset:
@@ -25,7 +24,7 @@ def from_array(
     Args:
         values: (N, ...) of numbers or booleans, in memory or in a file; NaN marks a missing entry.
         source: where it came from, for messages.
-        labels, test_rows, names: as in `Dataset`.
+        labels, test_rows: as in `Dataset`.
         maximum: top level of integer data if it is known; otherwise it is guessed from the values.
         reading: what a person says of the array.
 
@@ -42,7 +41,7 @@ def from_array(
     values = channels_last(values, reading, source)
     schema = schema_of(values, reading, source, maximum)
     known = reading.range is not None or maximum is not None
-    return Dataset(values, schema, incomplete, labels, test_rows, names, source, known_range=known)
+    return Dataset(values, schema, incomplete, labels, test_rows, source=source, known_range=known)
 
 
 def from_parts(

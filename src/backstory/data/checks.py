@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from backstory.errors import InputError
 LARGEST = 1e38  # number that single precision can compute with
 
 _NAMES_SHOWN = 5
+_SIGNS_SHOWN = 40  # of a cell
 
 
 def place(index: Sequence[int], columns: Sequence[str] | None = None) -> str:
@@ -40,6 +42,12 @@ def listed(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name) for name in names[:_NAMES_SHOWN])
     more = len(names) - _NAMES_SHOWN
     return f"{shown} and {more} more" if more > 0 else shown
+
+
+def shown(cell: Any) -> str:
+    """A cell's text in quotes, shortened if it is long."""
+    text = str(cell)
+    return repr(text if len(text) <= _SIGNS_SHOWN else text[:_SIGNS_SHOWN] + "…")
 
 
 def extremes(values: Rows) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from backstory.data.conditions import Condition
 from backstory.data.rows import Rows, blocks, mapped, subset
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
+from backstory.data.tables.constants import ConstantCells
 from backstory.errors import InputError
 
 LABEL = "label"  # name of the condition that the labels become
@@ -36,6 +37,8 @@ class Dataset:
         known_range: whether the values of black and white of images are known, not guessed from the values.
         validation_rows: rows of the data's own validation part (folders); None without one.
         stated: (N, K) of float64, the stored numbers of these conditions, as their columns had them.
+        constants: of a table that was read by a model's schema, the cells of the columns that were
+            constant or empty in training.
     """
 
     values: Rows
@@ -50,6 +53,7 @@ class Dataset:
     stated: np.ndarray | None = None
     known_range: bool = False
     validation_rows: np.ndarray | None = None
+    constants: tuple[ConstantCells, ...] = ()
 
     def __post_init__(self) -> None:
         if self.incomplete is None:
@@ -77,6 +81,7 @@ class Dataset:
             names=None if self.names is None else tuple(self.names[i] for i in index),
             given=None if self.given is None else self.given[index],
             stated=None if self.stated is None else self.stated[index],
+            constants=tuple(cells.subset(index) for cells in self.constants),
         )
 
     def conditioned_on(self, *names: str) -> "Dataset":

@@ -56,12 +56,11 @@ def load_images(path: Path, reading: Reading = PLAIN, schema: Schema | None = No
     maximum = None if values.dtype.kind == "f" else int(np.iinfo(values.dtype).max)
     as_images = replace(reading, kind="images", channels=None)
     labels, test = labels_of(names, parts), rows_of("test", names, parts)
-    data = from_array(
-        values, str(path), labels=labels, test_rows=test, names=names, maximum=maximum, reading=as_images
-    )
+    data = from_array(values, str(path), labels=labels, test_rows=test, maximum=maximum, reading=as_images)
     aspect = None if reading.resize is None else reading.aspect or "stretch"
     own = data.schema.model_copy(update={"resized": aspect})
-    return replace(data, schema=own, known_range=True, validation_rows=rows_of("validation", names, parts))
+    validation = rows_of("validation", names, parts)
+    return replace(data, schema=own, names=names, known_range=True, validation_rows=validation)
 
 
 def _as_model(reading: Reading, schema: Schema | None) -> Reading:

@@ -19,7 +19,7 @@ from backstory.data.npy import load_numpy
 from backstory.data.reading import OF_ARRAYS, OF_IMAGES, OF_TABLES, Reading
 from backstory.data.tables.columns import Columns
 from backstory.errors import InputError
-from backstory.files import EXCEL, SEPARATORS, format_of, is_database, reading
+from backstory.files import EXCEL, SEPARATORS, TABLES, format_of, is_database, reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,6 @@ class ArrowStream(Protocol):
 
 Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | torch.Tensor | pd.DataFrame | ArrowStream"
 
-TABLES = (*SEPARATORS, "parquet")
 _FORMATS = (*TABLES, *EXCEL, "npy", "npz", "idx")
 _DIGITS_TEST_ROWS = 360
 _ACCEPTED = (

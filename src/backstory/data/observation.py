@@ -1,6 +1,6 @@
 """What a model is told of a batch: x, and the conditions c of p(x|c)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +27,12 @@ class Observation:
     def of(cls, x: "Observation | Tensor") -> "Observation":
         """An observation as it is; a tensor as an observation without conditions."""
         return x if isinstance(x, Observation) else cls(x)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Observation"]) -> "Observation":
+        """The observations of all parts, one after the other."""
+        given = [part.given for part in parts if part.given is not None]
+        return cls(torch.cat([part.x for part in parts]), torch.cat(given) if given else None)
 
     def __len__(self) -> int:
         return len(self.x)

@@ -15,20 +15,21 @@ Values far from zero are counted from an origin, x = v − `origin`, because the
 precision; a shift changes no density. Images with values from LOW to HIGH are counted from LOW.
 """
 
-import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from torch import Tensor
 
 from backstory.data.checks import extremes
 from backstory.data.conditions import Condition
-from backstory.data.rows import Rows
+from backstory.data.presentation import BYTE, binarised, bits
+from backstory.data.rows import Rows, is_in_file
 from backstory.data.tables.columns import Column, LeftOut
 from backstory.data.tables.layout import Told
+from backstory.data.tensors import untensored
 from backstory.errors import InputError
 
 SINGLE_DIGITS = 7  # significant decimal digits of single precision, in which models compute
@@ -36,6 +37,17 @@ SINGLE_DIGITS = 7  # significant decimal digits of single precision, in which mo
 Presentation = Literal["exact", "binarised", "dequantised"]
 Channels = Literal["first", "last"]
 Aspect = Literal["stretch", "crop", "pad"]
+
+
+def _type_of_numbers(dtype: str) -> str:
+    """The name of a type; ValueError unless it is NumPy's name of a type of numbers."""
+    try:
+        known = np.dtype(dtype).kind in "biuf"
+    except TypeError:
+        known = False
+    if not known:
+        raise ValueError(f"not a type of numbers: {dtype}")
+    return dtype
 
 
 class Schema(BaseModel):
@@ -67,7 +79,7 @@ class Schema(BaseModel):
 
     kind: Literal["images", "table", "array"]
     shape: tuple[int, ...]
-    dtype: str
+    dtype: Annotated[str, AfterValidator(_type_of_numbers)]
     levels: int | None = None
     maximum: float | None = None
     origin: tuple[float, ...] = ()
@@ -82,18 +94,6 @@ class Schema(BaseModel):
     separator: str | None = None
     presentation: Presentation = "exact"
     conditions: tuple[Condition, ...] = ()
-
-    @field_validator("dtype")
-    @classmethod
-    def _check_dtype(cls, dtype: str) -> str:
-        """ValueError unless this is NumPy's name of a type of numbers."""
-        try:
-            known = np.dtype(dtype).kind in "biuf"
-        except TypeError:
-            known = False
-        if not known:
-            raise ValueError(f"not a type of numbers: {dtype}")
-        return dtype
 
     @property
     def numel(self) -> int:
@@ -218,7 +218,7 @@ class Schema(BaseModel):
     def check(self, values: Rows | Tensor) -> None:
         """Raise InputError unless `values`, (N, *shape), has this shape and range, and at least one row."""
         self.check_shape(values)
-        stored = values.cpu().numpy() if isinstance(values, Tensor) else values
+        stored = untensored(values)
         if self.levels is not None and self.bounds is not None:
             low, high = extremes(stored)
             if low < self.bounds[0] or high > self.bounds[1]:
@@ -226,20 +226,9 @@ class Schema(BaseModel):
                     f"expected values between {self.bounds[0]:g} and {self.bounds[1]:g} as in the training "
                     f"data, got {low:g} to {high:g}; rescale the data to the training data's levels"
                 )
-        if isinstance(stored, np.ndarray):  # rows that stay in a file were read by this schema
-            self._check_levels(stored)
-
-    def _check_levels(self, values: np.ndarray) -> None:
-        """Raise InputError for numbers that are not levels: those of a table that was read as an array."""
-        for j in np.flatnonzero(self.levelled):
-            column, cells = self.kinds[j], values[:, j]
-            count = len(column.levels or ())
-            wrong = ~np.isnan(cells) & ~np.isin(cells, np.arange(count))
-            if wrong.any():
-                raise InputError(
-                    f"expected the numbers of levels, 0 to {count - 1}, in column {column.name!r}, got "
-                    f"{cells[wrong][0]:g}; give the table as a file or frame with the column's own cells"
-                )
+        if not is_in_file(stored):  # rows that stay in a file were read by this schema
+            for j in np.flatnonzero(self.levelled):
+                self.kinds[j].check_levels(stored[:, j])
 
     def prepare(self, values: np.ndarray | Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The model's x for stored values, float32 of the same shape.
@@ -258,10 +247,8 @@ class Schema(BaseModel):
         shape = (rows, *like.shape[1:])
         if self.presentation == "exact":
             return None
-        if self.presentation == "binarised" and like.dtype == torch.uint8 and self.maximum == 255:
-            words = torch.empty(math.ceil(math.prod(shape) / 4), dtype=torch.int64, device=like.device)
-            bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)
-            return bits[: math.prod(shape)].view(shape).clamp_(max=32766)  # below the top level's threshold
+        if self.presentation == "binarised" and like.dtype == torch.uint8 and self.maximum == BYTE:
+            return bits(shape, like.device, generator)
         return torch.rand(shape, generator=generator, device=like.device)
 
     def present(self, v: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -270,12 +257,7 @@ class Schema(BaseModel):
             v = v.double() - torch.as_tensor(origins, device=v.device)
         if self.presentation == "binarised":
             assert noise is not None
-            if noise.dtype == torch.int16:
-                # P = 257 v / 65,536, which is v / 255 to within 2⁻¹⁶; 0 and 1 are exact
-                levels = v.to(torch.int16).mul_(257).sub_(32768)
-                return torch.lt(noise, levels, out=torch.empty_like(levels, dtype=torch.float32))
-            drawn = (noise * (self.maximum or 1.0) < v).float()
-            return torch.where(torch.isnan(v), torch.nan, drawn) if v.is_floating_point() else drawn
+            return binarised(v, noise, self.maximum or 1.0)
         x = v.float()
         if self.levels is not None and self.maximum is not None and self.maximum != self.levels - 1:
             x = x * ((self.levels - 1) / self.maximum)

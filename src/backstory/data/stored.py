@@ -1,7 +1,7 @@
 """Rows as they are stored, with the conditions that belong to them."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -44,8 +44,8 @@ class StoredRows:
 
     def take(self, index: np.ndarray) -> "StoredRows":
         """The rows of these numbers."""
-        values = self.values[index] if isinstance(self.values, Tensor) else subset(self.values, index)
-        return StoredRows(values, None if self.given is None else self.given[index])
+        values: Any = self.values  # of a tensor, rows are chosen as of an array
+        return StoredRows(subset(values, index), None if self.given is None else self.given[index])
 
     def part(self, part: slice) -> "StoredRows":
         """Consecutive rows, read where they stay in a file."""

@@ -22,6 +22,7 @@ from backstory.data.checks import extremes
 from backstory.data.meaning import guessed_schema
 from backstory.data.rows import Rows, blocks, mapped
 from backstory.data.schema import Schema
+from backstory.data.tensors import untensored
 from backstory.errors import InputError
 
 NOISE_REACH = 10.0  # standard deviations beyond which a value is no noisy one
@@ -193,7 +194,7 @@ def as_stored(model: Schema, values: Rows | Tensor, known: Known) -> Rows | Tens
     rows = _in_shape(model, values)
     if known.whole and tuple(rows.shape[1:]) != model.shape:
         return rows  # which are refused later
-    array = rows.detach().cpu().numpy() if isinstance(rows, Tensor) else rows
+    array = untensored(rows)
     units = image_units(model, array, known)
     if units.are_same:
         return rows
@@ -215,5 +216,4 @@ def _in_shape(model: Schema, values: Any) -> Any:
 
 
 def _reshaped(values: Any, change: Callable[[np.ndarray], np.ndarray]) -> Rows:
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
-    return mapped(lambda block: np.ascontiguousarray(change(block)), array)
+    return mapped(lambda block: np.ascontiguousarray(change(block)), untensored(values))

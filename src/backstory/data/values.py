@@ -22,9 +22,11 @@ from backstory.data.conditions import (
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
 from backstory.data.observation import Observation
-from backstory.data.rows import FileRows, Rows
+from backstory.data.rows import Rows, is_in_file
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
+from backstory.data.tables import constants
+from backstory.data.tensors import tensor_of
 from backstory.data.units import Known, as_stored
 from backstory.errors import InputError
 
@@ -42,7 +44,7 @@ Values: TypeAlias = (
 Given: TypeAlias = "Mapping[str, Any] | None"
 
 
-def read(x: Values, schema: Schema) -> Any:
+def read(x: "Values | None", schema: Schema) -> Any:
     """x itself, or the data set in it where x is a frame or the path of a file, read with the schema."""
     named = isinstance(x, str | os.PathLike) or hasattr(x, "__arrow_c_stream__")
     return load(x, schema=schema) if named else x  # type: ignore[arg-type]
@@ -78,6 +80,11 @@ def stored_rows(
     return rows
 
 
+def new_values(x: "Values | None") -> dict[int, dict[str, str]]:
+    """By number of the row, values that no training row has; only a table's `Dataset` tells of them."""
+    return constants.new_values(x.constants) if isinstance(x, Dataset) else {}
+
+
 def stored_values(x: Values, schema: Schema) -> Rows | Tensor:
     """The stored values of observations, (N, *shape); InputError for anything but numbers."""
     return _stored(x, schema).values
@@ -101,10 +108,26 @@ def _stored(x: Values, schema: Schema, noise: float | None = None, whole: bool =
 
 
 def _numbers(x: Any) -> Rows:
-    values = x if isinstance(x, FileRows) else np.asarray(x)
+    values = x if is_in_file(x) else np.asarray(x)
     if values.dtype.kind not in "buif":
         raise InputError(f"expected an array of numbers, got type {values.dtype}; convert it to numbers")
     return values
+
+
+def only_given(values: np.ndarray, given: np.ndarray | Tensor) -> np.ndarray:
+    """The values, (N, *shape), with NaN for the entries outside a mask; InputError for another mask.
+
+    Args:
+        values: of float.
+        given: of bool, (*shape) or (N, *shape): the entries that stay.
+    """
+    mask = np.asarray(given)
+    if mask.dtype != bool or mask.shape not in (values.shape, values.shape[1:]):
+        raise InputError(
+            f"given has to be a mask of booleans, true for the given entries, of shape "
+            f"{values.shape[1:]} or {values.shape}, got {mask.dtype} of shape {mask.shape}"
+        )
+    return np.where(mask, values, np.nan)
 
 
 def with_conditions(data: Dataset, conditions: Sequence[Condition]) -> Dataset:
@@ -150,15 +173,19 @@ class Batches:
         """
         self.schema.check(self.values)
         for start in range(0, len(self.values), BATCH):
-            part = self.values[start : start + BATCH]
-            # A copy of an array: it may be read-only, which tensors cannot be
-            tensor = part if isinstance(part, Tensor) else torch.tensor(part)
+            tensor = tensor_of(self.values[start : start + BATCH])
             if tensor.is_floating_point():
                 self._check_finite(tensor)
             given = self.rows.given
             if given is not None:
                 given = torch.as_tensor(given[start : start + BATCH]).to(self.device)
             yield Observation(self.schema.prepare(tensor.to(self.device), generator), given)
+
+    def observed_entries(self, generator: torch.Generator) -> float:
+        """The number of observed entries of an observation, on average."""
+        if not self.incomplete:
+            return self.schema.numel
+        return sum(int((~torch.isnan(o.x)).sum()) for o in self.draw(generator)) / len(self)
 
     def _check_finite(self, values: Tensor) -> None:
         if self.incomplete and not torch.isinf(values).any():

@@ -14,11 +14,10 @@ from backstory.data.pictures import contact_sheet, pixels, write_image
 from backstory.data.rows import Rows, mapped
 from backstory.data.schema import Schema
 from backstory.errors import InputError
-from backstory.files import SEPARATORS, atomic_path, check_writable, format_of, is_gzipped
+from backstory.files import TABLES, atomic_path, check_writable, format_of, is_gzipped
 
-_TABLES = (*SEPARATORS, "parquet")
 _COMPRESSED = ("npz", "parquet", "png")  # formats that .gz would not make smaller
-_FORMATS = (*_TABLES, "npy", "npz", "idx", "png", "")
+_FORMATS = (*TABLES, "npy", "npz", "idx", "png", "")
 
 Writer = Callable[[BinaryIO], None]
 
@@ -58,7 +57,7 @@ def write(
     check_format(path, form)
     if form == "":
         return _write_folder(path, values, schema, names, force)
-    if form in _TABLES:
+    if form in TABLES:
         from backstory.data.tables.frames import to_frame, write_frame  # with pandas, which is slow to import
 
         return _write_file(
@@ -122,7 +121,7 @@ def write_table(
     form = format_of(path)
     # texts get a fixed length, because an array of objects could only be saved as a pickle
     arrays = {n: a.astype(str) if a.dtype == object else a for n, a in columns.items()}
-    if form in _TABLES:
+    if form in TABLES:
         import pandas as pd
 
         from backstory.data.tables.frames import write_frame

@@ -55,7 +55,7 @@ def randn(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | Non
 
 
 def full_precision(like: Tensor) -> torch.autocast:
-    """A context in which products of matrices keep the type of `like`, whatever `torch.autocast` is around.
+    """A context in which products of matrices keep the type of `like`, also within `torch.autocast`.
 
     Distributions of z compute in it: a z that is rounded to bfloat16 is no draw of a narrow q(z|x).
     """
@@ -111,8 +111,8 @@ class DataDistribution(MissingEntries, Protocol):
         constant_variance: the variance if it does not depend on z, broadcasting against `shape`; else None.
         is_gaussian: whether p(x|z) is N(mean, diag(variance)), so that p(x|z, y) for linear y is exact.
         informative_mask: whether which entries are missing depends on x, so that log_prob has a term for it.
-        refuses_noise: why p(y|z) for a noisy or transformed y is not available, as the end of a sentence
-            ("the model …; do …"); None where it is.
+        refuses_noise: why there is no p(y|z) for a noisy or transformed y, as the end of a sentence
+            ("the model …; do …"); None where there is one.
     """
 
     @property
@@ -193,7 +193,7 @@ class Entrywise(EntrywiseMoments):
         return sum_observed(self.entries(x, observed), None, self.event_dims)
 
     def missing_given(self: DataDistribution, x: Tensor, observed: Tensor) -> MissingEntries:
-        """p(x|z) itself: given z, observed entries say nothing of missing ones."""
+        """p(x|z) itself: given z, missing entries do not depend on observed ones."""
         return self
 
     # Cached, since a plain property would not let a record have a field of this name. Such a field is written
@@ -244,8 +244,8 @@ class Head(nn.Module):
     def marginal(self, x: Tensor, observed: Tensor | None) -> Tensor:
         """The decoder's output, (*features_shape), that gives each entry its marginal distribution in rows x.
 
-        Zeros, which stand for the location and the scale of the training data. A head whose output says
-        nothing of these overrides it.
+        Zeros, which stand for the location and the scale of the training data. A head whose output means
+        something else overrides this.
 
         Args:
             x: (N, *shape).

@@ -16,7 +16,7 @@ from torch import Tensor
 from backstory.distributions.base import Entrywise, Head, level_counts, level_values, parameter
 from backstory.distributions.quantities import Marginals, Quantity
 
-FEW = 1 << 15  # entries of a batch for which the operations of PyTorch are faster than a derivative in Python
+FEW = 1 << 15  # with fewer entries, PyTorch's operations are faster than a derivative in Python
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import Entrywise, Head, fill_unobserved, with_gumbel
+from backstory.distributions.base import Entrywise, Head, fill_unobserved, level_counts, with_gumbel
 from backstory.distributions.quantities import Marginals, Quantity
 
 
@@ -37,6 +37,11 @@ class Places(NamedTuple):
         sizes = torch.tensor([len(grid) for grid in grids], dtype=torch.long)
         column = torch.repeat_interleave(torch.arange(len(grids)), sizes)
         return cls(tuple(sizes.tolist()), column, sizes.cumsum(0) - sizes)
+
+    def line(self, table: Tensor) -> Tensor:
+        """A number for each number of a column, (max L, C), in the line."""
+        level = torch.arange(len(self.column), device=self.column.device)
+        return table[level - self.first[self.column], self.column]
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,7 @@ class Grid(Entrywise):
     @property
     def _line(self) -> Tensor:
         """v in a line."""
-        level = torch.arange(len(self.places.column), device=self.places.column.device)
-        return self.values[level - self.places.first[self.places.column], self.places.column]
+        return self.places.line(self.values)
 
     def _sums(self, each: Tensor) -> Tensor:
         """Sums over the numbers of each column, (*batch, C)."""
@@ -123,13 +127,15 @@ class GridHead(Head):
         return self.column
 
     def marginal(self, x: Tensor, observed: Tensor | None) -> Tensor:
-        places = self.first + nearest(self.values, fill_unobserved(x, observed))
-        there = torch.ones_like(x) if observed is None else observed.to(x.dtype)
-        counts = x.new_full(self.features_shape, 0.5)
-        return counts.scatter_add_(0, places.flatten(), there.flatten()).log()
+        index = nearest(self.values, fill_unobserved(x, observed)).to(x.dtype)
+        return self._places.line(level_counts(index, len(self.values), observed)).log()
+
+    @property
+    def _places(self) -> Places:
+        return Places(self.sizes, self.column, self.first)
 
     def forward(self, features: Tensor) -> Grid:
-        return Grid(features, self.values, Places(self.sizes, self.column, self.first))
+        return Grid(features, self.values, self._places)
 
 
 def padded(grids: Sequence[tuple[float, ...]]) -> Tensor:

@@ -110,7 +110,7 @@ def normal_density(t: Tensor) -> Tensor:
 
 
 def log_normal_below(t: Tensor) -> Tensor:
-    """log Φ(t), flat where no number could tell the difference."""
+    """log Φ(t), constant beyond the reach of the numbers."""
     return torch.special.log_ndtr(t.clamp(min=-FARTHEST))
 
 

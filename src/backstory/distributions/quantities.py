@@ -1,4 +1,4 @@
-"""What a likelihood has to know of a table's columns."""
+"""The knowledge of a table's columns that a likelihood needs."""
 
 import math
 from collections.abc import Sequence

@@ -150,7 +150,7 @@ class SelfMasking(Head):
     Args:
         head: the head of a Gaussian p(x|z).
         sign: of w: 1 if high values are missing, −1 if low ones are, 0 if it has to be learned. The data may
-            hardly tell the two apart, and knowing the sign helps (Ipsen et al. 2021, sec. 3.2).
+            hardly distinguish the two, and knowing the sign helps (Ipsen et al. 2021, sec. 3.2).
         shift, scale: mean and deviation of the data; w and c are learned for (x − shift) / scale.
     """
 

@@ -1,7 +1,7 @@
 """A likelihood for each column of a table, by the kind of the column.
 
 Given z the columns are independent, so p(x|z) is a product, and its log a sum in nats: no column has a weight
-that is set by hand. The decoder predicts the parameters of each column's distribution:
+that somebody sets by hand. The decoder predicts the parameters of each column's distribution:
 
     continuous, date   a mixture of Gaussians, of x or of asinh((x − m)/s), and a point mass
     grid               categorical over the distinct numbers of the column

@@ -50,8 +50,8 @@ class Plan:
     """What follows the first draws.
 
     Attributes:
-        fit: of q* and its weights; None if the budget does not reach so far.
-        annealing: from q*; None if the budget does not reach so far.
+        fit: of q* and its weights; None if the budget is too small for it.
+        annealing: from q*; None if the budget is too small for it.
     """
 
     fit: Effort | None
@@ -121,7 +121,7 @@ def _works(
     request: EvidenceRequest,
     generator: torch.Generator,
 ) -> Iterator["_Batch"]:
-    """The first estimates of each batch, which know the numbers of their rows."""
+    """The estimates of each batch from its first draws."""
     first = 0
     for batch in map(Observation.of, batches):
         yield _Batch(Evidenced(vae, batch), first, request, generator)
@@ -209,6 +209,6 @@ class _Batch:
             self.methods[row] = method
 
     def _poor(self, enough: float) -> Tensor:
-        """Which rows have weights that are worth fewer draws than enough, or have a heavy tail, (B,)."""
+        """Whether the weights of each row are worth too few draws or have a heavy tail, (B,)."""
         heavy = self.numbers["pareto_k"] > threshold(FIRST)
         return heavy | ~(self.numbers["ess"] >= enough)

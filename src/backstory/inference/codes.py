@@ -116,7 +116,7 @@ class CodeSearch(Generic[T]):
 
     @torch.no_grad()
     def promising(self) -> Tensor:
-        """For which observations a few importance weights are worth enough, (B,), to draw all of them."""
+        """Whether a few importance weights of each observation are worth enough to draw all of them, (B,)."""
         codes = self._weighed(replace(self.effort, proposals=PROBED))
         assert codes.log_ratio is not None
         log_weight = (codes.log_ratio + self.target.log_likelihood(codes.z)).double().nan_to_num(-1e300)
@@ -136,7 +136,7 @@ class CodeSearch(Generic[T]):
 
     def _weighed_fit(self, effort: Effort) -> Codes:
         full = self.fit.full
-        # in many dimensions a little wider is as much as a lot in few
+        # with more dimensions, each needs less extra width
         wide = full.wider(1 + math.sqrt(2 / self.latents.units))
         return self._mixture(self.latents.lift(full), self.latents.lift(wide), effort.proposals)
 

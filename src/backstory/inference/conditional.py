@@ -5,7 +5,7 @@ With m and S the mean and the diagonal covariance of p(x|z), and y = A x + σ ε
     p(y|z)   = N(A m, C),   C = A S Aᵀ + σ² I
     p(x|z,y) = N(m + S Aᵀ C⁻¹ (y − A m),  S − S Aᵀ C⁻¹ A S)
 
-A draw of the latter is x' + S Aᵀ C⁻¹ (y − A x' − σ ε') for a draw x' of p(x|z) (Matheron's rule; Hoffman &
+A draw of p(x|z, y) is x' + S Aᵀ C⁻¹ (y − A x' − σ ε') for a draw x' of p(x|z) (Matheron's rule; Hoffman &
 Ribak 1991). This is exact if p(x|z) is Gaussian. Two cases are exact for other data too:
 
     a mask without noise    p(y|z) is the likelihood of the observed entries, which x keeps, and of the mask

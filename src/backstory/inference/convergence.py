@@ -10,8 +10,9 @@ their variances and B / n the variance of their means:
 R̂ is the larger of two: of the draws, and of their distances from the median, which tells chains that agree
 in location but not in scale. The sum over lags stops at the first negative pair ρ̂_2t + ρ̂_2t+1, and the
 pairs are made monotone (Geyer 1992). All is from Vehtari et al. 2021, "Rank-normalization, folding, and
-localization: an improved R̂", sec. 3 and 4. At the last lags the sum follows ArviZ, whose figures the tests
-hold; it treats one series at a time, while a batch here has one for each observation and unit.
+localization: an improved R̂", sec. 3 and 4. At the last lags the sum follows ArviZ, and the tests
+compare with its figures. ArviZ treats one series at a time; here a batch has one for each observation and
+unit.
 """
 
 import math

@@ -26,12 +26,12 @@ class Damaged:
     """N damaged observations: y = A x + σ ε, at the entries that are observed.
 
     Attributes:
-        y: (N, *out), in the model's units, zero where nothing was observed.
+        y: (N, *out), in the model's units, zero at missing entries.
         linear: A.
         sigma: σ in the model's units, broadcast against one y; zero for entries of x without noise.
         observed: (N, *out) of bool, true where y was observed.
         diagonal: whether A S Aᵀ is diagonal, for any diagonal S or for the one that y was prepared for.
-        variance: the diagonal of S that stands for that of every code, (N, *shape); None for that of each.
+        variance: one diagonal of S for all codes, (N, *shape); None where each code has its own.
     """
 
     y: Tensor

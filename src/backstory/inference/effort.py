@@ -2,11 +2,11 @@
 
 `auto` spends as little as it has to. It begins with importance weights if a few of them show that they may
 do. Observations whose weights are worth too few draws (an effective sample size under `ENOUGH`, or a tail too
-heavy by Pareto k̂) go on to the variational proposal. Those for which that is worth fewer draws than chains
-are (`FEW`, `NO_MEAN`) go on to more weights of it, unless chains cost less, and then to HMC, as far as the
-budget reaches: a method that costs more codes than the budget allows for an observation is not begun. Beyond
-2,500 observations each gets less, so that a table of a hundred thousand rows takes as long as one of a few
-thousand: first no chains, then fewer steps and fewer codes.
+heavy by Pareto k̂) go on to the variational proposal. Where its weights are worth fewer draws than chains
+would be (`FEW`, `NO_MEAN`), more weights of it follow, unless chains cost less, and then HMC. A method that
+costs more codes for an observation than the budget allows is not begun. Beyond 2,500 observations the budget
+of each shrinks, so that a table of a hundred thousand rows takes as long as one of a few thousand: first no
+chains, then fewer steps and fewer codes.
 """
 
 import math

@@ -1,12 +1,15 @@
 """The averages over observations that `Model.evaluate` returns."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from backstory.data.observation import Observation
 from backstory.inference.importance import Evidence
 from backstory.models.diagnostics import bits_per_dim
+from backstory.models.vae import VAE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,28 @@ def average(evidence: Evidence, active_units: int, entries: float | None) -> Eva
         pareto_k=_number(evidence.pareto_k.nanmean()),
         acceptance=_number(evidence.acceptance.nanmean()),
     )
+
+
+@torch.no_grad()
+def reconstruction(
+    vae: VAE,
+    draw: Callable[[torch.Generator], Iterable[Observation]],
+    generator: torch.Generator,
+    active_units: int,
+) -> Evaluation:
+    """The averages of a plain autoencoder, which has no p(x).
+
+    Args:
+        vae: the autoencoder.
+        draw: gives x in batches.
+        generator: of x where it is presented at random, and of z.
+        active_units: see `Evaluation`.
+    """
+    total, n = 0.0, 0
+    for batch in draw(generator):
+        total += float(vae.terms(batch, generator=generator).log_likelihood.double().sum())
+        n += len(batch)
+    return Evaluation(reconstruction=total / n, active_units=active_units, n=n, samples=1, method="is")
 
 
 def _number(value: Tensor) -> float | None:

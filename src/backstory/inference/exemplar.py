@@ -11,9 +11,8 @@ Bishop 1999). In the basis U that gives
     c_n = b + s (x_n − b),   K = σ² (1 + s),   s = (1 − σ²/λ)₊
 
 A small σ gives a density with a peak at each row; a large σ gives a Gaussian around their mean. The density
-at a
-training row leaves out its own exemplar, as training an exemplar VAE does: that one says nothing about how
-common the row is.
+at a training row leaves out the exemplar of this row, as the training of an exemplar VAE does, because it
+says nothing about how common the row is.
 """
 
 from dataclasses import dataclass

@@ -30,7 +30,7 @@ class RowStore:
         settings: what else the results depend on.
 
     Raises:
-        InputError: the file is no such file, or has other settings.
+        InputError: the file is of another kind, or has other settings.
     """
 
     def __init__(self, path: str | Path | None, model: nn.Module, settings: dict[str, Any]):

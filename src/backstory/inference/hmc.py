@@ -13,7 +13,7 @@ rejected if its energy is not finite.
 The density has the form of a path between two densities, log f = start + β · slope. A `Point` keeps both
 parts with their gradients, so a change of β costs no evaluation.
 
-Each row of the data has a generator of its own, so its chains get the same noise in any company of rows.
+Each row of the data has a generator of its own, so its chains get the same noise whatever the other rows are.
 """
 
 import math

@@ -27,14 +27,14 @@ from backstory.models.vae import VAE
 
 BLOCK = 64  # draws whose weights are collected before they are added up
 METHODS = ("is", "variational", "ais", "exact")
-LEAST_CHAINS = 2.0  # effective chains, with fewer of which annealing is not trusted
-ADVICE = {  # what comes nearer than each method
+LEAST_CHAINS = 2.0  # with fewer effective chains, annealing is not trusted
+ADVICE = {  # how to come nearer to the truth than with each method
     "auto": "give it a larger `budget`, or take `method` ais with more `steps`",
     "is": "take `method` auto, without a number of samples",
     "variational": "take `method` auto or ais",
     "ais": "take more `steps`",
 }
-HEAVY_SHARE = 0.1  # people are warned if more of the observations have too heavy a tail
+HEAVY_SHARE = 0.1  # a larger share of observations with too heavy a tail gives a warning
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Evidence:
         kl: KL(q(z|x) ‖ p(z)), in closed form if there is one.
         samples: K; of method `auto` the draws with which every observation begins.
         acceptance: share of accepted proposals of annealed importance sampling; NaN for other methods.
-        method: that was asked for: `auto`, or one of
+        method: the one that was asked for: `auto`, or one of `methods`.
         methods: of each observation: `is`, `variational`, `ais` or `exact`.
     """
 

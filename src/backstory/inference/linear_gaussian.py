@@ -7,7 +7,7 @@
 
 (Tipping & Bishop 1999, "Probabilistic principal component analysis", with a variance for each entry, as in
 factor analysis). If some entries are missing, the same holds with these left out of every sum. With
-conditions c, which the decoder sees beside z, only the bias depends on them: b(c) = b + V c. x is in the
+conditions c, which the decoder takes beside z, only the bias depends on them: b(c) = b + V c. x is in the
 model's units, and all numbers are float64. The tests compare the estimators with this model.
 """
 
@@ -42,7 +42,7 @@ class LinearGaussian:
         bias: b, (M,), or (N, M) of N observations with conditions.
         variance: v, (M,).
         shape: of one observation.
-        effect: V, (M, C), where x = b + V c + W z + ε and c is yet unknown, see `given`; else None.
+        effect: V, (M, C), where x = b + V c + W z + ε and c is not given yet, see `given`; else None.
     """
 
     weight: Tensor

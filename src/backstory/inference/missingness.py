@@ -1,8 +1,8 @@
-"""Rows with the same missing entries, which `scoring` compares with held-out rows with the same ones hidden.
+"""Groups of rows with the same missing entries; `scoring` hides these entries in held-out rows and compares.
 
-log p(x_o) of the observed entries o of a row depends on how many there are and which, so it says nothing
-beside that of a row with other missing entries. Each pattern of missing entries has a comparison of its own,
-up to the `MOST_PATTERNS` most frequent ones. Rows with rarer patterns are sorted by their number of missing
+log p(x_o) of the observed entries o of a row depends on which entries these are, so it cannot be compared
+with that of a row with other missing entries. Each of the `MOST_PATTERNS` most frequent patterns of missing
+entries has a comparison of its own. Rows with rarer patterns are sorted by their number of missing
 entries and cut into at most `MOST_GROUPS` groups. In a group each held-out row gets the pattern of one of its
 rows, in turn, so that rows and held-out rows have the same patterns equally often.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MOST_PATTERNS = 30  # that are compared by themselves
+MOST_PATTERNS = 30  # that have a comparison of their own
 MOST_GROUPS = 10  # of rows with rarer patterns
 
 

@@ -27,7 +27,7 @@ def mixture_evidence(parts: list[Evidence]) -> Evidence:
     With r_n, the share of a member in the sum, the error is √Σ (r_n s_n)² (delta method), and all draws
     together have an effective sample size of 1 / Σ (r_n² / ess_n). The ELBO and its two terms are averages;
     by Jensen's inequality the average ELBO bounds the mixture, too. Pareto k̂ is averaged with the shares.
-    The method of an observation is the dearest that a member needed.
+    The method of an observation is the most expensive one that a member needed.
     """
     log_evidence = torch.stack([part.log_evidence for part in parts])
     each = zip(*(part.methods for part in parts), strict=True)

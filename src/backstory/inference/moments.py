@@ -1,7 +1,7 @@
 """Mean and standard deviation of each dimension of z under any p(z) or q(z|x).
 
-Gaussians and mixtures have them in closed form. A flow or a hierarchy has not: there they are estimates from
-a few draws, which are the same for every row, so that the answer for a row does not depend on its company.
+Gaussians and mixtures have them in closed form. For a flow or a hierarchy they are estimates from a few
+draws, which are the same for every row, so that the answer for a row does not depend on the other rows.
 Methods use them as a scale (the mass of a chain, the unit of a step, the width of a proposal), where an
 estimate is as good as the truth. Auxiliary coordinates have mean and deviation zero, so that chains leave
 them where they are (`distributions.auxiliary`).

@@ -7,9 +7,8 @@ An operator is written as a product of small ones, in the order in which matrice
     Mask(observed) @ Noise(0.1) @ Downscale(2) @ Blur(1.5)      blur x, downscale it, add noise, hide entries
 
 Each has one role: Downscale, Blur and Linear are maps and make up A, Noise adds to σ, Mask hides entries of
-y.
-Noise and masks belong to the entries of y, so they stand to the left of every map: blurred noise, or a map of
-hidden entries, would be another model. `inference.damaged` checks an operator against x and y.
+y. Noise and masks belong to the entries of y, so they stand to the left of every map: blurred noise, or a map
+of hidden entries, would be another model. `inference.damaged` checks an operator against x and y.
 
 σ is a fraction of the unit of y, which is |A| u for u the unit of x. The unit of x is the full range for
 images, and a column's standard deviation in the training data for tables.
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backstory.data.tensors import tensor_of
 from backstory.errors import InputError
 from backstory.inference.linear_maps import Map, Separable, matrix_of
 
@@ -40,9 +40,13 @@ class Operator:
 
     Attributes:
         is_map: whether the operator is a part of A.
+        is_function: whether it applies a function of the user's own, so that y may be no image.
+        keeps_entries: whether the observed entries of y are entries of its input.
     """
 
     is_map: ClassVar[bool] = False
+    is_function: ClassVar[bool] = False
+    keeps_entries: ClassVar[bool] = False
 
     @property
     def parts(self) -> tuple["Operator", ...]:
@@ -90,14 +94,15 @@ class Mask(Operator):
 
     Args:
         observed: bool, true where y was observed, in the shape of y, (N, *shape), or in that of one
-        observation,
-            which then holds for all.
+            observation, which then holds for all.
     """
 
     observed: Array
 
+    keeps_entries = True
+
     def mask(self, y: Tensor) -> Tensor:
-        mask = _tensor(self.observed).to(y.device)
+        mask = tensor_of(self.observed).to(y.device)
         if mask.dtype != torch.bool:
             raise InputError(f"a mask is an array of bool, true where y was observed, got {mask.dtype}")
         if tuple(mask.shape) not in (tuple(y.shape), tuple(y.shape[1:])):
@@ -120,7 +125,7 @@ class Noise(Operator):
     sigma: float | Array
 
     def variance(self) -> Tensor | None:
-        sigma = _tensor(self.sigma).double()
+        sigma = tensor_of(self.sigma).double()
         if not bool((sigma >= 0).all() and sigma.isfinite().all()):
             raise InputError(f"the σ of Noise has to be 0 or more, got {float(sigma.min()):g}")
         return sigma.square() if sigma.any() else None
@@ -205,7 +210,7 @@ class Linear(Operator):
             its own, without a constant; a `Model` gives it float32.
     """
 
-    is_map = True
+    is_map = is_function = True
 
     function: Callable[[Tensor], Tensor]
 
@@ -233,14 +238,10 @@ class Linear(Operator):
                 f"Linear's function has to take tensors such as one of {x.dtype} and shape {tuple(x.shape)}, "
                 f"and failed with {str(error).splitlines()[0]!r}; correct it"
             ) from error
-        if not isinstance(y, Tensor) or y.shape[:1] != x.shape[:1]:
-            got = f"a tensor of shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
-            raise InputError(
-                f"Linear's function has to give a tensor with {len(x)} observations for {len(x)}, got {got}"
-            )
-        return y
-
-
-def _tensor(values: float | Array) -> Tensor:
-    """A tensor of the values; arrays are copied, since they may be read-only and tensors cannot be."""
-    return values if isinstance(values, Tensor) else torch.tensor(values)
+        is_tensor = isinstance(y, Tensor)
+        if is_tensor and y.shape[:1] == x.shape[:1]:
+            return y
+        got = f"a tensor of shape {tuple(y.shape)}" if is_tensor else type(y).__name__
+        raise InputError(
+            f"Linear's function has to give a tensor with {len(x)} observations for {len(x)}, got {got}"
+        )

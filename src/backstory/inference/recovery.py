@@ -28,7 +28,7 @@ class Recovery:
         accuracy: share of right guesses among the `entries` in columns with levels; None if there are none.
         psnr: dB, averaged over images; None for other data, and if an image is restored without any error.
         coverage_50: share of true numbers inside the central 50 % intervals of the draws; None without
-        numbers.
+            numbers.
         coverage_90: the same for 90 %.
         log_likelihood: mean log p(x_hidden | y) in nats per observation; None if it is not known.
         entries: number of entries that were compared.

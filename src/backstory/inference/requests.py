@@ -1,4 +1,4 @@
-"""Records of what an estimate is asked for: made once from people's options, passed on whole."""
+"""Records of what people ask of an estimate, made once from their options."""
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from backstory.options import check_option, one_of
 
 @dataclass(frozen=True)
 class RestorationRequest:
-    """What a restoration is asked for.
+    """What people ask of a restoration.
 
     Attributes:
         draws: M, for each observation.
@@ -62,7 +62,7 @@ class RestorationRequest:
 
 @dataclass(frozen=True)
 class EvidenceRequest:
-    """What an estimate of log p(x) is asked for.
+    """What people ask of an estimate of log p(x).
 
     Attributes:
         method: `auto`, `is`, `variational`, `ais` or `exact`.

@@ -28,7 +28,7 @@ class Restoration(Generic[T]):
         pareto_k: shape of the tail of the weights, (N,), see `inference.pareto`; NaN without weights.
         r_hat, acceptance: of the chains, (N,); NaN without.
         level_probs: of each group of columns with levels its columns, (C,), and the probabilities of their
-            levels given y, (N, L, C); zeros where they were seen.
+            levels given y, (N, L, C); zeros at observed entries.
     """
 
     mean: T

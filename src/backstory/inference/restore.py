@@ -1,4 +1,4 @@
-"""Restoration: draws of x from p(x|y), where y is what is left of it.
+"""Restoration: draws of x from p(x|y), for a damaged y.
 
     p(x|y) = ∫ p(x|z, y) p(z|y) dz
 
@@ -99,7 +99,7 @@ class Restored:
     def start(self) -> DiagonalGaussian:
         """The better of two posteriors, by p(z) p(y|z) at their centres.
 
-        One is the encoder's on x̂, the other comes of reading x off z and z off x in turns, x ← E[x|z, y],
+        One is the encoder's on x̂. The other comes from turns between x and z, x ← E[x|z, y] and
         z ← E_q[z|x] (Rezende et al. 2014, app. F, in means).
         """
         swept = self.posterior
@@ -218,7 +218,7 @@ class _Work:
             tried = torch.ones(len(rows), dtype=torch.bool)
             if method == "importance" and len(plan) > 1:
                 tried = search.promising().cpu()
-            elif effort.proposals > self.effort.proposals:  # helps only if some are worth something
+            elif effort.proposals > self.effort.proposals:  # helps only where some weights count
                 tried = MORE * self.numbers["ess"][rows] >= FEW
             if tried.any():
                 chosen = tried.nonzero().squeeze(1)

@@ -1,9 +1,9 @@
-"""Scores of rows that do not depend on their company: every row is estimated with the same noise ε.
+"""Scores of rows that do not depend on the other rows: every row is estimated with the same noise ε.
 
     log p(x) ≈ log (1/K) Σ_k p(x|z_k) p(z_k) / q(z_k|x),   z_k = μ(x) + σ(x)·ε_k    (`inference.importance`)
 
 With ε fixed this is a smooth function of x, and the same in any batch of rows. A row and each of its entries
-x_j are compared with n rows r that were held out of training, with the entries hidden that x lacks:
+x_j are compared with n held-out rows r, in which the entries that are missing in x are hidden:
 
     p-value   (1 + #{r: log p(r) ≤ log p(x)}) / (1 + n), uniform if x and r have the same distribution
     surprise  E_q(z|x)[−log p(x_j|z)], and its p-value, in which higher surprise is more unusual
@@ -12,18 +12,22 @@ The p-value is that of a conformal test (Bates et al. 2023, eq. 3). It takes ent
 Held-out rows that lack an entry of x are left out. If fewer than `ENOUGH` remain, those that lack the fewest
 entries make up this number. These entries are filled with a draw of p(x_missing|x_observed), and have no
 surprise. A row without any entry has no p-value.
-`missingness` tells which rows are compared together.
+
+A row with a new value, where all training rows have another one or none, comes before all rows without one:
+its p-value is the share of rows with a new value. log p(x) is of the modelled entries alone.
+`missingness` groups the rows that are compared together.
 """
 
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from backstory.data.observation import Observation
+from backstory.data.tables.constants import among
 from backstory.inference.damaged import observe
 from backstory.inference.effort import Effort
 from backstory.inference.importance import LogMean
@@ -46,12 +50,14 @@ class Scores:
     """How unusual rows are, compared with n held-out rows.
 
     Attributes:
-        log_evidence: log p(x), (N,) in nats.
+        log_evidence: log p(x) of the modelled entries, (N,) in nats.
         surprise: E_q[−log p(x_j|z)], (N, d) in nats; NaN where an entry is missing; (N, 0) for images and for
             rows with more than 500 entries.
         p_value: of log_evidence, (N,), between 1 / (1 + n) and 1; NaN for a row without any entry.
         entry_p_value: of each entry's surprise, (N, d).
         excess: surprise minus its median over the held-out rows, (N, d).
+        new_values: by number of the row, its values in columns that were constant or empty in training, by
+            name of the column.
     """
 
     log_evidence: np.ndarray
@@ -59,6 +65,7 @@ class Scores:
     p_value: np.ndarray
     entry_p_value: np.ndarray
     excess: np.ndarray
+    new_values: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
 
     def strange(self, most: int = 3, level: float = 0.05) -> list[list[int]]:
         """For each row its entries with an entry_p_value up to `level`, the highest excess first."""
@@ -68,21 +75,36 @@ class Scores:
 
 @dataclass(frozen=True)
 class Looks:
-    """What is compared of rows.
+    """What `score` compares of rows.
 
     Attributes:
         log_evidence: log p(x), (N,).
         surprise: of each entry, (N, d).
+        new: whether a row has a new value, (N,) of bool; None if no row has one.
     """
 
     log_evidence: Tensor
     surprise: Tensor
+    new: np.ndarray | None = None
+
+    @property
+    def rank(self) -> np.ndarray:
+        """log p(x), and -inf for rows with a new value, (N,)."""
+        value = self.log_evidence.double().cpu().numpy()
+        return value if self.new is None else np.where(self.new, -np.inf, value)
 
 
 Look = Callable[[Observation], Looks]
 
 
-def score(rows: Iterable[Observation], reference: Observation, look: Look, fill: VAE) -> Scores:
+def score(
+    rows: Iterable[Observation],
+    reference: Observation,
+    look: Look,
+    fill: VAE,
+    new: Mapping[int, Mapping[str, str]],
+    new_in_reference: Collection[int] = (),
+) -> Scores:
     """Scores of rows, each compared with held-out rows in which the same entries are hidden.
 
     Args:
@@ -90,14 +112,22 @@ def score(rows: Iterable[Observation], reference: Observation, look: Look, fill:
         reference: held-out rows.
         look: of the density.
         fill: the model that fills entries that held-out rows lack.
+        new: as in `Scores.new_values`.
+        new_in_reference: numbers of the held-out rows with a new value.
     """
     parts, missing = [], []
     for batch in rows:
         parts.append(look(batch))
         missing.append(_missing(batch.x))
-    peers = _Peers(reference, look, fill)
-    found = Looks(torch.cat([p.log_evidence for p in parts]), torch.cat([p.surprise for p in parts]))
-    return compare(found, [(group.rows, peers.of(group)) for group in groups(np.concatenate(missing))])
+    gaps, peers = np.concatenate(missing), _Peers(reference, look, fill, new_in_reference)
+    evidence, surprise = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("log_evidence", "surprise")
+    )
+    found = Looks(evidence, surprise, among(new, len(gaps)))
+    scores = compare(found, [(group.rows, peers.of(group)) for group in groups(gaps)])
+    alone = among(new, len(gaps)) & gaps.all(1)  # rows with nothing but new values
+    p_value = np.where(alone, (1 + peers.new.sum()) / (1 + len(peers.new)), scores.p_value)
+    return replace(scores, p_value=p_value, new_values=new)
 
 
 def _missing(x: Tensor) -> np.ndarray:
@@ -109,12 +139,13 @@ class _Peers:
     """Held-out rows, with which groups of rows are compared.
 
     Args:
-        reference, look, fill: as for `score`.
+        reference, look, fill, new_in_reference: as for `score`.
     """
 
-    def __init__(self, reference: Observation, look: Look, fill: VAE):
+    def __init__(self, reference: Observation, look: Look, fill: VAE, new_in_reference: Collection[int]):
         self.reference, self.look, self.fill = reference, look, fill
         self.missing = _missing(reference.x)
+        self.new = among(new_in_reference, len(self.missing))
         self.full: Tensor | None = None  # the rows without gaps, made when they are needed
 
     def of(self, group: Group) -> Looks:
@@ -125,11 +156,11 @@ class _Peers:
         x = self._filled() if lacking[chosen].any() else self.reference.x
         x = x.masked_fill(_like(hidden, x), torch.nan)
         rows = torch.from_numpy(chosen).to(x.device)
-        looks = self.look(Observation(x, self.reference.given).rows(rows))
+        looks = replace(self.look(Observation(x, self.reference.given).rows(rows)), new=self.new[chosen])
         if not looks.surprise.shape[1]:
             return looks
         invented = _like(lacking[chosen], looks.surprise)
-        return Looks(looks.log_evidence, looks.surprise.masked_fill(invented, torch.nan))
+        return replace(looks, surprise=looks.surprise.masked_fill(invented, torch.nan))
 
     def _filled(self) -> Tensor:
         """The rows with a draw of p(x_missing|x_observed) in their gaps."""
@@ -156,9 +187,10 @@ def compare(found: Looks, comparisons: Iterable[tuple[np.ndarray, Looks]]) -> Sc
     """Scores of rows: for the numbers of some rows, the held-out rows that these are compared with."""
     value, surprise = found.log_evidence.double().cpu().numpy(), found.surprise.double().cpu().numpy()
     p_value, entry, excess = (np.full(part.shape, np.nan) for part in (value, surprise, surprise))
+    rank = found.rank
     for rows, looks in comparisons:
-        kept, usual = looks.log_evidence.double().cpu().numpy(), looks.surprise.double().cpu().numpy()
-        p_value[rows] = _shares(value[rows], kept)
+        usual = looks.surprise.double().cpu().numpy()
+        p_value[rows] = _shares(rank[rows], looks.rank)
         for j in range(surprise.shape[1]):
             entry[rows, j] = _shares(-surprise[rows, j], -usual[:, j])
         excess[rows] = surprise[rows] - _medians(usual)

@@ -19,7 +19,7 @@ from backstory.data.units import full_range
 from backstory.errors import InputError
 from backstory.inference.damaged import Damaged, damage, observe
 from backstory.inference.importance import HEAVY_SHARE
-from backstory.inference.operators import Linear, Mask, Noise, Operator, Product
+from backstory.inference.operators import Operator, Product
 from backstory.inference.pareto import threshold
 from backstory.inference.requests import RestorationRequest
 from backstory.inference.restoration import Restoration
@@ -67,7 +67,9 @@ class StoredUnits:
                 f"{tuple(values.shape)}"
             )
         generator = torch.Generator().manual_seed(seed % 2**64)
-        y = self._damaged(_operator(operator), values.double() * self.schema.factor, self.unit, generator)
+        y = self._damaged(
+            known_operator(operator), values.double() * self.schema.factor, self.unit, generator
+        )
         images = self.schema.kind == "images" and y.dim() == 4
         pixels = y.shape[:3] if images else y.shape  # pixels go missing with all their channels
         hidden = torch.rand(pixels, generator=generator) < missing
@@ -82,7 +84,7 @@ class StoredUnits:
             operator: what happened to x.
             seed: of the presentation of y, where that is at random.
         """
-        values, operator = torch.tensor(np.asarray(y)), _operator(operator)
+        values, operator = torch.tensor(np.asarray(y)), known_operator(operator)
         if values.dtype == torch.bool or values.is_complex():
             values = values.float()
         counted = values.double() - self._image_of_origins(operator)
@@ -121,7 +123,7 @@ class StoredUnits:
         """What the operator makes of an x of zeros, in stored units: y is counted from there."""
         if self.schema.origins is None:
             return torch.zeros(())
-        maps = tuple(part for part in operator.parts if not isinstance(part, Noise | Mask))
+        maps = tuple(part for part in operator.parts if part.is_map)
         origins = np.broadcast_to(self.schema.origins, (1, *self.schema.shape))
         return self._damaged(Product(maps), torch.tensor(origins))
 
@@ -133,7 +135,7 @@ class StoredUnits:
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """`operators.damage` in double precision; people's own functions get the model's type."""
-        own = any(isinstance(part, Linear) for part in operator.parts)
+        own = any(part.is_function for part in operator.parts)
         x = x.to(self.scale.dtype) if own else x
         return damage(operator, x, torch.as_tensor(unit).to(x), generator).double()
 
@@ -154,7 +156,8 @@ def restore_stored(
     return units.stored(found, seen, values)
 
 
-def _operator(operator: Operator | None) -> Operator:
+def known_operator(operator: Operator | None) -> Operator:
+    """The operator, `NOTHING` in place of None; InputError for anything else."""
     if not isinstance(operator, Operator | None):
         raise InputError(
             f"expected an operator such as Mask(seen), Noise(0.1) or Blur(1.5), got {type(operator).__name__}"

@@ -32,7 +32,7 @@ class Target(Protocol):
 
     @property
     def prior(self) -> Prior:
-        """p(z), the same for any rows: one that is made by a network is made once."""
+        """p(z), computed once for all rows."""
         ...
 
     def __len__(self) -> int:

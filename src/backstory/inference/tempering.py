@@ -1,10 +1,10 @@
 """Chains from p(z) to p(z|y), and on in p(z|y).
 
 The chains are tempered by f_β(z) = p(z) p(y|z)^β with β growing by a constant factor. Within a row they are
-resampled by their weights p(y|z)^Δβ whenever these are worth fewer than half of the chains, so that modes end
-with the chains that they deserve (Del Moral et al. 2006, "Sequential Monte Carlo samplers"). The mass of HMC
+resampled by their weights p(y|z)^Δβ whenever these are worth fewer than half of the chains, so that each mode
+ends with its share of the chains (Del Moral et al. 2006, "Sequential Monte Carlo samplers"). The mass of HMC
 on the way is that of a Gaussian near p(z|y). At β = 1 the chains move in coordinates in which the Gaussian
-with correlations is a standard normal, and the step sizes adapt for a while before they stay.
+with correlations is a standard normal; the step sizes adapt for a while and then stay fixed.
 """
 
 import itertools

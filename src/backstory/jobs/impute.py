@@ -62,7 +62,8 @@ def impute(
     restoration = solve(model, problem, settings)
     write_restoration(files, problem, restoration)
     columns, record = _filled(problem), restored(model, problem, restoration, files)
-    return Imputed(**vars(record), columns=columns, cells=restoration.mean.size // len(columns))
+    cells = restoration.mean.size if problem.units.schema.columns is None else record.n
+    return Imputed(**vars(record), columns=columns, cells=cells)
 
 
 def _filled(problem: InverseProblem) -> dict[str, int]:
@@ -70,4 +71,5 @@ def _filled(problem: InverseProblem) -> dict[str, int]:
     gaps, names = problem.fill, problem.units.schema.columns
     if names is None:
         return {"all": int(gaps.sum())}
-    return {name: int(count) for name, count in zip(names, np.sum(gaps, axis=0), strict=True)}
+    counts = {name: int(count) for name, count in zip(names, np.sum(gaps, axis=0), strict=True)}
+    return counts | {cells.column.name: len(cells.empty) for cells in problem.constants if len(cells.empty)}

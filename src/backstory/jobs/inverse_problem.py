@@ -8,6 +8,7 @@ from backstory.data.dataset import Dataset
 from backstory.data.rows import subset
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import LeftOut
+from backstory.data.tables.constants import ConstantCells
 from backstory.data.units import Units
 from backstory.errors import InputError
 from backstory.inference.operators import Operator
@@ -57,6 +58,11 @@ class InverseProblem:
     def told(self) -> list[LeftOut]:
         """The columns of the table in place of which conditions were given."""
         return [column for column in self.chosen.data.schema.left_out if column.reason == "condition"]
+
+    @property
+    def constants(self) -> list[ConstantCells]:
+        """The cells of constant columns in the chosen rows."""
+        return [cells.subset(self.chosen.index) for cells in self.chosen.data.constants]
 
     @property
     def fill(self) -> np.ndarray:

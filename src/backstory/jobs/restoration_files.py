@@ -8,26 +8,24 @@ sheet   one picture: each observation, its restoration, some draws and the stand
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from backstory.data.dataset import Dataset
 from backstory.data.decoding import suffixes
 from backstory.data.rows import Rows
 from backstory.data.schema import Schema
+from backstory.data.tables.cells import Cells
 from backstory.data.tables.refill import cell_texts, refilled
 from backstory.data.write import check_format, write, write_table, write_text
 from backstory.errors import InputError
-from backstory.files import EXCEL, SEPARATORS, format_of
+from backstory.files import EXCEL, SEPARATORS, TABLES, format_of
 from backstory.inference.restoration import Restoration
 from backstory.jobs.inverse_problem import InverseProblem
 from backstory.jobs.output import Output, in_stored_type, together, with_conditions
 from backstory.jobs.source import ChosenRows, Source
 from backstory.report import restorations
-
-TABLES = (*SEPARATORS, "parquet")
 
 
 def is_sheet(output: Output, source: Source) -> bool:
@@ -140,40 +138,17 @@ def _is_table_of_cells(form: str, problem: InverseProblem) -> bool:
     return form in TABLES and from_table
 
 
-@dataclass(frozen=True)
-class _Cells:
-    """The cells of a table's file that may change.
-
-    Attributes:
-        values: stored numbers, (N, C).
-        fill, empty: (N, C) of bool, see `refill.refilled`.
-        data: the file, whose columns are these C.
-    """
-
-    values: np.ndarray
-    fill: np.ndarray
-    empty: np.ndarray
-    data: Dataset
-
-
-def _cells(values: np.ndarray, problem: InverseProblem) -> _Cells:
-    """The cells of x, and all cells of conditions that were given in place of the file's own."""
+def _cells(values: np.ndarray, problem: InverseProblem) -> Cells:
+    """The cells of x, empty ones of constant columns, and conditions in place of the file's own."""
     data, told = problem.chosen.data, problem.told
-    conditions = {c.name: (j, c.column) for j, c in enumerate(data.schema.conditions)}
-    order = [conditions[column.name][0] for column in told]
+    cells = Cells.of(values, problem.fill, np.isnan(problem.shown), data).with_constants(problem.constants)
+    if problem.stated is None or not told:
+        return cells
+    conditions = {c.name: (c.column, problem.stated[:, j]) for j, c in enumerate(data.schema.conditions)}
+    kinds, stated = zip(*(conditions[column.name] for column in told), strict=True)
     every = np.ones((len(values), len(told)), bool)
-    kinds = (*data.schema.kinds, *(conditions[column.name][1] for column in told))
-    stated = np.zeros((len(values), 0)) if problem.stated is None else problem.stated[:, order]
-    return _Cells(
-        np.concatenate([values, stated], axis=1),
-        np.concatenate([problem.fill, every], axis=1),
-        np.concatenate([np.isnan(problem.shown), ~every], axis=1),
-        replace(
-            data,
-            schema=data.schema.model_copy(update={"kinds": kinds}),
-            places=(*(data.places or ()), *(column.place for column in told)),
-        ),
-    )
+    places = [column.place for column in told]
+    return cells.beside(Cells(np.stack(stated, axis=1), every, ~every, kinds, places))
 
 
 def _refilled(form: str, values: np.ndarray, problem: InverseProblem) -> str | None:
@@ -183,18 +158,17 @@ def _refilled(form: str, values: np.ndarray, problem: InverseProblem) -> str | N
     if form not in SEPARATORS or form != format_of(path) or len(problem.chosen.index) != len(data):
         return None
     cells = _cells(values, problem)
-    kinds, places = cells.data.schema.kinds, cells.data.places or ()
-    texts = cell_texts(cells.values, cells.fill, kinds)
-    return refilled(path, data.schema.told, cells.fill, texts, places, cells.empty)
+    texts = cell_texts(cells.values, cells.fill, cells.kinds)
+    return refilled(path, data.schema.told, cells.fill, texts, cells.places, cells.empty)
 
 
 def _completed(values: np.ndarray, problem: InverseProblem) -> Any:
     """The chosen rows of the file, as a frame, with their gaps filled."""
     from backstory.data.tables.frames import completed  # with pandas, which is slow to import
 
-    path, cells = problem.source.path, _cells(values, problem)
+    path, chosen = problem.source.path, problem.chosen
     assert path is not None
-    return completed(path, problem.chosen.index, cells.values, cells.fill, cells.empty, cells.data)
+    return completed(path, chosen.index, _cells(values, problem), chosen.data)
 
 
 def _completed_draws(values: np.ndarray, problem: InverseProblem) -> dict[str, Any]:

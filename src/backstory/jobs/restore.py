@@ -53,7 +53,7 @@ class Restored:
         n: the number of observations.
         missing: how many entries of y were missing.
         methods: how z was inferred, with the number of observations; `observed` where nothing was missing,
-            and `prior` where everything was.
+            `constant` where only cells of constant columns were, and `prior` where everything was.
         ess, pareto_k, r_hat, acceptance: averages over the observations that have such a number; None
             without any.
         files: what was written.
@@ -149,7 +149,7 @@ def restored(
     return Restored(
         n=len(restoration.mean),
         missing=int(np.isnan(problem.y).sum()) if problem.y.dtype.kind == "f" else 0,
-        methods=dict(Counter(restoration.methods)),
+        methods=dict(Counter(_methods(problem, restoration))),
         ess=_average(restoration.ess.numpy()),
         pareto_k=_average(restoration.pareto_k.numpy()),
         r_hat=_average(restoration.r_hat.numpy()),
@@ -157,6 +157,12 @@ def restored(
         files=tuple(file.path for file in files.values()),
         trained=model.count_trained_on(problem.rows),
     )
+
+
+def _methods(problem: InverseProblem, restoration: Restoration[np.ndarray]) -> list[str]:
+    """How each observation was restored."""
+    methods, gaps = list(restoration.methods), {row for cells in problem.constants for row in cells.empty}
+    return ["constant" if n in gaps and how == "observed" else how for n, how in enumerate(methods)]
 
 
 def _average(values: np.ndarray) -> float | None:

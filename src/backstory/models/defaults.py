@@ -206,8 +206,8 @@ def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) 
     entries, p(z|x) is less like the Gaussian q, and the bound with many draws does not require this (Mattei &
     Frellsen 2019). Averaged weights generalise better, as small tables show; so does a short run with a
     learning rate that falls to zero, compared with a long run that is stopped early. If σ has a floor, the
-    last weights are kept: the bound of held-out rows is best long before their means are, and the floor keeps
-    the bound from falling far.
+    last weights are kept: held-out rows have their best bound long before their best means, and the floor
+    keeps the bound from falling far.
 
     Args:
         schema, options: see `resolve`.

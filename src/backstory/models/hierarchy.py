@@ -2,9 +2,9 @@
 
     p(z) = p(z2) p(z1|z2),   p(x|z1, z2),   q(z|x) = q(z2|x) q(z1|z2, x)
 
-z is packed from the top down, (z2, z1), and there may be more than two levels. The decoder sees all of them:
-p(x|z1) alone is the special case in which it ignores z2, and decoders that see every level keep the upper
-ones in use, where p(x|z1) lets them fall silent (Sønderby et al. 2016, sec. 3; Maaløe et al. 2019). The
+z is packed from the top down, (z2, z1), and there may be more than two levels. The decoder takes all of them:
+p(x|z1) alone is the special case in which it ignores z2. Decoders that take every level keep the upper ones
+in use; p(x|z1) lets them collapse onto the prior (Sønderby et al. 2016, sec. 3; Maaløe et al. 2019). The
 mathematics of both distributions is in `distributions.top_down`.
 
 Prior and posterior have networks of their own, so that each can be combined with, or replaced by, others.

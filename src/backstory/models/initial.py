@@ -31,7 +31,7 @@ def drawn_from(seed: int) -> Iterator[None]:
     """A context in which this thread draws on the CPU, from a generator with this seed.
 
     The draws are those that `torch.manual_seed(seed)` would give. The generator of the process and other
-    threads do not notice.
+    threads are not touched.
 
     >>> with drawn_from(3):
     ...     first = torch.nn.Linear(2, 2).weight

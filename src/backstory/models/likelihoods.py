@@ -18,7 +18,7 @@ from backstory.models.registry import BUILDERS, Likelihood, Setting
 
 
 def _gaussian(sigma: str, options: o.GaussianOptions, s: Setting) -> nn.Module:
-    """A Gaussian head, and what makes its entries go missing around it."""
+    """A Gaussian head, in a head for entries that are missing by their own value if the options say so."""
     own = options.values
     head = GaussianHead(
         s.shape,

@@ -34,7 +34,7 @@ class Setting:
         hierarchy: units of the levels of z from x upwards; () for z without levels.
         affine: whether the networks are affine.
         encoder, posterior: the network and the module that give q(z|x), for a prior that is made of them.
-        encoder_input: the shape of what that network reads of one observation.
+        encoder_input: the shape of that network's input for one observation.
     """
 
     schema: Schema
@@ -56,7 +56,7 @@ class Setting:
 
     @property
     def context(self) -> int:
-        """Number of conditions c of p(x|c) that the networks are told."""
+        """Number of conditions c of p(x|c) that the networks take."""
         return self.schema.condition_width
 
     @property
@@ -88,8 +88,8 @@ class Setting:
 class Networks:
     """Builders of the two networks, functions (options, shape of the input, shape of the output).
 
-    The encoder's builder is also told C, the number of conditions. Unless it is 0, the encoder takes c,
-    (B, C), as its second argument; the decoder sees c after z in its input.
+    The encoder's builder also takes C, the number of conditions. Unless it is 0, the encoder takes c,
+    (B, C), as its second argument; the decoder takes c after z in its input.
     """
 
     encoder: Callable[[Any, Shape, Shape, int], nn.Module]

@@ -13,8 +13,8 @@ Axes are (K, B) throughout: K draws of z for each of B observations. Units are n
 With conditions c, everything holds given c: p(x|z, c) and q(z|x, c).
 
 Entries of x may be missing. With x_o the observed entries, everything above holds with x_o in place of x:
-p(x_o|z) is their density alone, and q(z|x_o) is told which they are (Mattei & Frellsen 2019). That is right
-as long as whether an entry is missing does not depend on its own value.
+p(x_o|z) is their density alone, and q(z|x_o) knows which they are (Mattei & Frellsen 2019). This is right
+if an entry is not missing because of its own value.
 """
 
 from collections.abc import Callable
@@ -89,14 +89,14 @@ class Terms:
 
 
 class Inputs(nn.Module):
-    """What the encoder sees of x: y = (x − shift) / scale.
+    """The encoder's input: y = (x − shift) / scale.
 
     Args:
         shift, scale: location and scale of the training data; broadcast against the shape of x.
         incomplete: entries of x may be NaN, which means missing. The encoder's input then has one more axis
             of two, (B, *shape, 2), or twice the channels of an image: y, zero where x is missing, and 1
             where x is observed, else 0.
-        context: C, the number of conditions that both networks are told; 0 for a model of p(x).
+        context: C, the number of conditions that both networks take; 0 for a model of p(x).
     """
 
     shift: Tensor
@@ -115,7 +115,7 @@ class Inputs(nn.Module):
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
 
     def observed(self, x: Tensor) -> Tensor | None:
-        """Which entries of x are observed, of the shape of x; None where the model is for whole x."""
+        """Whether each entry of x is observed, of the shape of x; None in a model for complete x."""
         return ~torch.isnan(x) if self.incomplete else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -137,9 +137,9 @@ class VAE(nn.Module):
             and the auxiliary coordinates of the code (`distributions.auxiliary`).
         prior: module whose call gives p(z).
         posterior: module from the encoder's features to q(z|x), see `models.posteriors`.
-        inputs: what the encoder sees of x.
+        inputs: module from x to the encoder's input.
 
-    With conditions, the encoder takes c as its second argument, and the decoder sees c after z, (B, D + C).
+    With conditions, the encoder takes c as its second argument, and the decoder takes c after z, (B, D + C).
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""What a model is made of: each option with its type, default, bounds and help, declared once.
+"""What a model is made of: likelihoods, and the model as a whole; each option with its type, bounds and help.
 
-To add a likelihood, network, prior or posterior: a record here, and a line beside the module that it builds
-(`BUILDERS[MyRecord] = ...`, see `models.registry`).
+Networks are in `options.networks`, priors and posteriors in `options.latents`. To add one or a likelihood: a
+record, and a line beside the module that it builds (`BUILDERS[MyRecord] = ...`, see `models.registry`).
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,6 @@ from backstory.options.choices import (
     AUTO,
     CHOICES,
     Choice,
-    Need,
     OptionError,
     Record,
     Undecided,
@@ -23,6 +22,8 @@ from backstory.options.choices import (
     flat,
     gather,
 )
+from backstory.options.latents import GaussianPosterior, NormalPrior, PosteriorOptions, PriorOptions
+from backstory.options.networks import AutoNetwork, NetworkOptions
 
 # -- likelihoods p(x|z) -----------------------------------------------------------------------------------
 
@@ -177,187 +178,6 @@ class Student(LikelihoodOptions):
     name: Literal["student"] = "student"
 
 
-# -- networks ---------------------------------------------------------------------------------------------
-
-Activation = Literal["relu", "tanh", "silu", "gelu"]
-
-
-class NetworkOptions(Choice):
-    """The networks of encoder and decoder."""
-
-    group: ClassVar[str] = "network"
-    affine: ClassVar[bool] = False
-
-
-@auto
-class AutoNetwork(Undecided, NetworkOptions):
-    """Decided from the data."""
-
-
-class LayeredOptions(NetworkOptions):
-    """A fully connected network."""
-
-    hidden: tuple[int, ...] | None = Field(
-        default=None,
-        json_schema_extra={"metavar": "300,300"},
-        description="Widths of the hidden layers of the encoder; the decoder has them in reverse; by default "
-        "128,128, or 400,400 for more than 128 entries.",
-    )
-
-    _one_layer = field_validator("hidden", mode="before")(as_tuple)
-
-    @field_validator("hidden")
-    @classmethod
-    def _widths(cls, hidden: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if hidden is not None and min(hidden, default=1) < 1:
-            raise OptionError(f"hidden widths have to be at least 1, got {hidden}", "hidden")
-        return hidden
-
-
-class ActivatedOptions(LayeredOptions):
-    """A fully connected network with an activation function."""
-
-    activation: Activation = Field(default="relu", description="The activation function.")
-
-
-@choice
-class MLPNetwork(LayeredOptions):
-    """Fully connected, with gated layers."""
-
-    name: Literal["mlp"] = "mlp"
-
-
-@choice
-class ResidualNetwork(ActivatedOptions):
-    """Fully connected, with residual blocks."""
-
-    name: Literal["residual"] = "residual"
-
-
-@choice
-class PlainNetwork(ActivatedOptions):
-    """Fully connected, with plain layers."""
-
-    name: Literal["plain"] = "plain"
-
-
-@choice
-class ConvNetwork(NetworkOptions):
-    """Convolutions, for images."""
-
-    name: Literal["conv"] = "conv"
-    width: int = Field(
-        default=32, ge=1, description="Channels of the first stage; they double from stage to stage."
-    )
-
-
-@choice
-class LinearNetwork(NetworkOptions):
-    """Affine maps, so that many p(x) have a closed form."""
-
-    affine: ClassVar[bool] = True
-    name: Literal["linear"] = "linear"
-
-
-# -- priors p(z) and posteriors q(z|x) --------------------------------------------------------------------
-
-
-class PriorOptions(Choice):
-    """A prior.
-
-    Attributes:
-        of_codes: whether a plain autoencoder can have it. Any other prior is learned through q(z|x) alone.
-        lacks: what it does not offer an objective, see `ObjectiveOptions.needs`.
-    """
-
-    group: ClassVar[str] = "prior"
-    lacks: ClassVar[tuple[Need, ...]] = ()
-    of_codes: ClassVar[bool] = False
-
-
-@choice
-class NormalPrior(PriorOptions):
-    """N(0, I)."""
-
-    of_codes: ClassVar[bool] = True
-    name: Literal["normal"] = "normal"
-
-
-@choice
-class MixturePrior(PriorOptions):
-    """A mixture of diagonal Gaussians, learned with the model; a plain autoencoder's is fitted afterwards."""
-
-    of_codes: ClassVar[bool] = True
-    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
-    name: Literal["mixture"] = "mixture"
-    components: int = Field(default=10, ge=1, description="Number of Gaussians.")
-
-
-@choice
-class FlowPrior(PriorOptions):
-    """A normalising flow of affine coupling layers, learned with the model."""
-
-    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
-    name: Literal["flow"] = "flow"
-    transforms: int = Field(default=6, ge=1, description="Number of coupling layers.")
-    flow_width: int = Field(default=64, ge=1, description="Width of the networks of a coupling layer.")
-
-
-@choice
-class VampPrior(PriorOptions):
-    """The mixture of the posteriors of learned pseudo-inputs (VampPrior)."""
-
-    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
-    name: Literal["vamp"] = "vamp"
-    pseudo_inputs: int = Field(default=50, ge=1, description="Number of pseudo-inputs.")
-
-
-@choice
-class HierarchyPrior(PriorOptions):
-    """Levels of z, of which each depends on the one above: p(z2) p(z1|z2)."""
-
-    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
-    name: Literal["hierarchy"] = "hierarchy"
-
-
-class PosteriorOptions(Choice):
-    """A posterior; `lacks` is as of a prior."""
-
-    group: ClassVar[str] = "posterior"
-    lacks: ClassVar[tuple[Need, ...]] = ()
-
-
-@choice
-class GaussianPosterior(PosteriorOptions):
-    """A Gaussian with independent units."""
-
-    name: Literal["gaussian"] = "gaussian"
-
-
-@choice
-class FullPosterior(PosteriorOptions):
-    """A Gaussian whose units are correlated."""
-
-    lacks: ClassVar[tuple[Need, ...]] = ("units",)
-    name: Literal["full"] = "full"
-
-
-@choice
-class HierarchyPosterior(PosteriorOptions):
-    """Levels of z, of which each depends on the one above: q(z2|x) q(z1|z2, x)."""
-
-    lacks: ClassVar[tuple[Need, ...]] = ("units",)
-    name: Literal["hierarchy"] = "hierarchy"
-
-
-@choice
-class DeltaPosterior(PosteriorOptions):
-    """A point, which makes a plain autoencoder without p(x)."""
-
-    lacks: ClassVar[tuple[Need, ...]] = ("density",)
-    name: Literal["delta"] = "delta"
-
-
 # -- the model --------------------------------------------------------------------------------------------
 
 MODEL_GROUPS = ("likelihood", "network", "prior", "posterior")
@@ -369,6 +189,7 @@ class ModelOptions(Record):
 
     Options are given flat or as records:
 
+    >>> from backstory.options import MixturePrior
     >>> ModelOptions(prior="mixture", components=5) == ModelOptions(prior=MixturePrior(components=5))
     True
     """

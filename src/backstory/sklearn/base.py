@@ -1,5 +1,6 @@
 """What all estimators share: parameters, checks of rows, and training."""
 
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +17,7 @@ from backstory.data.tables.frames import to_frame
 from backstory.errors import InputError
 from backstory.fitting.fit import fit
 from backstory.sklearn.models import in_double, packed, unpacked
-from backstory.sklearn.rows import as_dataset, empty_column, is_mixed, value_ranges
+from backstory.sklearn.rows import as_dataset, constant_cells, empty_column, is_mixed, value_ranges
 from backstory.trained import Trained
 
 
@@ -104,11 +105,23 @@ class Estimator(BaseEstimator):
 
     # -- rows after training --------------------------------------------------------------------------------
 
+    def _data(self, X: Any) -> Dataset:
+        """The rows of X in the modelled columns, after checking them.
+
+        Warns of another value in a column that was constant.
+        """
+        if self._table is not None:
+            return self._read(X)
+        x = self._numbers(X)
+        names = getattr(self, "feature_names_in_", range(x.shape[1]))
+        constants = constant_cells(x, self.constant_, list(map(str, names)))
+        for cells in constants:
+            cells.warn("X")
+        return replace(as_dataset(self._varying(x)), constants=tuple(constants))
+
     def _stored(self, X: Any) -> np.ndarray:
         """Stored values of the modelled columns, (n_samples, columns), after checking X."""
-        if self._table is not None:
-            return np.asarray(self._read(X).values)
-        return self._varying(self._numbers(X))
+        return np.asarray(self._data(X).values)
 
     def _rows(self, stored: np.ndarray) -> Any:
         """Rows like those of X from stored values of the modelled columns."""
@@ -127,13 +140,17 @@ class Estimator(BaseEstimator):
 
     def _read(self, X: Any) -> Dataset:
         """A mixed frame, read with the schema of the training rows."""
+        self._check_frame(X)
+        return load(X, schema=self._table)
+
+    def _check_frame(self, X: Any) -> None:
+        """Raise InputError for anything but a frame with the columns of the training rows."""
         if not isinstance(X, pd.DataFrame):
             raise InputError(
                 f"expected a pandas frame with the columns of the training rows, got {type(X).__name__}; "
                 "make a frame of it"
             )
         validate_data(self, X, reset=False, skip_check_array=True)
-        return load(X, schema=self._table)
 
     def _numbers(self, X: Any, reset: bool = False) -> np.ndarray:
         """X as an array of doubles, after checking it.

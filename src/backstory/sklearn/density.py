@@ -18,7 +18,10 @@ class VAEDensity(DensityMixin, Averaged):
     """
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """log p(x) of the observed cells of each row in nats, (n_samples,), from 100 draws of z."""
+        """log p(x) of the observed cells of each row in nats, (n_samples,), from 100 draws of z.
+
+        Columns that were constant in training have no density; another value there gives a warning.
+        """
         return log_density(self.model_, self._stored(X))
 
     def score(self, X: Any, y: Any = None) -> float:

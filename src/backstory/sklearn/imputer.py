@@ -3,11 +3,9 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 
 from backstory.data.dataset import Dataset
-from backstory.data.tables.frames import constant, filled
 from backstory.sklearn.base import Averaged
 from backstory.trained import Trained
 
@@ -58,36 +56,16 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Averaged):
 
         A mixed frame comes back as a frame with the same index and columns. Numbers and dates get their
         means, levels the most probable one. Columns that only identify rows are not modelled: their cells
-        stay empty.
+        stay empty. A missing cell of a constant column gets the constant; another value there stays, with a
+        warning.
         """
         if self._table is not None:
-            return self._filled_frame(X)
+            self._check_frame(X)
+            return self._imputed(X)
+        full = self._with_constants(self._imputed(self._stored(X)))
         x = self._numbers(X)
-        return np.where(np.isnan(x), self._with_constants(self._completed(self._varying(x))), x)
+        return np.where(np.isnan(x), full, x)
 
-    def _completed(self, stored: np.ndarray) -> np.ndarray:
-        """Stored values with conditional means in their gaps."""
-        stored = stored.copy()
-        rows = np.isnan(stored).any(1)
-        if rows.any():
-            restored = self.model_.restore(
-                stored[rows],
-                draws=1,
-                seed=self.model_.training.seed,
-                progress=self.verbose,
-                budget=BUDGET,
-            )
-            stored[rows] = np.where(np.isnan(stored[rows]), restored.mean, stored[rows])
-        return stored
-
-    def _filled_frame(self, X: pd.DataFrame) -> pd.DataFrame:
-        data = self._read(X)
-        stored = np.asarray(data.values)
-        gaps = np.isnan(stored)
-        frame = filled(X, self._completed(stored), gaps, gaps, data)
-        frame.index = X.index
-        for column in data.schema.left_out:
-            cells = frame.iloc[:, column.place]
-            if column.reason == "constant" and cells.isna().any():
-                frame[frame.columns[column.place]] = cells.fillna(constant(column))
-        return frame
+    def _imputed(self, rows: Any) -> Any:
+        """`Model.impute` of a frame or of stored values."""
+        return self.model_.impute(rows, self.model_.training.seed, self.verbose, budget=BUDGET)

@@ -16,6 +16,7 @@ from backstory.sklearn.rows import as_dataset
 from backstory.trained import Trained
 
 BATCH, STEPS = 128, 600  # rows in a batch, and training steps of a network
+NEW_VALUE = 1e4  # that a new value in a constant column takes from a score: more than any density does
 NETWORK: dict[str, Any] = {  # options of a network, unless the user gives others
     "likelihood": "gaussian-predicted",
     "hidden": (64, 64),
@@ -98,9 +99,12 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
     def score_samples(self, X: Any) -> np.ndarray:
         """Mean log share of training rows with a lower density, (n_samples,); lower for stranger rows.
 
-        A row that equals a training row is compared with the other rows, as in `fit`.
+        A row that equals a training row is compared with the other rows, as in `fit`. A row with another
+        value in a column that was constant in training is below all rows without one.
         """
-        return self._scores(self._log_densities(self._stored(X)))
+        data = self._data(X)
+        new = np.bincount([row for cells in data.constants for row in cells.different], minlength=len(data))
+        return self._scores(self._log_densities(np.asarray(data.values))) - NEW_VALUE * new
 
     def decision_function(self, X: Any) -> np.ndarray:
         """`score_samples` minus `offset_`, (n_samples,); negative for outliers."""

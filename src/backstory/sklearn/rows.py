@@ -1,5 +1,6 @@
 """Rows in scikit-learn's conventions, as data sets of Backstory."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,8 @@ import pandas as pd
 
 from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
+from backstory.data.tables.columns import LeftOut, number_text
+from backstory.data.tables.constants import ConstantCells
 from backstory.errors import InputError
 
 
@@ -19,6 +22,24 @@ def as_dataset(x: np.ndarray) -> Dataset:
     """Columns of numbers as a data set; all are continuous, whole numbers too."""
     schema = Schema(kind="array", shape=x.shape[1:], dtype="float64")
     return Dataset(x, schema, bool(np.isnan(x).any()))
+
+
+def constant_cells(x: np.ndarray, constant: np.ndarray, names: Sequence[str]) -> list[ConstantCells]:
+    """The cells of constant columns, where they are empty or differ from the constants.
+
+    Args:
+        x: (N, C).
+        constant: (C,), NaN for a column that varies.
+        names: (C,).
+    """
+    found = []
+    for j in np.flatnonzero(~np.isnan(constant)).tolist():
+        text, empty = number_text(constant[j]), np.isnan(x[:, j])
+        column = LeftOut(name=names[j], reason="constant", place=j, text=text, cells="number")
+        different = np.flatnonzero(~empty & (x[:, j] != constant[j]))
+        texts = tuple(map(number_text, x[different, j]))
+        found.append(ConstantCells(column, j, np.flatnonzero(empty), different, texts))
+    return found
 
 
 def value_ranges(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from backstory import console
-from backstory.data.loader import Loader
 from backstory.data.rows import FileRows
 from backstory.data.schema import Schema
+from backstory.data.shuffle import ShuffledRows
 from backstory.data.stored import Stored, StoredRows
 from backstory.errors import InputError, TrainingFailed
 from backstory.models.vae import VAE
@@ -71,7 +71,8 @@ class Trainer:
         self.rows, self.validation = StoredRows.of(rows), StoredRows.of(validation)
         self.schedule, self.batch_size = Schedule.of(options), options.batch_size or 1
         self.steps = math.ceil(len(self.rows) / self.batch_size)  # of an epoch
-        self.loader = Loader(self.rows, self.batch_size, self.device, self.devices.rank, self.devices.world)
+        own = slice(self.devices.rank, None, self.devices.world)
+        self.shuffled = ShuffledRows(self.rows, self.batch_size, self.device, own)
         self.generator = torch.Generator(self.device).manual_seed(options.seed)
         self.bound = Bound(vae, schema, options)
         self._try_objective()
@@ -277,7 +278,7 @@ class Trainer:
         """The order of this epoch, also of one that is resumed."""
         here = self.generator.get_state()
         self.generator.set_state(self.order)
-        order = self.loader.order(self.generator)
+        order = self.shuffled.order(self.generator)
         if self.position.step:
             self.generator.set_state(here)
         return order
@@ -287,7 +288,7 @@ class Trainer:
         self.vae.train()
         fraction = self.schedule.warmup_fraction(epoch, self.progress)
         warmup = torch.tensor(fraction, device=self.device)
-        for stored in self.loader.batches(self._order(), position.step):
+        for stored in self.shuffled.batches(self._order(), position.step):
             count = min(self.batch_size, total - position.step * self.batch_size)
             progress = self.progress
             fraction = self.schedule.warmup_fraction(epoch, progress)

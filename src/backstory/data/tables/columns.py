@@ -114,6 +114,16 @@ class Column(BaseModel):
             return np.round(clipped, self.decimals) + 0.0  # no -0.0
         return clipped
 
+    def check_levels(self, values: np.ndarray) -> None:
+        """Raise InputError for numbers, (N,), that are no levels: those of a table read as an array."""
+        count = len(self.levels or ())
+        wrong = ~np.isnan(values) & ~np.isin(values, np.arange(count))
+        if wrong.any():
+            raise InputError(
+                f"expected the numbers of levels, 0 to {count - 1}, in column {self.name!r}, got "
+                f"{values[wrong][0]:g}; give the table as a file or frame with the column's own cells"
+            )
+
     def nearest(self, values: np.ndarray) -> np.ndarray:
         """The number of a `grid` column that is nearest to each value, of the same shape.
 
@@ -151,6 +161,21 @@ class LeftOut(BaseModel):
     place: int
     text: str | None = None
     cells: Cells = "text"
+
+    def as_level(self) -> tuple[Column, float]:
+        """A column that can hold the value of a constant column, and its stored number.
+
+        >>> column, stored = LeftOut(name="v", reason="constant", place=0, text="3", cells="whole").as_level()
+        >>> column.levels, stored
+        (('3',), 0.0)
+        """
+        text = self.text or ""
+        if self.cells == "date":
+            day = (np.datetime64(text) - np.datetime64(0, "D")) / np.timedelta64(1, "D")
+            return Column(name=self.name, kind="date", cells="date"), float(day)
+        levels = ("False", "True") if self.cells == "bool" else (text,)
+        column = Column(name=self.name, kind="categorical", levels=levels, cells=self.cells)
+        return column, float(levels.index(text))
 
 
 class Asked(BaseModel):

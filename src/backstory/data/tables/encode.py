@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from backstory import console
-from backstory.data.checks import place
+from backstory.data.checks import place, shown
 from backstory.data.tables.columns import SINGLE, Column, number_text
 from backstory.data.tables.dates import days
-from backstory.data.tables.misfits import Misfits, misfit, shown
+from backstory.data.tables.misfits import Misfits, misfit
 from backstory.data.tables.writing import Amount, Clock, Span
 from backstory.errors import InputError
 

@@ -11,6 +11,7 @@ import pandas as pd
 from backstory.data.binary import open_binary
 from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
+from backstory.data.tables.cells import Cells
 from backstory.data.tables.columns import LeftOut
 from backstory.data.tables.decode import decoded, typed
 from backstory.data.tables.encode import is_categorical, is_text
@@ -33,9 +34,12 @@ def to_frame(values: np.ndarray, schema: Schema) -> pd.DataFrame:
     frame = pd.DataFrame(
         {c.name: decoded(flat[:, j].astype(np.float64), c) for j, c in enumerate(schema.kinds)}
     )
+    absent = 0
     for column in sorted(schema.left_out, key=lambda c: c.place):
-        if column.reason == "constant":
-            at = min(column.place, frame.shape[1])
+        if column.reason != "constant":
+            absent += 1
+        else:
+            at = min(column.place - absent, frame.shape[1])
             frame.insert(at, column.name, pd.Series(constant(column), frame.index))
     return frame
 
@@ -69,34 +73,36 @@ def write_frame(
         frame.to_csv(handle, sep=separator, header=header, index=False, lineterminator="\n")
 
 
-def completed(
-    path: Path, index: np.ndarray, values: np.ndarray, fill: np.ndarray, empty: np.ndarray, data: Dataset
-) -> pd.DataFrame:
+def completed(path: Path, index: np.ndarray, changed: Cells, data: Dataset) -> pd.DataFrame:
     """Rows of a table's file with some cells filled; all other cells and columns are the file's own.
 
     Args:
         path: of the file that `data` came from.
         index: (N,), the numbers of the rows.
-        values: (N, C), stored numbers.
-        fill, empty: (N, C) of bool, see `refill.refilled`.
+        changed: the cells of these rows to fill.
         data: the content of the file.
     """
-    return filled(_whole_frame(path, data).iloc[index], values, fill, empty, data)
+    return filled(_whole_frame(path, data).iloc[index], changed)
 
 
-def filled(
-    frame: pd.DataFrame, values: np.ndarray, fill: np.ndarray, empty: np.ndarray, data: Dataset
-) -> pd.DataFrame:
-    """A frame with some cells filled, as in `completed`, and an index from 0 on."""
+def filled(frame: pd.DataFrame, changed: Cells) -> pd.DataFrame:
+    """A frame with some cells filled, and an index from 0 on."""
     frame = frame.reset_index(drop=True)
-    for j, (place, column) in enumerate(zip(data.places or (), data.schema.kinds, strict=True)):
+    for j, (place, column) in enumerate(zip(changed.places, changed.kinds, strict=True)):
         cells = frame.iloc[:, place]
-        chosen = fill[:, j] & (~empty[:, j] | cells.isna().to_numpy())
+        chosen = changed.fill[:, j] & (~changed.empty[:, j] | cells.isna().to_numpy())
         if chosen.any():
-            new = decoded(values[:, j].astype(np.float64), column)
+            new = decoded(changed.values[:, j].astype(np.float64), column)
             mixed = cells.astype(object).where(~chosen, new.astype(object))
-            frame[frame.columns[place]] = typed(mixed, _type_for(cells, mixed) or str(new.dtype))
+            whole = typed(mixed, _type_for(cells, mixed) or str(new.dtype))
+            frame[frame.columns[place]] = _of_one_type(whole)
     return frame
+
+
+def _of_one_type(cells: pd.Series) -> pd.Series:
+    """Cells of which some are texts and some are not, as texts; others as they are."""
+    mixed = cells.dtype == object and pd.api.types.infer_dtype(cells, skipna=True).startswith("mixed")
+    return cells.map(str, na_action="ignore") if mixed else cells
 
 
 def _type_for(cells: pd.Series, mixed: pd.Series) -> Any:
@@ -115,11 +121,11 @@ def _whole_frame(path: Path, data: Dataset) -> pd.DataFrame:
             return pd.read_parquet(handle).reset_index(drop=True)
     with reading(path, "a table"), TextTable.open(path, SEPARATORS[form], data.schema.told) as table:
         places, names = data.places or (), table.names()
-        columns = zip(places, data.schema.kinds, strict=True)
-        numbers = {names[place] for place, column in columns if not column.as_text}
+        words = {place: column.as_text for place, column in zip(places, data.schema.kinds, strict=True)}
+        words |= {cells.place: cells.column.cells == "text" for cells in data.constants}
         kept = {names[place]: c.kept for place, c in zip(places, data.schema.kinds, strict=True) if c.kept}
-        parts = list(table.parts([name for name in names if name not in numbers], kept))
-    return _with_numbers(pd.concat(parts), [j for j in range(len(names)) if j not in places])
+        parts = list(table.parts([name for place, name in enumerate(names) if words.get(place, True)], kept))
+    return _with_numbers(pd.concat(parts), [j for j in range(len(names)) if j not in words])
 
 
 def _with_numbers(frame: pd.DataFrame, places: Sequence[int]) -> pd.DataFrame:

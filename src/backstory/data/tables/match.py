@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from backstory.data.checks import listed
 from backstory.data.schema import Schema
+from backstory.data.tables.columns import LeftOut
 from backstory.errors import InputError
 
 MOST_COLUMNS = 20_000  # each is judged by itself, which takes about half a millisecond
@@ -44,6 +45,19 @@ def matched(schema: Schema, names: Sequence[str], header: bool, source: str) -> 
             f"{listed(unknown)} as well; leave them out"
         )
     return [place[name] for name in mine]
+
+
+def constants(schema: Schema, names: Sequence[str], header: bool) -> list[tuple[LeftOut, int]]:
+    """The constant and the empty columns of a schema that a file has, each with its number in the file.
+
+    Arguments are those of `matched`.
+    """
+    known = [column for column in schema.left_out if column.reason in ("constant", "empty")]
+    if header and schema.header:
+        place = {name: j for j, name in enumerate(names)}
+        return [(column, place[column.name]) for column in known if column.name in place]
+    whole = len(names) == len(schema.columns or ()) + len(schema.left_out)
+    return [(column, column.place) for column in known if whole]
 
 
 def _matched_by_order(mine: int, left_out: Sequence[int], theirs: int, source: str) -> list[int]:

@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from backstory import console
-from backstory.data.checks import place
+from backstory.data.checks import place, shown
 from backstory.data.tables.columns import Column
 from backstory.data.tables.dates import example
 from backstory.data.tables.writing import MOSTLY
 from backstory.errors import InputError
 
 FEW_ROWS = 10  # a table with fewer rows is too short to judge
-_SHOWN = 40  # characters of a cell in a message
 _NAMED = 5
 
 
@@ -73,9 +72,3 @@ def not_a_number(text: str, row: int, column: Column, source: str) -> InputError
         f"expected numbers{such} in {source}, got {shown(text)} in {place((row, 0), (column.name,))}; "
         "write it as a number, leave the cell empty, or drop the column"
     )
-
-
-def shown(cell: object) -> str:
-    """A cell's text in quotes, shortened if it is long."""
-    text = str(cell)
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")

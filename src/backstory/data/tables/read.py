@@ -24,15 +24,17 @@ from backstory.data.origins import floor_of, origin_of
 from backstory.data.rows import Rows, Spool
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import Asked, Column, Columns, LeftOut, asked
+from backstory.data.tables.constants import ConstantCells
 from backstory.data.tables.encode import Unknown, encoded
 from backstory.data.tables.foreign import as_pandas
 from backstory.data.tables.infer import judge
 from backstory.data.tables.layout import Told
-from backstory.data.tables.match import check_names, matched
+from backstory.data.tables.match import check_names, constants, matched
 from backstory.data.tables.parts import KEPT, NOTHING, Kept, PartedTable, Parts, TextMarks
 from backstory.data.tables.recognise import surveyed
 from backstory.data.tables.survey import Survey
 from backstory.data.tables.text import TextTable, rows_at_once
+from backstory.data.tables.watch import Watch
 from backstory.errors import InputError
 from backstory.files import decoder, reading
 
@@ -208,10 +210,14 @@ class _Table:
         """The Dataset of the columns of a known schema, with its conditions."""
         whole = schema.unconditioned
         self._check_conditions(schema)
-        stored = self._stored(whole.kinds, matched(whole, self.names, self.header, self.source))
+        places = matched(whole, self.names, self.header, self.source)
+        watched = [Watch(*known) for known in constants(whole, self.names, self.header)]
+        stored = self._stored(whole.kinds, places, watched)
         stored.settle(whole.kinds)
         stored.unknown.refuse([c.column for c in schema.conditions if c.column is not None])
         stored.unknown.warn(whole.kinds, stored.totals.rows)
+        for cells in stored.constants:
+            cells.warn(self.source)
         whole = whole.model_copy(update={"left_out": self._present(whole)})
         return self._dataset(stored, whole).conditioned_as(schema.conditions)
 
@@ -239,7 +245,14 @@ class _Table:
     def _dataset(self, stored: "_Stored", schema: Schema) -> Dataset:
         incomplete = check_finite(stored.values, self.source, schema.columns)
         schema = schema.model_copy(update={"header": self.header, "told": self.parted.told})
-        return Dataset(stored.values, schema, incomplete, source=self.source, places=stored.places)
+        return Dataset(
+            stored.values,
+            schema,
+            incomplete,
+            source=self.source,
+            places=stored.places,
+            constants=stored.constants,
+        )
 
     def _check_told(self) -> None:
         told = self.parted.told
@@ -279,23 +292,29 @@ class _Table:
             return LeftOut(name=survey.name, reason="index", place=place)
         return judge(survey, place, asked, self.parted.is_text)
 
-    def _stored(self, kinds: Sequence[Column], places: Sequence[int]) -> "_Stored":
-        """The stored values of the columns at these places of the file."""
+    def _stored(
+        self, kinds: Sequence[Column], places: Sequence[int], watched: Sequence[Watch] = ()
+    ) -> "_Stored":
+        """The stored values of the columns at these places of the file; constant columns are compared."""
         spool = Spool(self.limit, expected=8 * self.parted.expected * len(kinds))
         unknown, totals = Unknown(self.source), _Totals.empty(len(kinds))
-        as_texts = [self.names[j] for j, column in zip(places, kinds, strict=True) if column.as_text]
+        words = [*zip(places, (column.as_text for column in kinds), strict=True)]
+        words += [(watch.place, watch.column.cells == "text") for watch in watched]
+        as_texts = [self.names[j] for j, as_text in words if as_text]
         kept = {self.names[j]: c.kept for j, c in zip(places, kinds, strict=True) if c.kept}
         for first, frame in self.parted.frames(as_texts, kept):
             part = np.empty((len(frame), len(kinds)), np.float64)
             columns = [cells for _, cells in frame.items()]
             for k, (j, column) in enumerate(zip(places, kinds, strict=True)):
                 part[:, k] = encoded(columns[j], column, unknown, first)
+            for watch in watched:
+                watch.add(columns[watch.place], first)
             totals.add(part)
             spool.write(part)
         if not totals.rows:
             raise self._no_rows(0)
         values = spool.array((totals.rows, len(kinds)), "float64")
-        return _Stored(values, tuple(places), unknown, totals)
+        return _Stored(values, tuple(places), unknown, totals, tuple(watch.cells() for watch in watched))
 
     def _no_rows(self, count: int) -> InputError:
         return InputError(
@@ -306,12 +325,16 @@ class _Table:
 
 @dataclass(frozen=True)
 class _Stored:
-    """Stored values of columns, (N, C), their places in the file, their unknown levels and totals."""
+    """Stored values of columns, (N, C), their places in the file, their unknown levels and totals.
+
+    `constants` are the cells of the columns that are not stored because they did not vary in training.
+    """
 
     values: Rows
     places: tuple[int, ...]
     unknown: Unknown
     totals: "_Totals"
+    constants: tuple[ConstantCells, ...] = ()
 
     def settle(self, columns: Sequence[Column]) -> None:
         """Warns of a few cells that are not written as the others of their column; InputError for more."""

@@ -13,7 +13,7 @@ from numbers import Number
 import numpy as np
 import pandas as pd
 
-from backstory.data.checks import place
+from backstory.data.checks import place, shown
 from backstory.data.tables.amounts import is_padded
 from backstory.data.tables.dates import days, reads
 from backstory.data.tables.encode import (
@@ -24,7 +24,7 @@ from backstory.data.tables.encode import (
     to_numbers,
     unpacked,
 )
-from backstory.data.tables.misfits import Misfits, shown
+from backstory.data.tables.misfits import Misfits
 from backstory.data.tables.writing import MOSTLY, Amount, Clock, Span
 from backstory.errors import InputError
 

@@ -1,6 +1,6 @@
-"""Conditions c of p(x|c) in networks: they stand beside the numbers that a layer takes.
+"""Conditions c of p(x|c) in networks: a layer takes them beside its other inputs.
 
-The encoder is told c beside x, and the decoder c beside z (Sohn, Lee & Yan 2015, "Learning structured output
+The encoder takes c beside x, and the decoder c beside z (Sohn, Lee & Yan 2015, "Learning structured output
 representation using deep conditional generative models").
 """
 
@@ -14,7 +14,7 @@ def beside(x: Tensor, given: Tensor | None) -> Tensor:
 
 
 class Behind(nn.Sequential):
-    """A network behind a module that prepares x for it; the network is told c, the module is not.
+    """A network behind a module that prepares x for it; the network takes c, the module does not.
 
     Args:
         inputs: module from x to what the network takes.

@@ -44,7 +44,7 @@ class MLP(nn.Module):
         hidden: width of each hidden layer; without any the map is affine.
         block: `plain` (affine, activation), `gated` or `residual` (all widths equal).
         activation: of plain and residual blocks: `relu`, `tanh`, `silu` or `gelu`.
-        context: C, the number of conditions that the first layer sees beside the inputs.
+        context: C, the number of conditions that the first layer takes beside the inputs.
 
     >>> import torch
     >>> MLP((8, 8), (2, 8, 8), hidden=(32,))(torch.zeros(5, 8, 8)).shape

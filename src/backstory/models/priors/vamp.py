@@ -6,10 +6,9 @@
 posterior (1/N) Σ_n q(z|x_n), which is as large as the training set and makes the model overfit; C learned
 pseudo-inputs u_c stand for the rows.
 
-The pseudo-inputs live in the space that the encoder's network reads: standardised values, and beside them the
-mask where entries may be missing; both are learned. They begin as noise of mean 0 and deviation 1, not as
-training rows: no row of the data is written into the weights, and a model is made from its options and its
-seed alone.
+The pseudo-inputs are inputs of the encoder's network: standardised values, and the mask where entries may be
+missing; both are learned. They begin as noise of mean 0 and deviation 1, not as training rows, so the weights
+hold no row of the data, and a model is made from its options and its seed alone.
 """
 
 import math

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from backstory.data.loader import Loader
 from backstory.data.rows import FileRows, Spool, subset
+from backstory.data.shuffle import Pieces, ShuffledRows
 from backstory.data.stored import StoredRows
 from backstory.errors import InputError
 
@@ -14,9 +14,9 @@ CPU = torch.device("cpu")
 ROWS = 103
 
 
-def values_of(loader, *how):
+def values_of(shuffled, *how):
     """The stored values of its batches."""
-    return (stored.values for stored in loader.batches(*how))
+    return (stored.values for stored in shuffled.batches(*how))
 
 
 def on_disk(array: np.ndarray) -> FileRows:
@@ -33,13 +33,14 @@ def array() -> np.ndarray:
     return np.arange(ROWS * 6, dtype=np.int32).reshape(ROWS, 2, 3)
 
 
-def loaders(array: np.ndarray, batch_size: int = 8, **how: int) -> list[Loader]:
+def all_shuffled(array: np.ndarray, batch_size: int = 8, own: slice = slice(None)) -> list[ShuffledRows]:
     """Of rows in memory, of rows in a file, of a choice of rows in a file; chunks of 4 rows, pools of 32."""
     spread = np.zeros((2 * len(array), *array.shape[1:]), array.dtype)
     spread[::2] = array
-    small = {"chunk_bytes": 100, "pool_bytes": 800}
     chosen = subset(on_disk(spread), np.arange(0, 2 * len(array), 2))
-    return [Loader(rows, batch_size, CPU, **how, **small) for rows in (array, on_disk(array), chosen)]
+    return [
+        ShuffledRows(rows, batch_size, CPU, own, Pieces(100, 800)) for rows in (array, on_disk(array), chosen)
+    ]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -49,35 +50,35 @@ def generator(seed: int = 0) -> torch.Generator:
 @pytest.mark.parametrize("kind", range(3))
 @pytest.mark.parametrize("batch_size", [1, 8, 30, 200])
 def test_every_row_comes_once(array, kind: int, batch_size: int) -> None:
-    loader = loaders(array, batch_size)[kind]
-    batches = list(values_of(loader, loader.order(generator())))
+    shuffled = all_shuffled(array, batch_size)[kind]
+    batches = list(values_of(shuffled, shuffled.order(generator())))
     assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
     seen = torch.cat(batches).numpy()
     assert seen.dtype == array.dtype
     numbers = seen[:, 0, 0] // 6
     np.testing.assert_array_equal(seen, array[numbers])
     assert sorted(numbers) == list(range(ROWS))
-    assert len(loader) == ROWS
+    assert len(shuffled) == ROWS
 
 
 @pytest.mark.parametrize("kind", range(3))
 def test_the_order_follows_from_the_generator(array, kind: int) -> None:
-    loader = loaders(array)[kind]
+    shuffled = all_shuffled(array)[kind]
     g = generator()
-    first, second = loader.order(g), loader.order(g)
+    first, second = shuffled.order(g), shuffled.order(g)
     assert first.dtype == torch.int64
-    assert torch.equal(loader.order(generator()), first)
+    assert torch.equal(shuffled.order(generator()), first)
     assert not torch.equal(second, first)
-    for batch, index in zip(values_of(loader, first), first.split(8), strict=True):
+    for batch, index in zip(values_of(shuffled, first), first.split(8), strict=True):
         np.testing.assert_array_equal(batch.numpy(), array[index.numpy()])
 
 
 @pytest.mark.parametrize("kind", range(3))
 @pytest.mark.parametrize("done", [0, 1, 4, 5, 12, 13, 20])
 def test_an_epoch_can_be_taken_up_in_its_middle(array, kind: int, done: int) -> None:
-    loader = loaders(array)[kind]
-    order = loader.order(generator())
-    whole, rest = list(values_of(loader, order)), list(values_of(loader, order, done))
+    shuffled = all_shuffled(array)[kind]
+    order = shuffled.order(generator())
+    whole, rest = list(values_of(shuffled, order)), list(values_of(shuffled, order, done))
     assert len(rest) == max(0, len(whole) - done)
     assert all(torch.equal(a, b) for a, b in zip(whole[done:], rest, strict=True))
 
@@ -85,58 +86,60 @@ def test_an_epoch_can_be_taken_up_in_its_middle(array, kind: int, done: int) -> 
 @pytest.mark.parametrize("kind", range(3))
 @pytest.mark.parametrize("world", [2, 3, 8, 11])
 def test_processes_share_out_each_batch(array, kind: int, world: int) -> None:
-    ranks = [loaders(array, rank=rank, world=world)[kind] for rank in range(world)]
+    ranks = [all_shuffled(array, own=slice(rank, None, world))[kind] for rank in range(world)]
     order = ranks[0].order(generator())
-    parts = zip(*(list(values_of(loader, order, 3)) for loader in ranks), strict=True)
+    parts = zip(*(list(values_of(shuffled, order, 3)) for shuffled in ranks), strict=True)
     for shares, index in zip(parts, order.split(8)[3:], strict=True):
         for rank, share in enumerate(shares):
             np.testing.assert_array_equal(share.numpy(), array[index[rank::world].numpy()])
 
 
 def test_a_process_reads_its_own_rows_only(array, monkeypatch) -> None:
-    loader = loaders(array, rank=1, world=2)[1]
+    shuffled = all_shuffled(array, own=slice(1, None, 2))[1]
     asked = []
     read = FileRows.__getitem__
     monkeypatch.setattr(FileRows, "__getitem__", lambda self, key: asked.extend(key) or read(self, key))
-    order = loader.order(generator())
-    list(values_of(loader, order))
+    order = shuffled.order(generator())
+    list(values_of(shuffled, order))
     assert asked == [int(i) for batch in order.split(8) for i in batch[1::2]]
 
 
 def test_rows_in_a_given_order(array) -> None:
-    for loader in loaders(array):
-        np.testing.assert_array_equal(torch.cat(list(values_of(loader, torch.arange(ROWS)))).numpy(), array)
+    for shuffled in all_shuffled(array):
+        np.testing.assert_array_equal(torch.cat(list(values_of(shuffled, torch.arange(ROWS)))).numpy(), array)
 
 
 def test_few_pools_are_in_memory(array, monkeypatch) -> None:
-    loader = loaders(array)[1]
-    assert (loader.chunk, loader.pool) == (4, 32)
+    shuffled = all_shuffled(array)[1]
+    assert (shuffled.chunk, shuffled.pool) == (4, 32)
     read, running = [], []
     monkeypatch.setattr(
-        Loader, "_read", lambda self, pool, r=Loader._read: read.append(len(pool)) or r(self, pool)
+        ShuffledRows,
+        "_read",
+        lambda self, pool, r=ShuffledRows._read: read.append(len(pool)) or r(self, pool),
     )
-    for step, _ in enumerate(values_of(loader, loader.order(generator()))):
+    for step, _ in enumerate(values_of(shuffled, shuffled.order(generator()))):
         running.append(len(read) <= step // 4 + 2)
     assert read == [32, 32, 32, 7]
     assert all(running)
 
 
 def test_a_pool_is_read_while_the_one_before_is_used(array, monkeypatch) -> None:
-    loader = loaders(array)[1]
+    shuffled = all_shuffled(array)[1]
     begun = [threading.Event() for _ in range(4)]
     counter = iter(begun)
     monkeypatch.setattr(
-        Loader, "_read", lambda self, pool, r=Loader._read: next(counter).set() or r(self, pool)
+        ShuffledRows, "_read", lambda self, pool, r=ShuffledRows._read: next(counter).set() or r(self, pool)
     )
-    batches = values_of(loader, loader.order(generator()))
+    batches = values_of(shuffled, shuffled.order(generator()))
     next(batches)
     assert begun[1].wait(5)  # without a second call
     assert not begun[2].is_set()
 
 
 def test_data_of_one_pool_is_shuffled_perfectly(array) -> None:
-    loader = Loader(on_disk(array), 8, CPU, chunk_bytes=100)
-    orders = torch.stack([loader.order(g) for g in [generator()] for _ in range(4000)])
+    shuffled = ShuffledRows(on_disk(array), 8, CPU, pieces=Pieces(chunk=100))
+    orders = torch.stack([shuffled.order(g) for g in [generator()] for _ in range(4000)])
     follows = (orders[:, 1:] == orders[:, :-1] + 1).double().sum(1)
     assert abs(float(follows.mean()) - (ROWS - 1) / ROWS) < 5 * float(follows.std()) / 4000**0.5
     places = orders.double().mean(0)
@@ -147,38 +150,40 @@ def test_batches_of_a_sorted_file_are_nearly_as_mixed_as_those_of_a_perfect_shuf
     """The variance of a class's share is p(1 − p)(1/B + 1/C), with C chunks in a pool."""
     classes, batch_size, chunks = 10, 64, 128
     labels = np.repeat(np.arange(classes, dtype=np.uint8), 20480)[:, None]  # rows of one byte, sorted
-    streamed = Loader(on_disk(labels), batch_size, CPU, chunk_bytes=16, pool_bytes=16 * chunks)
+    streamed = ShuffledRows(on_disk(labels), batch_size, CPU, pieces=Pieces(16, 16 * chunks))
     g = generator()
 
-    def deviation(loader: Loader) -> float:
+    def deviation(shuffled: ShuffledRows) -> float:
         counts = [
             np.bincount(batch[:, 0], minlength=classes) / batch_size
-            for batch in values_of(loader, loader.order(g))
+            for batch in values_of(shuffled, shuffled.order(g))
         ]
         return float(np.sqrt(np.square(np.array(counts) - 1 / classes).mean()))
 
     perfect = (0.1 * 0.9 / batch_size) ** 0.5
-    assert deviation(Loader(labels, batch_size, CPU)) == pytest.approx(perfect, rel=0.03)
+    assert deviation(ShuffledRows(labels, batch_size, CPU)) == pytest.approx(perfect, rel=0.03)
     assert deviation(streamed) == pytest.approx(perfect * (1 + batch_size / chunks) ** 0.5, rel=0.05)
 
 
 def test_other_rows_come_together_in_every_epoch(array) -> None:
-    loader = loaders(array)[1]
+    shuffled = all_shuffled(array)[1]
     g = generator()
-    pools = [frozenset(loader.order(g)[:32].tolist()) for _ in range(20)]
+    pools = [frozenset(shuffled.order(g)[:32].tolist()) for _ in range(20)]
     assert len(set(pools)) == 20
 
 
 def threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("backstory-loader")]
+    return [t.name for t in threading.enumerate() if t.name.startswith("backstory-shuffle")]
 
 
 def test_an_error_of_the_reading_thread_comes_out(array, tmp_path) -> None:
     path = tmp_path / "rows"
     path.write_bytes(array.tobytes())
     with path.open("r+b") as handle:
-        loader = Loader(FileRows(handle, 0, array.shape, array.dtype), 8, CPU, pool_bytes=800)
-        batches = values_of(loader, torch.arange(ROWS))
+        shuffled = ShuffledRows(
+            FileRows(handle, 0, array.shape, array.dtype), 8, CPU, pieces=Pieces(pool=800)
+        )
+        batches = values_of(shuffled, torch.arange(ROWS))
         next(batches)
         handle.truncate(70 * 24)
     with pytest.raises(InputError, match="cut short"):
@@ -187,13 +192,13 @@ def test_an_error_of_the_reading_thread_comes_out(array, tmp_path) -> None:
 
 
 def test_the_thread_ends_when_nobody_asks_any_more(array) -> None:
-    loader = loaders(array)[1]
-    batches = values_of(loader, loader.order(generator()))
+    shuffled = all_shuffled(array)[1]
+    batches = values_of(shuffled, shuffled.order(generator()))
     next(batches)
     assert threads()
     batches.close()
     assert not threads()
-    for _ in values_of(loader, loader.order(generator())):
+    for _ in values_of(shuffled, shuffled.order(generator())):
         break
     deadline = time.monotonic() + 5
     while threads() and time.monotonic() < deadline:
@@ -203,8 +208,8 @@ def test_the_thread_ends_when_nobody_asks_any_more(array) -> None:
 
 @pytest.mark.parametrize("place", range(3))
 def test_conditions_stay_with_their_rows(array, place):
-    plain = loaders(array)[place]
+    plain = all_shuffled(array)[place]
     given = array.reshape(len(array), -1)[:, :2].astype(np.float32)
-    loader = Loader(StoredRows(plain.rows, given), 8, CPU, chunk_bytes=100, pool_bytes=800)
-    for stored in loader.batches(loader.order(generator())):
+    shuffled = ShuffledRows(StoredRows(plain.rows, given), 8, CPU, pieces=Pieces(100, 800))
+    for stored in shuffled.batches(shuffled.order(generator())):
         assert torch.equal(stored.values.flatten(1)[:, :2].float(), stored.given)

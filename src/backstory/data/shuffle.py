@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,13 +11,23 @@ from torch import Tensor
 from backstory.data.rows import Rows, is_in_file
 from backstory.data.stored import Stored, StoredRows
 
-# Consecutive rows that are read together: long enough for a disk, short for the shuffle
-CHUNK_BYTES = 1 << 18
-# Rows that are in memory together, of which there are two pools: one in use, one being read
-POOL_BYTES = 1 << 27
+
+class Pieces(NamedTuple):
+    """How many bytes of rows in a file are taken together.
+
+    Attributes:
+        chunk: of consecutive rows that are read together: long enough for a disk, short for the shuffle.
+        pool: of rows that are in memory together; there are two pools, one in use and one being read.
+    """
+
+    chunk: int = 1 << 18
+    pool: int = 1 << 27
 
 
-class Loader:
+PIECES = Pieces()
+
+
+class ShuffledRows:
     """The rows of a data set by batches, on the device where training happens.
 
     Rows in memory lie on the device as a whole, and every order of them is as likely as any other. Rows in a
@@ -28,15 +39,15 @@ class Loader:
     where a perfect shuffle gives p(1 − p)/B, for B = 128 an eighth more in the standard deviation; and
     chunks that a class does not fill make it less. In a file whose rows have no order both are the same.
 
-    The global batch of a step is shared out: process `rank` of `world` gets every world-th of its rows,
-    beginning with its own number, which may be none of a short last batch. Only these are read.
+    The global batch of a step is shared out: of N processes each gets every N-th of its rows, beginning with
+    its own number, which may be none of a short last batch. Only these are read.
 
     Args:
         rows: stored rows, or their values alone.
         batch_size: rows of a global batch.
         device: where the batches go.
-        rank, world: this process's number, and the number of processes.
-        chunk_bytes, pool_bytes: of rows in a file.
+        own: this process's rows among those of a global batch.
+        pieces: of rows in a file.
     """
 
     def __init__(
@@ -44,19 +55,17 @@ class Loader:
         rows: StoredRows | Rows | Tensor,
         batch_size: int,
         device: torch.device,
-        rank: int = 0,
-        world: int = 1,
-        chunk_bytes: int = CHUNK_BYTES,
-        pool_bytes: int = POOL_BYTES,
+        own: slice = slice(None),
+        pieces: Pieces = PIECES,
     ):
         stored = StoredRows.of(rows)
         self.rows, self.device = stored.values, device
-        self.batch_size, self.rank, self.world = batch_size, rank, world
+        self.batch_size, self.own = batch_size, own
         self.resident = None if stored.in_file else torch.as_tensor(stored.values).to(device)
         self.given = None if stored.given is None else torch.as_tensor(stored.given).to(device)
         row_bytes = max(1, stored.values.nbytes // max(1, len(stored)))
-        self.chunk = max(1, chunk_bytes // row_bytes)  # in rows
-        self.pool = max(1, pool_bytes // row_bytes // batch_size) * batch_size  # in rows
+        self.chunk = max(1, pieces.chunk // row_bytes)  # in rows
+        self.pool = max(1, pieces.pool // row_bytes // batch_size) * batch_size  # in rows
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -79,13 +88,13 @@ class Loader:
     def batches(self, order: Tensor, done: int = 0) -> Iterator[Stored]:
         """The batches of an epoch in this order, after `done` of them; the last one is short.
 
-        Any order of row numbers will do, such as `torch.arange(len(loader))`.
+        Any order of row numbers will do, such as `torch.arange(len(shuffled))`.
 
         Raises:
             InputError: the file was cut short meanwhile.
         """
         order = order.to(self.device)
-        mine = (batch[self.rank :: self.world] for batch in order.split(self.batch_size)[done:])
+        mine = (batch[self.own] for batch in order.split(self.batch_size)[done:])
         if self.resident is None:
             return map(self._with_conditions, self._streamed(order, done), mine)
         values = self.resident
@@ -96,7 +105,7 @@ class Loader:
 
     def _streamed(self, order: Tensor, done: int) -> Iterator[Tensor]:
         """The batches of one pool after another, the next of which is read meanwhile."""
-        with ThreadPoolExecutor(1, "backstory-loader") as reader:
+        with ThreadPoolExecutor(1, "backstory-shuffle") as reader:
             readings = (reader.submit(self._read, pool) for pool in self._pools(order.cpu(), done))
             reading = next(readings, None)
             while reading is not None:
@@ -115,5 +124,5 @@ class Loader:
     def _read(self, pool: Tensor) -> tuple[np.ndarray, list[int]]:
         """This process's rows of a pool, and how many of them are in each batch."""
         assert is_in_file(self.rows)
-        mine = [batch[self.rank :: self.world] for batch in pool.split(self.batch_size)]
+        mine = [batch[self.own] for batch in pool.split(self.batch_size)]
         return self.rows[torch.cat(mine).numpy()], [len(batch) for batch in mine]

@@ -1,0 +1,103 @@
+"""Priors p(z) and posteriors q(z|x): each with its options, their defaults, bounds and help."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from backstory.options.choices import Choice, Need, choice
+
+
+class PriorOptions(Choice):
+    """A prior.
+
+    Attributes:
+        of_codes: whether a plain autoencoder can have it. Any other prior is learned through q(z|x) alone.
+        lacks: what it does not offer an objective, see `ObjectiveOptions.needs`.
+    """
+
+    group: ClassVar[str] = "prior"
+    lacks: ClassVar[tuple[Need, ...]] = ()
+    of_codes: ClassVar[bool] = False
+
+
+@choice
+class NormalPrior(PriorOptions):
+    """N(0, I)."""
+
+    of_codes: ClassVar[bool] = True
+    name: Literal["normal"] = "normal"
+
+
+@choice
+class MixturePrior(PriorOptions):
+    """A mixture of diagonal Gaussians, learned with the model; a plain autoencoder's is fitted afterwards."""
+
+    of_codes: ClassVar[bool] = True
+    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
+    name: Literal["mixture"] = "mixture"
+    components: int = Field(default=10, ge=1, description="Number of Gaussians.")
+
+
+@choice
+class FlowPrior(PriorOptions):
+    """A normalising flow of affine coupling layers, learned with the model."""
+
+    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
+    name: Literal["flow"] = "flow"
+    transforms: int = Field(default=6, ge=1, description="Number of coupling layers.")
+    flow_width: int = Field(default=64, ge=1, description="Width of the networks of a coupling layer.")
+
+
+@choice
+class VampPrior(PriorOptions):
+    """The mixture of the posteriors of learned pseudo-inputs (VampPrior)."""
+
+    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
+    name: Literal["vamp"] = "vamp"
+    pseudo_inputs: int = Field(default=50, ge=1, description="Number of pseudo-inputs.")
+
+
+@choice
+class HierarchyPrior(PriorOptions):
+    """Levels of z, of which each depends on the one above: p(z2) p(z1|z2)."""
+
+    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
+    name: Literal["hierarchy"] = "hierarchy"
+
+
+class PosteriorOptions(Choice):
+    """A posterior; `lacks` is as of a prior."""
+
+    group: ClassVar[str] = "posterior"
+    lacks: ClassVar[tuple[Need, ...]] = ()
+
+
+@choice
+class GaussianPosterior(PosteriorOptions):
+    """A Gaussian with independent units."""
+
+    name: Literal["gaussian"] = "gaussian"
+
+
+@choice
+class FullPosterior(PosteriorOptions):
+    """A Gaussian whose units are correlated."""
+
+    lacks: ClassVar[tuple[Need, ...]] = ("units",)
+    name: Literal["full"] = "full"
+
+
+@choice
+class HierarchyPosterior(PosteriorOptions):
+    """Levels of z, of which each depends on the one above: q(z2|x) q(z1|z2, x)."""
+
+    lacks: ClassVar[tuple[Need, ...]] = ("units",)
+    name: Literal["hierarchy"] = "hierarchy"
+
+
+@choice
+class DeltaPosterior(PosteriorOptions):
+    """A point, which makes a plain autoencoder without p(x)."""
+
+    lacks: ClassVar[tuple[Need, ...]] = ("density",)
+    name: Literal["delta"] = "delta"
