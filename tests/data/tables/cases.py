@@ -75,6 +75,7 @@ NUMBERS = [
     one("zeros once", lambda i: "007" if i == 20 else str(1 + i % 3), "categorical", "1", "1, 2, 3"),
     one("zeros as counts", lambda i: f"{i:03}", "count", 0, "000 to 023", columns={"a": "count"}),
     one("row names with zeros", lambda i: f"{i:05}", "identifier", None, "left out"),
+    one("one price everywhere", lambda i: "$1,005.00", "constant", None, "$1,005.00"),
     one("versions", lambda i: f"1.{i % 3}.0", "categorical", "1.0.0"),
     one("phones", lambda i: f"555-01{i % 4}", "categorical", "555-010"),
 ]

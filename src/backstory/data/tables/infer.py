@@ -72,7 +72,8 @@ def judge(survey: Survey, place_in_file: int, asked: Asked | None, text_table: b
     _refuse_words_among_numbers(column, survey)
     if survey.rows >= FEW_ROWS and (reason := _reason_to_leave_out(survey)):
         text = _constant_text(survey) if reason == "constant" else None
-        return LeftOut(name=survey.name, reason=reason, place=place_in_file, text=text, cells=column.cells)
+        cells = column.cells if column.writing is None else "text"
+        return LeftOut(name=survey.name, reason=reason, place=place_in_file, text=text, cells=cells)
     if survey.dates.typed:
         return column.model_copy(update={"kind": "date", "decimals": None})
     if survey.texts.words:
@@ -115,6 +116,8 @@ def _reason_to_leave_out(survey: Survey) -> Reason | None:
 
 def _constant_text(survey: Survey) -> str:
     """The text of the cells of a constant column."""
+    if survey.writing is not None and not survey.writing.is_plain:
+        return survey.writing.text(survey.low)
     if survey.texts.words:
         return next(iter(survey.texts.counts or ()))
     if survey.dates.typed:
