@@ -40,6 +40,11 @@ def reads(words: pd.Series, form: str) -> np.ndarray:
     return ~np.isnan(days(words, form))
 
 
+def any_reads(words: Iterable[str], form: str) -> bool:
+    """Whether one of a few texts is a date in a format."""
+    return any(_parsed(word, form) is not None for word in words)
+
+
 def _one_by_one(cells: Iterable[Any], form: str | None) -> np.ndarray:
     different = {cell: _day(cell, form) for cell in set(cells)}
     return np.array([different[cell] for cell in cells])

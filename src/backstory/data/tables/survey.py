@@ -15,7 +15,7 @@ import pandas as pd
 
 from backstory.data.checks import place, shown
 from backstory.data.tables.amounts import is_padded
-from backstory.data.tables.dates import days, reads
+from backstory.data.tables.dates import any_reads, days, reads
 from backstory.data.tables.encode import (
     as_numbers,
     is_categorical,
@@ -391,7 +391,7 @@ def _possible_formats(words: pd.Series) -> list[str]:
     likely = words[:_LIKELY][[bool(_DATE_LIKE.fullmatch(word)) for word in words[:_LIKELY]]]
     if not len(likely):
         return []
-    return [form for form in DATE_FORMATS if reads(likely, form).any()]
+    return [form for form in DATE_FORMATS if any_reads(likely, form)]
 
 
 def _all_whole(unique: pd.Series) -> bool:

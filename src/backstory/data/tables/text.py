@@ -71,12 +71,14 @@ class TextTable:
     def has_padded(self) -> bool:
         """Whether a cell may be a whole number with zeros before it: one begins with 0 and a digit."""
         before = np.zeros(256, bool)
-        before[list(f'{self.layout.separator}"\n\r '.encode())] = True
+        separator = self.layout.separator.encode()[0]
+        before[[separator, *b'"\n\r']] = True
         for content in self._pieces(2):
             signs = np.frombuffer(content, np.uint8)
             zeros = np.flatnonzero(signs[1:-1] == ord("0"))
             digit = (signs[zeros + 2] >= ord("0")) & (signs[zeros + 2] <= ord("9"))
-            if (digit & before[signs[zeros]]).any():
+            blank = (signs[zeros] == ord(" ")) & (signs[zeros - 1] == separator)
+            if (digit & (before[signs[zeros]] | blank)).any():
                 return True
         return False
 
