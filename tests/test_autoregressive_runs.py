@@ -18,6 +18,7 @@ COLUMNS = ["school", "age", "member", "plan", "income", "visits", "temperature",
 OPTIONS = {
     "likelihood": "autoregressive",
     "embedding": 8,
+    "layers": 1,
     "hidden": (8,),
     "latent": 2,
     "batch_size": 32,
@@ -155,6 +156,31 @@ def test_tables_of_numbers(tmp_path):
 def test_arrays_are_refused():
     with pytest.raises(InputError, match="likelihood autoregressive is for tables"):
         backstory.fit(np.random.default_rng(0).standard_normal((50, 3)), **OPTIONS)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused(customers):
+    with pytest.raises(InputError, match="heads have to divide embedding, got 3 heads and embedding 8"):
+        backstory.fit(customers, **OPTIONS, heads=3)
+
+
+def test_frequent_numbers_are_drawn_as_often_as_they_come(tmp_path):
+    r = np.random.default_rng(1)
+    n = 600
+    g = r.normal(size=n)
+    table = {
+        "hours": np.where(r.random(n) < 0.6, 40, np.clip(np.round(35 + 12 * g), 1, 90)).astype(int),
+        "likert": np.where(r.random(n) < 0.1, 9, np.clip(np.round(3 + g), 1, 5)).astype(int),
+        "x": g.round(3),
+    }
+    pd.DataFrame(table).to_csv(tmp_path / "a.csv", index=False)
+    options = {**OPTIONS, "likelihood": "autoregressive", "embedding": 16, "epochs": 60}
+    trained = backstory.fit(tmp_path / "a.csv", **options)
+    drawn = trained.sample(4000, seed=0)
+    names = list(trained.schema.columns)
+    assert 0.55 < (drawn[:, names.index("hours")] == 40).mean() < 0.65
+    likert = drawn[:, names.index("likert")]
+    assert np.isin(likert, [6, 7, 8]).mean() < 0.003
+    assert 0.06 < (likert == 9).mean() < 0.14
 
 
 def test_the_commands(customers, run, tmp_path, capfd):

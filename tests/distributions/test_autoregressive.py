@@ -1,129 +1,133 @@
-"""Columns that depend on each other given z, compared with sums over all rows and all orders."""
+"""Columns that depend on each other given z, compared with sums over all rows and all sets of columns."""
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
-from likelihoods import ROW, marginals
+from likelihoods import ROW
 
-from backstory.distributions.autoregressive import AutoregressiveHead
-from backstory.distributions.quantities import Marginals, Quantity
-from backstory.distributions.table_row import JointHead
-from backstory.models.networks.row_features import ColumnInputs
+from backstory.distributions.autoregressive import CHOICES, AutoregressiveHead, Shares
+from backstory.distributions.quantities import Edges, Quantity
+from backstory.models.networks.column_transformer import ColumnTransformer
 
 BINARY = (Quantity("binary", 2), Quantity("categorical", 3), Quantity("binary", 2))
 ROWS = torch.tensor(list(itertools.product(range(2), range(3), range(2))), dtype=torch.float64)
-ORDERS = list(itertools.permutations(range(3)))
+NETWORK = partial(ColumnTransformer, width=8, layers=2, heads=2)
 
 
-def make(quantities=BINARY, known=None, width=8, seed=0, spread=1.5):
-    """A head with random weights in double precision."""
-    columns = len(quantities)
-    known = known or Marginals.blank(columns)
+def level_edges(quantities):
+    edges = Edges.blank(quantities)
+    for j, quantity in enumerate(quantities):
+        if quantity.values:
+            middles = torch.tensor(quantity.values).unfold(0, 2, 1).mean(-1)
+        else:
+            middles = torch.arange((quantity.levels or 8) - 1) + 0.5
+        edges.edges[j, : len(middles)] = middles
+    return edges
+
+
+def make(quantities=BINARY, seed=0, spread=1.5):
+    """A head with random weights in double precision, outside of training."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        inputs = ColumnInputs(quantities, known, torch.zeros(columns), torch.ones(columns))
-        head = AutoregressiveHead(JointHead(quantities, known), inputs, width).double()
+        head = (
+            AutoregressiveHead(quantities, level_edges(quantities), NETWORK, 8, Shares.suited(False))
+            .double()
+            .eval()
+        )
         for parameter in head.parameters():
             parameter.data = spread * torch.randn_like(parameter) / parameter.shape[-1] ** 0.5
     return head
 
 
-def keys_of(order):
-    """Keys that put columns into an order."""
-    keys = torch.empty(len(order), dtype=torch.float64)
-    keys[list(order)] = torch.linspace(-1, 1, len(order), dtype=torch.float64)
-    return keys
-
-
-def at(head, order, rows=1, seed=1):
+def at(head, rows=1, seed=1):
     trunk = torch.randn(head.features_shape, generator=torch.Generator().manual_seed(seed)).double()
-    return head(trunk.expand(rows, -1), keys_of(order).expand(rows, -1))
+    return head(trunk.expand(rows, -1), torch.zeros(rows, head.auxiliary).double())
 
 
 def masks(columns=3):
     return [torch.tensor(bits) for bits in itertools.product((False, True), repeat=columns)]
 
 
+def whole(p, first):
+    """log p of all rows with some columns first."""
+    moved = type(p)(p.trunk, p.head, first.expand(*p.trunk.shape[:-1], -1))
+    return moved.log_prob(ROWS)
+
+
 # -- densities --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("order", ORDERS)
-def test_probabilities_of_all_rows_add_up_to_one_for_each_order(order):
-    p = at(make(), order)
-    assert p.log_prob(ROWS).exp().sum().item() == pytest.approx(1)
+@pytest.mark.parametrize("first", masks())
+def test_probabilities_of_all_rows_add_up_to_one_for_each_set_of_first_columns(first):
+    assert whole(at(make(), len(ROWS)), first).exp().sum().item() == pytest.approx(1)
 
 
-def test_orders_give_different_probabilities_of_a_row():
-    values = torch.stack([at(make(), order).log_prob(ROWS) for order in ORDERS])
-    assert (values.std(0) > 0.01).all()
+def test_hidden_columns_leave_a_density():
+    p = at(make(), len(ROWS))
+    for visible in masks():
+        hiding = type(p)(p.trunk, p.head, None, visible.expand(len(ROWS), -1))
+        entries = hiding.entries(ROWS)
+        assert entries.sum(-1).exp().sum().item() == pytest.approx(1)
+        if not visible.any():  # then columns are independent given z
+            for column in range(3):
+                values = entries[ROWS[:, column] == 0, column]
+                torch.testing.assert_close(values, values[:1].expand_as(values))
 
 
-@pytest.mark.parametrize("order", ORDERS)
-def test_a_column_depends_on_the_columns_before_it_alone(order):
-    p = at(make(), order)
-    row = ROWS[:1]
-    for place, column in enumerate(order):
+def test_a_column_depends_on_the_columns_before_it_alone():
+    p, row = at(make()), ROWS[:1]
+    for column in range(3):
         changed = row.clone()
         changed[0, column] = 1 - changed[0, column]
-        unlike = (p.entries(changed) != p.entries(row))[0]
-        expected = torch.zeros(3, dtype=torch.bool)
-        expected[list(order[place:])] = True
-        assert torch.equal(unlike, expected)
+        unlike = (p.entries(changed) - p.entries(row)).abs()[0] > 1e-9
+        assert torch.equal(unlike, torch.arange(3) >= column)
 
 
-def marginal(p, order, observed, row):
-    """log p of the observed columns, by a sum over all rows in the order with the observed columns first."""
-    first = [j for j in order if observed[j]] + [j for j in order if not observed[j]]
-    moved = type(p)(p.trunk, keys_of(first).expand_as(p.keys), p.network)
-    agree = ((row == ROWS) | ~observed).all(-1)
-    return moved.log_prob(ROWS)[agree].logsumexp(0), moved, agree
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_observed_columns_have_their_marginal_probability(order):
-    p = at(make(), order)
-    for observed, row in itertools.product(masks(), ROWS[::5]):
-        expected, _, _ = marginal(p, order, observed, row)
+@pytest.mark.parametrize("observed", masks())
+def test_observed_columns_have_their_marginal_probability_in_the_order_that_has_them_first(observed):
+    p = at(make())
+    table = whole(at(make(), len(ROWS)), observed)
+    for row in ROWS[::5]:
+        agree = ((row == ROWS) | ~observed).all(-1)
         holes = torch.where(observed, row, math.nan)
-        value = p.log_prob(holes[None], observed[None])
-        torch.testing.assert_close(value[0], expected)
-        entries = p.entries(holes[None], observed[None])
-        assert not entries[0, ~observed].any()
+        torch.testing.assert_close(p.log_prob(holes[None], observed[None])[0], table[agree].logsumexp(0))
+        assert not p.entries(holes[None], observed[None])[0, ~observed].any()
 
 
-def test_draws_of_missing_columns_follow_their_conditional_distribution():
-    order, observed, row, n = (2, 0, 1), torch.tensor([False, False, True]), ROWS[7], 40_000
-    p = at(make(), order)
-    _, moved, agree = marginal(p, order, observed, row)
-    expected = torch.softmax(moved.log_prob(ROWS)[agree], 0)
-    many = at(make(), order, rows=n)
+@pytest.mark.parametrize("observed", masks())
+def test_draws_of_missing_columns_follow_their_conditional_distribution(observed):
+    row, n = ROWS[7], 40_000
+    table, agree = whole(at(make(), len(ROWS)), observed), ((row == ROWS) | ~observed).all(-1)
+    expected = torch.softmax(table[agree], 0)
     holes = torch.where(observed, row, math.nan).expand(n, -1)
-    drawn = many.missing_given(holes, observed.expand(n, -1)).sample(torch.Generator().manual_seed(0))
+    drawn = (
+        at(make(), n).missing_given(holes, observed.expand(n, -1)).sample(torch.Generator().manual_seed(0))
+    )
     counts = torch.stack([(drawn == r).all(-1).sum() for r in ROWS[agree]])
     assert counts.sum() == n
-    error = 4 * (expected * (1 - expected) / n).sqrt()
-    assert ((counts / n - expected).abs() < error).all()
+    assert ((counts / n - expected).abs() <= 4 * (expected * (1 - expected) / n).sqrt()).all()
 
 
 def test_draws_of_whole_rows_follow_the_density():
-    order, n = (1, 2, 0), 40_000
-    drawn = at(make(), order, rows=n).sample(torch.Generator().manual_seed(3))
-    expected = at(make(), order).log_prob(ROWS).exp()
+    n = 40_000
+    drawn = at(make(), n).sample(torch.Generator().manual_seed(3))
+    expected = at(make(), len(ROWS)).log_prob(ROWS).exp()
     shares = torch.stack([(drawn == r).all(-1).double().mean() for r in ROWS])
     assert ((shares - expected).abs() < 4 * (expected * (1 - expected) / n).sqrt()).all()
 
 
-def test_rows_with_unlike_gaps_are_drawn_together_as_alone():
-    head = make()
+def test_rows_with_unlike_gaps_are_drawn_together():
     observed = torch.stack(masks())
     x = torch.where(observed, ROWS[5], math.nan)
-    p = at(head, (0, 2, 1), rows=len(x))
+    p = at(make(), len(x))
     drawn = p.missing_given(x, observed).sample(torch.Generator().manual_seed(0))
     assert torch.equal(drawn[observed], x[observed])
-    whole = p.missing_given(x[-1:], observed[-1:]).sample()
-    assert torch.equal(whole, x[-1:].expand_as(whole))
+    assert drawn.isfinite().all()
+    complete = at(make()).missing_given(x[-1:], observed[-1:]).sample()
+    assert torch.equal(complete, x[-1:])
 
 
 # -- moments ----------------------------------------------------------------------------------------------
@@ -131,12 +135,10 @@ def test_rows_with_unlike_gaps_are_drawn_together_as_alone():
 
 @pytest.mark.parametrize("missing", range(3))
 def test_moments_of_a_single_missing_column_are_exact(missing):
-    observed = torch.arange(3) != missing
-    p, row = at(make(), (1, 0, 2)), ROWS[4]
-    _, moved, agree = marginal(p, (1, 0, 2), observed, row)
-    expected = torch.softmax(moved.log_prob(ROWS)[agree], 0)
-    levels = ROWS[agree][:, missing]
-    given = p.missing_given(torch.where(observed, row, math.nan)[None], observed[None])
+    observed, row = torch.arange(3) != missing, ROWS[4]
+    table, agree = whole(at(make(), len(ROWS)), observed), ((row == ROWS) | ~observed).all(-1)
+    expected, levels = torch.softmax(table[agree], 0), ROWS[agree][:, missing]
+    given = at(make()).missing_given(torch.where(observed, row, math.nan)[None], observed[None])
     mean = (expected * levels).sum()
     torch.testing.assert_close(given.mean[0, missing], mean)
     torch.testing.assert_close(given.variance[0, missing], (expected * levels.square()).sum() - mean.square())
@@ -147,26 +149,44 @@ def test_moments_of_a_single_missing_column_are_exact(missing):
 
 
 def test_moments_of_several_missing_columns_are_those_of_each_as_the_next():
-    head, observed, row = make(), torch.tensor([False, True, False]), ROWS[3]
-    holes = torch.where(observed, row, math.nan)[None]
-    mean = at(head, (0, 1, 2)).missing_given(holes, observed[None]).mean[0]
+    observed, row, p = torch.tensor([False, True, False]), ROWS[3], at(make())
+    mean = p.missing_given(torch.where(observed, row, math.nan)[None], observed[None]).mean[0]
     for missing in (0, 2):
-        others = [j for j in (0, 2) if j != missing]
-        p, order = at(head, (0, 1, 2)), (1, missing, *others)
-        _, moved, agree = marginal(p, order, observed, row)
-        expected = torch.softmax(moved.log_prob(ROWS)[agree], 0)
-        torch.testing.assert_close(mean[missing], (expected * ROWS[agree][:, missing]).sum())
+        both = observed | (torch.arange(3) == missing)
+        moved = type(p)(p.trunk, p.head, observed[None])
+        found = torch.stack([moved.log_prob(ROWS[k : k + 1], both[None])[0] for k in range(len(ROWS))])
+        known = (row == ROWS)[:, 1]
+        values = {float(ROWS[k, missing]): found[k].exp() for k in known.nonzero().flatten()}
+        total = sum(values.values())
+        torch.testing.assert_close(mean[missing], sum(v * w for v, w in values.items()) / total)
+
+
+# -- training ---------------------------------------------------------------------------------------------
+
+
+def test_keys_choose_what_a_draw_is_for_in_training_alone():
+    head, n = make(), 50_000
+    keys = torch.randn(n, head.auxiliary, generator=torch.Generator().manual_seed(0)).double()
+    trunk = torch.zeros(n, 8).double()
+    quiet = head(trunk, keys)
+    assert quiet.first is None
+    assert quiet.visible is None
+    p = head.train()(trunk, keys)
+    assert head.auxiliary == CHOICES + 3
+    some, hides = p.first.any(-1), ~p.visible.all(-1)
+    assert not (some & hides).any()
+    assert some.double().mean().item() == pytest.approx(0.4 * 0.75, abs=0.02)  # all sizes are as frequent
+    assert hides.double().mean().item() == pytest.approx(0.2 * 0.75, abs=0.02)
 
 
 # -- columns of all kinds ---------------------------------------------------------------------------------
 
 
 def everything(rows=5, seed=0):
-    head = make(ROW, marginals(len(ROW)), spread=0.7)
+    head = make(ROW, spread=0.7)
     generator = torch.Generator().manual_seed(seed)
     trunk = torch.randn(3, rows, *head.features_shape, generator=generator, dtype=torch.float64)
-    keys = torch.randn(3, rows, len(ROW), generator=generator, dtype=torch.float64)
-    return head, head(trunk, keys)
+    return head, head(trunk, torch.zeros(3, rows, head.auxiliary))
 
 
 def test_rows_of_all_kinds_have_finite_terms_that_add_up():
@@ -184,49 +204,24 @@ def test_draws_for_several_codes_are_those_for_each_alone():
     observed = torch.rand(x.shape, generator=torch.Generator().manual_seed(2)) < 0.5
     value = p.entries(torch.where(observed, x, math.nan), observed)
     for k, row in itertools.product(range(3), range(5)):
-        one = head(p.trunk[k, row], p.keys[k, row])
+        one = head(p.trunk[k, row], torch.zeros(head.auxiliary))
         torch.testing.assert_close(one.entries(x[row], observed[row]), value[k, row])
 
 
 def test_terms_are_the_conditionals_that_the_draws_use():
-    _, p = everything()
-    x = p.sample(torch.Generator().manual_seed(1))[0].expand(3, -1, -1)
-    entries = p.entries(x)
-    order, seen = p.keys.argsort(-1), torch.zeros_like(x, dtype=torch.bool)
-    for column in order.split(1, -1):
-        embedded = (p.network.embed(x) * seen.unsqueeze(-1)).sum(-2)
-        one = p.network.each(p.trunk + embedded, column).entries(x)
-        torch.testing.assert_close(one.gather(-1, column), entries.gather(-1, column))
-        seen = seen.scatter(-1, column, True)
-
-
-def test_every_number_belongs_to_its_column():
-    head, _ = everything()
-    x = torch.zeros(1, len(ROW), dtype=torch.float64)
-    base = head.inputs.features(x, torch.zeros_like(x))
+    head, p = everything()
+    x = p.sample(torch.Generator().manual_seed(1))[0]
+    one = type(p)(p.trunk[0], head)
+    at, order = head.partition.cell(x), torch.arange(len(ROW)).expand(5, -1)
+    cache = head.network.begin(one.trunk, at, order, torch.zeros(5, 1, dtype=torch.long))
+    entries, given = one.entries(x), one.given(x)
     for column in range(len(ROW)):
-        there = torch.zeros_like(x)
-        there[:, column] = 1
-        changed = (head.inputs.features(x + 0.3, there) != base)[0]
-        assert changed.any()
-        assert set(head.inputs.column[changed].tolist()) == {column}
-    features = torch.zeros(head.joint.features_shape, dtype=torch.float64)
-    plain = head.joint(features).entries(x[0])
-    for place, column in enumerate(head.joint.column.tolist()):
-        features[place] = 0.7
-        changed = head.joint(features).entries(x[0]) != plain
-        features[place] = 0
-        assert not changed[torch.arange(len(ROW)) != column].any()
-
-
-def test_equal_keys_leave_columns_as_they_stand():
-    head = make()
-    p = head(torch.zeros(1, 8).double(), torch.zeros(1, 3).double())
-    torch.testing.assert_close(p.entries(ROWS), at_zero(head, (0, 1, 2)).entries(ROWS))
-
-
-def at_zero(head, order):
-    return head(torch.zeros(1, 8).double(), keys_of(order)[None])
+        place = torch.full((5, 1), column)
+        hidden = head.network.advance(one.trunk, at, order, place, cache)
+        logits, exists = given.logits[:, column], head.partition.inside().exists[column]
+        own = head.network.column(hidden, column) + head.partition.log_counts()[column]
+        torch.testing.assert_close(own[:, exists], logits[:, exists])
+    assert entries.isfinite().all()
 
 
 def test_gradients_of_a_row_with_gaps_are_finite():
@@ -234,4 +229,4 @@ def test_gradients_of_a_row_with_gaps_are_finite():
     x = p.sample(torch.Generator().manual_seed(1))[0].detach()
     x[:, ::3] = math.nan
     p.log_prob(x, ~x.isnan()).sum().backward()
-    assert all(torch.isfinite(w.grad).all() for w in head.parameters())
+    assert all(torch.isfinite(w.grad).all() for w in head.parameters() if w.grad is not None)

@@ -1,60 +1,61 @@
-"""Columns that depend on each other given z, in an order that is drawn with z.
+"""Columns that depend on each other given z.
 
-With π an order of the C columns, uniform among all, and beside it z,
+With the C columns in the order of the table,
 
-    p(x|z, π) = ∏_i p(x_π(i) | x_π(1), …, x_π(i−1), z)                p(x) = E_π ∫ p(x|z, π) p(z) dz
-
-One network gives the conditionals of all orders (Uria, Murray & Larochelle 2014, "A deep and tractable
-density estimator"; masks as in Germain et al. 2015, "MADE"). With an embedding E_i(x_i) of each column and
-the set before(j) of the columns that come before j,
-
-    h_j = t(z) + e_j + Σ_{i ∈ before(j)} E_i(x_i),    p(x_j | x_before(j), z) = head_j(MLP(h_j))
-
-so one product with the mask of an order gives all C conditionals, which are exact. t(z) is the output of the
-decoder.
-
-The order sorts C standard normal keys, which are the auxiliary coordinates of the packed code
-(`distributions.auxiliary`): each draw of z brings an order of its own, and averages over draws of z are
-averages over orders, too. Equal keys leave columns in the order of the table.
+    p(x|z) = ∏_j p(x_j | x_1, …, x_{j−1}, z)                p(x) = ∫ p(x|z) p(z) dz
 
 Some columns observed. The observed columns x_o move to the front and keep their order, so
 
-    log p(x_o|z, π) = Σ over observed j of log p(x_j | observed columns before j, z)
+    log p(x_o|z) = Σ over observed j of log p(x_j | observed columns before j, z)
 
-and the missing columns are drawn one after the other, each given x_o and those drawn before. This is exact
-for the orders in which x_o comes first. The network gives every order its own conditionals, and these agree
-with one p(x) as far as it has learned a single joint distribution.
+and the missing columns are drawn one after the other, each given x_o and those drawn before. One network
+gives the conditionals for every set of observed columns (Uria, Murray & Larochelle 2014, "A deep and
+tractable density estimator"). It learns them together: in training, some draws of z have a random set of
+columns first, and in some a random set is hidden from later columns, so that z has to tell of them. Standard
+normal keys choose: the auxiliary coordinates of the packed code (`distributions.auxiliary`). Each choice
+gives a density of x, so the objective stays a bound. Outside of training the order is that of the table, and
+the keys have no effect.
+
+The density p(x_o) of a set of observed columns agrees with the integral of p(x) over the missing columns as
+far as the network has learned a single joint distribution.
 
 Moments of a missing column j are those of p(x_j | x_o, z), in which j is the next after the observed columns.
 They have no Monte Carlo error, and for one missing column they are exact. With several missing columns a draw
-of j may come after others of them, and its mean differs from the moment as far as the orders disagree.
+of j may come after others of them, and its mean differs from the moment as far as the sets disagree.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from backstory.distributions.base import DataDistribution, Entrywise, Head, MissingEntries, fill_unobserved
-from backstory.distributions.table_row import JointHead
+from backstory.distributions.base import Entrywise, Head, MissingEntries, fill_unobserved
+from backstory.distributions.cells import Cells, Partition, uniform
+from backstory.distributions.quantities import Edges, Quantity
+
+CHOICES = 2  # keys that choose what a draw is for, before those of the columns
 
 
 @dataclass(frozen=True)
 class Autoregressive(Entrywise):
-    """p(x|z, π) for codes of shape (*batch).
+    """p(x|z) for codes of shape (*batch).
 
     Attributes:
-        trunk: t(z), (*batch, H).
-        keys: numbers whose order is π, (*batch, C).
-        network: the conditionals.
+        trunk: t(z), (*batch, W).
+        head: the conditionals.
+        first: columns that come first, (*batch, C) of bool; None for none.
+        visible: columns that later ones are told, (*batch, C) of bool; None for all.
     """
 
     trunk: Tensor
-    keys: Tensor
-    network: "AutoregressiveHead"
+    head: "AutoregressiveHead"
+    first: Tensor | None = None
+    visible: Tensor | None = None
     event_dims: int = 1
 
+    codes_to_weigh = 64
     refuses_noise = (
         "the columns of the model depend on each other given z, so a noisy or transformed row has no closed "
         "form; train a model with likelihood joint for noise and maps"
@@ -63,21 +64,30 @@ class Autoregressive(Entrywise):
     def entries(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         """log p(x_j | observed columns before j, z) of each column, (*batch, C), zero at missing entries."""
         x = fill_unobserved(x, observed)
-        before = _before(self.keys)
-        if observed is not None:
-            before = before & observed.unsqueeze(-2)
-        entries = self.given(x, before).entries(x)
+        entries = self.given(x, observed).entries(x)
         return entries if observed is None else torch.where(observed, entries, 0.0)
 
-    def given(self, x: Tensor, before: Tensor) -> DataDistribution:
-        """p(x_j | x_i for the columns i with before_ji, z) of each column j.
+    def given(self, x: Tensor, observed: Tensor | None = None) -> Cells:
+        """p(x_j | observed columns before j, z) of observed columns, p(x_j | x_o, z) of missing ones.
 
         Args:
             x: without NaN; broadcasts against (*batch, C).
-            before: (*batch, C, C) of bool, or broadcasting against it.
+            observed: likewise; None if all columns are.
         """
-        context = _sums(before.to(self.trunk.dtype), self.network.embed(x))
-        return self.network.columns(self.trunk.unsqueeze(-2) + context)
+        shape = (*self.trunk.shape[:-1], x.shape[-1])
+        at, every = self.head.partition.cell(x), torch.ones_like(x, dtype=torch.bool)
+        at, there, visible = (
+            _lines(part, shape)
+            for part in (
+                at,
+                every if observed is None else observed,
+                every if self.visible is None else self.visible,
+            )
+        )
+        order = _order(there, None if self.first is None else _lines(self.first, shape))
+        known = there.sum(-1, keepdim=True)
+        logits = self.head.network(self.trunk.reshape(-1, self.trunk.shape[-1]), at, order, known, visible)
+        return self.head.cells(logits.view(*shape, -1).to(self.trunk.dtype))
 
     def missing_given(self, x: Tensor, observed: Tensor) -> MissingEntries:
         return Missing(self, fill_unobserved(x, observed), observed)
@@ -85,12 +95,12 @@ class Autoregressive(Entrywise):
     @property
     def _blank(self) -> "Missing":
         """All columns, where none is observed."""
-        none = torch.zeros_like(self.keys)
+        none = self.trunk.new_zeros(*self.trunk.shape[:-1], *self.head.shape)
         return Missing(self, none, none.bool())
 
     @property
     def mean(self) -> Tensor:
-        """E[x_j|z] of each column as the first of the order, (*batch, C)."""
+        """E[x_j|z] of each column as the first of all, (*batch, C)."""
         return self._blank.mean
 
     @property
@@ -111,10 +121,10 @@ class Autoregressive(Entrywise):
 
 @dataclass(frozen=True)
 class Missing:
-    """The missing columns given z, π and the observed columns.
+    """The missing columns given z and the observed columns.
 
     Attributes:
-        p: p(x|z, π).
+        p: p(x|z).
         x: rows, without NaN; broadcasts against (*batch, C).
         observed: which of their columns are observed, likewise.
     """
@@ -124,9 +134,9 @@ class Missing:
     observed: Tensor
 
     @property
-    def _next(self) -> DataDistribution:
-        """p(x_j | x_o, z) of each column j, as the next one after the observed columns."""
-        return self.p.given(self.x, self.observed.unsqueeze(-2))
+    def _next(self) -> Cells:
+        """p(x_j | x_o, z) of each missing column j, as the next one after the observed columns."""
+        return self.p.given(self.x, self.observed)
 
     @property
     def mean(self) -> Tensor:
@@ -146,127 +156,94 @@ class Missing:
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """A draw of the missing columns, one after the other; observed columns are as they are."""
-        keys, network = self.p.keys, self.p.network
-        x, observed = self.x.expand_as(keys), self.observed.expand_as(keys)
-        order = keys.argsort(dim=-1, stable=True)
-        missing_first = observed.gather(-1, order).to(torch.uint8).argsort(dim=-1, stable=True)
-        steps = order.gather(-1, missing_first).split(1, -1)[: int((~observed).sum(-1).max())]
-        for column in steps:
-            embedded = (network.embed(x) * observed.unsqueeze(-1)).sum(-2)
-            drawn = network.each(self.p.trunk + embedded, column).sample(generator)
-            known = observed.gather(-1, column)  # of rows with fewer missing columns
-            value = torch.where(known, x.gather(-1, column), drawn.gather(-1, column))
-            x, observed = x.scatter(-1, column, value), observed.scatter(-1, column, True)
-        return x
+        head, trunk = self.p.head, self.p.trunk.reshape(-1, self.p.trunk.shape[-1])
+        shape = (*self.p.trunk.shape[:-1], *head.shape)
+        x, observed = _lines(self.x, shape), _lines(self.observed, shape)
+        order, place = _order(observed, None), observed.sum(-1, keepdim=True)
+        at = head.partition.cell(x)
+        cache = head.network.begin(trunk, at, order, place)
+        last = order.shape[1] - 1
+        for _ in range(int((~observed).sum(-1).max()) if len(x) else 0):
+            hidden = head.network.advance(trunk, at, order, place.clamp(max=last), cache)
+            column = order.gather(1, place.clamp(max=last))
+            drawn = head.draw(hidden, column, generator)
+            value = torch.where(place > last, x.gather(1, column), drawn)
+            x = x.scatter(1, column, value)
+            at = head.partition.cell(x)
+            place = place + 1
+        return x.view(shape)
 
 
-def _before(keys: Tensor) -> Tensor:
-    """Whether column i comes before column j, (*batch, j, i), by the keys, (*batch, C)."""
-    mine, other = keys.unsqueeze(-1), keys.unsqueeze(-2)
-    places = torch.arange(keys.shape[-1], device=keys.device)
-    return (other < mine) | ((other == mine) & (places < places.unsqueeze(-1)))
+def _lines(values: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Values of the columns as rows, (N, C)."""
+    return values.expand(shape).reshape(-1, shape[-1])
 
 
-def _sums(mask: Tensor, embedded: Tensor) -> Tensor:
-    """Σ_i mask_ji E_i, (*batch, C, H), for masks (*batch, C, C) of rows with embeddings (*rows, C, H).
+def _order(observed: Tensor, first: Tensor | None) -> Tensor:
+    """The columns in their order: observed before missing, among these the first ones before others."""
+    rank = 2 * (~observed).to(torch.uint8)
+    if first is not None:
+        rank = rank + (~first).to(torch.uint8)
+    return rank.argsort(dim=-1, stable=True)
 
-    Axes of the batch before those of the rows are joined with j, so that the embeddings are not repeated.
+
+class Shares(NamedTuple):
+    """Shares of the draws in training.
+
+    Attributes:
+        first: with some columns first. Data with gaps ask for many sets of observed columns, other data for
+            whole rows above all.
+        hidden: with some columns hidden from later ones.
     """
-    extra = mask.dim() - embedded.dim()
-    if extra <= 0:
-        return mask @ embedded
-    summed = torch.einsum("k...ji,...ih->k...jh", mask.flatten(0, extra - 1), embedded)
-    return summed.unflatten(0, mask.shape[:extra])
+
+    first: float
+    hidden: float
+
+    @classmethod
+    def suited(cls, gaps: bool) -> "Shares":
+        return cls(0.9, 0.1) if gaps else cls(0.4, 0.2)
 
 
 class AutoregressiveHead(Head):
-    """The likelihood of a row whose columns depend on each other given z.
-
-    The decoder's output is t(z); the keys of the order are the auxiliary coordinates of the code.
+    """The likelihood of a row whose columns depend on each other given z. The decoder's output is t(z).
 
     Args:
-        joint: the heads of the columns.
-        inputs: what the embeddings see of a row, `models.networks.row_features.ColumnInputs`.
-        width: H, of the embeddings and of the hidden layer of the MLP.
+        quantities: the contents of the C columns.
+        edges: of the cells that they are cut into.
+        network: makes the network from the places of the cells, such as a
+            `models.networks.column_transformer.ColumnTransformer`.
+        width: of t(z).
+        shares: of the draws in training.
     """
 
-    def __init__(self, joint: JointHead, inputs: Any, width: int = 128):
-        super().__init__(joint.shape, (width,))
-        self.auxiliary = joint.shape[0]
-        self.joint, self.inputs = joint, inputs
-        self.embedding = Embeddings(inputs.column, width)
-        self.identity = nn.Parameter(torch.randn(self.auxiliary, width) / width**0.5)
-        self.hidden = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.output = Outputs(joint.column, width)
+    def __init__(
+        self, quantities: Sequence[Quantity], edges: Edges, network: Any, width: int, shares: Shares
+    ):
+        super().__init__((len(quantities),), (width,))
+        self.shares = shares
+        self.auxiliary = CHOICES + len(quantities)
+        self.partition = Partition(quantities, edges)
+        self.network = network(self.partition.places())
 
     def forward(self, trunk: Tensor, keys: Tensor) -> Autoregressive:
-        return Autoregressive(trunk, keys, self)
+        if not self.training:
+            return Autoregressive(trunk, self)
+        u = torch.special.ndtr(keys)
+        chosen = u[..., CHOICES:] < u[..., 1:CHOICES]  # a share of the columns that is uniform itself
+        kind, (first, hidden) = u[..., :1], self.shares
+        hides = (kind >= first) & (kind < first + hidden)
+        return Autoregressive(trunk, self, chosen & (kind < first), ~(chosen & hides))
 
-    def embed(self, x: Tensor) -> Tensor:
-        """E_i(x_i) of each column, (*, C, H), of rows x, (*, C)."""
-        rows = x.reshape(-1, x.shape[-1])
-        embedded: Tensor = self.embedding(self.inputs.features(rows, torch.ones_like(rows)))
-        return embedded.view(*x.shape, -1)
+    def cells(self, logits: Tensor) -> Cells:
+        """p of the columns from the network's logits, (*batch, C, L), which are relative to the marginals."""
+        return Cells(logits + self.partition.log_counts(), self.partition)
 
-    def columns(self, context: Tensor) -> DataDistribution:
-        """p(x_j | ·) of each column j, (*, C), from t(z) plus embeddings, (*, C, H)."""
-        return self._heads(self.hidden(context + self.identity), context)
-
-    def each(self, context: Tensor, column: Tensor) -> DataDistribution:
-        """p(x_j | ·) of one column j of each row, (*, 1), from t(z) plus embeddings, (*, H).
-
-        The record is of all columns; what it says of the others has no meaning.
-        """
-        hidden = self.hidden(context + self.identity[column.squeeze(-1)])
-        return self._heads(hidden.unsqueeze(-2).expand(*hidden.shape[:-1], *self.identity.shape), context)
-
-    def _heads(self, hidden: Tensor, like: Tensor) -> DataDistribution:
-        distribution: DataDistribution = self.joint(self.output(hidden).to(like.dtype))
-        return distribution
-
-
-class _Blocks(nn.Module):
-    """The places of the numbers of each column in a padded array, (C, W), with W the most of a column.
-
-    Args:
-        column: the column of each number, (F,).
-    """
-
-    places: Tensor
-
-    def __init__(self, column: Tensor):
-        super().__init__()
-        among = torch.stack([(column[:index] == own).sum() for index, own in enumerate(column)])
-        self.count, self.most = int(column.max()) + 1, int(among.max()) + 1
-        self.register_buffer("places", column * self.most + among, persistent=False)
-
-
-class Embeddings(_Blocks):
-    """A linear map of the numbers of each column to H, from (N, F) to (N, C, H)."""
-
-    def __init__(self, column: Tensor, width: int):
-        super().__init__(column)
-        self.weight = nn.Parameter(_uniform((self.count, self.most, width), len(column)))
-
-    def forward(self, features: Tensor) -> Tensor:
-        padded = features.new_zeros(len(features), self.count * self.most)
-        padded = padded.index_copy(1, self.places, features)
-        return torch.einsum("ncw,cwh->nch", padded.unflatten(1, (self.count, self.most)), self.weight)
-
-
-class Outputs(_Blocks):
-    """An affine map of H to the parameters of each column, from (*, C, H) to (*, F)."""
-
-    def __init__(self, column: Tensor, width: int):
-        super().__init__(column)
-        self.weight = nn.Parameter(_uniform((self.count, width, self.most), width))
-        self.bias = nn.Parameter(_uniform((self.count, self.most), width))
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        padded = torch.einsum("...ch,chw->...cw", hidden, self.weight) + self.bias
-        return padded.flatten(-2)[..., self.places]
-
-
-def _uniform(shape: tuple[int, ...], inputs: int) -> Tensor:
-    """Weights of a layer with so many inputs, as in `nn.Linear`."""
-    return (2 * torch.rand(shape) - 1) / inputs**0.5
+    def draw(self, hidden: Tensor, column: Tensor, generator: torch.Generator | None) -> Tensor:
+        """A draw of one column of each row, (N, 1), from tokens (N, W) that were to give it."""
+        drawn, u = hidden.new_empty(len(hidden), 1), uniform((len(hidden), 2), hidden, generator)
+        marginal = self.partition.log_counts()
+        for j in column.unique().tolist():
+            rows = (column[:, 0] == j).nonzero().squeeze(1)
+            logits = self.network.column(hidden[rows], j) + marginal[j]
+            drawn[rows, 0] = self.partition.draw(logits, j, u[rows])
+        return drawn

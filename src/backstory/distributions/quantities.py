@@ -7,13 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+CELLS = 128  # of a column of numbers, at most
+
 
 class Quantity(NamedTuple):
     """The contents of a column.
 
     Attributes:
         kind: a key of `distributions.table_row.COLUMN_HEADS`, or `date`, which counts as continuous.
-        levels: the number of levels; 0 for numbers.
+        levels: the number of levels, or of the numbers of a grid; 0 for other numbers.
         values: the numbers of a grid; empty for other kinds.
     """
 
@@ -51,6 +53,43 @@ class Marginals(NamedTuple):
     def of(self, columns: Tensor) -> "Marginals":
         """The statistics of some columns."""
         return Marginals(*(part[columns] for part in self))
+
+
+class Edges(NamedTuple):
+    """The cells that the columns are cut into, see `distributions.cells`.
+
+    Attributes:
+        edges: in ascending order, infinite after the last one, (C, E).
+        tails: the mean distance to the edge below the first one and above the last one, (C, 2).
+        counts: the number of training rows in each cell, (C, E + 1).
+    """
+
+    edges: Tensor
+    tails: Tensor
+    counts: Tensor
+
+    @classmethod
+    def blank(cls, quantities: Sequence[Quantity]) -> "Edges":
+        """Placeholders, until the statistics are loaded."""
+        columns, most = len(quantities), most_cells(quantities)
+        edges = torch.full((columns, most - 1), math.inf)
+        return cls(edges, torch.ones(columns, 2), torch.zeros(columns, most))
+
+
+class ColumnStatistics(NamedTuple):
+    """All that is taken from the training rows of a table."""
+
+    marginals: Marginals
+    edges: Edges
+
+    @classmethod
+    def blank(cls, quantities: Sequence[Quantity]) -> "ColumnStatistics":
+        return cls(Marginals.blank(len(quantities)), Edges.blank(quantities))
+
+
+def most_cells(quantities: Sequence[Quantity]) -> int:
+    """L, the most cells that a column is cut into: its levels, its grid, or `CELLS` for other numbers."""
+    return max([q.levels or CELLS for q in quantities], default=2)
 
 
 def column_groups(quantities: Sequence[Quantity]) -> dict[Quantity, Tensor]:

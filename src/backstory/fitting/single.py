@@ -9,7 +9,7 @@ from backstory import console
 from backstory.data.dataset import Dataset
 from backstory.data.splits import row_hashes
 from backstory.data.stored import StoredRows
-from backstory.data.tables.statistics import data_marginals
+from backstory.data.tables.statistics import column_statistics
 from backstory.errors import InputError, TrainingFailed
 from backstory.files import writing
 from backstory.fitting.begun import check_same_data
@@ -124,12 +124,12 @@ def _check_same_rows(name: str, dataset: Dataset, group: Alone) -> None:
 
 def _build(decided: Decided, rows: Any, seed: int) -> VAE:
     """The network, with the statistics of the training rows; without rows a checkpoint has them."""
-    statistics = marginals = None
+    statistics = columns = None
     if rows is not None:
         statistics = data_statistics(rows, decided.schema)
         if decided.model.likelihood.mixed:
-            marginals = data_marginals(rows, decided.schema)
-    return build.build(decided.schema, decided.model, seed, statistics, marginals)
+            columns = column_statistics(rows, decided.schema)
+    return build.build(decided.schema, decided.model, seed, statistics, columns)
 
 
 def _autosave(model: Model, job: Job) -> Autosave:

@@ -41,10 +41,18 @@ class RestorationRequest:
             if value is not None and (value < 1 or value != int(value)):
                 raise InputError(f"{name} has to be at least 1 and whole, got {value:g}")
 
-    def plan(self, rows: int, units: int) -> list[tuple[str, Effort]]:
-        """Methods with their efforts, for so many observations, in the order in which they are tried."""
+    def plan(self, rows: int, units: int, codes: int | None = None) -> list[tuple[str, Effort]]:
+        """Methods with their efforts, in the order in which they are tried.
+
+        Args:
+            rows: number of observations.
+            units: dimensions of z.
+            codes: see `DataDistribution.codes_to_weigh`.
+        """
         if self.method != "auto":
             return [(self.method, self.effort)]
+        if codes is not None:
+            return [("importance", replace(self.effort, proposals=min(codes, self.effort.proposals)))]
         return affordable(self.effort, rows, units, self.budget)
 
     @classmethod

@@ -4,7 +4,8 @@ from dataclasses import replace
 from functools import partial
 
 from backstory.data.schema import Schema
-from backstory.distributions.quantities import Marginals
+from backstory.data.tables.statistics import quantities
+from backstory.distributions.quantities import ColumnStatistics
 from backstory.models import hierarchy, likelihoods, networks, posteriors, priors
 from backstory.models.initial import drawn_from
 from backstory.models.networks.conditions import Behind
@@ -21,7 +22,7 @@ def build(
     options: ModelOptions,
     seed: int = 0,
     statistics: Statistics | None = None,
-    marginals: Marginals | None = None,
+    columns: ColumnStatistics | None = None,
 ) -> VAE:
     """The model for resolved options; initial weights depend on `seed` alone, not on the global state.
 
@@ -29,10 +30,10 @@ def build(
         schema, options: from `resolve`.
         seed: of the initial weights.
         statistics: location and scale of the training data, from `data_statistics`; loading sets them later.
-        marginals: of the columns of a table, from `tables.statistics.data_marginals`; likewise.
+        columns: statistics of the columns of a table, from `tables.statistics.column_statistics`; likewise.
     """
     shift, scale = statistics or blank_statistics(schema)
-    known = marginals or Marginals.blank(schema.numel)
+    known = columns or ColumnStatistics.blank(quantities(schema))
     setting = Setting(
         schema,
         options.latent or 1,

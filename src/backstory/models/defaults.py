@@ -183,6 +183,7 @@ class ScheduleDefaults:
     Attributes:
         lr: the highest learning rate.
         longest: the most epochs, unless they make fewer than `least_steps` steps.
+        steps: about as many are taken, in ten epochs or more.
         objective, samples: the objective and its draws of z for each observation.
         ema: decay of the averaged weights; None for no average.
         patience: epochs without improvement after which to stop; None for a fifth of all epochs.
@@ -192,6 +193,7 @@ class ScheduleDefaults:
     lr: float
     longest: int = 200
     least_steps: int = 3_000
+    steps: int = 10_000
     objective: str = "elbo"
     samples: int = 1
     ema: float | None = None
@@ -213,6 +215,8 @@ def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) 
         schema, options: see `resolve`.
         gaps: whether entries of the data are missing.
     """
+    if options.likelihood.dependent:
+        return ScheduleDefaults(2e-3, least_steps=1, steps=2_000, ema=0.998)
     affine = options.network.affine
     defaults = ScheduleDefaults(1e-2, longest=2000) if affine else ScheduleDefaults(3e-3)
     if not gaps or schema.kind == "images" or options.posterior.name == "delta":

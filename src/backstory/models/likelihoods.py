@@ -1,10 +1,12 @@
 """How the likelihoods are built, one line for each."""
 
+from functools import partial
+
 from torch import nn
 
 from backstory import options as o
 from backstory.data.tables.statistics import quantities
-from backstory.distributions.autoregressive import AutoregressiveHead
+from backstory.distributions.autoregressive import AutoregressiveHead, Shares
 from backstory.distributions.bernoulli import BernoulliHead
 from backstory.distributions.categorical import CategoricalHead
 from backstory.distributions.gaussian import GaussianHead
@@ -13,6 +15,7 @@ from backstory.distributions.logistic import DiscretisedLogisticHead
 from backstory.distributions.self_masked import SIGNS, SelfMasking
 from backstory.distributions.student import StudentTHead
 from backstory.distributions.table_row import JointHead
+from backstory.models.networks.column_transformer import ColumnTransformer
 from backstory.models.networks.row_features import ColumnInputs
 from backstory.models.registry import BUILDERS, Likelihood, Setting
 
@@ -35,11 +38,17 @@ def _gaussian(sigma: str, options: o.GaussianOptions, s: Setting) -> nn.Module:
 
 
 def _column_inputs(options: o.Choice, s: Setting) -> ColumnInputs:
-    return ColumnInputs(quantities(s.schema), s.marginals, s.shift, s.scale)
+    return ColumnInputs(quantities(s.schema), s.columns.marginals, s.shift, s.scale)
+
+
+def _autoregressive(options: o.Autoregressive, s: Setting) -> AutoregressiveHead:
+    network = partial(ColumnTransformer, width=options.embedding, layers=options.layers, heads=options.heads)
+    shares = Shares.suited(any(column.missing for column in s.schema.kinds))
+    return AutoregressiveHead(quantities(s.schema), s.columns.edges, network, options.embedding, shares)
 
 
 def _joint(s: Setting) -> JointHead:
-    return JointHead(quantities(s.schema), s.marginals)
+    return JointHead(quantities(s.schema), s.columns.marginals)
 
 
 BUILDERS[o.Bernoulli] = Likelihood(lambda options, s: BernoulliHead(s.shape))
@@ -54,7 +63,4 @@ BUILDERS[o.GaussianPredicted] = Likelihood(lambda options, s: _gaussian("predict
 BUILDERS[o.Laplace] = Likelihood(lambda options, s: LaplaceHead(s.shape, s.shift, s.scale))
 BUILDERS[o.Student] = Likelihood(lambda options, s: StudentTHead(s.shape, s.shift, s.scale))
 BUILDERS[o.Joint] = Likelihood(lambda options, s: _joint(s), inputs=_column_inputs)
-BUILDERS[o.Autoregressive] = Likelihood(
-    lambda options, s: AutoregressiveHead(_joint(s), _column_inputs(options, s), options.embedding),
-    inputs=_column_inputs,
-)
+BUILDERS[o.Autoregressive] = Likelihood(_autoregressive, inputs=_column_inputs)

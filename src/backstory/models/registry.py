@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from backstory.data.schema import Schema
-from backstory.distributions.quantities import Marginals
+from backstory.distributions.quantities import ColumnStatistics
 from backstory.options.choices import Choice
 
 Shape: TypeAlias = tuple[int, ...]
@@ -29,7 +29,7 @@ class Setting:
         schema: the data's.
         latent: number of units of z.
         shift, scale: location and scale of x in the training data, broadcast against `shape`.
-        marginals: of the columns of a table; blank for other data.
+        columns: statistics of the columns of a table; blank for other data.
         incomplete: whether entries of x may be missing.
         hierarchy: units of the levels of z from x upwards; () for z without levels.
         affine: whether the networks are affine.
@@ -41,7 +41,7 @@ class Setting:
     latent: int
     shift: Tensor
     scale: Tensor
-    marginals: Marginals
+    columns: ColumnStatistics
     incomplete: bool = False
     hierarchy: tuple[int, ...] = ()
     affine: bool = False

@@ -38,12 +38,14 @@ class LikelihoodOptions(Choice):
             (integers) or `numbers` (anything; levels are dequantised).
         mixed: whether it models each column of a table by its kind; the others take all columns as numbers.
         gaussian: whether p(x|z) is Gaussian in each entry.
+        dependent: whether entries depend on each other given z.
     """
 
     group: ClassVar[str] = "likelihood"
     takes: ClassVar[Literal["binary", "levels", "numbers"]] = "numbers"
     mixed: ClassVar[bool] = False
     gaussian: ClassVar[bool] = False
+    dependent: ClassVar[bool] = False
 
 
 @auto
@@ -153,15 +155,24 @@ class Joint(LikelihoodOptions):
 
 @choice
 class Autoregressive(LikelihoodOptions):
-    """Each column of a table by its kind, given z and the columns before it in a random order."""
+    """Each column of a table given z and the columns before it."""
 
     mixed: ClassVar[bool] = True
+    dependent: ClassVar[bool] = True
     name: Literal["autoregressive"] = "autoregressive"
-    embedding: int = Field(
-        default=128,
-        ge=1,
-        description="Width of the embeddings of the columns, and of the layer that they go through.",
-    )
+    embedding: int = Field(default=64, ge=8, description="Width of the transformer over the columns.")
+    layers: int = Field(default=2, ge=1, description="Layers of the transformer over the columns.")
+    heads: int = Field(default=4, ge=1, description="Heads of its attention; they divide the width.")
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Self:
+        if self.embedding % self.heads:
+            raise OptionError(
+                f"heads have to divide embedding, got {self.heads} heads and embedding {self.embedding}; "
+                "change one of them",
+                "heads",
+            )
+        return self
 
 
 @choice

@@ -19,8 +19,6 @@ from backstory.objectives.registry import SUPPLIED, arguments
 from backstory.options import ObjectiveOptions, TrainOptions
 from backstory.options.choices import make
 
-TARGET_STEPS = 10_000
-
 
 def resolve(options: TrainOptions, rows: int, defaults: ScheduleDefaults) -> TrainOptions:
     """Check the options and decide what was left open, from the number of training rows.
@@ -47,7 +45,7 @@ def resolve(options: TrainOptions, rows: int, defaults: ScheduleDefaults) -> Tra
     most = max(defaults.longest, min(1000, defaults.least_steps // steps))
     epochs = options.epochs
     if epochs is None and options.minutes is None:
-        epochs = min(most, max(10, round(TARGET_STEPS / steps)))
+        epochs = min(most, max(10, round(defaults.steps / steps)))
     patience = options.patience
     if patience is None and epochs is not None:
         patience = defaults.patience or max(10, epochs // 5)

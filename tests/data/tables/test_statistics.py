@@ -10,7 +10,7 @@ from mixed import mixed_table
 
 import backstory
 from backstory.data.tables.frames import to_frame
-from backstory.data.tables.statistics import as_numbers, data_marginals, quantities
+from backstory.data.tables.statistics import as_numbers, column_statistics, quantities
 from backstory.distributions.quantities import Quantity
 from backstory.distributions.table_row import Joint
 from backstory.errors import InputError
@@ -31,7 +31,7 @@ def of(customers, name):
 
 
 def test_marginals_of_columns(customers):
-    known = data_marginals(customers.values, customers.schema)
+    known = column_statistics(customers.values, customers.schema).marginals
     what = dict(zip(customers.schema.columns, quantities(customers.schema), strict=True))
     assert what["plan"] == Quantity("categorical", 3)
     assert what["visits"] == Quantity("count")

@@ -9,7 +9,8 @@ from backstory.data.dataset import Dataset
 from backstory.data.rows import Rows, mapped
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import NUMBERS, Column, is_number
-from backstory.distributions.quantities import Marginals, Quantity
+from backstory.data.tables.partition import partition
+from backstory.distributions.quantities import ColumnStatistics, Marginals, Quantity
 from backstory.errors import InputError
 
 MOST_ROWS = 100_000  # from which the statistics are computed
@@ -73,13 +74,15 @@ def as_numbers(dataset: Dataset) -> Dataset:
     return replace(dataset, schema=schema, values=mapped(numbers, dataset.values))
 
 
-def data_marginals(values: Rows, schema: Schema) -> Marginals:
+def column_statistics(values: Rows, schema: Schema) -> ColumnStatistics:
     """Statistics of each column over the training rows, or over evenly spaced ones of very many."""
     rows = np.linspace(0, len(values) - 1, min(len(values), MOST_ROWS)).astype(int)
     some = schema.prepare(np.asarray(values[rows])).double().numpy()
-    marginals = [_marginal(q, x[~np.isnan(x)]) for q, x in zip(quantities(schema), some.T, strict=True)]
+    columns = [(q, x[~np.isnan(x)]) for q, x in zip(quantities(schema), some.T, strict=True)]
+    marginals = [_marginal(q, x) for q, x in columns]
     location, scale, curved, atom = map(torch.tensor, zip(*marginals, strict=True))
-    return Marginals(location.float(), scale.float(), curved, atom.float())
+    edges = partition(columns)
+    return ColumnStatistics(Marginals(location.float(), scale.float(), curved, atom.float()), edges)
 
 
 def _marginal(quantity: Quantity, x: np.ndarray) -> tuple[float, float, bool, float]:
