@@ -20,6 +20,7 @@ LAYERS = [
     "tensor_files",
     "distributions",
     "data",
+    "comparing",
     "options",
     "models",
     "objectives",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from backstory.inference.operators import Mask as Mask
     from backstory.inference.operators import Noise as Noise
     from backstory.inference.restoration import coverage as coverage
+    from backstory.jobs.compare import compare as compare
     from backstory.model import Model as Model
     from backstory.models.vae import VAE as VAE
     from backstory.models.vae import Terms as Terms
@@ -57,6 +58,7 @@ _HOME = {
     "VAEImputer": "sklearn.imputer",
     "VAEOutlierDetector": "sklearn.outliers",
     "VAETransformer": "sklearn.transformer",
+    "compare": "jobs.compare",
     "coverage": "inference.restoration",
     "fit": "fitting.fit",
     "keep_memory": "training.allocator",

@@ -285,6 +285,32 @@ IntervalDraws = A[
     int | None, Option(metavar="M", help="Draws from which the intervals of a restoration are made (100).")
 ]
 
+# compare
+RunOrTable = A[
+    str, Argument(metavar="RUN|SYNTHETIC", help="A run to draw rows from, or a table of synthetic rows.")
+]
+RealTable = A[str, Argument(metavar="REAL", help="The table of real rows.")]
+HeldOut = A[
+    str | None,
+    Argument(
+        metavar="[HELD-OUT]",
+        help="A table of real rows that the synthetic rows were not learned from; by default the rows of "
+        "REAL that RUN was not trained on, or else a half of REAL.",
+        show_default=False,
+    ),
+]
+Target = A[
+    list[str] | None,
+    Option(
+        metavar="COLUMN",
+        help="Column to predict by models of synthetic and of real rows; by default the last one with "
+        "levels. May be repeated.",
+    ),
+]
+Report = A[
+    Path | None, Option("-o", "--output", metavar="FILE", help="File to write with all figures, .json.")
+]
+
 # restore, impute
 Restoring = A[
     str,

@@ -1,0 +1,117 @@
+"""`backstory compare`: synthetic rows beside real ones."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backstory.cli import parameters as o
+
+if TYPE_CHECKING:
+    from backstory.comparing.comparison import Comparison
+
+SHOWN = 10  # columns and pairs, the least alike first
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """The file to write with all figures."""
+
+    output: o.Report = None
+    force: o.Force = False
+
+
+def compare(
+    synthetic: o.RunOrTable,
+    real: o.RealTable,
+    held_out: o.HeldOut = None,
+    target: o.Target = None,
+    column: o.Column = None,
+    seed: o.Seed = 0,
+    device: o.Device = "auto",
+    *,
+    report: ReportOptions,
+    as_json: o.Json = False,
+) -> None:
+    """Compare synthetic rows with the rows of a real table: how alike they are, and whether they repeat them.
+
+    A run draws as many rows as REAL has. Shapes of columns and trends of pairs are those of SDMetrics; a
+    two-sample test, models that learn from synthetic rows, nearest rows and copies come beside them. Empty
+    cells are a level of their own among levels, and are left out of numbers.
+    """
+    import backstory
+    from backstory.cli import parsing, text
+    from backstory.jobs.compare import check_report, write_report
+    from backstory.jobs.compare import compare as job
+    from backstory.jobs.output import Output
+    from backstory.runs.info import is_data
+
+    file = None if report.output is None else Output(Path(report.output), report.force)
+    if file is not None:
+        check_report(file)
+    rows: Any = synthetic
+    if not is_data(synthetic):
+        parsing.refuse("tables, and a run knows its columns", column=column)
+        rows = backstory.open(synthetic, device)
+    done = job(rows, real, held_out, target or (), parsing.columns(column, None) or None, seed)
+    if file is not None:
+        write_report(file, done)
+    if as_json:
+        text.print_json(done.record())
+        return
+    _print(done)
+    if file is not None:
+        text.say_written("all figures", [file.path])
+
+
+def _print(done: "Comparison") -> None:
+    from backstory.cli import text
+    from backstory.comparing.comparison import MEANINGS
+
+    lines, notes = {}, {}
+    for name, (value, meaning) in _figures(done).items():
+        lines[name], notes[name] = value, MEANINGS[meaning]
+    text.print_table(lines, notes)
+    _print_least("column", "shape", done.shapes)
+    _print_least("pair", "similarity", {" × ".join(names): score for names, score in done.pairs.items()})
+    if done.left_out:
+        text.say(f"not compared: {', '.join(f'{name} ({why})' for name, why in done.left_out.items())}")
+    for note in done.notes:
+        text.say(note)
+
+
+def _figures(done: "Comparison") -> dict[str, tuple[str, str]]:
+    """What to print of each figure, and the name of its meaning."""
+    near, lines = done.nearness, {name: (f"{mean:.3f}", name) for name, mean in done.means.items()}
+    lines["two-sample"] = f"{done.two_sample:.3f}", "two_sample"
+    for one in done.transfer:
+        measure = {"r2": "R²", "auroc": "AUROC"}[one.measure]
+        lines[f"transfer {one.target}"] = (
+            f"{measure} {one.synthetic:.3f}, real {one.real:.3f}",
+            "transfer",
+        )
+    held_out = "" if done.held_out_copies is None else f", held-out {done.held_out_copies}"
+    return lines | {
+        "nearer to training": (f"{near.nearer_to_training:.3f}", "nearer_to_training"),
+        "distance": (f"{near.distance:.3g}, held-out {near.held_out_distance:.3g}", "distance"),
+        "copies": (f"{done.copies} of {done.rows['synthetic']}{held_out}", "copies"),
+        "membership": (f"{near.membership:.3f}", "membership"),
+    }
+
+
+def _print_least(what: str, measure: str, scores: dict[str, float]) -> None:
+    """Print the smallest scores, and how many there are in all."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from backstory.errors import printable
+
+    known = sorted((score, name) for name, score in scores.items() if score == score)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(f"least alike {what} of {len(scores)}", overflow="fold")
+    table.add_column(measure, justify="right")
+    for score, name in known[:SHOWN]:
+        table.add_row(printable(name), f"{score:.3f}")
+    if known:
+        printer = Console(highlight=False, markup=False)
+        printer.print()
+        printer.print(table)

@@ -1,0 +1,214 @@
+"""How near synthetic rows come to real ones: shapes, pairs, two-sample test, transfer and privacy."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backstory.comparing.comparison import Comparison, RealRows, compared
+from backstory.data.checks import listed
+from backstory.data.conditions import decode_conditions
+from backstory.data.dataset import Dataset
+from backstory.data.load import Source as Data
+from backstory.data.load import load
+from backstory.data.schema import Schema
+from backstory.data.tables.columns import Column
+from backstory.data.write import write_text
+from backstory.errors import InputError
+from backstory.files import check_writable
+from backstory.jobs.output import Output, with_conditions
+from backstory.options import one_of
+from backstory.trained import Trained
+
+if TYPE_CHECKING:
+    from backstory.data.tables.read import Columns
+
+FEWEST = 10  # rows of a table
+ANOTHER = "(another)"  # the level of texts that the real table does not have
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Stored rows of the tables to compare, in the same columns."""
+
+    synthetic: np.ndarray
+    real: RealRows
+    columns: tuple[Column, ...]
+    left_out: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+def compare(
+    synthetic: "Data | Trained",
+    real: Data,
+    held_out: "Data | None" = None,
+    targets: Sequence[str] = (),
+    columns: "Columns | None" = None,
+    seed: int = 0,
+) -> Comparison:
+    """Compare the rows of a synthetic table, or draws of a model, with those of a real table.
+
+    Columns are read as the real table has them, or as the model has them: a text that it does not have as a
+    level is the level of rare ones, or the level "(another)". Numbers are read as they are. A model draws as
+    many rows as the real table has; if it was trained on that table, the rows that it was not trained on are
+    the held-out rows, unless others are given.
+
+    Args:
+        synthetic: a table, as `backstory.load` takes it, or a trained model.
+        real: the table to compare with, such as the one that the synthetic rows were learned from.
+        held_out: real rows from the same source that the synthetic rows were not learned from.
+        targets: names of columns to predict; by default the last column with levels, or else the last one.
+        columns: what columns of the real table hold, see `backstory.load`.
+        seed: of draws and of the choice of rows.
+
+    Raises:
+        InputError: a table cannot be read, has other columns or fewer than ten rows, or the model is not of
+            tables.
+
+    >>> import pandas as pd
+    >>> x = np.arange(60.0)
+    >>> frame = pd.DataFrame({"x": x, "y": x % 7, "sign": np.where(x % 2, "+", "-")})
+    >>> same = compare(frame, frame)
+    >>> same.means, same.copies
+    ({'shapes': 1.0, 'pairs': 1.0}, 60)
+    """
+    if isinstance(synthetic, Trained):
+        tables = _drawn(synthetic, real, held_out, seed)
+    else:
+        tables = _read(synthetic, real, held_out, columns)
+    _check_sizes(tables)
+    names = [column.name for column in tables.columns]
+    numbers = [names.index(one_of("targets", name, names)) for name in targets] or [_usual(tables.columns)]
+    notes = (*tables.notes, *_notes(tables.real))
+    comparison = compared(tables.synthetic, tables.real, tables.columns, numbers, seed)
+    return replace(comparison, left_out=tables.left_out, notes=notes)
+
+
+def check_report(output: Output) -> None:
+    """Raise InputError, before any work, for a path that no JSON can be written to."""
+    if output.format != "json":
+        raise InputError(f"expected a file that ends in .json, got {output.path}; name it so")
+    check_writable(output.path, output.force)
+
+
+def write_report(output: Output, comparison: Comparison) -> None:
+    """Write a comparison as JSON."""
+    text = json.dumps(comparison.record(), indent=2, ensure_ascii=False)
+    write_text(output.path, text + "\n", output.force)
+
+
+# -- tables -----------------------------------------------------------------------------------------------
+
+
+def _read(synthetic: Data, real: Data, held_out: "Data | None", columns: "Columns | None") -> _Tables:
+    known = load(real, columns=columns)
+    schema = _of_table(known.schema, known.source)
+    drawn, whole = (_values(_load(data, schema)) for data in (synthetic, real))
+    others = None if held_out is None else _values(_load(held_out, schema))
+    return _Tables(drawn, RealRows(whole, others), _compared_columns(schema), _left_out(schema))
+
+
+def _drawn(model: Trained, data: Data, held_out: "Data | None", seed: int) -> _Tables:
+    schema = _of_table(model.schema, "a run of other data")
+    real = _load(data, schema)
+    given = None if real.given is None else decode_conditions(schema.conditions, real.given)
+    drawn = np.asarray(model.sample(len(real), seed=seed, given=given), np.float64)
+    whole = np.asarray(with_conditions(drawn, schema, real.stated)[0])
+    rows, notes = RealRows(_values(real)), [f"{len(drawn)} rows were drawn from the run"]
+    if held_out is not None:
+        rows = replace(rows, held_out=_values(_load(held_out, schema)))
+    elif model.trained_on(real):
+        rows = _of_run(model, rows.training)
+        notes.append("the real rows are those that the run was trained on, the held-out rows its others")
+    return _Tables(whole, rows, _compared_columns(schema.unconditioned), _left_out(schema), tuple(notes))
+
+
+def _of_run(model: Trained, rows: np.ndarray) -> RealRows:
+    """The rows of the data that a model was trained from in their parts."""
+    train = model.splits.train
+    others = np.setdiff1d(np.arange(len(rows)), train)
+    return RealRows(rows[train], rows[others] if len(others) >= FEWEST else None)
+
+
+def _of_table(schema: Schema, source: str) -> Schema:
+    """The schema; InputError unless it is of a table."""
+    if not schema.kinds:
+        raise InputError(f"expected tables to compare, got {source}, which has no columns; give tables")
+    return schema
+
+
+def _load(data: Data, schema: Schema) -> Dataset:
+    """A table in the columns of a schema, also with numbers and levels that the schema does not have."""
+    from backstory.data.tables.encode import level_numbers  # with pandas, which is slow to import
+
+    kinds = tuple(map(_read_column, schema.kinds))
+    wide = schema.model_copy(update={"kinds": kinds, "levels": None, "maximum": None})
+    table = load(data, schema=wide)
+    values = np.array(table.values[:], np.float64)
+    for j, column in enumerate(schema.kinds):
+        if column.levels is not None and kinds[j].levels is None:
+            values[:, j] = _numbered(values[:, j], level_numbers(column))
+    return replace(table, values=values)
+
+
+def _read_column(column: Column) -> Column:
+    """The column as tables are read: any number, and a level of unknown texts."""
+    if column.levels is not None and column.cells == "text":
+        return _compared_column(column)
+    kind = "date" if column.kind == "date" else "continuous"
+    return column.model_copy(update={"kind": kind, "levels": None, "rare": False, "values": None})
+
+
+def _numbered(x: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Numbers (N,) as indices of levels (L,), L for another number."""
+    order = np.argsort(levels)
+    place = np.clip(np.searchsorted(levels[order], x), 0, len(levels) - 1)
+    return np.where(np.isnan(x), np.nan, np.where(levels[order][place] == x, order[place], len(levels)))
+
+
+def _compared_columns(schema: Schema) -> tuple[Column, ...]:
+    return tuple(map(_compared_column, schema.kinds))
+
+
+def _compared_column(column: Column) -> Column:
+    """The column with a level for all others, where it has levels but none of rare ones."""
+    if column.levels is None or column.rare:
+        return column
+    return column.model_copy(update={"levels": (*column.levels, ANOTHER), "rare": True})
+
+
+def _values(data: Dataset) -> np.ndarray:
+    """The stored values with the columns of conditions, (N, C) of float64."""
+    return np.asarray(with_conditions(np.asarray(data.values[:], np.float64), data.schema, data.stated)[0])
+
+
+def _left_out(schema: Schema) -> dict[str, str]:
+    return {column.name: column.reason for column in schema.left_out if column.reason != "condition"}
+
+
+# -- checks and notes -------------------------------------------------------------------------------------
+
+
+def _check_sizes(tables: _Tables) -> None:
+    counts = {"synthetic": tables.synthetic, "real": tables.real.training, "held-out": tables.real.held_out}
+    few = [f"{len(rows)} {name}" for name, rows in counts.items() if rows is not None and len(rows) < FEWEST]
+    if few:
+        raise InputError(f"expected at least {FEWEST} rows of each table, got {listed(few)}; give more rows")
+
+
+def _usual(columns: Sequence[Column]) -> int:
+    """The number of the last column with levels, or else of the last one."""
+    levelled = [j for j, column in enumerate(columns) if column.levels is not None]
+    return levelled[-1] if levelled else len(columns) - 1
+
+
+def _notes(real: RealRows) -> tuple[str, ...]:
+    if real.held_out is not None:
+        return ()
+    return (
+        "no rows are held out: a random half of the real rows stands for them; the synthetic rows may have "
+        "been learned from it too, so the share nearer to training and membership cannot show rows learned "
+        "by heart; give rows that were held out of training as the last argument",
+    )
