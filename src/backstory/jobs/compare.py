@@ -121,7 +121,8 @@ def _drawn(model: Trained, data: Data, held_out: "Data | None", seed: int) -> _T
         rows = replace(rows, held_out=_values(_load(held_out, schema)))
     elif model.trained_on(real):
         rows = _of_run(model, rows.training)
-        notes.append("the real rows are those that the run was trained on, the held-out rows its others")
+        others = "" if rows.held_out is None else ", the held-out rows its others"
+        notes.append(f"the real rows are those that the run was trained on{others}")
     return _Tables(whole, rows, _compared_columns(schema.unconditioned), _left_out(schema), tuple(notes))
 
 

@@ -1,0 +1,134 @@
+"""Comparisons of whole tables, and of draws of a model with a table."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from mixed import mixed_table
+
+import backstory
+from backstory.comparing.comparison import MEANINGS
+from backstory.jobs.compare import check_report, compare, write_report
+from backstory.jobs.output import Output
+
+TINY = {"epochs": 2, "hidden": (8,), "latent": 2, "batch_size": 32, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def customers() -> pd.DataFrame:
+    return mixed_table(200, 0).drop(columns="customer_id")
+
+
+def numbers(count: int = 60, seed: int = 0) -> pd.DataFrame:
+    """A column of each of three kinds, and levels that are numbers."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=count).round(3)
+    scale = rng.integers(1, 6, count)
+    return pd.DataFrame({"x": x, "visits": rng.poisson(9, count), "scale": scale, "sex": list("fm") * 30})
+
+
+def test_identical_tables_are_alike_and_copies(customers) -> None:
+    done = compare(customers, customers)
+    assert done.means == {"shapes": 1, "pairs": 1}
+    assert done.two_sample == 0.5
+    assert done.nearness.nearer_to_training == 0.5
+    assert done.nearness.membership == pytest.approx(0.5, abs=0.05)
+    assert done.copies == 200
+    assert done.held_out_copies is None
+    assert "half of the real rows" in done.notes[0]
+    assert done.left_out == {"version": "constant"}
+    assert done.rows == {"synthetic": 200, "real": 200}
+
+
+def test_learned_by_heart_shows_beside_held_out_rows(customers) -> None:
+    done = compare(customers, customers, mixed_table(200, 1).drop(columns="customer_id"))
+    assert done.nearness.nearer_to_training == 1
+    assert done.nearness.membership == 1
+    assert (done.copies, done.held_out_copies) == (200, 0)
+    assert done.notes == ()
+    assert done.rows["held_out"] == 200
+
+
+def test_a_shifted_column_has_the_known_distance() -> None:
+    real = numbers().assign(x=np.arange(60.0))
+    assert compare(real.assign(x=real["x"] + 6), real).shapes["x"] == pytest.approx(0.9)
+
+
+def test_levels_that_the_real_table_does_not_have_count_as_another() -> None:
+    real = numbers()
+    sex = real["sex"].where(np.arange(60) >= 6, "x")  # three of each level
+    assert compare(real.assign(sex=sex), real).shapes["sex"] == pytest.approx(0.9)
+    scale = real["scale"].where(np.arange(60) >= 6, 7)
+    likert = {"scale": "ordinal:1,2,3,4,5"}
+    assert compare(real.assign(scale=scale), real, columns=likert).shapes["scale"] == pytest.approx(0.9)
+
+
+def test_numbers_are_read_as_they_are() -> None:
+    real = numbers()
+    done = compare(
+        real.assign(visits=real["visits"] - 0.5), real, columns={"scale": "grid", "visits": "count"}
+    )
+    below = (real["visits"].to_numpy()[:, None] <= np.arange(-1, 40)).mean(axis=0)
+    assert done.shapes["visits"] == pytest.approx(1 - np.diff(below).max())
+
+
+def test_empty_levels_count_and_empty_numbers_do_not() -> None:
+    real, gaps = numbers(), np.arange(60) < 6
+    done = compare(real.assign(x=real["x"].mask(gaps), sex=real["sex"].mask(gaps)), real)
+    assert done.shapes["sex"] == pytest.approx(0.9)
+    assert done.shapes["x"] > 0.85
+
+
+def test_targets_are_named_or_the_last_levels() -> None:
+    real = numbers()
+    assert [one.target for one in compare(real, real).transfer] == ["sex"]
+    done = compare(real, numbers(seed=1), targets=["x", "sex"])
+    assert [(one.target, one.measure) for one in done.transfer] == [("x", "r2"), ("sex", "auroc")]
+    with pytest.raises(backstory.InputError, match="did you mean 'sex'"):
+        compare(real, real, targets=["sexx"])
+
+
+def test_tables_of_other_kinds_are_refused() -> None:
+    real = numbers()
+    with pytest.raises(backstory.InputError, match="at least 10 rows of each table, got '9 synthetic'"):
+        compare(real[:9], real)
+    with pytest.raises(backstory.InputError, match="none called 'sex'"):
+        compare(real.drop(columns="sex"), real)
+    with pytest.raises(backstory.InputError, match="expected tables to compare"):
+        compare("digits", "digits")
+
+
+def test_the_record_is_json(tmp_path) -> None:
+    real = numbers()
+    flat = compare(real.assign(x=1.5), real)
+    output = Output(tmp_path / "report.json")
+    write_report(output, flat)
+    record = json.loads(output.path.read_text(encoding="utf-8"))
+    assert record["pairs"]["each"][0] == {"columns": ["x", "visits"], "score": None}
+    assert record["shapes"]["mean"] == pytest.approx(flat.means["shapes"])
+    assert record["meanings"] == MEANINGS
+    with pytest.raises(backstory.InputError, match="which exists"):
+        check_report(output)
+    with pytest.raises(backstory.InputError, match=r"ends in \.json"):
+        check_report(Output(tmp_path / "report.csv"))
+
+
+def test_a_model_is_compared_by_its_draws(customers) -> None:
+    model = backstory.fit(customers, **TINY)
+    done = compare(model, customers)
+    assert done.rows == {"synthetic": 200, "real": 180, "held_out": 20}
+    assert "200 rows were drawn" in done.notes[0]
+    assert "trained on" in done.notes[1]
+    assert done.two_sample > 0.6
+    other = compare(model, mixed_table(100, 5).drop(columns="customer_id"))
+    assert other.rows == {"synthetic": 100, "real": 100}
+    assert set(other.shapes) == set(done.shapes)
+
+
+def test_conditions_of_a_model_are_those_of_the_rows() -> None:
+    real = numbers()
+    model = backstory.fit(backstory.load(real).conditioned_on("sex"), **TINY)
+    done = compare(model, real, numbers(seed=1))
+    assert set(done.shapes) == {"x", "visits", "scale", "sex"}
+    assert done.shapes["sex"] == 1
