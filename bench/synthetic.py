@@ -13,7 +13,9 @@ seconds of it (Backstory until it no longer improves). `training rows` are real 
 ones: the best there can be.
 
     shapes, pairs   SDMetrics' quality report: Kolmogorov-Smirnov and total variation complement of columns;
-                    correlation and contingency similarity of pairs of columns, 1 is best
+                    correlation and contingency similarity of pairs of columns, 1 is best; newer
+                    versions take those pairs alone that hang together in the real rows (correlation above
+                    0.5, Cramér's V above 0.3), older ones and `backstory compare` take all
     two-sample      AUROC of gradient boosting that tells synthetic from real rows, 0.5 is best
     transfer        AUROC or R² for real rows of gradient boosting that was trained on synthetic rows
     nearest         median distance to the nearest training row, divided by that of real held-out rows: far
@@ -33,12 +35,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.datasets import load_breast_cancer
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 
 import backstory
+from backstory.comparing.boosting import categories, predictability
 from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import Column
@@ -217,33 +220,18 @@ def _frame(schema: Schema, values: np.ndarray) -> pd.DataFrame:
     return frame
 
 
-def _discrete(schema: Schema) -> list[bool]:
-    """Columns that boosting treats as categories; it takes no more than 255 levels."""
-    return [c.kind in ("binary", "categorical") and len(c.levels or ()) < 255 for c in schema.kinds]
-
-
 def _two_sample(split: Split, x: np.ndarray) -> float:
     both = np.concatenate([split.test, x])
     label = np.repeat([0, 1], [len(split.test), len(x)])
-    judge = HistGradientBoostingClassifier(categorical_features=_discrete(split.schema), random_state=0)
+    kinds = categories(split.schema.kinds)
+    judge = HistGradientBoostingClassifier(categorical_features=kinds, random_state=0)
     order = np.random.default_rng(0).permutation(len(both))
     found = cross_val_predict(judge, both[order], label[order], cv=5, method="predict_proba")[:, 1]
     return float(roc_auc_score(label[order], found))
 
 
 def _transfer(split: Split, x: np.ndarray, target: str) -> float:
-    j = list(split.schema.columns or ()).index(target)
-    levels, others = split.schema.kinds[j].levels, np.arange(x.shape[1]) != j
-    kind = HistGradientBoostingRegressor if levels is None else HistGradientBoostingClassifier
-    model = kind(categorical_features=np.array(_discrete(split.schema))[others], random_state=0)
-    there, known = ~np.isnan(x[:, j]), ~np.isnan(split.test[:, j])
-    if levels is not None and len(np.unique(x[there, j])) < 2:
-        return 0.5
-    model.fit(x[there][:, others], x[there, j])
-    given, truth = split.test[known][:, others], split.test[known, j]
-    if levels is None:
-        return float(r2_score(truth, model.predict(given)))
-    return float(roc_auc_score(truth, model.predict_proba(given)[:, 1]))
+    return predictability(x, split.test, split.schema.kinds, list(split.schema.columns or ()).index(target))
 
 
 def _nearest(split: Split, x: np.ndarray) -> float:

@@ -1,15 +1,37 @@
 """`backstory compare`: synthetic rows beside real ones."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backstory.cli import parameters as o
 
 if TYPE_CHECKING:
     from backstory.comparing.comparison import Comparison
+    from backstory.jobs.output import Output
 
 SHOWN = 10  # columns and pairs, the least alike first
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """The tables to compare, and how they are read."""
+
+    synthetic: o.RunOrTable
+    real: o.RealTable
+    held_out: o.HeldOut = None
+    column: o.Column = None
+    device: o.Device = "auto"
+
+    def rows(self) -> Any:
+        """The name of the synthetic table, or the model of the run."""
+        import backstory
+        from backstory.cli.parsing import refuse
+        from backstory.runs.info import is_data
+
+        if is_data(self.synthetic):
+            return self.synthetic
+        refuse("tables, and a run knows its columns", column=self.column)
+        return backstory.open(self.synthetic, self.device)
 
 
 @dataclass(frozen=True)
@@ -19,17 +41,22 @@ class ReportOptions:
     output: o.Report = None
     force: o.Force = False
 
+    def target(self) -> "Output | None":
+        """Where to write them, after a check that it can be written to."""
+        from backstory.jobs.compare import check_report
+        from backstory.jobs.output import Output
+
+        if self.output is None:
+            return None
+        check_report(target := Output(self.output, self.force))
+        return target
+
 
 def compare(
-    synthetic: o.RunOrTable,
-    real: o.RealTable,
-    held_out: o.HeldOut = None,
-    target: o.Target = None,
-    column: o.Column = None,
-    seed: o.Seed = 0,
-    device: o.Device = "auto",
-    *,
+    tables: TableOptions,
     report: ReportOptions,
+    target: o.Target = None,
+    seed: o.Seed = 0,
     as_json: o.Json = False,
 ) -> None:
     """Compare synthetic rows with the rows of a real table: how alike they are, and whether they repeat them.
@@ -38,27 +65,19 @@ def compare(
     two-sample test, models that learn from synthetic rows, nearest rows and copies come beside them. Empty
     cells are a level of their own among levels, and are left out of numbers.
     """
-    import backstory
     from backstory.cli import parsing, text
-    from backstory.jobs.compare import check_report, write_report
     from backstory.jobs.compare import compare as job
-    from backstory.jobs.output import Output
-    from backstory.runs.info import is_data
+    from backstory.jobs.compare import write_report
 
-    file = None if report.output is None else Output(Path(report.output), report.force)
-    if file is not None:
-        check_report(file)
-    rows: Any = synthetic
-    if not is_data(synthetic):
-        parsing.refuse("tables, and a run knows its columns", column=column)
-        rows = backstory.open(synthetic, device)
-    done = job(rows, real, held_out, target or (), parsing.columns(column, None) or None, seed)
+    file = report.target()
+    kinds = parsing.columns(tables.column, None) or None
+    done = job(tables.rows(), tables.real, tables.held_out, target or (), kinds, seed)
     if file is not None:
         write_report(file, done)
     if as_json:
         text.print_json(done.record())
-        return
-    _print(done)
+    else:
+        _print(done)
     if file is not None:
         text.say_written("all figures", [file.path])
 

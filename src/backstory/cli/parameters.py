@@ -293,7 +293,7 @@ RealTable = A[str, Argument(metavar="REAL", help="The table of real rows.")]
 HeldOut = A[
     str | None,
     Argument(
-        metavar="[HELD-OUT]",
+        metavar="HELD-OUT",
         help="A table of real rows that the synthetic rows were not learned from; by default the rows of "
         "REAL that RUN was not trained on, or else a half of REAL.",
         show_default=False,

@@ -5,6 +5,7 @@ and an `Output` (where to write). It returns a frozen record: the files that it 
 many of them the model was trained on, and the figures. Jobs print nothing and parse no command line.
 
     fit, sample, encode, reconstruct, restore, impute, score, evaluate, describe    the jobs
+    compare                                                                         of two tables
     source, output, schema_files                                                    rows in, results out
     damage, masks, units, inverse_problem                                           what restoration is given
     code_files, score_files, restoration_files, pair_sheet                          results of single jobs

@@ -80,7 +80,7 @@ def compare(
         tables = _read(synthetic, real, held_out, columns)
     _check_sizes(tables)
     names = [column.name for column in tables.columns]
-    numbers = [names.index(one_of("targets", name, names)) for name in targets] or [_usual(tables.columns)]
+    numbers = [names.index(one_of("target", name, names)) for name in targets] or [_usual(tables.columns)]
     notes = (*tables.notes, *_notes(tables.real))
     comparison = compared(tables.synthetic, tables.real, tables.columns, numbers, seed)
     return replace(comparison, left_out=tables.left_out, notes=notes)
