@@ -285,7 +285,7 @@ def test_what_is_wrong_with_a_mixed_frame_is_said(customers):
     with pytest.raises(ValueError, match=r"(?s)feature names.*age"):
         density.score_samples(customers.drop(columns="age"))
     with pytest.raises(ValueError, match="got 'many' in row 3, column 'visits'"):
-        density.score_samples(customers.assign(visits=["1", "2", "many"] + ["4"] * 117))
+        density.score_samples(customers.assign(visits=["1", "2"] + ["many"] * 38 + ["4"] * 80))
     with pytest.raises(ValueError, match="got none in column 'income'"):
         VAEImputer(**MIXED).fit(customers.assign(income=None))
 
