@@ -64,7 +64,7 @@ def test_probabilities_of_levels_are_those_of_the_logits(cells, column, values):
 def test_moments_are_those_of_many_draws(cells):
     many = Cells(cells.logits.expand(200_000, -1, -1), cells.partition)
     drawn = many.sample(torch.Generator().manual_seed(1))
-    mean, variance = cells.moments_of_all
+    mean, variance = cells.mean, cells.variance
     error = (variance / len(drawn)).sqrt()
     assert ((drawn.mean(0) - mean).abs() < 5 * error + 1e-9).all()
     torch.testing.assert_close(drawn.var(0), variance, rtol=0.05, atol=1e-9)
@@ -129,7 +129,7 @@ def test_any_values_can_be_cut(values, kind):
     assert p.log_prob(x).isfinite().all()
 
 
-def test_no_more_rows_than_cells_leave_no_cell_between_neighbours():
+def test_blank_edges_have_the_shape_of_the_columns_with_the_most_cells():
     edges = Edges.blank([Quantity("binary", 2)])
     assert edges.edges.shape == (1, 1)
     assert math.isinf(edges.edges[0, 0])

@@ -170,14 +170,14 @@ class Cells(Entrywise):
 
     @property
     def mean(self) -> Tensor:
-        return self.moments_of_all[0]
+        return self._moments[0]
 
     @property
     def variance(self) -> Tensor:
-        return self.moments_of_all[1]
+        return self._moments[1]
 
     @property
-    def moments_of_all(self) -> tuple[Tensor, Tensor]:
+    def _moments(self) -> tuple[Tensor, Tensor]:
         """Mean and variance of every column, levels as numbers, (*batch, C) each."""
         inside, probs = self.partition.inside(), self._probs
         means = inside.low + inside.width * torch.where(inside.tail, 1.0, 0.5)
@@ -189,7 +189,7 @@ class Cells(Entrywise):
     @property
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and variance of columns with numbers, (*batch, C) each; zero for columns with levels."""
-        mean, variance = self.moments_of_all
+        mean, variance = self._moments
         for columns in self._levelled.values():
             mean, variance = mean.index_fill(-1, columns, 0.0), variance.index_fill(-1, columns, 0.0)
         return mean, variance

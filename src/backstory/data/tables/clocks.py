@@ -16,7 +16,18 @@ _CLOCK = re.compile(
 )
 
 
-class Clock(BaseModel):
+class _Time(BaseModel):
+    """A way of writing measured times, which are not plain numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    measured: ClassVar[bool] = True
+    is_plain: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
+    decimal: ClassVar[str] = "."
+
+
+class Clock(_Time):
     """Hours, minutes and perhaps seconds with colons between them; the number is minutes, or seconds.
 
     Attributes:
@@ -29,8 +40,6 @@ class Clock(BaseModel):
         long: whether these are durations, not times of day: some last a day or longer.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     way: Literal["clock"] = "clock"
     seconds: bool = False
     fraction: int = 0
@@ -39,11 +48,6 @@ class Clock(BaseModel):
     days: str = ""
     day: str = ""
     long: bool = False
-
-    measured: ClassVar[bool] = True
-    is_plain: ClassVar[bool] = False
-    whole: ClassVar[bool] = False
-    decimal: ClassVar[str] = "."
 
     @classmethod
     def recognised(cls, counts: Mapping[str, int], decimal: str | None = None) -> "Clock | None":
@@ -140,7 +144,7 @@ _PART = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<gap>\s?)(?P<unit>[A-Za-z]+)(?P
 _ISO = re.compile(r"P(?:\d+W)?(?:\d+D)?(?:T(?:\d+H)?(?:\d+M)?(?:\d+(?:\.\d+)?S)?)?")
 
 
-class Span(BaseModel):
+class Span(_Time):
     """Durations as numbers with units; the number is in the smallest of the units.
 
     Attributes:
@@ -151,19 +155,12 @@ class Span(BaseModel):
         iso: whether this is the notation of ISO 8601, such as PT1H30M.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     way: Literal["span"] = "span"
     units: tuple[tuple[str, str, int], ...]
     gap: str = ""
     joint: str = " "
     zeros: bool = False
     iso: bool = False
-
-    measured: ClassVar[bool] = True
-    is_plain: ClassVar[bool] = False
-    whole: ClassVar[bool] = False
-    decimal: ClassVar[str] = "."
 
     @classmethod
     def recognised(cls, counts: Mapping[str, int], decimal: str | None = None) -> "Span | None":
