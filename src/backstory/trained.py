@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,13 +11,15 @@ import torch
 from torch import Tensor
 
 from backstory import console
-from backstory.data.conditions import chosen_conditions
+from backstory.data.conditions import chosen_conditions, chosen_stated
 from backstory.data.dataset import Dataset
 from backstory.data.observation import Observation
 from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
+from backstory.data.tables.aligned import no_frame
 from backstory.data.tables.partial import partial_row
+from backstory.data.tables.stated import beside_conditions
 from backstory.data.values import (
     Batches,
     Given,
@@ -30,6 +33,7 @@ from backstory.data.values import (
 from backstory.errors import InputError
 from backstory.inference import evaluate, scoring
 from backstory.inference.importance import Evidence, tail_warning
+from backstory.inference.moments import posterior_moments
 from backstory.inference.requests import EvidenceRequest
 from backstory.restoring import Advance, Restorer
 from backstory.runs.provenance import Provenance
@@ -75,8 +79,8 @@ class Trained(Restorer):
         """
 
     @abstractmethod
-    def reconstruct(self, x: Values, mean: bool = True, seed: int = 0, given: Given = None) -> Rows:
-        """E[x|z] at z = E[z|x]; or with `mean=False` a draw of z ~ q(z|x), x ~ p(x|z)."""
+    def _reconstruct(self, rows: StoredRows, mean: bool, seed: int) -> Rows:
+        """`reconstruct` of stored values."""
 
     @abstractmethod
     def fit_prior(self, x: Values, components: int = 10, seed: int = 0, given: Given = None) -> Self:
@@ -124,6 +128,31 @@ class Trained(Restorer):
         """Whether it is a plain autoencoder, without a p(x)."""
         return self.options.posterior.name == "delta"
 
+    # -- codes ----------------------------------------------------------------------------------------
+
+    def codes(self, x: Values, seed: int = 0, given: Given = None) -> Any:
+        """The posterior means of a frame as a frame, with columns z_0, z_1, … and the index of x.
+
+        Arguments are those of `encode`; InputError unless x is a frame.
+        """
+        frame = self._frame(x, given)
+        if frame is None:
+            raise no_frame("codes")
+        mean = posterior_moments(self.encode(frame.data, seed, given)).mean.cpu().numpy()
+        return frame.columns({f"z_{j}": mean[:, j] for j in range(mean.shape[1])})
+
+    def reconstruct(self, x: Values, mean: bool = True, seed: int = 0, given: Given = None) -> Any:
+        """E[x|z] at z = E[z|x]; or with `mean=False` a draw of z ~ q(z|x), x ~ p(x|z).
+
+        Of a frame a frame with the same index, in which the modelled columns are those of the reconstruction
+        and the others stay as they are. Otherwise an array, (N, *shape); for x in a file, more than 1 GiB of
+        results are kept in a temporary file.
+        """
+        frame = self._frame(x, given)
+        rows = stored_rows(x if frame is None else frame.data, self.schema, given)
+        values = self._reconstruct(rows, mean, seed)
+        return values if frame is None else frame.replaced(np.asarray(values))
+
     # -- draws ----------------------------------------------------------------------------------------
 
     def sample(
@@ -134,8 +163,12 @@ class Trained(Restorer):
         seed: int | None = None,
         where: "np.ndarray | Mapping[str, Any] | pd.Series[Any] | pd.DataFrame | None" = None,
         given: Given = None,
-    ) -> np.ndarray:
+        frame: bool = True,
+    ) -> Any:
         """Draw n observations, z ~ p(z) then x ~ p(x|z), in the data's type; or E[x|z] with `mean`.
+
+        Of a model of a table a pandas frame with the columns and types of the training table, and with its
+        conditions; of other data an array, (n, *shape).
 
         Args:
             n: how many.
@@ -146,10 +179,23 @@ class Trained(Restorer):
                 `restore`. Stored values, (*shape), with NaN for the other entries; of a table also cells by
                 the names of their columns, in a mapping, a series or a frame of one row.
             given: the conditions c, if the model is of p(x|c): one value for all draws or one for each.
+            frame: false for the stored values of a table, (n, C), in place of a frame.
 
         Raises:
             InputError: for a plain autoencoder, see `fit_prior`; or for conditions that do not fit the model.
         """
+        x = self._draw(n, mean, temperature, seed, where, given)
+        if not frame or not self.schema.kinds:
+            return x
+        from backstory.data.tables.frames import of_training_types  # with pandas, which is slow to import
+
+        stated = chosen_stated(self.schema.conditions, given, n)
+        return of_training_types(*beside_conditions(x, self.schema, stated))
+
+    def _draw(
+        self, n: int, mean: bool, temperature: float, seed: int | None, where: Any, given: Given
+    ) -> np.ndarray:
+        """The stored values of `sample`."""
         if where is None:
             return self._sample(
                 n, mean, temperature, seed, chosen_conditions(self.schema.conditions, given, n)
@@ -235,14 +281,15 @@ class Trained(Restorer):
             seed: matters where x is presented at random.
             given: the conditions of x, in place of those that come with it.
         """
-        reference = read(reference, self.schema)
+        frame, reference = self._frame(x, given), read(reference, self.schema)
         against = self.reference if reference is None else self._drawn(reference, seed=seed)
         if against is None:
             raise _nothing_to_compare_with()
-        x = read(x, self.schema if given is None else self.schema.without_conditions())
+        x = self._read(x, given) if frame is None else frame.data
         rows = self._batches(x, given).draw(self._generator(seed))
         new, others = new_values(x), new_values(reference)
-        return scoring.score(rows, against, self._look, self.members[0].vae, new, others)
+        scores = scoring.score(rows, against, self._look, self.members[0].vae, new, others)
+        return replace(scores, rows=frame)
 
     def evaluate(
         self,

@@ -51,6 +51,7 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
         seed=sampling.seed,
         where=sampling.given or None,
         given=sampling.conditions or None,
+        frame=False,
     )
     stated = chosen_stated(model.schema.conditions, sampling.conditions or None, len(x))
     write_observations(output, x, model.schema, stated=stated)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from backstory.data.binary import open_binary
 from backstory.data.dataset import Dataset
+from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.data.tables.cells import Cells
 from backstory.data.tables.columns import LeftOut
@@ -42,6 +43,21 @@ def to_frame(values: np.ndarray, schema: Schema) -> pd.DataFrame:
             at = min(column.place - absent, frame.shape[1])
             frame.insert(at, column.name, pd.Series(constant(column), frame.index))
     return frame
+
+
+def of_training_types(values: Rows, schema: Schema) -> pd.DataFrame:
+    """Stored values of a table as a frame of the types that pandas gives such columns when it reads them.
+
+    Whole numbers without gaps are of int64, and texts of the type of texts; see `to_frame`.
+    """
+    frame = to_frame(np.asarray(values), schema).infer_objects()
+    told = {column.name for column in schema.kinds if column.dtype is not None}
+    full = [
+        str(name)
+        for name, cells in frame.items()
+        if str(cells.dtype) == "Int64" and name not in told and cells.notna().all()
+    ]
+    return frame.astype(dict.fromkeys(full, "int64"))
 
 
 def constant(column: LeftOut) -> Any:

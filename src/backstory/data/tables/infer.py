@@ -40,7 +40,7 @@ MOST_LEVELS = 1000  # of a categorical column; the others are rare
 DISTINCT = 0.9  # share of different texts above which they name the rows
 
 OTHER = "other"
-USUAL = ("int64", "Int64", "float64", "bool", "boolean", "object", "str")  # types that `Column.cells` tells
+USUAL = ("int64", "float64", "bool", "object", "str")  # types that `Column.cells` tells
 
 
 def judge(survey: Survey, place_in_file: int, asked: Asked | None, text_table: bool) -> Column | LeftOut:
