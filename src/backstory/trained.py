@@ -18,7 +18,7 @@ from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
 from backstory.data.tables.aligned import no_frame
-from backstory.data.tables.partial import partial_row
+from backstory.data.tables.partial import Wanted, wanted
 from backstory.data.tables.stated import beside_conditions
 from backstory.data.values import (
     Batches,
@@ -34,6 +34,7 @@ from backstory.errors import InputError
 from backstory.inference import evaluate, scoring
 from backstory.inference.importance import Evidence, tail_warning
 from backstory.inference.moments import posterior_moments
+from backstory.inference.rejection import drawn_in
 from backstory.inference.requests import EvidenceRequest
 from backstory.restoring import Advance, Restorer
 from backstory.runs.provenance import Provenance
@@ -177,7 +178,9 @@ class Trained(Restorer):
             seed: of the draws; without one each call draws anew.
             where: one observation with some of its entries: the draws are then of p(x | given entries), by
                 `restore`. Stored values, (*shape), with NaN for the other entries; of a table also cells by
-                the names of their columns, in a mapping, a series or a frame of one row.
+                the names of their columns, in a mapping, a series or a frame of one row. A tuple (low, high)
+                is a range and a set holds possible values; see `tables.partial.wanted`. These are kept
+                by rejection.
             given: the conditions c, if the model is of p(x|c): one value for all draws or one for each.
             frame: false for the stored values of a table, (n, C), in place of a frame.
 
@@ -205,10 +208,16 @@ class Trained(Restorer):
                 "draws given some entries are of p(x|y) as it is; leave mean and temperature out"
             )
         seed = torch.Generator().seed() % 2**31 if seed is None else seed
-        if isinstance(where, Mapping) or hasattr(where, "iloc"):
-            where = partial_row(self.schema, where)
-        row = StoredRows(np.asarray(where)[None], chosen_conditions(self.schema.conditions, given, 1))
-        return self.restore(row, draws=n, seed=seed).draws[:, 0]
+        named = isinstance(where, Mapping) or hasattr(where, "iloc")
+        asked = wanted(self.schema, where) if named else Wanted(np.asarray(where))
+        c = chosen_conditions(self.schema.conditions, given, 1)
+
+        def draw(count: int, own: int) -> np.ndarray:
+            if asked.is_open and not asked.is_exact:
+                return self._sample(count, False, 1.0, own, None if c is None else c.repeat(count, 0))
+            return self.restore(StoredRows(asked.row[None], c), draws=count, seed=own).draws[:, 0]
+
+        return draw(n, seed) if asked.is_exact else drawn_in(draw, asked.holds, n, seed)
 
     # -- densities ------------------------------------------------------------------------------------
 

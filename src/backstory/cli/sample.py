@@ -41,7 +41,7 @@ def sample(
     from backstory.jobs.sample import Sampling, fit_prior
     from backstory.jobs.sample import sample as job
 
-    target, where = output.target(), parsing.cells(sampling.where)
+    target, where = output.target(), parsing.wanted(sampling.where)
     given = parsing.cells(sampling.given, "given")
     target.check()
     model = backstory.open(run, device)

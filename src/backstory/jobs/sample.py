@@ -22,8 +22,8 @@ class Sampling:
         n: the number of observations.
         mean: write E[x|z] in place of draws of x.
         temperature: factor of the prior's standard deviation.
-        given: cells of a table by the name of their column, as they would stand in a file; draws are of
-            p(x | given).
+        given: cells of a table by the name of their column, as they would stand in a file, or ranges
+            and sets of them, see `tables.partial.wanted`; draws are of p(x | given).
         seed: of all draws; None draws anew each time.
         conditions: those of a model of p(x|c) by name, as in a file or one for each draw.
     """
@@ -31,7 +31,7 @@ class Sampling:
     n: int = 64
     mean: bool = False
     temperature: float = 1.0
-    given: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)
 

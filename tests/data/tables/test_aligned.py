@@ -1,4 +1,4 @@
-"""Models of tables give frames: of the training types, and with the index of the frame that they are given."""
+"""Models of tables give frames, of the training types and with the index of the frame that they are given."""
 
 import numpy as np
 import pandas as pd

@@ -98,7 +98,7 @@ def completed(path: Path, index: np.ndarray, changed: Cells, data: Dataset) -> p
         changed: the cells of these rows to fill.
         data: the content of the file.
     """
-    return filled(_whole_frame(path, data).iloc[index], changed)
+    return filled(whole_frame(path, data).iloc[index], changed)
 
 
 def filled(frame: pd.DataFrame, changed: Cells) -> pd.DataFrame:
@@ -128,7 +128,8 @@ def _type_for(cells: pd.Series, mixed: pd.Series) -> Any:
     return cells.dtype if is_text(cells) else None
 
 
-def _whole_frame(path: Path, data: Dataset) -> pd.DataFrame:
+def whole_frame(path: Path, data: Dataset) -> pd.DataFrame:
+    """All columns of a table's file, of which `data` is the content."""
     form = format_of(path)
     if form in EXCEL:
         return read_excel(path)
