@@ -32,10 +32,12 @@ from backstory.data.values import (
 )
 from backstory.errors import InputError
 from backstory.inference import evaluate, scoring
+from backstory.inference.gap_patterns import drawn_gaps
 from backstory.inference.importance import Evidence, tail_warning
 from backstory.inference.moments import posterior_moments
 from backstory.inference.rejection import drawn_in
 from backstory.inference.requests import EvidenceRequest
+from backstory.options import one_of
 from backstory.restoring import Advance, Restorer
 from backstory.runs.provenance import Provenance
 from backstory.runs.saving import save_run
@@ -165,11 +167,13 @@ class Trained(Restorer):
         where: "np.ndarray | Mapping[str, Any] | pd.Series[Any] | pd.DataFrame | None" = None,
         given: Given = None,
         frame: bool = True,
+        missing_cells: str = "fill",
     ) -> Any:
         """Draw n observations, z ~ p(z) then x ~ p(x|z), in the data's type; or E[x|z] with `mean`.
 
         Of a model of a table a pandas frame with the columns and types of the training table, and with its
-        conditions; of other data an array, (n, *shape).
+        conditions; of other data an array, (n, *shape). A level that stands for rare ones becomes one of
+        them by their frequency.
 
         Args:
             n: how many.
@@ -183,20 +187,49 @@ class Trained(Restorer):
                 by rejection.
             given: the conditions c, if the model is of p(x|c): one value for all draws or one for each.
             frame: false for the stored values of a table, (n, C), in place of a frame.
+            missing_cells: `fill`, no cell of a table is empty; `keep`, as many are as in training, see
+                `inference.gap_patterns`.
 
         Raises:
             InputError: for a plain autoencoder, see `fit_prior`; or for conditions that do not fit the model.
         """
+        one_of("missing_cells", missing_cells, ["fill", "keep"])
+        seed = torch.Generator().seed() % 2**31 if seed is None else seed
         x = self._draw(n, mean, temperature, seed, where, given)
+        if missing_cells == "keep":
+            x = self._with_gaps(x, where, seed)
         if not frame or not self.schema.kinds:
             return x
-        from backstory.data.tables.frames import of_training_types  # with pandas, which is slow to import
+        from backstory.data.tables.frames import of_training_types, with_rare_levels  # with pandas
 
         stated = chosen_stated(self.schema.conditions, given, n)
-        return of_training_types(*beside_conditions(x, self.schema, stated))
+        rows = of_training_types(*beside_conditions(x, self.schema, stated))
+        return with_rare_levels(rows, self.schema.kinds, seed)
+
+    def _with_gaps(self, x: np.ndarray, where: Any, seed: int) -> np.ndarray:
+        """Drawn rows with gaps as the held-out rows have; cells that are asked for in `where` stay."""
+        if self.reference is None or not self.schema.kinds:
+            raise InputError(
+                "expected a model of a table that keeps held-out rows, for missing_cells keep, got none; "
+                "train it with validation rows, or take missing_cells fill"
+            )
+        drawn, kept, scale = (
+            part.double().cpu().numpy()
+            for part in (self.schema.prepare(x), self.reference.x, self.members[0].vae.scale)
+        )
+        gaps = drawn_gaps(drawn, kept, scale, self.schema.levelled, seed)
+        if where is not None:
+            asked = self._wanted(where)
+            gaps[:, ~np.isnan(asked.row)] = False
+            gaps[:, [*asked.ranges, *asked.sets]] = False
+        return np.where(gaps, np.nan, x)
+
+    def _wanted(self, where: Any) -> Wanted:
+        named = isinstance(where, Mapping) or hasattr(where, "iloc")
+        return wanted(self.schema, where) if named else Wanted(np.asarray(where))
 
     def _draw(
-        self, n: int, mean: bool, temperature: float, seed: int | None, where: Any, given: Given
+        self, n: int, mean: bool, temperature: float, seed: int, where: Any, given: Given
     ) -> np.ndarray:
         """The stored values of `sample`."""
         if where is None:
@@ -207,9 +240,7 @@ class Trained(Restorer):
             raise InputError(
                 "draws given some entries are of p(x|y) as it is; leave mean and temperature out"
             )
-        seed = torch.Generator().seed() % 2**31 if seed is None else seed
-        named = isinstance(where, Mapping) or hasattr(where, "iloc")
-        asked = wanted(self.schema, where) if named else Wanted(np.asarray(where))
+        asked = self._wanted(where)
         c = chosen_conditions(self.schema.conditions, given, 1)
 
         def draw(count: int, own: int) -> np.ndarray:

@@ -122,7 +122,7 @@ def test_rows_are_drawn_given_some_cells(customers, customers_run, tmp_path, cap
     assert (rows["age"] == 60).all()
     assert (rows["joined"] == "2018-03-05").all()
     assert rows["newsletter"].all()
-    assert (rows["country"] == "other").all()  # which stands for all rare ones
+    assert rows["country"].str.startswith("Island").all()  # other stands for all rare ones
     assert rows["income"].nunique() > 40
     assert list(rows.columns) == [name for name in pd.read_csv(customers).columns if name != "customer_id"]
 

@@ -221,6 +221,14 @@ Where = A[
         "possible values, and double quotes keep a value with such signs whole. May be repeated.",
     ),
 ]
+MissingCells = A[
+    str,
+    Option(
+        metavar="fill|keep",
+        help="Draw every cell of a table (fill), or leave cells empty as rows held out of training have them "
+        "(keep).",
+    ),
+]
 Given = A[
     list[str] | None,
     Option(

@@ -13,7 +13,7 @@ from backstory.data.dataset import Dataset
 from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.data.tables.cells import Cells
-from backstory.data.tables.columns import LeftOut
+from backstory.data.tables.columns import Column, LeftOut
 from backstory.data.tables.decode import decoded, typed
 from backstory.data.tables.encode import is_categorical, is_text
 from backstory.data.tables.foreign import read_excel
@@ -58,6 +58,26 @@ def of_training_types(values: Rows, schema: Schema) -> pd.DataFrame:
         if str(cells.dtype) == "Int64" and name not in told and cells.notna().all()
     ]
     return frame.astype(dict.fromkeys(full, "int64"))
+
+
+def with_rare_levels(frame: pd.DataFrame, kinds: Sequence[Column], seed: int) -> pd.DataFrame:
+    """The frame with rare texts, drawn by their frequency in training, where a cell stands for them."""
+    frame = frame.copy()
+    for number, column in enumerate(kinds):
+        if column.rare_levels and column.levels is not None:
+            words, counts = zip(*column.rare_levels, strict=True)
+            cells = frame[column.name].astype(object)
+            rows = np.flatnonzero(cells == column.levels[-1])
+            generator = np.random.default_rng([seed, number])
+            drawn = generator.choice(np.array(words, object), len(rows), p=np.array(counts) / sum(counts))
+            cells.iloc[rows] = drawn
+            frame[column.name] = typed(cells, _without(frame[column.name], {column.levels[-1]} - {*words}))
+    return frame
+
+
+def _without(cells: pd.Series, levels: set[str]) -> Any:
+    """The type of a column; of categories, those without some levels."""
+    return cells.cat.remove_categories([*levels]).dtype if is_categorical(cells) else cells.dtype
 
 
 def constant(column: LeftOut) -> Any:
