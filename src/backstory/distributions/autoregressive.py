@@ -55,7 +55,6 @@ class Autoregressive(Entrywise):
     visible: Tensor | None = None
     event_dims: int = 1
 
-    codes_to_weigh = 64
     refuses_noise = (
         "the columns of the model depend on each other given z, so a noisy or transformed row has no closed "
         "form; train a model with likelihood joint for noise and maps"
@@ -215,6 +214,8 @@ class AutoregressiveHead(Head):
         width: of t(z).
         shares: of the draws in training.
     """
+
+    codes_to_weigh = 32
 
     def __init__(
         self, quantities: Sequence[Quantity], edges: Edges, network: Any, width: int, shares: Shares

@@ -110,8 +110,6 @@ class DataDistribution(MissingEntries, Protocol):
         rounded: normals whose rounding x is, where that is quicker than many levels; else None.
         constant_variance: the variance if it does not depend on z, broadcasting against `shape`; else None.
         is_gaussian: whether p(x|z) is N(mean, diag(variance)), so that p(x|z, y) for linear y is exact.
-        codes_to_weigh: how many codes restoration weighs for an observation by default, and all it does where
-            p(x|z) is costly and z explains little; None for as many as the effort allows.
         informative_mask: whether which entries are missing depends on x, so that log_prob has a term for it.
         refuses_noise: why there is no p(y|z) for a noisy or transformed y, as the end of a sentence
             ("the model …; do …"); None where there is one.
@@ -134,9 +132,6 @@ class DataDistribution(MissingEntries, Protocol):
 
     @property
     def is_gaussian(self) -> bool: ...
-
-    @property
-    def codes_to_weigh(self) -> int | None: ...
 
     @property
     def informative_mask(self) -> bool: ...
@@ -181,7 +176,6 @@ class Entrywise(EntrywiseMoments):
     """Defaults of a `DataDistribution`, for entries that are independent given z."""
 
     is_gaussian = False
-    codes_to_weigh: int | None = None
     informative_mask = False
     refuses_noise: str | None = None
 
@@ -234,9 +228,12 @@ class Head(nn.Module):
         features_shape: of the decoder's output for one z.
         auxiliary: number of standard normal coordinates beside z that the head takes as a second argument
             (`distributions.auxiliary`).
+        codes_to_weigh: how many codes restoration weighs for an observation by default, and all it does where
+            p(x|z) is costly and z explains little; None for as many as the effort allows.
     """
 
     auxiliary = 0
+    codes_to_weigh: int | None = None
 
     def __init__(self, shape: tuple[int, ...], features_shape: tuple[int, ...]):
         super().__init__()

@@ -8,6 +8,8 @@ from backstory.errors import InputError
 from backstory.inference.effort import METHODS, Effort, affordable
 from backstory.options import check_option, one_of
 
+COSTLY = 2_000_000  # codes of all observations together, where p(x|z) is costly
+
 
 @dataclass(frozen=True)
 class RestorationRequest:
@@ -47,12 +49,13 @@ class RestorationRequest:
         Args:
             rows: number of observations.
             units: dimensions of z.
-            codes: see `DataDistribution.codes_to_weigh`.
+            codes: see `distributions.base.Head`.
         """
         if self.method != "auto":
             return [(self.method, self.effort)]
         if codes is not None:
-            return [("importance", replace(self.effort, proposals=min(codes, self.effort.proposals)))]
+            fewer = min(codes, self.effort.proposals, max(1, COSTLY // max(1, rows)))
+            return [("importance" if fewer > 1 else "encoder", replace(self.effort, proposals=fewer))]
         return affordable(self.effort, rows, units, self.budget)
 
     @classmethod

@@ -160,7 +160,7 @@ def restore(
             target = target.with_one_variance()
     entries = entries_per_code(math.prod(vae.features_shape), probe, target.prepared)
     pairs = how.chunk or pairs_at_once(vae, True, entries)
-    plan = how.plan(len(seen), vae.latents.units, probe.codes_to_weigh)
+    plan = how.plan(len(seen), vae.latents.units, vae.codes_to_weigh)
     effort = plan[0][1]
     work, size, kind = _Work(target, how, effort, pairs), max(1, pairs // effort.chains), _kinds(seen, probe)
     for name in ("observed", "prior", "inferred"):

@@ -186,6 +186,12 @@ class VAE(nn.Module):
         return tuple(shape)
 
     @property
+    def codes_to_weigh(self) -> int | None:
+        """See `distributions.base.Head`."""
+        codes: int | None = getattr(self.head, "codes_to_weigh", None)
+        return codes
+
+    @property
     def is_autoencoder(self) -> bool:
         """Whether q(z|x) is a point, so that there is no distribution of z and no evidence."""
         return not self.posterior.has_density

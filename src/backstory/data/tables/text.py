@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,14 +60,15 @@ class TextTable:
         if not self.layout.header:
             return [f"column_{j + 1}" for j in range(len(self.layout.first))]
         cells = [cell.strip() or f"Unnamed: {j}" for j, cell in enumerate(self.layout.first)]
-        taken, names = set(cells), []
+        taken, copies = set(cells), Counter[str]()
+        names: dict[str, None] = {}
         for cell in cells:
-            name, n = cell, 0
-            while name in names:
-                n += 1
-                name = f"{cell}.{n}" if f"{cell}.{n}" not in taken else name
-            names.append(name)
-        return names
+            name = cell
+            while name in names or (name != cell and name in taken):
+                copies[cell] += 1
+                name = f"{cell}.{copies[cell]}"
+            names[name] = None
+        return list(names)
 
     def has_padded(self) -> bool:
         """Whether a cell may be a whole number with zeros before it: one begins with 0 and a digit."""
