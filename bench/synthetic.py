@@ -113,7 +113,7 @@ def ours(split: Split, seconds: float) -> Drawn:
         return model, time.process_time() - start
 
     model, spent = fitted(min(LONGEST, _epochs(fitted, seconds, 3)))
-    x = np.array(model.sample(len(split.test), seed=0))
+    x = np.array(model.sample(len(split.test), seed=0, frame=False))
     rows = np.random.default_rng(1).integers(0, len(split.train), len(x))
     x[np.isnan(split.train[rows])] = np.nan
     told = {"epochs": model.summary["epochs"], "stopped": model.summary["stopped"]}

@@ -80,7 +80,7 @@ def test_codes_come_without_keys(customers, model):
 def test_rows_given_some_columns(customers, model):
     where = values(customers)[0].copy()
     where[[0, 3]] = math.nan
-    drawn = model.sample(8, where=where, seed=0)
+    drawn = model.sample(8, where=where, seed=0, frame=False)
     known = ~np.isnan(where)
     np.testing.assert_array_equal(drawn[:, known], np.broadcast_to(where[known], (8, known.sum())))
     assert not np.isnan(drawn).any()
@@ -116,7 +116,7 @@ def test_gaps_are_filled_and_noise_is_refused(customers, model):
 def test_a_reconstruction_has_a_mean_and_draws(customers, model):
     x = values(customers)
     assert model.reconstruct(x).shape == model.reconstruct(x, mean=False).shape == x.shape
-    assert model.sample(4, mean=True, seed=0).shape == (4, len(COLUMNS))
+    assert model.sample(4, mean=True, seed=0, frame=False).shape == (4, len(COLUMNS))
 
 
 def test_an_ensemble_of_them(customers):
@@ -175,7 +175,7 @@ def test_frequent_numbers_are_drawn_as_often_as_they_come(tmp_path):
     pd.DataFrame(table).to_csv(tmp_path / "a.csv", index=False)
     options = {**OPTIONS, "likelihood": "autoregressive", "embedding": 16, "epochs": 60}
     trained = backstory.fit(tmp_path / "a.csv", **options)
-    drawn = trained.sample(4000, seed=0)
+    drawn = trained.sample(4000, seed=0, frame=False)
     names = list(trained.schema.columns)
     assert 0.55 < (drawn[:, names.index("hours")] == 40).mean() < 0.65
     likert = drawn[:, names.index("likert")]

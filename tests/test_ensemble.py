@@ -151,7 +151,7 @@ def test_samples_are_of_all_members(three):
     assert [len(three.sample(n, seed=0)) for n in (1, 2, 3, 7)] == [1, 2, 3, 7]
     assert np.array_equal(three.sample(9, seed=0)[::3], three.members[0].sample(3, seed=0))
     given = np.array([1.0, np.nan, np.nan])
-    assert np.all(three.sample(5, seed=0, where=given)[:, 0] == 1)
+    assert np.all(three.sample(5, seed=0, where=given, frame=False)[:, 0] == 1)
 
 
 def test_codes_stand_side_by_side(three, x):

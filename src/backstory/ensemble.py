@@ -91,14 +91,13 @@ class Ensemble(Trained):
         parts = [member.encode(rows, seed) for member in self.members]
         return SideBySide(tuple(parts))
 
-    def reconstruct(self, x: Values, mean: bool = True, seed: int = 0, given: Given = None) -> Rows:
-        """The average of the members' E[x|z] at z = E[z|x]; with `mean=False` draws of the members in turn.
+    def _reconstruct(self, rows: StoredRows, mean: bool, seed: int) -> Rows:
+        """The average of the members' means, or draws of the members in turn.
 
         In a column with levels the most frequent level among the members, the first of several.
         """
-        rows = stored_rows(x, self.schema, given)
         parts = self._ask(
-            lambda member, own: np.asarray(member.reconstruct(rows, mean, seed if mean else own)[:]), seed
+            lambda member, own: np.asarray(member._reconstruct(rows, mean, seed if mean else own)[:]), seed
         )
         if not mean:
             return in_turn(np.stack(parts)[:, None], 1)[0]

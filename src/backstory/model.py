@@ -148,12 +148,8 @@ class Model(Trained):
         joined: Posterior = self.vae.latents.base(parts[0].joined(parts[1:]))
         return joined.detach()
 
-    def reconstruct(self, x: Values, mean: bool = True, seed: int = 0, given: Given = None) -> Rows:
-        """E[x|z] at z = E[z|x]; or with `mean=False` a draw of z ~ q(z|x), x ~ p(x|z).
-
-        An array; for x in a file, more than 1 GiB of results are kept in a temporary file.
-        """
-        generator, batches = self._generator(seed), self._batches(x, given)
+    def _reconstruct(self, rows: StoredRows, mean: bool, seed: int) -> Rows:
+        generator, batches = self._generator(seed), self._batches(rows)
         stored = self.schema.means if mean else self.schema.restore
         results = Spool(LIMIT if batches.rows.in_file else math.inf)
         for batch in batches.draw(generator):

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from backstory import console
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
-from backstory.data.tables.cells import Cells
+from backstory.data.tables.aligned import FrameRows
 from backstory.data.values import BATCH, Given, Values, read, stored_rows, stored_values
 from backstory.errors import InputError
 from backstory.inference import stored
@@ -55,6 +56,17 @@ class Restorer(ABC):
     def _missingness(self) -> str:
         return str(self.options.likelihood.values.get("missingness", "random"))
 
+    def _read(self, x: Values, given: Given) -> Any:
+        """x itself, or the data set in a frame or file; conditions that are chosen are not read from it."""
+        return read(x, self._read_by(given))
+
+    def _frame(self, x: Values, given: Given) -> FrameRows | None:
+        """The rows of a frame; None for other data."""
+        return FrameRows.of(x, self._read_by(given))
+
+    def _read_by(self, given: Given) -> Schema:
+        return self.schema if given is None else self.schema.without_conditions()
+
     @property
     def units(self) -> stored.StoredUnits:
         """The units of stored values."""
@@ -75,7 +87,7 @@ class Restorer(ABC):
 
         Args:
             y: (N, *shape), or the operator's output shape; NaN where an entry is missing. Means, deviations
-                and draws come back in stored units.
+                and draws come back in stored units. Of a frame `to_frame` gives one with its gaps filled.
             operator: what happened to x, see `inference.operators`: `Mask`, `Noise`, `Downscale`, `Blur`,
                 `Linear` and their products. Without one, entries are missing and nothing else happened.
             draws: M.
@@ -89,20 +101,22 @@ class Restorer(ABC):
         request = RestorationRequest.of(draws, method, seed, **options)
         operator = stored.known_operator(operator)
         whole = all(part.keeps_entries for part in operator.parts)
+        frame = self._frame(y, given)
+        y = y if frame is None else frame.data
         rows = stored_rows(y, self.schema, given, noise_of(operator), whole)
         rows = rows.in_memory()  # the results are held in any case
         with console.progress("restore", len(rows), progress) as bar:
             found = self._restore(rows, operator, request, bar.advance)
         for warning in stored.warnings(found, request.effort.proposals):
             console.warn(warning)
-        return found
+        return replace(found, rows=frame)
 
     def impute(
         self, x: Values, seed: int = 0, progress: bool = False, given: Given = None, **options: Any
     ) -> Any:
         """x with its missing entries filled: by their means, and by the most probable level.
 
-        Of a pandas frame a frame with the same columns and index. Cells of columns that were constant in
+        Of a frame a frame with the same columns and index. Cells of columns that were constant in
         training are filled with the constant, and those of other columns that the model leaves out stay
         empty. Of everything else the stored values, (N, *shape). Entries that are not missing stay as they
         are.
@@ -114,7 +128,8 @@ class Restorer(ABC):
             given: the conditions c of a model of p(x|c), in place of those that come with x.
             options: of `restore`.
         """
-        data = read(x, self.schema if given is None else self.schema.without_conditions())
+        frame = self._frame(x, given)
+        data = self._read(x, given) if frame is None else frame.data
         rows = stored_rows(data, self.schema, given, 0.0).in_memory()
         stored = np.array(rows.values)
         gaps = np.isnan(stored)
@@ -122,13 +137,7 @@ class Restorer(ABC):
         if len(some):
             found = self.restore(rows.take(some), None, 1, seed=seed, progress=progress, **options)
             stored[some] = np.where(gaps[some], found.mean, stored[some])
-        if not hasattr(x, "iloc"):
-            return stored
-        from backstory.data.tables.frames import filled  # with pandas, which is slow to import
-
-        frame: Any = x
-        cells = Cells.of(stored, gaps, gaps, data).with_constants(data.constants)
-        return filled(frame, cells).set_axis(frame.index)
+        return stored if frame is None else frame.completed(stored)
 
     def damage(
         self, x: Values, operator: Operator | None = None, missing: float = 0.0, seed: int = 0

@@ -1,7 +1,7 @@
 """What a single model and an ensemble have in common: everything that is not a matter of one decoder."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from backstory import console
-from backstory.data.conditions import chosen_conditions
 from backstory.data.dataset import Dataset
 from backstory.data.observation import Observation
 from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
-from backstory.data.tables.partial import partial_row
+from backstory.data.tables.aligned import no_frame
 from backstory.data.values import (
     Batches,
     Given,
@@ -30,16 +29,18 @@ from backstory.data.values import (
 from backstory.errors import InputError
 from backstory.inference import evaluate, scoring
 from backstory.inference.importance import Evidence, tail_warning
+from backstory.inference.moments import posterior_moments
 from backstory.inference.requests import EvidenceRequest
-from backstory.restoring import Advance, Restorer
+from backstory.restoring import Advance
 from backstory.runs.provenance import Provenance
 from backstory.runs.saving import save_run
+from backstory.sampling import Sampler
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
-class Trained(Restorer):
+class Trained(Sampler):
     """A trained density of observations: sample, encode, reconstruct, restore, log_evidence, evaluate, save.
 
     Observations x are passed as stored values, (N, *shape), in NumPy arrays, tensors, a frame, a `Dataset` or
@@ -75,8 +76,8 @@ class Trained(Restorer):
         """
 
     @abstractmethod
-    def reconstruct(self, x: Values, mean: bool = True, seed: int = 0, given: Given = None) -> Rows:
-        """E[x|z] at z = E[z|x]; or with `mean=False` a draw of z ~ q(z|x), x ~ p(x|z)."""
+    def _reconstruct(self, rows: StoredRows, mean: bool, seed: int) -> Rows:
+        """`reconstruct` of stored values."""
 
     @abstractmethod
     def fit_prior(self, x: Values, components: int = 10, seed: int = 0, given: Given = None) -> Self:
@@ -88,12 +89,6 @@ class Trained(Restorer):
     @abstractmethod
     def pack(self) -> dict[str, bytes]:
         """The files of the run by path, JSON and safetensors; see `backstory.opening.unpack`."""
-
-    @abstractmethod
-    def _sample(
-        self, n: int, mean: bool, temperature: float, seed: int | None, given: np.ndarray | None
-    ) -> np.ndarray:
-        """`sample` from p(x), or from p(x|c) for codes of conditions, (n, C)."""
 
     @abstractmethod
     def _evidence(self, batches: Batches, request: EvidenceRequest, advance: Advance) -> Evidence:
@@ -124,45 +119,30 @@ class Trained(Restorer):
         """Whether it is a plain autoencoder, without a p(x)."""
         return self.options.posterior.name == "delta"
 
-    # -- draws ----------------------------------------------------------------------------------------
+    # -- codes ----------------------------------------------------------------------------------------
 
-    def sample(
-        self,
-        n: int,
-        mean: bool = False,
-        temperature: float = 1.0,
-        seed: int | None = None,
-        where: "np.ndarray | Mapping[str, Any] | pd.Series[Any] | pd.DataFrame | None" = None,
-        given: Given = None,
-    ) -> np.ndarray:
-        """Draw n observations, z ~ p(z) then x ~ p(x|z), in the data's type; or E[x|z] with `mean`.
+    def codes(self, x: Values, seed: int = 0, given: Given = None) -> Any:
+        """The posterior means of a frame as a frame, with columns z_0, z_1, … and the index of x.
 
-        Args:
-            n: how many.
-            mean: return E[x|z] of each drawn z in place of a draw of x.
-            temperature: factor of the prior's standard deviation.
-            seed: of the draws; without one each call draws anew.
-            where: one observation with some of its entries: the draws are then of p(x | given entries), by
-                `restore`. Stored values, (*shape), with NaN for the other entries; of a table also cells by
-                the names of their columns, in a mapping, a series or a frame of one row.
-            given: the conditions c, if the model is of p(x|c): one value for all draws or one for each.
-
-        Raises:
-            InputError: for a plain autoencoder, see `fit_prior`; or for conditions that do not fit the model.
+        Arguments are those of `encode`; InputError unless x is a frame.
         """
-        if where is None:
-            return self._sample(
-                n, mean, temperature, seed, chosen_conditions(self.schema.conditions, given, n)
-            )
-        if mean or temperature != 1:
-            raise InputError(
-                "draws given some entries are of p(x|y) as it is; leave mean and temperature out"
-            )
-        seed = torch.Generator().seed() % 2**31 if seed is None else seed
-        if isinstance(where, Mapping) or hasattr(where, "iloc"):
-            where = partial_row(self.schema, where)
-        row = StoredRows(np.asarray(where)[None], chosen_conditions(self.schema.conditions, given, 1))
-        return self.restore(row, draws=n, seed=seed).draws[:, 0]
+        frame = self._frame(x, given)
+        if frame is None:
+            raise no_frame("codes")
+        mean = posterior_moments(self.encode(frame.data, seed, given)).mean.cpu().numpy()
+        return frame.columns({f"z_{j}": mean[:, j] for j in range(mean.shape[1])})
+
+    def reconstruct(self, x: Values, mean: bool = True, seed: int = 0, given: Given = None) -> Any:
+        """E[x|z] at z = E[z|x]; or with `mean=False` a draw of z ~ q(z|x), x ~ p(x|z).
+
+        Of a frame a frame with the same index, in which the modelled columns are those of the reconstruction
+        and the others stay as they are. Otherwise an array, (N, *shape); for x in a file, more than 1 GiB of
+        results are kept in a temporary file.
+        """
+        frame = self._frame(x, given)
+        rows = stored_rows(x if frame is None else frame.data, self.schema, given)
+        values = self._reconstruct(rows, mean, seed)
+        return values if frame is None else frame.replaced(np.asarray(values))
 
     # -- densities ------------------------------------------------------------------------------------
 
@@ -235,14 +215,15 @@ class Trained(Restorer):
             seed: matters where x is presented at random.
             given: the conditions of x, in place of those that come with it.
         """
-        reference = read(reference, self.schema)
+        frame, reference = self._frame(x, given), read(reference, self.schema)
         against = self.reference if reference is None else self._drawn(reference, seed=seed)
         if against is None:
             raise _nothing_to_compare_with()
-        x = read(x, self.schema if given is None else self.schema.without_conditions())
+        x = self._read(x, given) if frame is None else frame.data
         rows = self._batches(x, given).draw(self._generator(seed))
         new, others = new_values(x), new_values(reference)
-        return scoring.score(rows, against, self._look, self.members[0].vae, new, others)
+        scores = scoring.score(rows, against, self._look, self.members[0].vae, new, others)
+        return replace(scores, rows=frame)
 
     def evaluate(
         self,

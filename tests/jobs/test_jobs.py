@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import backstory
-from backstory.data.tables.partial import partial_row
+from backstory.data.tables.partial import wanted
 from backstory.errors import InputError
 from backstory.inference.operators import Downscale
 from backstory.jobs.damage import Damage
@@ -98,7 +98,7 @@ def test_samples_are_those_of_the_model(sizes, tmp_path):
     assert (drawn["group"] == "low").all()
     assert (drawn["width"] == -0.5).all()
     assert drawn["height"].nunique() > 1
-    row = partial_row(sizes.schema, {"group": "low"})
+    row = wanted(sizes.schema, {"group": "low"}).row
     assert np.isnan(row[:2]).all()
     assert sizes.schema.kinds[2].levels[int(row[2])] == "low"
 

@@ -217,7 +217,16 @@ Where = A[
     list[str] | None,
     Option(
         metavar="NAME=VALUE",
-        help="Draw rows of a table given this cell, written as in the file. May be repeated.",
+        help="Draw rows of a table given this cell, written as in the file; LOW..HIGH is a range, A|B are "
+        "possible values, and double quotes keep a value with such signs whole. May be repeated.",
+    ),
+]
+MissingCells = A[
+    str,
+    Option(
+        metavar="fill|keep",
+        help="Draw every cell of a table (fill), or leave cells empty as rows held out of training have them "
+        "(keep).",
     ),
 ]
 Given = A[

@@ -78,6 +78,26 @@ def cells(options: Iterable[str] | None, option_name: str = "where") -> dict[str
     return given
 
 
+def wanted(options: Iterable[str] | None) -> dict[str, Any]:
+    """Cells of a table as in `cells`, of which LOW..HIGH is a range and A|B a set; quotes keep a value whole.
+
+    >>> wanted(["age=30..40", "size=..5", 'plan="a|b"', "sex=F"])
+    {'age': ('30', '40'), 'size': (None, '5'), 'plan': 'a|b', 'sex': 'F'}
+    >>> wanted(["plan=basic|plus"]) == {"plan": {"basic", "plus"}}
+    True
+    """
+    return {name: _wanted(text) for name, text in cells(options).items()}
+
+
+def _wanted(text: str) -> Any:
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        return text[1:-1]
+    if "|" in text:
+        return {part.strip() for part in text.split("|")}
+    low, dots, high = (part.strip() for part in text.partition(".."))
+    return (low or None, high or None) if dots else text
+
+
 def named_values(text: str, option: str) -> dict[str, str]:
     """The pairs of `name=value,…`.
 

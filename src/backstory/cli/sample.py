@@ -16,6 +16,7 @@ class SamplingOptions:
     temperature: o.Temperature = 1.0
     where: o.Where = None
     given: o.Given = None
+    missing_cells: o.MissingCells = "fill"
     seed: o.FreeSeed = None
 
 
@@ -41,7 +42,7 @@ def sample(
     from backstory.jobs.sample import Sampling, fit_prior
     from backstory.jobs.sample import sample as job
 
-    target, where = output.target(), parsing.cells(sampling.where)
+    target, where = output.target(), parsing.wanted(sampling.where)
     given = parsing.cells(sampling.given, "given")
     target.check()
     model = backstory.open(run, device)
@@ -49,7 +50,15 @@ def sample(
         fit_prior(model, later.prior, later.components, later.data, sampling.seed or 0)
     elif later.components is not None or later.data is not None:
         raise InputError("--components and --data belong to --prior mixture; add it, or leave them out")
-    drawn = Sampling(sampling.number, sampling.mean, sampling.temperature, where, sampling.seed, given)
+    drawn = Sampling(
+        sampling.number,
+        sampling.mean,
+        sampling.temperature,
+        where,
+        sampling.seed,
+        given,
+        sampling.missing_cells,
+    )
     done = job(model, target, drawn)
     what = "means E[x|z], which are no draws of x" if sampling.mean else "draws of x"
     known = [*(sampling.given or ()), *(sampling.where or ())]

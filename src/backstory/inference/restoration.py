@@ -1,12 +1,13 @@
 """The record of a restoration, and how well it agrees with the truth."""
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from backstory.data.tables.aligned import FrameRows, no_frame
 from backstory.errors import InputError
 
 T = TypeVar("T", Tensor, np.ndarray)
@@ -29,6 +30,7 @@ class Restoration(Generic[T]):
         r_hat, acceptance: of the chains, (N,); NaN without.
         level_probs: of each group of columns with levels its columns, (C,), and the probabilities of their
             levels given y, (N, L, C); zeros at observed entries.
+        rows: the frame that y came in; None for other data.
     """
 
     mean: T
@@ -42,6 +44,27 @@ class Restoration(Generic[T]):
     r_hat: Tensor
     acceptance: Tensor
     level_probs: tuple[tuple[Tensor, Tensor], ...] = ()
+    rows: FrameRows | None = None
+
+    def to_frame(self, draw: int | None = None) -> Any:
+        """The frame that was given with the means in place of its missing cells, or with one of the draws.
+
+        It has the same index and columns; cells that were observed exactly stay as they are.
+
+        Args:
+            draw: the number of a draw, from 0; by default the means, and the most probable levels.
+
+        Raises:
+            InputError: y was no frame, or there is no such draw.
+        """
+        if self.rows is None:
+            raise no_frame("the restoration")
+        if draw is not None and not 0 <= draw < len(self.draws):
+            raise InputError(
+                f"expected the number of a draw from 0 to {len(self.draws) - 1}, got {draw}; choose one, or "
+                "take more draws"
+            )
+        return self.rows.completed(np.asarray(self.mean if draw is None else self.draws[draw]))
 
 
 def coverage(

@@ -205,6 +205,7 @@ class _Work:
             self.target.vae.latents.own(self.codes),
             tuple(self.methods),
             **self.numbers,
+            rows=None,
             level_probs=tuple((columns.cpu(), probs.cpu()) for columns, probs in self.level_probs),
         )
 

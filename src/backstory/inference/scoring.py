@@ -21,12 +21,15 @@ its p-value is the share of rows with a new value. log p(x) is of the modelled e
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from backstory.data.observation import Observation
+from backstory.data.schema import Schema
+from backstory.data.tables.aligned import FrameRows, no_frame
 from backstory.data.tables.constants import among
 from backstory.inference.damaged import observe
 from backstory.inference.effort import Effort
@@ -58,6 +61,7 @@ class Scores:
         excess: surprise minus its median over the held-out rows, (N, d).
         new_values: by number of the row, its values in columns that were constant or empty in training, by
             name of the column.
+        rows: the frame that the rows came in; None for other data.
     """
 
     log_evidence: np.ndarray
@@ -66,11 +70,35 @@ class Scores:
     entry_p_value: np.ndarray
     excess: np.ndarray
     new_values: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    rows: FrameRows | None = None
 
     def strange(self, most: int = 3, level: float = 0.05) -> list[list[int]]:
         """For each row its entries with an entry_p_value up to `level`, the highest excess first."""
         rows = zip(self.entry_p_value, self.excess, strict=True)
         return [[int(j) for j in np.argsort(-e) if p[j] <= level][:most] for p, e in rows]
+
+    def columns(self, schema: Schema) -> dict[str, np.ndarray]:
+        """Columns of a table: `log_evidence`, `p_value` and, for rows of columns, `strange`, of texts.
+
+        `strange` has the values that training did not have, as `column=value`, before the names of other
+        columns.
+        """
+        columns: dict[str, Any] = {"log_evidence": self.log_evidence, "p_value": self.p_value}
+        if self.surprise.size or schema.left_out:
+            names = schema.columns or [f"column {j + 1}" for j in range(schema.numel)]
+            strange = [
+                [f"{name}={value}" for name, value in self.new_values.get(n, {}).items()]
+                + [names[j] for j in row]
+                for n, row in enumerate(self.strange())
+            ]
+            columns["strange"] = np.array(list(map("; ".join, strange)), dtype=object)
+        return columns
+
+    def to_frame(self) -> Any:
+        """`columns` as a frame with the index of the frame that was scored; InputError for other data."""
+        if self.rows is None:
+            raise no_frame("scores")
+        return self.rows.columns(self.columns(self.rows.data.schema))
 
 
 @dataclass(frozen=True)

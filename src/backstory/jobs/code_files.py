@@ -1,4 +1,7 @@
-"""Codes as tables and arrays: the columns z_0, z_1, …."""
+"""Codes as tables and arrays: the columns z_0, z_1, …, after the identifiers of the rows."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,10 +11,18 @@ from backstory.data.write import write, write_table
 from backstory.distributions.latent import Posterior
 from backstory.jobs.output import Output
 
+Identified = Callable[[Mapping[str, np.ndarray]], dict[str, Any]]
 
-def write_codes(output: Output, codes: torch.Tensor) -> None:
-    """Write codes (N, D), a row for each observation."""
-    write_table(output.path, _columns(codes.cpu().numpy()), output.force)
+
+def write_codes(output: Output, codes: torch.Tensor, identified: Identified) -> None:
+    """Write codes (N, D), a row for each observation.
+
+    Args:
+        output: where to write.
+        codes: to write.
+        identified: columns of results after the identifiers of their rows.
+    """
+    write_table(output.path, identified(_columns(codes.cpu().numpy())), output.force)
 
 
 def write_code_draws(output: Output, q: Posterior, draws: int, seed: int) -> None:

@@ -15,10 +15,11 @@ from backstory.data.load import Source as Data
 from backstory.data.load import load
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import Column
+from backstory.data.tables.stated import beside_conditions
 from backstory.data.write import write_text
 from backstory.errors import InputError
 from backstory.files import check_writable
-from backstory.jobs.output import Output, with_conditions
+from backstory.jobs.output import Output
 from backstory.options import one_of
 from backstory.trained import Trained
 
@@ -114,8 +115,8 @@ def _drawn(model: Trained, data: Data, held_out: "Data | None", seed: int) -> _T
     schema = _of_table(model.schema, "a run of other data")
     real = _load(data, schema)
     given = None if real.given is None else decode_conditions(schema.conditions, real.given)
-    drawn = np.asarray(model.sample(len(real), seed=seed, given=given), np.float64)
-    whole = np.asarray(with_conditions(drawn, schema, real.stated)[0])
+    drawn = np.asarray(model.sample(len(real), seed=seed, given=given, frame=False), np.float64)
+    whole = np.asarray(beside_conditions(drawn, schema, real.stated)[0])
     rows, notes = RealRows(_values(real)), [f"{len(drawn)} rows were drawn from the run"]
     if held_out is not None:
         rows = replace(rows, held_out=_values(_load(held_out, schema)))
@@ -182,7 +183,7 @@ def _compared_column(column: Column) -> Column:
 
 def _values(data: Dataset) -> np.ndarray:
     """The stored values with the columns of conditions, (N, C) of float64."""
-    return np.asarray(with_conditions(np.asarray(data.values[:], np.float64), data.schema, data.stated)[0])
+    return np.asarray(beside_conditions(np.asarray(data.values[:], np.float64), data.schema, data.stated)[0])
 
 
 def _left_out(schema: Schema) -> dict[str, str]:

@@ -1,9 +1,12 @@
 """Codes of observations: the mean of q(z|x), and its standard deviation and draws."""
 
+from functools import partial
+
 from backstory.errors import InputError
 from backstory.inference.moments import posterior_moments
 from backstory.jobs.checks import at_least_one
 from backstory.jobs.code_files import write_code_draws, write_codes
+from backstory.jobs.identifiers import identified
 from backstory.jobs.output import Outcome, Output, together
 from backstory.jobs.source import Source, read_rows
 from backstory.trained import Trained
@@ -38,12 +41,14 @@ def encode(
         file.check()
     if len(files) > 1 and model.is_autoencoder:
         raise InputError("a plain autoencoder has codes without a spread; leave `std` and `draws` out")
-    rows = read_rows(model, source).data
+    read = read_rows(model, source)
+    rows = read.data
     q = model.encode(rows, seed)
+    named = partial(identified, output=output, source=source, chosen=read.chosen)
     with together(files) as own:
-        write_codes(own["mean"], posterior_moments(q).mean)
+        write_codes(own["mean"], posterior_moments(q).mean, named)
         if std:
-            write_codes(own["std"], posterior_moments(q).std)
+            write_codes(own["std"], posterior_moments(q).std, named)
         if draws is not None:
             write_code_draws(own["draws"], q, draws, seed)
     return Outcome(

@@ -9,6 +9,7 @@ import numpy as np
 
 from backstory.data.rows import Rows, mapped
 from backstory.data.schema import Schema
+from backstory.data.tables.stated import beside_conditions
 from backstory.data.write import check_path, write
 from backstory.files import atomic_paths, format_of
 
@@ -85,25 +86,8 @@ def write_observations(
         names: of image files.
         stated: stored numbers of the conditions, (N, K), which are written where the table had them.
     """
-    values, whole = with_conditions(in_stored_type(output.format, x, schema), schema, stated)
+    values, whole = beside_conditions(in_stored_type(output.format, x, schema), schema, stated)
     write(output.path, values, whole, names, output.force)
-
-
-def with_conditions(x: Rows, schema: Schema, stated: np.ndarray | None) -> tuple[Rows, Schema]:
-    """Rows of a table, (…, N, C), with the columns of their conditions in their places, and their schema.
-
-    Other data, and rows without stored numbers of conditions, (N, K), stay as they are.
-    """
-    if stated is None or all(condition.place is None for condition in schema.conditions):
-        return x, schema
-    columns = {condition.name: stated[:, j] for j, condition in enumerate(schema.conditions)}
-    whole, own = schema.unconditioned, np.asarray(x, np.float64)
-    names = list(schema.columns or ())
-    parts = [
-        np.broadcast_to(columns[name], own.shape[:-1]) if name in columns else own[..., names.index(name)]
-        for name in whole.columns or ()
-    ]
-    return np.stack(parts, axis=-1), whole
 
 
 def in_stored_type(form: str, x: Rows, schema: Schema) -> Rows:

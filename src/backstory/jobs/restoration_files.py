@@ -18,12 +18,13 @@ from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.data.tables.cells import Cells
 from backstory.data.tables.refill import cell_texts, refilled
+from backstory.data.tables.stated import beside_conditions
 from backstory.data.write import check_format, write, write_table, write_text
 from backstory.errors import InputError
 from backstory.files import EXCEL, SEPARATORS, TABLES, format_of
 from backstory.inference.restoration import Restoration
 from backstory.jobs.inverse_problem import InverseProblem
-from backstory.jobs.output import Output, in_stored_type, together, with_conditions
+from backstory.jobs.output import Output, in_stored_type, together
 from backstory.jobs.source import ChosenRows, Source
 from backstory.report import restorations
 
@@ -82,7 +83,7 @@ def _write_std(output: Output, form: str, std: np.ndarray, problem: InverseProbl
 def _write_mean(output: Output, form: str, x: np.ndarray, problem: InverseProblem) -> None:
     values = _finished(form, x, problem)
     if not _is_table_of_cells(form, problem):
-        rows, schema = with_conditions(values, problem.units.schema, problem.stated)
+        rows, schema = beside_conditions(values, problem.units.schema, problem.stated)
         write(output.path, rows, schema, problem.chosen.names, output.force, form)
         return
     text = _refilled(form, values, problem)
@@ -100,13 +101,14 @@ def _write_draws(output: Output, form: str, draws: np.ndarray, problem: InverseP
         separator = problem.chosen.data.schema.separator
         write_table(output.path, _completed_draws(values, problem), output.force, separator=separator)
     elif form in TABLES:
-        write_table(output.path, _draws_table(*with_conditions(values, schema, problem.stated)), output.force)
+        rows, schema = beside_conditions(values, schema, problem.stated)
+        write_table(output.path, _draws_table(rows, schema), output.force)
     elif form in ("", "png"):
         names = problem.chosen.names or tuple(f"{i:0{len(str(n - 1))}d}.png" for i in range(n))
         paths = tuple(f"{k}/{name}" for k, name in itertools.product(range(m), names))
         write(output.path, values.reshape(m * n, *values.shape[2:]), schema, paths, output.force, form)
     else:
-        write(output.path, *with_conditions(values, schema, problem.stated), None, output.force, form)
+        write(output.path, *beside_conditions(values, schema, problem.stated), None, output.force, form)
 
 
 def _finished(form: str, x: np.ndarray, problem: InverseProblem) -> np.ndarray:

@@ -7,7 +7,9 @@ from typing import Any
 from backstory.data.conditions import chosen_stated
 from backstory.data.load import Source as Data
 from backstory.data.load import load
+from backstory.data.write import write_table
 from backstory.errors import InputError
+from backstory.files import TABLES
 from backstory.jobs.checks import at_least_one
 from backstory.jobs.output import Outcome, Output, write_observations
 from backstory.options import MixturePrior, one_of
@@ -22,18 +24,20 @@ class Sampling:
         n: the number of observations.
         mean: write E[x|z] in place of draws of x.
         temperature: factor of the prior's standard deviation.
-        given: cells of a table by the name of their column, as they would stand in a file; draws are of
-            p(x | given).
+        given: cells of a table by the name of their column, as they would stand in a file, or ranges
+            and sets of them, see `tables.partial.wanted`; draws are of p(x | given).
         seed: of all draws; None draws anew each time.
+        missing_cells: `keep` leaves as many cells of a table empty as training had.
         conditions: those of a model of p(x|c) by name, as in a file or one for each draw.
     """
 
     n: int = 64
     mean: bool = False
     temperature: float = 1.0
-    given: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    missing_cells: str = "fill"
 
 
 def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
@@ -44,6 +48,8 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
             be read.
     """
     output.check()
+    schema = model.schema
+    as_table = bool(schema.kinds) and output.format in TABLES and not sampling.mean  # means have few digits
     x = model.sample(
         sampling.n,
         mean=sampling.mean,
@@ -51,9 +57,14 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
         seed=sampling.seed,
         where=sampling.given or None,
         given=sampling.conditions or None,
+        frame=as_table,
+        missing_cells=sampling.missing_cells,
     )
-    stated = chosen_stated(model.schema.conditions, sampling.conditions or None, len(x))
-    write_observations(output, x, model.schema, stated=stated)
+    if as_table:
+        write_table(output.path, dict(x), output.force, schema.header, schema.separator)
+        return Outcome((output.path,), len(x))
+    stated = chosen_stated(schema.conditions, sampling.conditions or None, len(x))
+    write_observations(output, x, schema, stated=stated)
     return Outcome((output.path,), len(x))
 
 

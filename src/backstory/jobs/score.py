@@ -1,7 +1,8 @@
 """How unusual observations are, compared with rows that were held out of training."""
 
+from backstory.data.write import write_table
+from backstory.jobs.identifiers import identified
 from backstory.jobs.output import Outcome, Output
-from backstory.jobs.score_files import write_scores
 from backstory.jobs.source import Source, read_rows
 from backstory.trained import Trained
 
@@ -9,7 +10,7 @@ from backstory.trained import Trained
 def score(
     model: Trained, source: Source, output: Output, reference: Source | None = None, seed: int = 0
 ) -> Outcome:
-    """Write log p(x) in nats, a p-value and the most surprising columns of each row.
+    """Write log p(x) in nats, a p-value and the most surprising columns of each row, after its identifiers.
 
     Args:
         model: the model.
@@ -22,8 +23,10 @@ def score(
         InputError: there is nothing to compare with; see also `read_rows`.
     """
     output.check()
-    rows = read_rows(model, source).data
+    read = read_rows(model, source)
+    rows = read.data
     held_out = None if reference is None else read_rows(model, reference).data
     scores = model.score(rows, held_out, seed)
-    write_scores(output, scores, model.schema)
+    columns = identified(scores.columns(model.schema), output, source, read.chosen)
+    write_table(output.path, columns, output.force)
     return Outcome((output.path,), len(scores.p_value), model.count_trained_on(rows.values))

@@ -106,10 +106,12 @@ class ReadRows:
     Attributes:
         data: the rows, in the model's columns and numbers.
         units: of the data that they came from.
+        chosen: the rows as they were read.
     """
 
     data: Dataset
     units: Units
+    chosen: ChosenRows
 
 
 def read_rows(model: Trained, source: Source) -> ReadRows:
@@ -142,4 +144,4 @@ def read_rows(model: Trained, source: Source) -> ReadRows:
         values = mapped(stored, values)
     schema.check(values)
     own = schema if schema.kind == "images" else data.schema
-    return ReadRows(replace(part, values=values, schema=own, known_range=True), units)
+    return ReadRows(replace(part, values=values, schema=own, known_range=True), units, chosen)

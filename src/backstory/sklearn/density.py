@@ -35,4 +35,4 @@ class VAEDensity(DensityMixin, Averaged):
         """
         check_is_fitted(self)
         seed = None if random_state is None else int(check_random_state(random_state).randint(2**31 - 1))
-        return self._rows(self.model_.sample(n_samples, seed=seed))
+        return self._rows(self.model_.sample(n_samples, seed=seed, frame=False))

@@ -43,6 +43,7 @@ class Column(BaseModel):
             the index of a level. None for the other kinds.
         rare: whether the last level stands for all texts that were rare in training, and for unknown ones.
         rare_share: the share of cells in training that had one of these texts.
+        rare_levels: the most frequent of these texts, each with its number of cells.
         values: the different numbers of a `grid` column in order, which are stored as they are; None for the
             other kinds.
         decimals: the largest number of decimals in a continuous column, 0 if all numbers are whole; None if
@@ -72,6 +73,7 @@ class Column(BaseModel):
     levels: tuple[str, ...] | None = None
     rare: bool = False
     rare_share: float = 0.0
+    rare_levels: tuple[tuple[str, int], ...] = ()
     values: tuple[float, ...] | None = None
     decimals: int | None = None
     low: float | None = None

@@ -114,3 +114,15 @@ def as_pandas(source: Any) -> pd.DataFrame:
         import narwhals
     collected = narwhals.from_native(source).lazy().collect(backend="pyarrow")
     return pd.DataFrame(collected.to_pandas())
+
+
+def as_library_of(given: Any, frame: pd.DataFrame) -> Any:
+    """A pandas frame as one of the library of a given frame, such as Polars; lazy ones stay in pandas."""
+    with needed("narwhals", "frames", "frames of other libraries"):
+        import narwhals
+        import pyarrow
+    like = narwhals.from_native(given, eager_only=True, pass_through=True)
+    if not isinstance(like, narwhals.DataFrame):
+        return frame
+    table = pyarrow.Table.from_pandas(frame, preserve_index=False)
+    return narwhals.from_arrow(table, backend=like.implementation).to_native()

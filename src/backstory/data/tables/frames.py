@@ -10,9 +10,10 @@ import pandas as pd
 
 from backstory.data.binary import open_binary
 from backstory.data.dataset import Dataset
+from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.data.tables.cells import Cells
-from backstory.data.tables.columns import LeftOut
+from backstory.data.tables.columns import Column, LeftOut
 from backstory.data.tables.decode import decoded, typed
 from backstory.data.tables.encode import is_categorical, is_text
 from backstory.data.tables.foreign import read_excel
@@ -42,6 +43,41 @@ def to_frame(values: np.ndarray, schema: Schema) -> pd.DataFrame:
             at = min(column.place - absent, frame.shape[1])
             frame.insert(at, column.name, pd.Series(constant(column), frame.index))
     return frame
+
+
+def of_training_types(values: Rows, schema: Schema) -> pd.DataFrame:
+    """Stored values of a table as a frame of the types that pandas gives such columns when it reads them.
+
+    Whole numbers without gaps are of int64, and texts of the type of texts; see `to_frame`.
+    """
+    frame = to_frame(np.asarray(values), schema).infer_objects()
+    told = {column.name for column in schema.kinds if column.dtype is not None}
+    full = [
+        str(name)
+        for name, cells in frame.items()
+        if str(cells.dtype) == "Int64" and name not in told and cells.notna().all()
+    ]
+    return frame.astype(dict.fromkeys(full, "int64"))
+
+
+def with_rare_levels(frame: pd.DataFrame, kinds: Sequence[Column], seed: int) -> pd.DataFrame:
+    """The frame with rare texts, drawn by their frequency in training, where a cell stands for them."""
+    frame = frame.copy()
+    for number, column in enumerate(kinds):
+        if column.rare_levels and column.levels is not None:
+            words, counts = zip(*column.rare_levels, strict=True)
+            cells = frame[column.name].astype(object)
+            rows = np.flatnonzero(cells == column.levels[-1])
+            generator = np.random.default_rng([seed, number])
+            drawn = generator.choice(np.array(words, object), len(rows), p=np.array(counts) / sum(counts))
+            cells.iloc[rows] = drawn
+            frame[column.name] = typed(cells, _without(frame[column.name], {column.levels[-1]} - {*words}))
+    return frame
+
+
+def _without(cells: pd.Series, levels: set[str]) -> Any:
+    """The type of a column; of categories, those without some levels."""
+    return cells.cat.remove_categories([*levels]).dtype if is_categorical(cells) else cells.dtype
 
 
 def constant(column: LeftOut) -> Any:
@@ -82,7 +118,7 @@ def completed(path: Path, index: np.ndarray, changed: Cells, data: Dataset) -> p
         changed: the cells of these rows to fill.
         data: the content of the file.
     """
-    return filled(_whole_frame(path, data).iloc[index], changed)
+    return filled(whole_frame(path, data).iloc[index], changed)
 
 
 def filled(frame: pd.DataFrame, changed: Cells) -> pd.DataFrame:
@@ -112,7 +148,8 @@ def _type_for(cells: pd.Series, mixed: pd.Series) -> Any:
     return cells.dtype if is_text(cells) else None
 
 
-def _whole_frame(path: Path, data: Dataset) -> pd.DataFrame:
+def whole_frame(path: Path, data: Dataset) -> pd.DataFrame:
+    """All columns of a table's file, of which `data` is the content."""
     form = format_of(path)
     if form in EXCEL:
         return read_excel(path)

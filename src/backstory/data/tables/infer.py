@@ -17,7 +17,7 @@ Fewer than ten rows are too few to judge: no column is left out then, and number
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,10 +37,11 @@ HIGHEST_COUNT = 1000
 ROWS_OF_VALUE = 20  # rows for each number of a grid, on average
 RAREST, RARE_SHARE = 10, 500  # a level is rare below 10 rows, in smaller tables below one row of 500
 MOST_LEVELS = 1000  # of a categorical column; the others are rare
+MOST_RARE = 1000  # rare texts that are kept, to be drawn
 DISTINCT = 0.9  # share of different texts above which they name the rows
 
 OTHER = "other"
-USUAL = ("int64", "Int64", "float64", "bool", "boolean", "object", "str")  # types that `Column.cells` tells
+USUAL = ("int64", "float64", "bool", "object", "str")  # types that `Column.cells` tells
 
 
 def judge(survey: Survey, place_in_file: int, asked: Asked | None, text_table: bool) -> Column | LeftOut:
@@ -234,6 +235,7 @@ class _Levels:
     rare: bool = False
     note: str = ""
     rare_share: float = 0.0
+    rare_levels: tuple[tuple[str, int], ...] = ()
 
 
 def _levels(survey: Survey) -> _Levels:
@@ -254,7 +256,14 @@ def _levels(survey: Survey) -> _Levels:
         other = f"({other})"
     rows = sum(counts[text] for text in rare)
     note = f"{len(rare)} rare levels, in {rows} rows, are {other!r}"
-    return _Levels((*sorted(frequent), other), True, note, rows / survey.present)
+    return _Levels(
+        (*sorted(frequent), other), True, note, rows / survey.present, _most_frequent(counts, rare)
+    )
+
+
+def _most_frequent(counts: Mapping[str, int], rare: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """The most frequent of rare texts with their numbers of cells; equal ones in the order of letters."""
+    return tuple(sorted(((text, counts[text]) for text in rare), key=lambda t: (-t[1], t[0]))[:MOST_RARE])
 
 
 # -- as a person describes it -----------------------------------------------------------------------------
@@ -287,8 +296,9 @@ def _levels_as_asked(column: Column, survey: Survey, asked: Asked) -> Column:
         }
         if asked.rare:
             counts: Mapping[str, int] = survey.texts.counts or {}
-            rows = sum(count for text, count in counts.items() if text not in asked.levels[:-1])
-            changes["rare_share"] = rows / max(1, survey.present)
+            rare = [text for text in counts if text not in asked.levels[:-1]]
+            changes["rare_share"] = sum(counts[text] for text in rare) / max(1, survey.present)
+            changes["rare_levels"] = _most_frequent(counts, rare)
         return column.model_copy(update=changes)
     if survey.texts.words and asked.kind == "ordinal" and survey.ordered is None:
         raise InputError(

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from backstory import console
 from backstory.data.checks import listed
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import LeftOut
@@ -15,7 +16,7 @@ def matched(schema: Schema, names: Sequence[str], header: bool, source: str) -> 
     """For each column of a schema, its number among the columns of a file.
 
     Columns without names are matched by their order; the columns that the model leaves out may be there or
-    not.
+    not. Warns of other columns.
 
     Args:
         schema: of the table that a model was trained on.
@@ -24,7 +25,7 @@ def matched(schema: Schema, names: Sequence[str], header: bool, source: str) -> 
         source: where they came from, for messages.
 
     Raises:
-        InputError: a column is missing, or the schema does not know one.
+        InputError: a column is missing.
     """
     mine = list(schema.columns or ())
     left_out = {column.name: column.place for column in schema.left_out}
@@ -40,9 +41,10 @@ def matched(schema: Schema, names: Sequence[str], header: bool, source: str) -> 
     known = set(mine) | set(left_out)
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise InputError(
-            f"expected only the columns that the model was trained on in {source}, got "
-            f"{listed(unknown)} as well; leave them out"
+        several = len(unknown) > 1
+        console.warn(
+            f"the column{'s' * several} {listed(unknown)} of {source} {'were' if several else 'was'} not in "
+            "the training table; the model leaves such columns out"
         )
     return [place[name] for name in mine]
 

@@ -1,7 +1,8 @@
-"""One row of a table of which a person gives some cells."""
+"""What a person says of the cells of a row of a table: values, ranges and sets."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
@@ -9,25 +10,60 @@ import numpy as np
 
 from backstory import console
 from backstory.data.schema import Schema
-from backstory.data.tables.columns import Column
+from backstory.data.tables.columns import SINGLE, Column
 from backstory.errors import InputError
 
 
-def partial_row(schema: Schema, where: Any) -> np.ndarray:
-    """One row of stored values, (C,), with NaN where no cell is given.
+@dataclass(frozen=True)
+class Wanted:
+    """What the cells of one row have to be.
+
+    Attributes:
+        row: (C,) stored values of the cells that are given, NaN elsewhere.
+        ranges: by number of the column, the lowest and the highest stored value.
+        sets: by number of the column, the possible stored values.
+    """
+
+    row: np.ndarray
+    ranges: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    sets: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether there are neither ranges nor sets."""
+        return not self.ranges and not self.sets
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no cell is given."""
+        return bool(np.isnan(self.row).all())
+
+    def holds(self, x: np.ndarray) -> np.ndarray:
+        """Whether each row of stored values, (N, C), is in all ranges and sets, (N,) of bool."""
+        inside = np.ones(len(x), bool)
+        for j, (low, high) in self.ranges.items():
+            inside &= (x[:, j] >= low) & (x[:, j] <= high)
+        for j, values in self.sets.items():
+            inside &= np.isclose(x[:, j, None], values, rtol=SINGLE, atol=0).any(1)
+        return inside
+
+
+def wanted(schema: Schema, where: Any) -> Wanted:
+    """What a person says of the cells of a row.
 
     Args:
         schema: of the table.
         where: cells by the name of their column, as they would stand in a file or frame: a mapping, a series,
-            or a frame of one row. Empty cells count as not given, and so do the columns of a series or frame
-            that the model leaves out.
+            or a frame of one row. A tuple (low, high) is a range with both ends, of which one may be None; a
+            set or list holds possible values. Empty cells count as not given, and so do the columns of a
+            series or frame that the model leaves out.
 
     Raises:
         InputError: another kind of data, a column that x does not have, or a cell that cannot be read.
     """
     if not schema.kinds:
         raise InputError("expected a model of a table for `where`, got one of other data; leave it out")
-    row = np.full(schema.shape, math.nan)
+    row, ranges, sets = np.full(schema.shape, math.nan), {}, {}
     positions = {column.name: j for j, column in enumerate(schema.kinds)}
     left_out = {column.name: column.reason for column in schema.left_out}
     for name, cell in _cells(where).items():
@@ -40,9 +76,82 @@ def partial_row(schema: Schema, where: Any) -> np.ndarray:
             continue
         if name not in positions:
             raise _unknown(schema, name)
-        if not _is_empty(cell):
-            row[positions[name]] = _stored(cell, schema.kinds[positions[name]])
-    return row
+        j = positions[name]
+        match cell:
+            case tuple() if schema.kinds[j].levels is not None:
+                sets[j] = _levels_between(cell, schema.kinds[j])
+            case tuple():
+                ranges[j] = _range(cell, schema.kinds[j])
+            case set() | frozenset() | list():
+                sets[j] = _choice(cell, schema.kinds[j])
+            case _ if not _is_empty(cell):
+                row[j] = _stored(cell, schema.kinds[j])
+    return Wanted(row, ranges, sets)
+
+
+def _choice(cells: Collection[Any], column: Column) -> np.ndarray:
+    if not cells:
+        raise InputError(f"expected values of column {column.name!r}, got an empty set; give some")
+    return np.array([_stored(cell, column) for cell in cells])
+
+
+def _range(cells: tuple[Any, ...], column: Column) -> tuple[float, float]:
+    """The stored ends of a range of numbers or dates."""
+    low, high = _ends(cells, column, column.model_copy(update={"values": None}))
+    if column.low is not None and column.high is not None and (low > column.high or high < column.low):
+        ends = " to ".join(_text(value, column) for value in (column.low, column.high))
+        raise InputError(
+            f"expected a range of column {column.name!r} that meets the training data, {ends}, got "
+            f"{_written(cells)}; choose another"
+        )
+    return low, high
+
+
+def _levels_between(cells: tuple[Any, ...], column: Column) -> np.ndarray:
+    """The stored values of levels in a range: those of numbers between its ends, or steps of an order."""
+    from backstory.data.tables.encode import level_numbers  # with pandas, which is slow to import
+
+    count = len(column.levels or ())
+    if column.cells in ("number", "whole"):
+        numbers = level_numbers(column)
+        low, high = _ends(cells, column, Column(name=column.name, kind="continuous"))
+        inside = np.flatnonzero((numbers >= low) & (numbers <= high)).astype(np.float64)
+    elif column.kind == "ordinal":
+        low, high = _ends(cells, column, column)
+        inside = np.arange(max(low, 0), min(high, count - 1) + 1)
+    else:
+        raise InputError(
+            f"expected a value or a set of values for column {column.name!r}, whose levels have no order, "
+            f"got the range {_written(cells)}; give the levels"
+        )
+    if not len(inside):
+        raise InputError(
+            f"expected a range with a level of column {column.name!r}, got {_written(cells)}; choose another"
+        )
+    return inside
+
+
+def _ends(cells: tuple[Any, ...], column: Column, reader: Column) -> tuple[float, float]:
+    """The stored ends of a range, read by a column."""
+    if len(cells) != 2:
+        raise InputError(
+            f"expected a range (low, high) for column {column.name!r}, got {len(cells)} values; give two, or "
+            "a set of values"
+        )
+    low, high = (
+        end if _is_empty(cell) else _encoded(cell, reader)[0]
+        for cell, end in zip(cells, (-math.inf, math.inf), strict=True)
+    )
+    if low > high:
+        raise InputError(
+            f"expected a range from low to high for column {column.name!r}, got {_written(cells)}; "
+            "exchange its ends"
+        )
+    return low, high
+
+
+def _written(cells: tuple[Any, ...]) -> str:
+    return "..".join("" if _is_empty(cell) else str(cell) for cell in cells)
 
 
 def _cells(where: Any) -> Mapping[str, Any]:
@@ -66,10 +175,17 @@ def _unknown(schema: Schema, name: str) -> InputError:
 def _is_empty(cell: Any) -> bool:
     import pandas as pd
 
-    return bool(pd.isna(cell))
+    return bool(np.all(pd.isna(cell))) and np.ndim(cell) == 0
 
 
 def _stored(cell: Any, column: Column) -> float:
+    stored, text = _encoded(cell, column)
+    _check_range(stored, text, column)
+    return stored
+
+
+def _encoded(cell: Any, column: Column) -> tuple[float, str]:
+    """The stored value of a cell, and its text."""
     from backstory.data.tables.encode import encoded_cell  # with pandas, which is slow to import
 
     is_date = column.format is not None and hasattr(cell, "strftime")
@@ -78,9 +194,7 @@ def _stored(cell: Any, column: Column) -> float:
         text = column.writing.text(cell)
     if column.levels is not None and text not in column.levels:
         text = text.removesuffix(".0")  # 3.0 is the level 3
-    stored = encoded_cell(text, column)
-    _check_range(stored, text, column)
-    return stored
+    return encoded_cell(text, column), text
 
 
 def _check_range(stored: float, text: str, column: Column) -> None:
