@@ -26,6 +26,7 @@ of j may come after others of them, and its mean differs from the moment as far 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -132,7 +133,7 @@ class Missing:
     x: Tensor
     observed: Tensor
 
-    @property
+    @cached_property
     def _next(self) -> Cells:
         """p(x_j | x_o, z) of each missing column j, as the next one after the observed columns."""
         return self.p.given(self.x, self.observed)

@@ -28,6 +28,7 @@ from backstory.models.vae import VAE
 
 OUTPUTS, ACCELERATOR_OUTPUTS = 2**19, 2**26  # numbers
 BUDGET, ACCELERATOR_BUDGET = 2**30, 2**32  # bytes
+PROBES = 32  # the most pairs that are measured together
 
 _costs: WeakKeyDictionary[VAE, dict[Any, int]] = WeakKeyDictionary()
 
@@ -57,9 +58,17 @@ def pair_bytes(vae: VAE, gradient: bool = False) -> int:
 
 
 def _measured(vae: VAE, gradient: bool) -> int:
+    """Bytes per pair, of as many pairs as take little memory: some tensors are made once for all of them."""
+    one = _peak(vae, gradient, 1)
+    pairs = max(1, min(PROBES, BUDGET // 8 // max(1, one)))
+    return max(1, math.ceil(_peak(vae, gradient, pairs) / pairs)) if pairs > 1 else max(1, one)
+
+
+def _peak(vae: VAE, gradient: bool, pairs: int) -> int:
+    """Bytes that log p(x|z) of one x at so many codes takes at its highest."""
     with torch.no_grad():
         generator = torch.Generator(vae.shift.device).manual_seed(0)
-        z = vae.prior().sample(1, generator).unsqueeze(0)
+        z = vae.prior().sample(pairs, generator).unsqueeze(1)
         given = torch.zeros(1, vae.context).to(z) if vae.context else None
         x = Observation(vae.decode(z[0], given).sample(generator), given)
     z = z.detach().requires_grad_(gradient)
@@ -67,7 +76,7 @@ def _measured(vae: VAE, gradient: bool) -> int:
         value = vae.log_likelihood(x, z)
         if gradient:
             torch.autograd.grad(value.sum(), z)
-    return max(1, allocations.peak)
+    return allocations.peak
 
 
 class Allocations(TorchDispatchMode):
