@@ -55,21 +55,22 @@ def _likelihood(schema: Schema, options: ModelOptions, network: NetworkOptions, 
     asked = options.likelihood
     if asked.decided:
         return asked
-    affine = network.affine or options.posterior.name == "delta"
-    name, given = _auto_likelihood(schema, affine, incomplete), dict(asked.values)
+    options = options.model_copy(update={"network": network})
+    name, given = _auto_likelihood(schema, options, incomplete), dict(asked.values)
     if name == "gaussian-predicted":
         given.setdefault("sigma_floor", GAPS_FLOOR)
     return make("likelihood", name, given)
 
 
-def _auto_likelihood(schema: Schema, affine: bool, gaps: bool) -> str:
+def _auto_likelihood(schema: Schema, options: ModelOptions, gaps: bool) -> str:
     """The name of the likelihood for `auto`.
 
-    Numbers with gaps get a σ(z) with a floor, which imputes them better (bench/imputation.py). With an affine
-    decoder each column gets one σ, so that p(x) has a closed form.
+    Arrays of numbers with gaps get a σ(z) with a floor, which imputes them better (bench/imputation.py). With
+    an affine decoder each entry gets one σ, so that p(x) has a closed form.
     """
-    if schema.levels is None and schema.kinds and not only_numbers(schema):
+    if schema.levels is None and by_kinds(schema, options):
         return "joint"
+    affine = options.network.affine or options.posterior.name == "delta"
     if schema.levels is None:
         if schema.kind == "images":
             return "gaussian"
@@ -77,6 +78,16 @@ def _auto_likelihood(schema: Schema, affine: bool, gaps: bool) -> str:
     if schema.levels == 2:
         return "bernoulli"
     return "logistic"
+
+
+def by_kinds(schema: Schema, options: ModelOptions) -> bool:
+    """Whether likelihood `auto` models the columns of the data by their kinds.
+
+    It does for every table. A table of numbers alone has a likelihood of numbers where the decoder is affine,
+    since p(x) has a closed form then, where z has no distribution, and where options of one are given.
+    """
+    affine = options.network.affine or options.posterior.name == "delta"
+    return bool(schema.kinds) and not (only_numbers(schema) and (affine or options.likelihood.values))
 
 
 def _check_missingness(likelihood: GaussianOptions, incomplete: bool) -> None:

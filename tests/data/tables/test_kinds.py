@@ -42,7 +42,7 @@ MADE: dict[str, tuple[Make, str, tuple[float, ...]]] = {
         "grid",
         (),
     ),
-    "multiples of 10,000": (lambda r: 10_000 * r.integers(1, 40, N), "grid", ()),
+    "multiples of 10,000": (lambda r: 10_000 * r.integers(1, 21, N), "grid", ()),
     "ages": (lambda r: r.integers(18, 36, N), "continuous", ()),
     "a sentinel": (lambda r: np.where(r.random(N) < 0.1, -200, r.normal(20, 5, N)), "continuous", (-200,)),
     "amounts at the minimum": (

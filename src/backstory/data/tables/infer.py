@@ -33,9 +33,9 @@ from backstory.data.tables.survey import MOST_TEXTS, MOST_VALUES, Survey
 from backstory.errors import InputError
 
 MOST_STEPS = 10  # levels of an ordinal column of whole numbers
-ROWS_OF_STEP = 10  # rows for each of them, on average
+ROWS_OF_STEP = 10  # rows for each of them, or for each of as few numbers of a grid, on average
 HIGHEST_COUNT = 1000
-ROWS_OF_VALUE = 10  # rows for each number of a grid, on average
+ROWS_OF_VALUE = 25  # rows for each number of a grid of more numbers, on average: fewer impute badly
 RAREST, RARE_SHARE = 10, 500  # a level is rare below 10 rows, in smaller tables below one row of 500
 MOST_LEVELS = 1000  # of a categorical column; the others are rare
 MOST_RARE = 1000  # rare texts that are kept, to be drawn
@@ -156,7 +156,8 @@ def _candidates(found: Numbers, survey: Survey, measured: bool) -> dict[str, np.
     counts = not measured and numbers.whole and numbers.low in (0, 1) and numbers.high <= HIGHEST_COUNT
     if found.is_plain and not counts:
         return {"continuous": np.zeros(len(found.values))}
-    levels = len(few) > 2 and np.isfinite(few).all() and survey.present >= ROWS_OF_VALUE * len(few)
+    rows = ROWS_OF_STEP if len(few) <= MOST_STEPS else ROWS_OF_VALUE
+    levels = len(few) > 2 and np.isfinite(few).all() and survey.present >= rows * len(few)
     candidates = {"ordinal": found.levels} if steps else {}
     candidates |= {"count": found.count} if counts else {}
     candidates |= {"continuous": found.continuous}
