@@ -61,7 +61,7 @@ def as_modelled(dataset: Dataset, asked: dict[str, Any]) -> Dataset:
     """The data set; a table with all columns continuous where the likelihood is for numbers alone."""
     options = _sort_options(asked)[0]
     decided = options.likelihood.decided
-    mixed = options.likelihood.mixed if decided else by_kinds(dataset.schema, options)
+    mixed = options.likelihood.mixed if decided else by_kinds(dataset.schema, options, dataset.incomplete)
     return dataset if mixed else as_numbers(dataset)
 
 

@@ -65,12 +65,13 @@ def _likelihood(schema: Schema, options: ModelOptions, network: NetworkOptions, 
 def _auto_likelihood(schema: Schema, options: ModelOptions, gaps: bool) -> str:
     """The name of the likelihood for `auto`.
 
-    Arrays of numbers with gaps get a σ(z) with a floor, which imputes them better (bench/imputation.py). With
-    an affine decoder each entry gets one σ, so that p(x) has a closed form.
+    Columns of mixed kinds depend on each other given z; with an affine decoder, or in a plain autoencoder,
+    they do not. Numbers with gaps get a σ(z) with a floor, which imputes them better (bench/imputation.py).
+    With an affine decoder each of them gets one σ, so that p(x) has a closed form.
     """
-    if schema.levels is None and by_kinds(schema, options):
-        return "joint"
     affine = options.network.affine or options.posterior.name == "delta"
+    if schema.levels is None and by_kinds(schema, options, gaps):
+        return "joint" if affine or only_numbers(schema) else "autoregressive"
     if schema.levels is None:
         if schema.kind == "images":
             return "gaussian"
@@ -80,14 +81,16 @@ def _auto_likelihood(schema: Schema, options: ModelOptions, gaps: bool) -> str:
     return "logistic"
 
 
-def by_kinds(schema: Schema, options: ModelOptions) -> bool:
+def by_kinds(schema: Schema, options: ModelOptions, gaps: bool) -> bool:
     """Whether likelihood `auto` models the columns of the data by their kinds.
 
-    It does for every table. A table of numbers alone has a likelihood of numbers where the decoder is affine,
-    since p(x) has a closed form then, where z has no distribution, and where options of one are given.
+    It does for tables, unless all columns are numbers and they have gaps, which a likelihood of numbers
+    imputes better; the decoder is affine, so that p(x) of numbers has a closed form; z has no distribution;
+    or options of a likelihood of numbers are given.
     """
     affine = options.network.affine or options.posterior.name == "delta"
-    return bool(schema.kinds) and not (only_numbers(schema) and (affine or options.likelihood.values))
+    numbers = only_numbers(schema) and (gaps or affine or bool(options.likelihood.values))
+    return bool(schema.kinds) and not numbers
 
 
 def _check_missingness(likelihood: GaussianOptions, incomplete: bool) -> None:
