@@ -154,10 +154,10 @@ def _candidates(found: Numbers, survey: Survey, measured: bool) -> dict[str, np.
     numbers, few = survey.numbers, sorted(survey.numbers.few or ())
     steps = not measured and _are_steps(few, survey) and not is_uneven(found)
     counts = not measured and numbers.whole and numbers.low in (0, 1) and numbers.high <= HIGHEST_COUNT
-    if found.is_plain and not counts:
-        return {"continuous": np.zeros(len(found.values))}
     rows = ROWS_OF_STEP if len(few) <= MOST_STEPS else ROWS_OF_VALUE
     levels = len(few) > 2 and np.isfinite(few).all() and survey.present >= rows * len(few)
+    if not (steps or counts or levels):  # nothing to compare: quick for very many columns
+        return {"continuous": np.zeros(len(found.values))}
     candidates = {"ordinal": found.levels} if steps else {}
     candidates |= {"count": found.count} if counts else {}
     candidates |= {"continuous": found.continuous}

@@ -87,6 +87,8 @@ class Numbers:
         """The numbers of the atoms, as indices of `values`, the most frequent one first."""
         counts = self.counts.astype(float)
         least = max(LEAST_ATOM, ATOM_SHARE * self.total)
+        if counts.max() < least:
+            return np.zeros(0, int)
         others = np.ones(len(counts), bool)
         found: list[int] = []
         for i in np.argsort(-counts, kind="stable")[:MOST_ATOMS]:
