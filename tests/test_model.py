@@ -476,7 +476,7 @@ def test_values_that_do_not_fit_the_model(values, message):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["mixture prior", "float images"])
+@pytest.mark.parametrize("name", ["linear", "float images"])
 def test_values_that_are_not_finite(name, bad):
     data, model = fitted(name)
     values = data.values.copy()

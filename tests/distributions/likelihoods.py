@@ -10,6 +10,7 @@ from backstory.distributions.categorical import CategoricalHead
 from backstory.distributions.curved_mixture import CurvedMixtureHead
 from backstory.distributions.gaussian import GaussianHead
 from backstory.distributions.grid import GridHead
+from backstory.distributions.inflated import InflatedHead
 from backstory.distributions.laplace import LaplaceHead
 from backstory.distributions.logistic import DiscretisedLogisticHead
 from backstory.distributions.negative_binomial import NegativeBinomialHead
@@ -24,7 +25,7 @@ BATCHES = [(4,), (2, 4)]
 
 ROW = (
     Quantity("continuous"),
-    Quantity("count"),
+    Quantity("count", atoms=(3.0,)),
     Quantity("categorical", 4),
     Quantity("binary", 2),
     Quantity("date"),
@@ -61,6 +62,11 @@ COLUMNS = {
     "curved-mixture": lambda shape: CurvedMixtureHead(marginals(*shape)),
     "negative-binomial": lambda shape: NegativeBinomialHead(
         Marginals(torch.linspace(0, 3, *shape), torch.ones(shape), *marginals(*shape)[2:])
+    ),
+    "atoms": lambda shape: CurvedMixtureHead(marginals(*shape), torch.full((2, *shape), 7.5)),
+    "inflated": lambda shape: InflatedHead(
+        NegativeBinomialHead(Marginals(torch.zeros(shape), torch.ones(shape), *marginals(*shape)[2:])),
+        [(0.0, 7.0)[: 1 + j % 2] for j in range(*shape)],
     ),
     "grid": lambda shape: GridHead([ROW[8 + j % 2].values for j in range(*shape)]),
     "joint": lambda shape: JointHead([ROW[j % len(ROW)] for j in range(*shape)], marginals(*shape)),

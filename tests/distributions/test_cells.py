@@ -50,6 +50,18 @@ def test_the_density_of_a_number_and_its_atoms_add_up_to_one(cells):
     assert total.item() == pytest.approx(1, abs=1e-5)
 
 
+def test_nothing_is_drawn_between_an_atom_and_the_numbers_beside_it():
+    """A sentinel of -200 and a cap of 90 in a column of numbers from 5 to 40."""
+    x = np.concatenate([RANDOM.uniform(5, 40, 500), np.full(30, -200.0), np.full(20, 90.0)])
+    quantity = Quantity("continuous", atoms=(-200.0, 90.0))
+    found = Partition([quantity], partition([(quantity, x)]))
+    cells = Cells(found.log_counts().expand(5000, -1, -1), found)
+    drawn = cells.sample(torch.Generator().manual_seed(0))
+    outside = (drawn < 4) | (drawn > 41)
+    assert drawn[outside & (drawn != -200) & (drawn != 90)].numel() < 0.01 * len(drawn)
+    assert (drawn == -200).double().mean().item() == pytest.approx(30 / 550, abs=0.012)
+
+
 def test_the_probabilities_of_counts_add_up_to_one(cells):
     assert of_column(cells, 1, range(-200, 30_000)).sum().item() == pytest.approx(1, abs=1e-6)
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from likelihoods import marginals
@@ -12,7 +13,8 @@ from backstory.distributions.quantities import Marginals
 
 
 def mixture(rows=3, columns=6, spread=0.7, seed=0):
-    head = CurvedMixtureHead(marginals(columns)).double()
+    more = torch.tensor([[7.0, math.nan], [-4.0, 11.0]]).repeat(1, columns // 2)
+    head = CurvedMixtureHead(marginals(columns), more).double()
     generator = torch.Generator().manual_seed(seed)
     return head(spread * torch.randn((rows, *head.features_shape), generator=generator, dtype=torch.float64))
 
@@ -24,13 +26,17 @@ def test_a_curved_mixture_has_mass_one_and_its_moments():
     assert (~curved).any()
     assert atom.isnan().any()
     assert (~atom.isnan()).any()
-    mass_of_atom = p.log_weights[:, 0].exp()
-    assert (mass_of_atom[:, atom.isnan()] == 0).all()
+    many = len(p.atoms)
+    assert many == 3
+    masses = p.log_weights[:, :many].exp()
+    assert (masses[:, p.atoms.isnan()] == 0).all()
     for row in range(3):
         for column in range(6):
             one = Marginals(*(part[column : column + 1] for part in p.marginals))
             single = type(p)(
-                *(part[row, :, column : column + 1] for part in (p.log_weights, p.means, p.log_stds)), one
+                *(part[row, :, column : column + 1] for part in (p.log_weights, p.means, p.log_stds)),
+                one,
+                p.atoms[:, column : column + 1],
             )
 
             def moment(
@@ -41,10 +47,10 @@ def test_a_curved_mixture_has_mass_one_and_its_moments():
                 slope = scale * (math.cosh(t) if bent else 1)
                 return math.exp(single.log_prob(torch.tensor([x], dtype=torch.float64))) * slope * x**order
 
-            point = float(mass_of_atom[row, column])
-            value = float(torch.nan_to_num(atom[column]))
+            points, values = masses[row, :, column], p.atoms[:, column].nan_to_num(0.0)
             found = [
-                integrate.quad(moment, -30, 30, args=(k,), limit=500)[0] + point * value**k for k in range(3)
+                integrate.quad(moment, -30, 30, args=(k,), limit=500)[0] + float((points * values**k).sum())
+                for k in range(3)
             ]
             assert found[0] == pytest.approx(1, abs=1e-6)
             assert float(p.mean[row, column]) == pytest.approx(found[1], rel=1e-5, abs=1e-6)
@@ -54,16 +60,17 @@ def test_a_curved_mixture_has_mass_one_and_its_moments():
 def test_draws_of_a_curved_mixture_follow_its_density():
     p = mixture(rows=1)
     draws = torch.cat([p.sample(torch.Generator().manual_seed(seed)) for seed in range(4000)])
-    atom = p.marginals.atom
+    many = len(p.atoms)
     for column in range(6):
-        x = draws[:, column].numpy()
-        share = (x == float(atom[column])).mean()
-        expected = float(p.log_weights[0, 0, column].exp())
-        assert share == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / 4000) + 1e-9)
+        x, atoms = draws[:, column].numpy(), p.atoms[:, column].numpy()
+        for atom, log_weight in zip(atoms, p.log_weights[0, :many, column], strict=True):
+            share, expected = (x == atom).mean(), float(log_weight.exp())
+            error = math.sqrt(expected * (1 - expected) / 4000)
+            assert share == pytest.approx(expected, abs=4 * error + 1e-9)
         m, s, curved, _ = (part[column] for part in p.marginals)
-        y = (torch.from_numpy(x[x != float(atom[column])]) - m) / s
+        y = (torch.from_numpy(x[~np.isin(x, atoms)]) - m) / s
         y = torch.asinh(y) if curved else y
-        weights = p.log_weights[0, 1:, column].exp() / (1 - p.log_weights[0, 0, column].exp())
+        weights = torch.softmax(p.log_weights[0, many:, column], 0)
         parts = stats.norm(p.means[0, :, column].numpy(), p.log_stds[0, :, column].exp().numpy())
         ranks = (weights.numpy() * parts.cdf(y.numpy()[:, None])).sum(1)
         assert stats.kstest(ranks, "uniform").pvalue > 1e-4

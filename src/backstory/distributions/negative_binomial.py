@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backstory.distributions.base import Entrywise, Head, soft_clamp
+from backstory.distributions.inflated import InflatedHead
 from backstory.distributions.quantities import Marginals, Quantity
 
 
@@ -63,8 +64,9 @@ class NegativeBinomialHead(Head):
         self.register_buffer("scale", marginals.scale.clone())
 
     @classmethod
-    def of_columns(cls, quantities: Sequence[Quantity], marginals: Marginals) -> "NegativeBinomialHead":
-        return cls(marginals)
+    def of_columns(cls, quantities: Sequence[Quantity], marginals: Marginals) -> Head:
+        atoms = [quantity.atoms for quantity in quantities]
+        return InflatedHead(cls(marginals), atoms) if any(atoms) else cls(marginals)
 
     def forward(self, features: Tensor) -> NegativeBinomial:
         mean, size = features.unbind(-2)

@@ -17,17 +17,19 @@ class Quantity(NamedTuple):
         kind: a key of `distributions.table_row.COLUMN_HEADS`, or `date`, which counts as continuous.
         levels: the number of levels, or of the numbers of a grid; 0 for other numbers.
         values: the numbers of a grid; empty for other kinds.
+        atoms: numbers of a continuous column or of counts that are point masses.
     """
 
     kind: str
     levels: int = 0
     values: tuple[float, ...] = ()
+    atoms: tuple[float, ...] = ()
 
     @property
     def family(self) -> "Quantity":
         """The group of this column: columns with the same family are computed together."""
         kind = "continuous" if self.kind == "date" else self.kind
-        return Quantity(kind) if kind in ("continuous", "grid") else self
+        return Quantity(kind) if kind in ("continuous", "grid", "count") else self
 
 
 class Marginals(NamedTuple):
@@ -36,7 +38,7 @@ class Marginals(NamedTuple):
     Attributes:
         location, scale: m and s; those of log(1 + x) for counts; 0 and 1 for levels.
         curved: whether the column is modelled by asinh((x − m)/s), of bool.
-        atom: a value that many cells of a continuous column have; NaN for none.
+        atom: the most frequent atom of a continuous column; NaN for none.
     """
 
     location: Tensor

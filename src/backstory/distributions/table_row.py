@@ -3,9 +3,9 @@
 Given z the columns are independent, so p(x|z) is a product, and its log a sum in nats: no column has a weight
 that somebody sets by hand. The decoder predicts the parameters of each column's distribution:
 
-    continuous, date   a mixture of Gaussians, of x or of asinh((x − m)/s), and a point mass
+    continuous, date   a mixture of Gaussians, of x or of asinh((x − m)/s), and point masses
     grid               categorical over the distinct numbers of the column
-    count              negative binomial
+    count              negative binomial, and point masses
     binary             Bernoulli
     ordinal            discretised logistic
     categorical        categorical

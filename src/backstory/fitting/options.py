@@ -8,10 +8,10 @@ import numpy as np
 from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
 from backstory.data.splits import Splits, check_for_training, split
-from backstory.data.tables.statistics import as_numbers, only_numbers
+from backstory.data.tables.statistics import as_numbers
 from backstory.errors import InputError
 from backstory.model import check_components
-from backstory.models.defaults import default_schedule, resolve
+from backstory.models.defaults import by_kinds, default_schedule, resolve
 from backstory.options import ModelOptions, TrainOptions, given_options, sort_options
 from backstory.training import schedule
 from backstory.training.compile import decide
@@ -59,8 +59,9 @@ def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
 
 def as_modelled(dataset: Dataset, asked: dict[str, Any]) -> Dataset:
     """The data set; a table with all columns continuous where the likelihood is for numbers alone."""
-    likelihood = _sort_options(asked)[0].likelihood
-    mixed = not only_numbers(dataset.schema) if not likelihood.decided else likelihood.mixed
+    options = _sort_options(asked)[0]
+    decided = options.likelihood.decided
+    mixed = options.likelihood.mixed if decided else by_kinds(dataset.schema, options, dataset.incomplete)
     return dataset if mixed else as_numbers(dataset)
 
 

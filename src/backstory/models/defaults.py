@@ -55,22 +55,23 @@ def _likelihood(schema: Schema, options: ModelOptions, network: NetworkOptions, 
     asked = options.likelihood
     if asked.decided:
         return asked
-    affine = network.affine or options.posterior.name == "delta"
-    name, given = _auto_likelihood(schema, affine, incomplete), dict(asked.values)
+    options = options.model_copy(update={"network": network})
+    name, given = _auto_likelihood(schema, options, incomplete), dict(asked.values)
     if name == "gaussian-predicted":
         given.setdefault("sigma_floor", GAPS_FLOOR)
     return make("likelihood", name, given)
 
 
-def _auto_likelihood(schema: Schema, affine: bool, gaps: bool) -> str:
+def _auto_likelihood(schema: Schema, options: ModelOptions, gaps: bool) -> str:
     """The name of the likelihood for `auto`.
 
     Columns of mixed kinds depend on each other given z; with an affine decoder, or in a plain autoencoder,
     they do not. Numbers with gaps get a σ(z) with a floor, which imputes them better (bench/imputation.py).
     With an affine decoder each of them gets one σ, so that p(x) has a closed form.
     """
-    if schema.levels is None and schema.kinds and not only_numbers(schema):
-        return "joint" if affine else "autoregressive"
+    affine = options.network.affine or options.posterior.name == "delta"
+    if schema.levels is None and by_kinds(schema, options, gaps):
+        return "joint" if affine or only_numbers(schema) else "autoregressive"
     if schema.levels is None:
         if schema.kind == "images":
             return "gaussian"
@@ -78,6 +79,18 @@ def _auto_likelihood(schema: Schema, affine: bool, gaps: bool) -> str:
     if schema.levels == 2:
         return "bernoulli"
     return "logistic"
+
+
+def by_kinds(schema: Schema, options: ModelOptions, gaps: bool) -> bool:
+    """Whether likelihood `auto` models the columns of the data by their kinds.
+
+    It does for tables, unless all columns are numbers and they have gaps, which a likelihood of numbers
+    imputes better; the decoder is affine, so that p(x) of numbers has a closed form; z has no distribution;
+    or options of a likelihood of numbers are given.
+    """
+    affine = options.network.affine or options.posterior.name == "delta"
+    numbers = only_numbers(schema) and (gaps or affine or bool(options.likelihood.values))
+    return bool(schema.kinds) and not numbers
 
 
 def _check_missingness(likelihood: GaussianOptions, incomplete: bool) -> None:

@@ -40,7 +40,7 @@ def test_marginals_of_columns(customers):
     assert curved["balance"]
     assert not curved["phase"]
     atoms = {n: a for n, a in zip(customers.schema.columns, known.atom.tolist(), strict=True) if a == a}
-    assert atoms == {"spent": 0.0}
+    assert atoms == {"spent": 0.0, "age": 18.0}  # the youngest are 18 or younger
     assert (known.location[of(customers, "plan")], known.scale[of(customers, "plan")]) == (0, 1)
     column = customers.values[:, of(customers, "phase")]
     assert float(known.scale[of(customers, "phase")]) == pytest.approx(np.nanstd(column), rel=1e-5)
@@ -223,14 +223,21 @@ def test_a_table_with_a_grid_draws_its_numbers_and_guesses_means():
     frame = pd.DataFrame(
         {"x": grid[level] + 0.3 * rng.normal(size=400), "step": grid[level], "side": level > 1}
     )
-    model = backstory.fit(frame, latent=2, hidden=(16,), epochs=20, progress=False, device="cpu")
-    assert model.options.likelihood.name == "joint"
+    model = backstory.fit(
+        frame, likelihood="joint", latent=2, hidden=(16,), epochs=20, progress=False, device="cpu"
+    )
     assert set(model.sample(300, seed=0)["step"]) <= set(grid)
     holes = np.array([[0.3, np.nan, 1.0], [-1.5, np.nan, 0.0]])
     found = model.restore(holes, draws=4)
     assert set(np.asarray(found.draws)[..., 1].ravel()) <= set(grid)
     assert not set(np.asarray(found.mean)[:, 1]) & set(grid)
-    # nothing but numbers: a likelihood of numbers alone, which has no grids
-    plain = backstory.fit(frame[["x", "step"]], latent=1, hidden=(4,), epochs=1, progress=False)
-    assert plain.options.likelihood.name == "gaussian-per-entry"
-    assert [column.kind for column in plain.schema.kinds] == ["continuous", "continuous"]
+    # nothing but numbers: kinds all the same, but for an affine decoder, where p(x) has a closed form
+    quick = {"latent": 1, "epochs": 1, "progress": False}
+    numbers = backstory.fit(frame[["x", "step"]], hidden=(4,), **quick)
+    assert numbers.options.likelihood.name == "joint"
+    assert [column.kind for column in numbers.schema.kinds] == ["continuous", "grid"]
+    for options in ({"network": "linear"}, {"sigma_floor": 0.3}, {"posterior": "delta"}):
+        plain = backstory.fit(frame[["x", "step"]], **quick, **options)
+        assert plain.options.likelihood.name == "gaussian-per-entry"
+        assert [column.kind for column in plain.schema.kinds] == ["continuous", "continuous"]
+    assert backstory.fit(frame[["x", "step"]].to_numpy(), **quick).schema.kinds == ()

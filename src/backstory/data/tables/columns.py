@@ -25,6 +25,7 @@ KINDS: tuple[Kind, ...] = ("continuous", "grid", "count", "binary", "categorical
 LEVELLED = ("binary", "categorical", "ordinal")
 NUMBERS = ("continuous", "grid", "date")  # kinds for which a likelihood of numbers is enough
 IGNORE = "ignore"
+WITH_ATOMS = ("continuous", "count", "date")  # kinds that may have point masses
 SINGLE = 1e-6  # error of single precision as a fraction of a column's range, counted from the origin
 # Texts that stand for an empty cell: those of pandas, and ?
 EMPTY_CELLS = (
@@ -63,6 +64,9 @@ class Column(BaseModel):
         writing: how numbers are written in the file, such as `$1,234.50`; None if as plain numbers.
         kept: texts that are levels of this column, though they stand for an empty cell elsewhere; with
             an empty text, empty cells are the level NA.
+        atoms: stored values of a column of numbers that are point masses, each with its share of the cells,
+            the most frequent one first.
+        close: other kinds that fit about as well.
         note: a remark for people from the inference of the kind.
     """
 
@@ -88,6 +92,8 @@ class Column(BaseModel):
     unused: tuple[str, ...] = ()
     writing: Writing | None = None
     kept: tuple[str, ...] = ()
+    atoms: tuple[tuple[float, float], ...] = ()
+    close: tuple[Kind, ...] = ()
     note: str = ""
 
     @property

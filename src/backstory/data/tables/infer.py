@@ -6,12 +6,12 @@ The cells are counted part by part (`survey.Survey`), then the column is judged 
     True and False, two texts, two numbers         binary
     dates, and texts of one unmistakable format    date
     other texts                                    categorical; left out if nearly all differ
-    whole numbers, all from a to b, 3 to 10 levels ordinal
-    few numbers, each in many rows, that leave     grid
-    out most numbers with as many decimals
-    whole numbers from 0 or 1 to at most 1,000     count
     row numbers named id, index, …                 left out: identifier
-    other numbers                                  continuous
+    other numbers                                  the likeliest of four kinds (`kinds`):
+        whole numbers, all from a to b, 3 to 10    ordinal
+        whole numbers from 0 or 1 to at most 1,000 count
+        any numbers                                continuous
+        few numbers, each in many rows             grid
 
 Fewer than ten rows are too few to judge: no column is left out then, and numbers stay continuous.
 """
@@ -27,14 +27,15 @@ from backstory import console
 from backstory.data.tables.columns import Asked, Cells, Column, Kind, LeftOut, Reason, number_text
 from backstory.data.tables.dates import unpadded
 from backstory.data.tables.decode import decoded
+from backstory.data.tables.kinds import Numbers, best_kind, is_uneven
 from backstory.data.tables.misfits import FEW_ROWS, not_a_number
 from backstory.data.tables.survey import MOST_TEXTS, MOST_VALUES, Survey
 from backstory.errors import InputError
 
 MOST_STEPS = 10  # levels of an ordinal column of whole numbers
-ROWS_OF_STEP = 10  # rows for each of them, on average
+ROWS_OF_STEP = 10  # rows for each of them, or for each of as few numbers of a grid, on average
 HIGHEST_COUNT = 1000
-ROWS_OF_VALUE = 20  # rows for each number of a grid, on average
+ROWS_OF_VALUE = 25  # rows for each number of a grid of more numbers, on average: fewer impute badly
 RAREST, RARE_SHARE = 10, 500  # a level is rare below 10 rows, in smaller tables below one row of 500
 MOST_LEVELS = 1000  # of a categorical column; the others are rare
 MOST_RARE = 1000  # rare texts that are kept, to be drawn
@@ -138,13 +139,29 @@ def _of_numbers(column: Column, survey: Survey) -> Column:
         return column.model_copy(update={"kind": "binary", "levels": ("False", "True"), "decimals": None})
     if few is not None and not measured and (few == [0, 1] or (len(few) == 2 and enough)):
         return _levelled(column, "binary", few)
-    if few is not None and not measured and _are_steps(few, survey):
-        return _levelled(column, "ordinal", few)
-    if few is not None and survey.present >= ROWS_OF_VALUE * len(few) and _is_grid(few, survey):
-        return column.model_copy(update={"kind": "grid", "values": tuple(few)})
-    if enough and not measured and numbers.whole and numbers.low in (0, 1) and numbers.high <= HIGHEST_COUNT:
-        return column.model_copy(update={"kind": "count"})
-    return column
+    found = Numbers.of(survey.thinned.numbers, numbers.decimals)
+    if not enough or len(found.values) < 2:
+        return column
+    verdict = best_kind(_candidates(found, survey, measured), found.counts)
+    column = column.model_copy(update={"kind": verdict.kind, "close": verdict.close})
+    if verdict.kind == "ordinal":
+        return _levelled(column, "ordinal", few or [])
+    return column.model_copy(update={"values": tuple(few or ())}) if verdict.kind == "grid" else column
+
+
+def _candidates(found: Numbers, survey: Survey, measured: bool) -> dict[str, np.ndarray]:
+    """log P of each different number by the kinds that are possible, in the order of preference."""
+    numbers, few = survey.numbers, sorted(survey.numbers.few or ())
+    steps = not measured and _are_steps(few, survey) and not is_uneven(found)
+    counts = not measured and numbers.whole and numbers.low in (0, 1) and numbers.high <= HIGHEST_COUNT
+    rows = ROWS_OF_STEP if len(few) <= MOST_STEPS else ROWS_OF_VALUE
+    levels = len(few) > 2 and np.isfinite(few).all() and survey.present >= rows * len(few)
+    if not (steps or counts or levels):  # nothing to compare: quick for very many columns
+        return {"continuous": np.zeros(len(found.values))}
+    candidates = {"ordinal": found.levels} if steps else {}
+    candidates |= {"count": found.count} if counts else {}
+    candidates |= {"continuous": found.continuous}
+    return candidates | ({"grid": found.levels} if levels and not steps else {})
 
 
 def _are_steps(few: list[float], survey: Survey) -> bool:
@@ -153,19 +170,6 @@ def _are_steps(few: list[float], survey: Survey) -> bool:
         return False
     enough = survey.present >= ROWS_OF_STEP * len(few)
     return enough and few == list(range(int(few[0]), int(few[0]) + len(few)))
-
-
-def _is_grid(few: list[float], survey: Survey) -> bool:
-    """Whether numbers leave out more than half of those with as many decimals; rounding would not find them.
-
-    Whole numbers from 0 or 1 leave out many if they are rare, and are a grid only if they have a step.
-    """
-    if len(few) < 3 or not np.isfinite(few).all():
-        return False
-    if survey.numbers.whole and survey.low in (0, 1):
-        return bool(np.gcd.reduce(np.diff(few).astype(np.int64)) > 1)
-    decimals = survey.numbers.decimals
-    return decimals is None or len(few) <= 0.5 * (few[-1] - few[0]) * 10.0**decimals
 
 
 def _levelled(column: Column, kind: Kind, levels: list[float]) -> Column:

@@ -23,17 +23,19 @@ from backstory.data.dataset import Dataset
 from backstory.data.origins import floor_of, origin_of
 from backstory.data.rows import Rows, Spool
 from backstory.data.schema import Schema
-from backstory.data.tables.columns import Asked, Column, Columns, LeftOut, asked
+from backstory.data.tables.columns import WITH_ATOMS, Asked, Column, Columns, LeftOut, asked
 from backstory.data.tables.constants import ConstantCells
 from backstory.data.tables.encode import Unknown, encoded
 from backstory.data.tables.foreign import as_pandas
 from backstory.data.tables.infer import judge
+from backstory.data.tables.kinds import atoms_of
 from backstory.data.tables.layout import Told
 from backstory.data.tables.match import check_names, constants, matched
 from backstory.data.tables.parts import KEPT, NOTHING, Kept, PartedTable, Parts, TextMarks
 from backstory.data.tables.recognise import surveyed
 from backstory.data.tables.survey import Survey
 from backstory.data.tables.text import TextTable, rows_at_once
+from backstory.data.tables.thinned import MOST
 from backstory.data.tables.watch import Watch
 from backstory.errors import InputError
 from backstory.files import decoder, reading
@@ -204,7 +206,7 @@ class _Table:
         stored = self._stored(kinds, [place[column.name] for column in kinds])
         stored.settle(kinds)
         stored.unknown.warn([column for column in kinds if not column.rare], stored.totals.rows)
-        return self._dataset(stored, stored.totals.schema(kinds, left_out))
+        return self._dataset(stored, stored.totals.schema(stored.with_atoms(kinds), left_out))
 
     def _by_schema(self, schema: Schema) -> Dataset:
         """The Dataset of the columns of a known schema, with its conditions."""
@@ -335,6 +337,17 @@ class _Stored:
     unknown: Unknown
     totals: "_Totals"
     constants: tuple[ConstantCells, ...] = ()
+
+    def with_atoms(self, columns: Sequence[Column]) -> list[Column]:
+        """The columns with the point masses in evenly spaced rows."""
+        rows = np.linspace(0, len(self.values) - 1, min(len(self.values), MOST)).astype(int)
+        some = np.asarray(self.values[rows]).T
+        return [
+            column.model_copy(update={"atoms": atoms_of(cells[~np.isnan(cells)])})
+            if column.kind in WITH_ATOMS
+            else column
+            for column, cells in zip(columns, some, strict=True)
+        ]
 
     def settle(self, columns: Sequence[Column]) -> None:
         """Warns of a few cells that are not written as the others of their column; InputError for more."""

@@ -15,7 +15,6 @@ from backstory.errors import InputError
 
 MOST_ROWS = 100_000  # from which the statistics are computed
 HIGHEST_COUNT = 10_000  # larger whole numbers are modelled as continuous
-ATOM_SHARE, ATOM_LEAST = 0.05, 10  # share and number of cells that make a value an atom
 CURVED_GAIN = 0.05  # nats per cell above which a column is modelled by its asinh
 NARROWEST = 1e-3  # the scale s as a fraction of the standard deviation, at least
 
@@ -31,7 +30,8 @@ def _quantity(column: Column) -> Quantity:
     if column.values is not None:
         return Quantity("grid", len(column.values), tuple(v - column.origin for v in column.values))
     many = column.kind == "count" and (column.high or 0) > HIGHEST_COUNT
-    return Quantity("continuous" if many else column.kind)
+    atoms = tuple(float(np.float32(value - column.origin)) for value, _ in column.atoms)
+    return Quantity("continuous" if many else column.kind, atoms=atoms)
 
 
 def only_numbers(schema: Schema) -> bool:
@@ -55,7 +55,9 @@ def as_numbers(dataset: Dataset) -> Dataset:
     tables = {j: np.array([float(level) for level in column.levels or ()]) for j, column in levelled.items()}
     unchanged = all((table == np.arange(len(table))).all() for table in tables.values())
     kinds = tuple(
-        column.model_copy(update={"kind": "continuous", "levels": None, "rare": False, "values": None})
+        column.model_copy(
+            update={"kind": "continuous", "levels": None, "rare": False, "values": None, "atoms": ()}
+        )
         if column.kind != "date"
         else column
         for column in dataset.schema.kinds
@@ -91,11 +93,12 @@ def _marginal(quantity: Quantity, x: np.ndarray) -> tuple[float, float, bool, fl
         return float(x.mean()), float(x.std()) or 1.0, False, np.nan
     if quantity.levels or len(x) == 0:
         return 0.0, 1.0, False, np.nan
+    rest = x[~np.isin(x, quantity.atoms)]
+    rest = rest if len(rest) else x
     if quantity.kind == "count":
-        logs = np.log1p(x)
+        logs = np.log1p(rest)
         return float(logs.mean()), float(max(logs.std(), 0.1)), False, np.nan
-    atom = _atom(x)
-    rest = x[x != atom]
+    atom = quantity.atoms[0] if quantity.atoms else np.nan
     mean, std = float(rest.mean()), float(rest.std()) or 1.0
     low, middle, high = np.percentile(rest, [25, 50, 75])
     scale = max(float(high - low) / 1.349, NARROWEST * std)
@@ -104,11 +107,3 @@ def _marginal(quantity: Quantity, x: np.ndarray) -> tuple[float, float, bool, fl
     if bent > straight + CURVED_GAIN:
         return float(middle), scale, True, atom
     return mean, std, False, atom
-
-
-def _atom(x: np.ndarray) -> float:
-    """The value that many cells share in a column with many other values; NaN if there is none."""
-    values, counts = np.unique(x, return_counts=True)
-    most = int(counts.argmax())
-    often = counts[most] >= max(ATOM_LEAST, ATOM_SHARE * len(x))
-    return float(values[most]) if often and len(values) > 2 * ATOM_LEAST else np.nan

@@ -9,6 +9,7 @@ from backstory.data.tables.columns import Column
 from backstory.errors import printable
 
 SHOWN, LEFT_OUT_SHOWN = 40, 20
+MOST_ATOMS = 3  # that are shown of a column
 MOST_SIGNS = 60  # of a name or a level
 
 
@@ -24,11 +25,18 @@ def show(schema: Schema, stderr: bool = True) -> None:
         table.add_column(title, justify="right" if title == "empty" else "left", overflow="fold")
     for column in schema.kinds[:SHOWN]:
         empty = f"{100 * column.missing:.1f} %" if column.missing else ""
-        table.add_row(_shown(column.name), column.kind, _values_of(column), empty, _shown(column.note))
+        table.add_row(_shown(column.name), column.kind, _values_of(column), empty, _shown(_note_on(column)))
     for left in schema.left_out[:LEFT_OUT_SHOWN]:
         table.add_row(_shown(left.name), "left out", _shown(left.text or ""), "", left.reason)
     printer = Console(stderr=stderr, highlight=False, markup=False)
     printer.print(table)
+    close = next((column for column in schema.kinds if column.close), None)
+    if close is not None:
+        printer.print(
+            "close to: another kind fits about as well; to choose it, say "
+            f"{_shown(close.name)}={close.close[0]}",
+            soft_wrap=True,
+        )
     more = max(0, len(schema.kinds) - SHOWN) + max(0, len(schema.left_out) - LEFT_OUT_SHOWN)
     if more:
         printer.print(f"and {more} more columns")
@@ -39,6 +47,11 @@ def _shown(text: str) -> str:
     return printable(text if len(text) <= MOST_SIGNS else text[:MOST_SIGNS] + "…")
 
 
+def _note_on(column: Column) -> str:
+    close = f"close to {' and '.join(column.close)}" if column.close else ""
+    return "; ".join(filter(None, (column.note, close)))
+
+
 def _values_of(column: Column) -> str:
     if column.levels is not None:
         written = column.writing is not None
@@ -47,11 +60,19 @@ def _values_of(column: Column) -> str:
         return f"{len(column.levels)}: {shown}" + (", …" if len(column.levels) > 4 else "")
     if column.low is None or column.high is None:
         return ""
+    many = f"{len(column.values)} from " if column.values is not None else ""
+    atoms = [f"{_number(column, value)} in {100 * share:.3g} %" for value, share in column.atoms[:MOST_ATOMS]]
+    more = [f"{len(column.atoms) - MOST_ATOMS} more"] if len(column.atoms) > MOST_ATOMS else []
+    return f"{many}{_number(column, column.low)} to {_number(column, column.high)}" + "".join(
+        f", {part}" for part in (*atoms, *more)
+    )
+
+
+def _number(column: Column, value: float) -> str:
+    """A stored number or date as people read it."""
     if column.kind == "date":
-        days = (datetime(1970, 1, 1) + timedelta(days=value) for value in (column.low, column.high))
-        return " to ".join(day.date().isoformat() for day in days)
-    few = f"{len(column.values)} from " if column.values is not None else ""
-    return f"{few}{column.cell(column.low)} to {column.cell(column.high)}"
+        return (datetime(1970, 1, 1) + timedelta(days=value)).date().isoformat()
+    return column.cell(value)
 
 
 def records(schema: Schema) -> dict[str, dict[str, Any]]:

@@ -25,6 +25,7 @@ from backstory.data.tables.encode import (
     unpacked,
 )
 from backstory.data.tables.misfits import Misfits
+from backstory.data.tables.thinned import Thinned
 from backstory.data.tables.writing import MOSTLY, Amount, Clock, Span
 from backstory.errors import InputError
 
@@ -200,6 +201,7 @@ class Survey:
         categories: those of any categorical type.
         parsed: whether a part had a type of numbers, not of texts.
         numbers, texts, dates: the counts.
+        thinned: numbers of evenly spaced rows.
     """
 
     name: str
@@ -218,6 +220,7 @@ class Survey:
     numbers: Numbers = field(default_factory=Numbers)
     texts: Texts = field(default_factory=Texts)
     dates: Dates = field(default_factory=Dates)
+    thinned: Thinned = field(default_factory=Thinned)
     _ids: list[np.ndarray] = field(default_factory=list)  # numbers of a column whose name suits identifiers
 
     @property
@@ -283,7 +286,7 @@ class Survey:
         if types.is_datetime64_any_dtype(present):
             self.dates.add(days(present))
         elif types.is_numeric_dtype(present) and not types.is_complex_dtype(present):
-            self._add_numbers(present)
+            self._add_numbers(cells, present)
         elif types.is_object_dtype(present) or types.is_string_dtype(present):
             self._add_objects(cells, present)
         else:
@@ -304,17 +307,19 @@ class Survey:
                 self.parsed = True
                 doubles, kind = array.astype(np.float64, copy=False), array.dtype.kind
                 self._count_numbers(doubles, doubles, kind == "b", kind in "iu")
+                self.thinned.add(self.rows, doubles)
         else:
             present = cells.dropna()
-            self._add_numbers(present)
+            self._add_numbers(cells, present)
             count = len(present)
         self.rows += len(cells)
         self.empty += len(cells) - count
 
-    def _add_numbers(self, present: pd.Series) -> None:
+    def _add_numbers(self, cells: pd.Series, present: pd.Series) -> None:
         if not len(present):
             return
         types = pd.api.types
+        self.thinned.add(self.rows, cells.to_numpy(dtype=np.float64, na_value=np.nan))
         self.parsed = True
         array = present.to_numpy(dtype=np.float64)
         self._count_numbers(array, array, types.is_bool_dtype(present), types.is_integer_dtype(present))
@@ -345,6 +350,8 @@ class Survey:
             different = values[known].to_numpy(np.float64)
             integers = _all_whole(unique[known])
             self._count_numbers(np.repeat(different, weights[known]), different, kind == "boolean", integers)
+            chosen = cells.iloc[self.thinned.rows(self.rows)]
+            self.thinned.keep(to_numbers(chosen).to_numpy(np.float64, na_value=np.nan))
         words = texts(unique)
         self.texts.count(words, weights)
         self.texts.look_at(words, weights)
