@@ -15,7 +15,7 @@ at a training row leaves out the exemplar of this row, as the training of an exe
 says nothing about how common the row is.
 
 Rows that are close to each other make each other common, outliers too. `Exemplars.nearness` is about larger
-groups: it is the distance to the nearest twentieth of the rows, so a group with a smaller share of the rows
+groups: it is the distance to the nearest tenth of the rows, so a group with a smaller share of the rows
 is as far from the others as its members are.
 """
 
@@ -28,7 +28,7 @@ import torch
 MOST_EXEMPLARS = 2000
 MOST_KEPT = 1000  # log-densities of training rows that a tail keeps
 ROWS_AT_ONCE = 1024
-NEAREST = 0.05  # share of the rows to which `nearness` measures distances
+NEAREST = 0.1  # share of the rows to which `nearness` measures distances
 LEAST_NEAREST = 5  # rows, where there are so many
 CLOSEST = 1e-6  # added to distances, so that those of equal rows have a logarithm
 
@@ -93,7 +93,7 @@ class Exemplars:
         return value - np.log(self.scale) @ ~np.isnan(y).T
 
     def nearness(self, x: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
-        """−log of the mean distance to the nearest twentieth of the other rows, (N,); args as `log_evidence`.
+        """−log of the mean distance to the nearest tenth of the other rows, (N,); args as `log_evidence`.
 
         Distances are those of standardised columns; over cells that both rows have, scaled up to all cells of
         a row of x.
@@ -106,7 +106,7 @@ class Exemplars:
         own: np.ndarray | None,
         ask: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
     ) -> np.ndarray:
-        """The answers for standardised rows, (N,), asked for a few rows with the same missing cells at once."""
+        """The answers for standardised rows, (N,), asked for rows with the same missing cells together."""
         value, own = np.empty(len(y)), self.own_exemplars(y) if own is None else own
         patterns, pattern_of_row = np.unique(~np.isnan(y), axis=0, return_inverse=True)
         for number, cells in enumerate(patterns):

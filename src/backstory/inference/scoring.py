@@ -86,7 +86,7 @@ class Scores:
         return [[int(j) for j in np.argsort(-e) if p[j] <= level][:most] for p, e in rows]
 
     def columns(self, schema: Schema) -> dict[str, np.ndarray]:
-        """Columns of a table: `log_evidence`, `score`, `p_value` and, for rows of columns, `strange`, of texts.
+        """Columns of a table: `log_evidence`, `score`, `p_value`, and the texts `strange` of rows of columns.
 
         `strange` has the values that training did not have, as `column=value`, before the names of other
         columns.

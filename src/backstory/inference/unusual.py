@@ -3,19 +3,20 @@
     score(x) = mean over kinds of log (share of training rows with a lower value than x)
 
     model      log p(x) of the model: values that do not go together
-    near       log density of an exemplar VAE: rows without a training row near them
-    group      distance to the nearest twentieth of the training rows: small groups of outliers, too
+    near       log density of a linear exemplar VAE: rows without a training row near them
+    group      distance to the nearest tenth of the training rows: small groups of outliers, too
     separate   the product of the columns' densities: many rare values, however many rows have them
 
-Each kind sees what another misses. A density that is fitted to rows with outliers makes groups of them common;
-`group` and `separate` do not. The kinds have different units and spreads, so the share counts (`exemplar.Tail`),
-and each has the same weight. The last three look at the rows in two views, with half of the weight each:
+Each kind sees what another misses. A density that is fitted to rows with outliers makes groups of them
+common; `group` and `separate` do not. The kinds have different units and spreads, so the share counts
+(`exemplar.Tail`), and each has the same weight. The last three look at the rows in two views, with half of
+the weight each:
 
     arcsinh    of (x − median) / spread, which shortens long tails
     normal     the normal quantile of the value's rank, which gives all columns the same distribution
 
 A column of levels without an order becomes an indicator for each level. The density of a training row leaves
-out the row itself. Entries that are missing in a row are hidden in the training rows that it is compared with.
+out the row itself. Entries that are missing in a row are hidden in the training rows, too.
 """
 
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from scipy.special import ndtri
 from backstory.inference.exemplar import MOST_EXEMPLARS, Exemplars, Tail
 
 SIGMA = 0.2  # of exemplars, a fraction of each column's standard deviation
+MOST_SEPARATE = 500  # exemplars of single columns, which need fewer
 MOST_COMPARED = 500  # training rows whose values give the shares
 WEIGHTS = (1.0, *[0.5] * 6)  # of the model, and of each kind in each view
 
@@ -43,14 +45,19 @@ class Neighbours:
         self.rows, rows, levels = rows, rows[:, self.columns], levels[self.columns]
         self.views = [_Arcsinh.of(rows, levels), _Normal.of(rows, levels)]
         self.joint = [Exemplars.of(view(rows), SIGMA) for view in self.views]
-        self.separate = [Exemplars.of(view(rows), SIGMA, separate=True) for view in self.views]
+        few = np.linspace(0, len(rows) - 1, min(len(rows), MOST_SEPARATE)).astype(int)
+        self.separate = [Exemplars.of(view(rows[few]), SIGMA, separate=True) for view in self.views]
+        self.number_among_few = np.full(len(rows) + 1, -1)  # the last for rows that are no exemplar
+        self.number_among_few[few] = np.arange(len(few))
 
     def values(self, x: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
         """Each kind in each view, (6, N), higher for more common rows; args as `Exemplars.log_evidence`."""
-        found = []
+        found, x = [], x[:, self.columns]
         for view, joint, separate in zip(self.views, self.joint, self.separate, strict=True):
-            y = view(x[:, self.columns])
-            found += [joint.log_evidence(y, own), joint.nearness(y, own), separate.log_evidence(y, own)]
+            y = view(x)
+            which = joint.own_exemplars((y - joint.location) / joint.scale) if own is None else own
+            few = self.number_among_few[which]
+            found += [joint.log_evidence(y, which), joint.nearness(y, which), separate.log_evidence(y, few)]
         return np.stack(found)
 
 
