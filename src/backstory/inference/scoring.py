@@ -50,6 +50,7 @@ from backstory.models.vae import VAE
 MOST_ENTRIES = 500  # rows with more entries have no surprise of single entries
 MOST_ROWS, MOST_NUMBERS = 1000, 10**7  # held-out rows, and numbers in them, that are kept for comparison
 ENOUGH = 50  # held-out rows without filled entries
+LOOKED = 10  # held-out rows for each training row with a log p(x), which is the costly part of a score
 NEW_VALUE = 1e4  # that a new value in a constant column takes from a score: more than any row has
 FILLING = RestorationRequest(1, "importance", effort=Effort(proposals=300))
 
@@ -251,7 +252,9 @@ class _ByNeighbours:
         own = own[np.linspace(0, len(own) - 1, min(len(own), MOST_COMPARED)).astype(int)]
         x = self.known.x.masked_fill(_like(hidden, self.known.x), torch.nan)
         x = x[torch.from_numpy(own).to(x.device)]
-        evidence = numbers(self.look(Observation(x)).log_evidence)
+        most = len(x) if usual is None else max(ENOUGH, len(usual.log_evidence) // LOOKED)
+        some = np.linspace(0, len(x) - 1, min(len(x), most)).astype(int)
+        evidence = numbers(self.look(Observation(x[torch.from_numpy(some).to(x.device)])).log_evidence)
         shares = Shares.of(self.neighbours, evidence, self._values(x), own)
         return lambda looks: shares.scores(numbers(looks.log_evidence), self._values(looks.x))
 
