@@ -54,9 +54,14 @@ class RestorationRequest:
         if self.method != "auto":
             return [(self.method, self.effort)]
         if codes is not None:
-            fewer = min(codes, self.effort.proposals, max(1, COSTLY // max(1, rows)))
+            affordable_codes = max(1, COSTLY // max(1, rows)) if self.budget is None else self.budget
+            fewer = min(codes, self.effort.proposals, affordable_codes)
             return [("importance" if fewer > 1 else "encoder", replace(self.effort, proposals=fewer))]
         return affordable(self.effort, rows, units, self.budget)
+
+    def weighed(self, rows: int, units: int, codes: int | None = None) -> int:
+        """The most codes that `plan` weighs for an observation; arguments are those of `plan`."""
+        return max(effort.proposals for _, effort in self.plan(rows, units, codes))
 
     @classmethod
     def of(cls, draws: int, method: str, seed: int, **options: Any) -> "RestorationRequest":

@@ -52,7 +52,9 @@ MOST_ROWS, MOST_NUMBERS = 1000, 10**7  # held-out rows, and numbers in them, tha
 ENOUGH = 50  # held-out rows without filled entries
 LOOKED = 10  # held-out rows for each training row with a log p(x), which is the costly part of a score
 NEW_VALUE = 1e4  # that a new value in a constant column takes from a score: more than any row has
-FILLING = RestorationRequest(1, "importance", effort=Effort(proposals=300))
+EVIDENCE, SURPRISE = 100, 20  # draws of z for a row
+IF_COSTLY = 16, 8  # the same where p(x|z) is costly: the error of log p(x) is 0.1 nats
+FILLING = 300  # codes that are weighed to fill the gaps of a held-out row
 
 
 @dataclass(frozen=True)
@@ -306,7 +308,9 @@ class _Peers:
         if self.full is None:
             x = self.reference.x
             seen = observe(NOTHING, x.to(self.fill.shift), tuple(x.shape[1:]), torch.ones(()).to(x))
-            drawn = restore(self.fill, seen, FILLING, self.reference.given).draws[0]
+            effort = Effort(proposals=self.fill.codes_to_weigh or FILLING)
+            request = RestorationRequest(1, "importance", effort=effort)
+            drawn = restore(self.fill, seen, request, self.reference.given).draws[0]
             self.full = torch.where(x.isnan(), drawn.to(x), x)
         return self.full
 
@@ -359,9 +363,17 @@ def look(vae: VAE, observation: Observation | Tensor) -> Looks:
     return Looks(value, surprise(vae, observation) if entries else x.new_zeros(len(x), 0))
 
 
+def _draws(vae: VAE) -> tuple[int, int]:
+    """How many draws of z the evidence and the surprise of a row take by default."""
+    return (EVIDENCE, SURPRISE) if vae.codes_to_weigh is None else IF_COSTLY
+
+
 @torch.no_grad()
-def surprise(vae: VAE, observation: Observation | Tensor, samples: int = 20, seed: int = 0) -> Tensor:
+def surprise(
+    vae: VAE, observation: Observation | Tensor, samples: int | None = None, seed: int = 0
+) -> Tensor:
     """E_q[−log p(x_j|z)] of each entry, (N, d) in nats; arguments as `log_evidence`."""
+    samples = _draws(vae)[1] if samples is None else samples
     observation, noise, parts = Observation.of(observation), _noise(vae, samples, seed), []
     for part in observation.split(_rows_at_once(vae, observation, samples)):
         missing = torch.isnan(part.x)
@@ -383,19 +395,22 @@ def _rows_at_once(vae: VAE, observation: Observation, samples: int) -> int:
 
 
 @torch.no_grad()
-def log_evidence(vae: VAE, observation: Observation | Tensor, samples: int = 100, seed: int = 0) -> Tensor:
+def log_evidence(
+    vae: VAE, observation: Observation | Tensor, samples: int | None = None, seed: int = 0
+) -> Tensor:
     """log p(x) of each row, (N,) in nats.
 
     Args:
         vae: the model.
         observation: N rows; NaN where an entry is missing, if the model is for incomplete data.
-        samples: K.
+        samples: K; None for 100, or 16 where p(x|z) is costly.
         seed: of ε.
 
     Raises:
         InputError: the model is a plain autoencoder.
     """
     check_density(vae)
+    samples = _draws(vae)[0] if samples is None else samples
     observation, noise = Observation.of(observation), _noise(vae, samples, seed)
     parts = [
         LogMean.of(vae.terms(part, noise=noise.expand(-1, len(part), -1)).log_weight).value
