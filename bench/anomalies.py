@@ -1,4 +1,4 @@
-"""Anomalies in ADBench's classical sets: the outlier detector beside four others, on the same rows.
+"""Anomalies in ADBench's classical sets: Backstory beside four others, on the same rows.
 
     python bench/anomalies.py             measures, writes bench/results/anomalies.json, renders the table
     python bench/anomalies.py --render    renders the table of the file into docs/anomalies.md again
@@ -8,9 +8,11 @@ Each set is a .npz with arrays X and y (1 = anomaly), as in ADBench (Han et al. 
     normal        trained on half of the normal rows, tested on the other half and the anomalies
     unlabelled    trained on all rows, and tested on the same
 
-Columns are standardised by the training rows. Every method has one configuration for all sets: its default,
-KNN the mean distance to 5 neighbours, the mixture 5 components with full covariances, PCA the log-density of
-probabilistic PCA with half as many components as columns.
+Backstory is twice there: `VAEOutlierDetector`, and `fit` with `score`, as on the command line, of tables with
+all defaults. Columns are standardised by the training rows, but for `fit`, which gets them as they are. Every
+method has one configuration for all sets: its default, KNN the mean distance to 5 neighbours, the mixture 5
+components with full covariances, PCA the log-density of probabilistic PCA with half as many components as
+columns.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
@@ -40,6 +43,7 @@ from backstory.errors import InputError
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- anomalies: begin -->", "<!-- anomalies: end -->"
 PROTOCOLS = ("normal", "unlabelled")
+DETECTOR, COMMAND = "Backstory", "fit + score"
 
 
 def main() -> None:
@@ -47,7 +51,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "adbench")
     parser.add_argument("--rows", type=int, help="at most so many rows of a set, drawn at random")
     parser.add_argument("--seeds", type=int, default=2, help="splits, each with a seed of its own")
-    parser.add_argument("--only", help="methods whose name contains this")
+    parser.add_argument("--only", help="methods whose names contain one of these, with commas")
     parser.add_argument("--sets", help="sets whose names contain one of these, with commas")
     parser.add_argument("--options", default="{}", help="parameters of the detector, as JSON")
     parser.add_argument("--output", type=Path, default=ROOT / "bench" / "results" / "anomalies.json")
@@ -98,14 +102,21 @@ def detector(options: dict[str, Any]) -> Method:
     return score
 
 
+def command_line(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+    """The score of `fit` and `score`, of tables."""
+    tables = [pd.DataFrame(x, columns=[f"c{j}" for j in range(x.shape[1])]) for x in (train, test)]
+    return -backstory.fit(tables[0], seed=seed, progress=False).score(tables[1]).score
+
+
 # -- measuring --------------------------------------------------------------------------------------------
 
 
 def measure(a: argparse.Namespace) -> None:
     """Every method on every set; the file is written anew after each set."""
     options = json.loads(a.options)
-    methods = {"Backstory": detector(options), **METHODS}
-    methods = {name: method for name, method in methods.items() if not a.only or a.only in name}
+    methods = {DETECTOR: detector(options), COMMAND: command_line, **METHODS}
+    asked = (a.only or "").split(",")
+    methods = {name: method for name, method in methods.items() if any(part in name for part in asked)}
     result: dict[str, Any] = {
         "command": f"python {shlex.join(['bench/anomalies.py', *sys.argv[1:]])}",
         "backstory": backstory.__version__,
@@ -137,21 +148,24 @@ def one_set(path: Path, methods: dict[str, Method], a: argparse.Namespace) -> di
         found[protocol] = {}
         for name, method in methods.items():
             started = time.perf_counter()
-            areas = [area(x, y, protocol, method, seed) for seed in range(a.seeds)]
+            scaled = name != COMMAND
+            areas = [area(x, y, protocol, method, seed, scaled) for seed in range(a.seeds)]
             seconds = (time.perf_counter() - started) / a.seeds
             found[protocol][name] = {"auroc": float(np.mean(areas)), "seconds": seconds}
     return found
 
 
-def area(x: np.ndarray, y: np.ndarray, protocol: str, method: Method, seed: int) -> float:
+def area(x: np.ndarray, y: np.ndarray, protocol: str, method: Method, seed: int, standardise: bool) -> float:
     """AUROC of one method on one split."""
     train = test = np.arange(len(x))
     if protocol == "normal":
         normal = np.random.default_rng(seed).permutation(np.flatnonzero(y == 0))
         half = len(normal) // 2
         train, test = normal[:half], np.concatenate([normal[half:], np.flatnonzero(y == 1)])
-    mean, std = x[train].mean(0), x[train].std(0)
-    scaled = (x - mean) / np.where(std > 0, std, 1.0)
+    scaled = x
+    if standardise:
+        mean, std = x[train].mean(0), x[train].std(0)
+        scaled = (x - mean) / np.where(std > 0, std, 1.0)
     rows = scaled[train]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # mixtures that do not converge

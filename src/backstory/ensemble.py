@@ -66,7 +66,7 @@ class Ensemble(Trained):
                 )
         super().__init__(first.schema, first.provenance, first.summary)
         self._members = tuple(members)
-        self.reference = first.reference  # all have the same rows
+        self.reference, self.known = first.reference, first.known  # all have the same rows
 
     def __getattr__(self, name: str) -> Any:
         if name == "vae" or hasattr(Model, name):

@@ -39,6 +39,7 @@ from backstory.runs.run import Config, Run
 from backstory.trained import Trained
 
 REFERENCE = ("reference", "reference_given")  # names of the tensors of the reference rows in a run
+KNOWN = "known"  # name of the tensor of the training rows that a run keeps
 
 
 class Model(Trained):
@@ -175,6 +176,10 @@ class Model(Trained):
         """Keep in the run the rows that `score` compares with, which were held out of training."""
         self.reference = self._drawn(x, given)
 
+    def keep_known(self, x: Values) -> None:
+        """Keep in the run training rows, near which `score` looks for others."""
+        self.known = self._drawn(x)
+
     def _sample(
         self, n: int, mean: bool, temperature: float, seed: int | None, given: np.ndarray | None
     ) -> np.ndarray:
@@ -233,6 +238,8 @@ class Model(Trained):
         if self.reference is not None:
             kept = zip(REFERENCE, (self.reference.x, self.reference.given), strict=True)
             rows |= {name: tensor for name, tensor in kept if tensor is not None}
+        if self.known is not None:
+            rows[KNOWN] = self.known.x
         return Run(self.config, self.vae.state_dict(), rows).pack()
 
 

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from backstory.data.observation import Observation
 from backstory.ensemble import Ensemble
 from backstory.errors import InputError
-from backstory.model import REFERENCE, Model
+from backstory.model import KNOWN, REFERENCE, Model
 from backstory.models import build
 from backstory.models.defaults import resolve
 from backstory.models.vae import VAE
@@ -83,6 +83,8 @@ def _model(run: Run, folder: Path, device: str) -> Model:
     if REFERENCE[0] in run.rows:
         kept = Observation(run.rows[REFERENCE[0]], run.rows.get(REFERENCE[1]))
         model.reference = kept.to(model.device)
+    if KNOWN in run.rows:
+        model.known = Observation(run.rows[KNOWN]).to(model.device)
     return model
 
 

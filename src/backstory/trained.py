@@ -1,6 +1,7 @@
 """What a single model and an ensemble have in common: everything that is not a matter of one decoder."""
 
 from abc import abstractmethod
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -59,12 +60,14 @@ class Trained(Sampler):
         provenance: the data and the training; `source`, `splits` and `training` are parts of it.
         summary: numbers and events of the training.
         reference: held-out rows that `score` compares with, or None.
+        known: training rows that `score` compares with, or None.
     """
 
     def __init__(self, schema: Schema, provenance: Provenance, summary: dict[str, Any]):
         self.schema, self.provenance, self.summary = schema, provenance, summary
         self.source, self.splits, self.training = provenance.source, provenance.splits, provenance.training
         self.reference: Observation | None = None
+        self.known: Observation | None = None
 
     # -- primitives -----------------------------------------------------------------------------------
 
@@ -202,9 +205,10 @@ class Trained(Sampler):
     def score(
         self, x: Values, reference: "Values | None" = None, seed: int = 0, given: Given = None
     ) -> scoring.Scores:
-        """How unusual observations are: log p(x), a p-value, and the surprise of each entry.
+        """How unusual observations are: log p(x), a score, its p-value, and the surprise of each entry.
 
-        Each is compared with held-out observations in which the same entries are hidden, see
+        The score is of log p(x) and of training rows that are near (`inference.unusual`), lower for more
+        unusual observations. They are compared with held-out ones in which the same entries are hidden, see
         `inference.scoring`. A table's row with a new value in a column that was constant is the strangest.
 
         Args:
@@ -220,10 +224,22 @@ class Trained(Sampler):
         if against is None:
             raise _nothing_to_compare_with()
         x = self._read(x, given) if frame is None else frame.data
+        return replace(self._scores(x, against, new_values(reference), seed, given), rows=frame)
+
+    def _scores(
+        self,
+        x: Values,
+        reference: Observation | None,
+        new_in_reference: Collection[int] = (),
+        seed: int = 0,
+        given: Given = None,
+    ) -> scoring.Scores:
+        """`score` of data that was read; without p-values if the reference is None."""
+        rounded = self.schema.presentation == "dequantised"
+        levels = self.schema.unordered if self.known is not None else None
+        against = scoring.Against(reference, new_in_reference, self.known, levels, rounded)
         rows = self._batches(x, given).draw(self._generator(seed))
-        new, others = new_values(x), new_values(reference)
-        scores = scoring.score(rows, against, self._look, self.members[0].vae, new, others)
-        return replace(scores, rows=frame)
+        return scoring.score(rows, against, self._look, self.members[0].vae, new_values(x))
 
     def evaluate(
         self,

@@ -15,7 +15,7 @@ def test_score_writes_a_row_for_each_observation(home, tmp_path):
     frame.to_csv(tmp_path / "new.csv", index=False)
     assert run("score", home / "prices", tmp_path / "new.csv", "-o", tmp_path / "scores.csv") == 0
     scores = pd.read_csv(tmp_path / "scores.csv")
-    assert list(scores) == ["log_evidence", "p_value", "strange"]
+    assert list(scores) == ["log_evidence", "score", "p_value", "strange"]
     assert scores["p_value"][3] == scores["p_value"].min()
     assert len(backstory.open(home / "prices").splits.validation) < 19  # none of so few is one in twenty
     assert scores["strange"].isna().all()
@@ -79,4 +79,4 @@ def test_score_of_images_needs_rows_to_compare_with(home, tmp_path, refuse):
     files = (home / "images.npy", "-o", tmp_path / "s.csv")
     refuse("score", home / "bars", *files, says="reference")
     assert run("score", home / "bars", *files, "--reference", home / "images.npy") == 0
-    assert list(pd.read_csv(tmp_path / "s.csv")) == ["log_evidence", "p_value"]
+    assert list(pd.read_csv(tmp_path / "s.csv")) == ["log_evidence", "score", "p_value"]

@@ -7,12 +7,13 @@ from backstory.cli.groups import RowOptions, TableOutputOptions
 
 
 def score(output: TableOutputOptions, rows: RowOptions, reference: o.Reference = None) -> None:
-    """Write how unusual each row of DATA is: log p(x), its p-value, and the columns that make it unusual.
+    """Write how unusual each row of DATA is: log p(x), a score, its p-value, and the columns behind it.
 
-    The p-value is the share of held-out rows with a log p(x) no higher, with the same cells hidden. A column
+    The score joins log p(x) with the training rows that are near; sort by it, the lowest is the most unusual.
+    The p-value is the share of held-out rows with a score no higher, with the same cells hidden. A column
     is named if at most one held-out row in twenty has a value as surprising; up to three are named, the most
     surprising first. A value that no training row has, in a column that was constant or empty in training, is
-    the strangest there is: its row has the lowest p-value, and column=value is named before all others.
+    the strangest there is: its row has the lowest score, and column=value is named before all others.
     """
     from backstory.cli import text
     from backstory.jobs.score import score as job

@@ -131,6 +131,12 @@ class Schema(BaseModel):
         return np.array([column.levels is not None for column in self.kinds] or False)
 
     @property
+    def unordered(self) -> np.ndarray:
+        """For each column the number of its levels, if they have no order, else 0, (C,); 0 for each entry."""
+        counts = [len(c.levels or ()) if c.kind == "categorical" else 0 for c in self.kinds]
+        return np.array(counts or [0] * self.numel)
+
+    @property
     def origins(self) -> np.ndarray | None:
         """Stored values that are zero to the model, a number or (*shape) of float64; None if all are zero."""
         if self.origin:

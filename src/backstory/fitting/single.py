@@ -17,6 +17,7 @@ from backstory.fitting.job import Job
 from backstory.fitting.options import SEED, VALIDATION, Decided, as_modelled, decide_options, split_rows
 from backstory.fitting.progress import announce, report, run_trainer, summary
 from backstory.inference import scoring
+from backstory.inference.unusual import kept_rows
 from backstory.model import Model
 from backstory.models import build
 from backstory.models.statistics import data_statistics
@@ -160,6 +161,15 @@ def _finish(model: Model, rows: StoredRows, dataset: Dataset) -> None:
     if model.is_autoencoder:
         if model.options.prior.name == "mixture":
             model.fit_prior(rows, model.options.prior.values["components"], model.training.seed)
-    elif model.schema.kind != "images" and len(model.splits.validation):
+    elif model.schema.kind != "images":
+        _keep_rows(model, rows, dataset)
+
+
+def _keep_rows(model: Model, rows: StoredRows, dataset: Dataset) -> None:
+    """Keep the rows that `Model.score` compares with."""
+    if len(model.splits.validation):
         most = min(scoring.MOST_ROWS, max(1, scoring.MOST_NUMBERS // model.schema.numel))
         model.keep_reference(dataset.stored.take(model.splits.validation[:most]))
+    few_columns = len(model.schema.shape) == 1 and model.schema.numel <= scoring.MOST_ENTRIES
+    if few_columns and not model.schema.conditions and len(rows.values) > 1:
+        model.keep_known(rows.take(kept_rows(len(rows.values))))

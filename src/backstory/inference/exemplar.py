@@ -13,8 +13,13 @@ Bishop 1999). In the basis U that gives
 A small σ gives a density with a peak at each row; a large σ gives a Gaussian around their mean. The density
 at a training row leaves out the exemplar of this row, as the training of an exemplar VAE does, because it
 says nothing about how common the row is.
+
+Rows that are close to each other make each other common, outliers too. `Exemplars.nearness` is about larger
+groups: it is the distance to the nearest tenth of the rows, so a group with a smaller share of the rows
+is as far from the others as its members are.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +28,9 @@ import torch
 MOST_EXEMPLARS = 2000
 MOST_KEPT = 1000  # log-densities of training rows that a tail keeps
 ROWS_AT_ONCE = 1024
+NEAREST = 0.1  # share of the rows to which `nearness` measures distances
+LEAST_NEAREST = 5  # rows, where there are so many
+CLOSEST = 1e-6  # added to distances, so that those of equal rows have a logarithm
 
 
 @dataclass(frozen=True)
@@ -71,26 +79,64 @@ class Exemplars:
         centres = filled @ (basis * shrink) @ basis.T
         return cls(location, scale, rows, centres, (basis * (sigma**2 * (1 + shrink))) @ basis.T, separate)
 
-    def log_evidence(self, x: np.ndarray) -> np.ndarray:
+    def log_evidence(self, x: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
         """log p of the observed cells of each row of x, (N, d) to (N,), in nats.
 
         A row that equals a training row is compared with the exemplars of the other rows.
+
+        Args:
+            x: the rows.
+            own: number of the exemplar that each row is, (N,), -1 for none; by default of an equal one.
         """
         y = (x - self.location) / self.scale
-        value, own, observed = np.empty(len(y)), self._own_exemplars(y), ~np.isnan(y)
-        patterns, pattern_of_row = np.unique(observed, axis=0, return_inverse=True)
+        value = self._by_pattern(y, own, self._log_density)
+        return value - np.log(self.scale) @ ~np.isnan(y).T
+
+    def nearness(self, x: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
+        """−log of the mean distance to the nearest tenth of the other rows, (N,); args as `log_evidence`.
+
+        Distances are those of standardised columns; over cells that both rows have, scaled up to all cells of
+        a row of x.
+        """
+        return self._by_pattern((x - self.location) / self.scale, own, self._nearness)
+
+    def _by_pattern(
+        self,
+        y: np.ndarray,
+        own: np.ndarray | None,
+        ask: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    ) -> np.ndarray:
+        """The answers for standardised rows, (N,), asked for rows with the same missing cells together."""
+        value, own = np.empty(len(y)), self.own_exemplars(y) if own is None else own
+        patterns, pattern_of_row = np.unique(~np.isnan(y), axis=0, return_inverse=True)
         for number, cells in enumerate(patterns):
             index = np.flatnonzero(pattern_of_row.ravel() == number)
             for part in np.split(index, range(ROWS_AT_ONCE, len(index), ROWS_AT_ONCE)):
-                value[part] = self._log_density(y[part], own[part], cells)
-        return value - np.log(self.scale) @ observed.T
+                value[part] = ask(y[part], own[part], cells)
+        return value
+
+    def _nearness(self, y: np.ndarray, own: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        """`nearness` of rows with one pattern of observed cells; args as `_log_density`."""
+        present = ~np.isnan(self.rows[:, cells])
+        there, known = present.astype(y.dtype), np.nan_to_num(self.rows[:, cells])
+        at, shared = y[:, cells], there.sum(1)
+        squares = np.square(at) @ there.T + np.square(known).sum(1) - 2 * at @ known.T
+        squares = np.maximum(squares, 0) * (cells.sum() / np.maximum(shared, 1))
+        squares[:, shared == 0] = np.inf
+        rows = np.flatnonzero(own >= 0)
+        squares[rows, own[rows]] = np.inf
+        count = min(max(LEAST_NEAREST, round(NEAREST * len(known))), len(known) - 1) - 1
+        nearest = np.partition(squares, count, axis=1)[:, : count + 1]
+        finite = np.isfinite(nearest)
+        total = np.sqrt(np.where(finite, nearest, 0.0)).sum(1) / np.maximum(finite.sum(1), 1)
+        return -np.log(total + CLOSEST)
 
     def _log_density(self, y: np.ndarray, own: np.ndarray, cells: np.ndarray) -> np.ndarray:
         """log p of the observed cells, (N,).
 
         Args:
             y: rows with one pattern of observed cells, (N, d).
-            own: from `_own_exemplars`, (N,).
+            own: from `own_exemplars`, (N,).
             cells: the pattern, (d,) of bool.
         """
         white = np.linalg.inv(np.linalg.cholesky(self.covariance[np.ix_(cells, cells)]))
@@ -104,7 +150,7 @@ class Exemplars:
             for a, c, gone in zip(at.T, centres.T, absent.T, strict=True)
         )
 
-    def _own_exemplars(self, y: np.ndarray) -> np.ndarray:
+    def own_exemplars(self, y: np.ndarray) -> np.ndarray:
         """Number of a training row that equals each row, (N,); -1 where there is none."""
         number = {row.tobytes(): index for index, row in enumerate(self.rows + 0.0)}  # + 0 turns −0 into 0
         return np.array([number.get(row.tobytes(), -1) for row in y + 0.0])
@@ -160,6 +206,10 @@ class Tail:
 
     def log_share(self, scores: np.ndarray) -> np.ndarray:
         """log share of training rows with a lower log-density than each score, (N,) to (N,)."""
+        parts = np.split(scores, range(ROWS_AT_ONCE, len(scores), ROWS_AT_ONCE))
+        return np.concatenate([self._log_share(part) for part in parts])
+
+    def _log_share(self, scores: np.ndarray) -> np.ndarray:
         steps = torch.from_numpy((scores[:, None] - self.reference) / self.width)
         counts = 1 + torch.special.ndtr(steps).sum(1).numpy()
         beyond = np.maximum(self.reference[0] - scores, 0) / self.excess

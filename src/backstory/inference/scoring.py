@@ -5,8 +5,11 @@
 With ε fixed this is a smooth function of x, and the same in any batch of rows. A row and each of its entries
 x_j are compared with n held-out rows r, in which the entries that are missing in x are hidden:
 
-    p-value   (1 + #{r: log p(r) ≤ log p(x)}) / (1 + n), uniform if x and r have the same distribution
+    score     of log p(x) and of the neighbours of x among training rows, see `inference.unusual`
+    p-value   (1 + #{r: score(r) ≤ score(x)}) / (1 + n), uniform if x and r have the same distribution
     surprise  E_q(z|x)[−log p(x_j|z)], and its p-value, in which higher surprise is more unusual
+
+Without training rows the score is the log of the share of held-out rows with a lower log p(x).
 
 The p-value is that of a conformal test (Bates et al. 2023, eq. 3). It takes entries as missing at random.
 Held-out rows that lack an entry of x are left out. If fewer than `ENOUGH` remain, those that lack the fewest
@@ -33,6 +36,7 @@ from backstory.data.tables.aligned import FrameRows, no_frame
 from backstory.data.tables.constants import among
 from backstory.inference.damaged import observe
 from backstory.inference.effort import Effort
+from backstory.inference.exemplar import Tail
 from backstory.inference.importance import LogMean
 from backstory.inference.memory import pairs_at_once
 from backstory.inference.missingness import Group, groups
@@ -40,11 +44,14 @@ from backstory.inference.requests import RestorationRequest
 from backstory.inference.restore import restore
 from backstory.inference.stored import NOTHING
 from backstory.inference.target import check_density
+from backstory.inference.unusual import MOST_COMPARED, Neighbours, Shares
 from backstory.models.vae import VAE
 
 MOST_ENTRIES = 500  # rows with more entries have no surprise of single entries
 MOST_ROWS, MOST_NUMBERS = 1000, 10**7  # held-out rows, and numbers in them, that are kept for comparison
 ENOUGH = 50  # held-out rows without filled entries
+LOOKED = 10  # held-out rows for each training row with a log p(x), which is the costly part of a score
+NEW_VALUE = 1e4  # that a new value in a constant column takes from a score: more than any row has
 EVIDENCE, SURPRISE = 100, 20  # draws of z for a row
 IF_COSTLY = 16, 8  # the same where p(x|z) is costly: the error of log p(x) is 0.1 nats
 FILLING = 300  # codes that are weighed to fill the gaps of a held-out row
@@ -58,7 +65,8 @@ class Scores:
         log_evidence: log p(x) of the modelled entries, (N,) in nats.
         surprise: E_q[−log p(x_j|z)], (N, d) in nats; NaN where an entry is missing; (N, 0) for images and for
             rows with more than 500 entries.
-        p_value: of log_evidence, (N,), between 1 / (1 + n) and 1; NaN for a row without any entry.
+        score: lower for more unusual rows, (N,), see `inference.unusual`; NaN for a row without any entry.
+        p_value: of the score, (N,), between 1 / (1 + n) and 1; NaN for a row without any entry.
         entry_p_value: of each entry's surprise, (N, d).
         excess: surprise minus its median over the held-out rows, (N, d).
         new_values: by number of the row, its values in columns that were constant or empty in training, by
@@ -68,6 +76,7 @@ class Scores:
 
     log_evidence: np.ndarray
     surprise: np.ndarray
+    score: np.ndarray
     p_value: np.ndarray
     entry_p_value: np.ndarray
     excess: np.ndarray
@@ -80,12 +89,16 @@ class Scores:
         return [[int(j) for j in np.argsort(-e) if p[j] <= level][:most] for p, e in rows]
 
     def columns(self, schema: Schema) -> dict[str, np.ndarray]:
-        """Columns of a table: `log_evidence`, `p_value` and, for rows of columns, `strange`, of texts.
+        """Columns of a table: `log_evidence`, `score`, `p_value`, and the texts `strange` of rows of columns.
 
         `strange` has the values that training did not have, as `column=value`, before the names of other
         columns.
         """
-        columns: dict[str, Any] = {"log_evidence": self.log_evidence, "p_value": self.p_value}
+        columns: dict[str, Any] = {
+            "log_evidence": self.log_evidence,
+            "score": self.score,
+            "p_value": self.p_value,
+        }
         if self.surprise.size or schema.left_out:
             names = schema.columns or [f"column {j + 1}" for j in range(schema.numel)]
             strange = [
@@ -111,53 +124,150 @@ class Looks:
         log_evidence: log p(x), (N,).
         surprise: of each entry, (N, d).
         new: whether a row has a new value, (N,) of bool; None if no row has one.
+        x: the rows, (N, *shape); None where nothing needs them.
+        score: by which rows are ranked, (N,); None for log p(x).
     """
 
     log_evidence: Tensor
     surprise: Tensor
     new: np.ndarray | None = None
+    x: Tensor | None = None
+    score: np.ndarray | None = None
 
     @property
     def rank(self) -> np.ndarray:
-        """log p(x), and -inf for rows with a new value, (N,)."""
-        value = self.log_evidence.double().cpu().numpy()
+        """The score, and -inf for rows with a new value, (N,)."""
+        value = numbers(self.log_evidence) if self.score is None else self.score
         return value if self.new is None else np.where(self.new, -np.inf, value)
 
 
 Look = Callable[[Observation], Looks]
 
 
+@dataclass(frozen=True)
+class Against:
+    """What rows are compared with.
+
+    Attributes:
+        reference: held-out rows; None for scores without p-values.
+        new: numbers of the held-out rows with a new value.
+        known: training rows; None if a run kept none.
+        levels: number of levels of each column without an order, else 0, (d,); for `known`.
+        rounded: whether the rows are whole numbers with noise, which neighbours do without.
+    """
+
+    reference: Observation | None
+    new: Collection[int] = ()
+    known: Observation | None = None
+    levels: np.ndarray | None = None
+    rounded: bool = False
+
+
 def score(
     rows: Iterable[Observation],
-    reference: Observation,
+    against: Against,
     look: Look,
     fill: VAE,
     new: Mapping[int, Mapping[str, str]],
-    new_in_reference: Collection[int] = (),
 ) -> Scores:
-    """Scores of rows, each compared with held-out rows in which the same entries are hidden.
+    """Scores of rows, each compared with training and held-out rows in which the same entries are hidden.
 
     Args:
         rows: N rows in batches.
-        reference: held-out rows.
+        against: what to compare with.
         look: of the density.
         fill: the model that fills entries that held-out rows lack.
         new: as in `Scores.new_values`.
-        new_in_reference: numbers of the held-out rows with a new value.
     """
-    parts, missing = [], []
+    found, gaps = _looked(rows, look, against.known is not None)
+    found = replace(found, new=among(new, len(gaps)))
+    ranking = _ByEvidence() if against.known is None else _ByNeighbours(against, look)
+    peers = None if against.reference is None else _Peers(against.reference, look, fill, against.new)
+    value, comparisons = np.full(len(gaps), np.nan), []
+    for group in groups(gaps):
+        usual = None if peers is None else peers.of(group)
+        ranks = ranking.within(group, usual)
+        value[group.rows] = ranks(_some(found, group.rows))
+        if usual is not None:
+            ranked = replace(usual, score=ranks(usual)) if against.known is not None else usual
+            comparisons.append((group.rows, ranked))
+    ranked = found if against.known is None else replace(found, score=value)
+    return _with_new_values(replace(compare(ranked, comparisons), score=value), new, gaps, peers)
+
+
+def _looked(rows: Iterable[Observation], look: Look, keep: bool) -> tuple[Looks, np.ndarray]:
+    """What is compared of rows, with the rows themselves if `keep`, and which entries are missing."""
+    parts, missing, kept = [], [], []
     for batch in rows:
         parts.append(look(batch))
         missing.append(_missing(batch.x))
-    gaps, peers = np.concatenate(missing), _Peers(reference, look, fill, new_in_reference)
-    evidence, surprise = (
-        torch.cat([getattr(part, name) for part in parts]) for name in ("log_evidence", "surprise")
-    )
-    found = Looks(evidence, surprise, among(new, len(gaps)))
-    scores = compare(found, [(group.rows, peers.of(group)) for group in groups(gaps)])
-    alone = among(new, len(gaps)) & gaps.all(1)  # rows with nothing but new values
-    p_value = np.where(alone, (1 + peers.new.sum()) / (1 + len(peers.new)), scores.p_value)
-    return replace(scores, p_value=p_value, new_values=new)
+        kept += [batch.x] if keep else []
+    names = ("log_evidence", "surprise")
+    evidence, surprise = (torch.cat([getattr(part, name) for part in parts]) for name in names)
+    return Looks(evidence, surprise, x=torch.cat(kept) if keep else None), np.concatenate(missing)
+
+
+def _some(looks: Looks, rows: np.ndarray) -> Looks:
+    """log p(x) and the entries of some rows."""
+    which = torch.from_numpy(rows).to(looks.log_evidence.device)
+    x = None if looks.x is None else looks.x[which]
+    return Looks(looks.log_evidence[which], looks.surprise[which], x=x)
+
+
+def _with_new_values(
+    scores: Scores, new: Mapping[int, Mapping[str, str]], gaps: np.ndarray, peers: "_Peers | None"
+) -> Scores:
+    """Scores in which rows with new values come before all others, also those with nothing else."""
+    alone = among(new, len(gaps)) & gaps.all(1)
+    least = np.nan if peers is None else (1 + peers.new.sum()) / (1 + len(peers.new))
+    counts = np.array([len(new.get(n, ())) for n in range(len(gaps))])
+    value = np.where(alone, 0.0, scores.score) - NEW_VALUE * counts
+    return replace(scores, p_value=np.where(alone, least, scores.p_value), score=value, new_values=new)
+
+
+Rank = Callable[[Looks], np.ndarray]
+
+
+class _ByEvidence:
+    """Scores by log p(x) alone: the log share of held-out rows with a lower one."""
+
+    def within(self, group: Group, usual: Looks | None) -> Rank:
+        assert usual is not None  # rows are compared with held-out rows, training rows or both
+        tail = Tail.of(numbers(usual.log_evidence))
+        return lambda looks: tail.log_share(numbers(looks.log_evidence))
+
+
+class _ByNeighbours:
+    """Scores by log p(x) and by training rows, see `inference.unusual`."""
+
+    def __init__(self, against: Against, look: Look):
+        assert against.known is not None
+        assert against.levels is not None
+        self.known, self.look, self.rounded = against.known, look, against.rounded
+        self.missing = _missing(self.known.x)
+        self.neighbours = Neighbours(self._values(self.known.x), against.levels)
+
+    def within(self, group: Group, usual: Looks | None) -> Rank:
+        """The score of rows of a group: shares of training rows in which the same entries are hidden."""
+        hidden = group.assigned(len(self.missing))
+        own = _fullest((self.missing & ~hidden).sum(1))
+        own = own[np.linspace(0, len(own) - 1, min(len(own), MOST_COMPARED)).astype(int)]
+        x = self.known.x.masked_fill(_like(hidden, self.known.x), torch.nan)
+        x = x[torch.from_numpy(own).to(x.device)]
+        most = len(x) if usual is None else max(ENOUGH, len(usual.log_evidence) // LOOKED)
+        some = np.linspace(0, len(x) - 1, min(len(x), most)).astype(int)
+        evidence = numbers(self.look(Observation(x[torch.from_numpy(some).to(x.device)])).log_evidence)
+        shares = Shares.of(self.neighbours, evidence, self._values(x), own)
+        return lambda looks: shares.scores(numbers(looks.log_evidence), self._values(looks.x))
+
+    def _values(self, x: Tensor | None) -> np.ndarray:
+        assert x is not None
+        return numbers(x.round() if self.rounded else x)
+
+
+def numbers(x: Tensor) -> np.ndarray:
+    """A tensor in double precision."""
+    return np.asarray(x.double().cpu().numpy())
 
 
 def _missing(x: Tensor) -> np.ndarray:
@@ -186,7 +296,8 @@ class _Peers:
         x = self._filled() if lacking[chosen].any() else self.reference.x
         x = x.masked_fill(_like(hidden, x), torch.nan)
         rows = torch.from_numpy(chosen).to(x.device)
-        looks = replace(self.look(Observation(x, self.reference.given).rows(rows)), new=self.new[chosen])
+        some = Observation(x, self.reference.given).rows(rows)
+        looks = replace(self.look(some), new=self.new[chosen], x=some.x)
         if not looks.surprise.shape[1]:
             return looks
         invented = _like(lacking[chosen], looks.surprise)
@@ -217,16 +328,16 @@ def _fullest(lacking: np.ndarray) -> np.ndarray:
 
 def compare(found: Looks, comparisons: Iterable[tuple[np.ndarray, Looks]]) -> Scores:
     """Scores of rows: for the numbers of some rows, the held-out rows that these are compared with."""
-    value, surprise = found.log_evidence.double().cpu().numpy(), found.surprise.double().cpu().numpy()
+    value, surprise = numbers(found.log_evidence), numbers(found.surprise)
     p_value, entry, excess = (np.full(part.shape, np.nan) for part in (value, surprise, surprise))
     rank = found.rank
     for rows, looks in comparisons:
-        usual = looks.surprise.double().cpu().numpy()
+        usual = numbers(looks.surprise)
         p_value[rows] = _shares(rank[rows], looks.rank)
         for j in range(surprise.shape[1]):
             entry[rows, j] = _shares(-surprise[rows, j], -usual[:, j])
         excess[rows] = surprise[rows] - _medians(usual)
-    return Scores(value, surprise, p_value, entry, excess)
+    return Scores(value, surprise, rank, p_value, entry, excess)
 
 
 def _medians(usual: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from backstory.trained import Trained
 def score(
     model: Trained, source: Source, output: Output, reference: Source | None = None, seed: int = 0
 ) -> Outcome:
-    """Write log p(x) in nats, a p-value and the most surprising columns of each row, after its identifiers.
+    """Write the identifiers of each row, its log p(x) in nats, score, p-value and most surprising columns.
 
     Args:
         model: the model.

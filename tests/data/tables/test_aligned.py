@@ -86,7 +86,7 @@ def test_scores_codes_and_reconstructions_have_the_index_of_the_frame(model) -> 
     frame = with_gaps().iloc[[8, 3, 5]].assign(version=["v2", "v2", "v3"])
     scores = model.score(frame)
     table = scores.to_frame()
-    assert list(table) == ["log_evidence", "p_value", "strange"]
+    assert list(table) == ["log_evidence", "score", "p_value", "strange"]
     np.testing.assert_array_equal(table["p_value"], scores.p_value)
     assert table.loc["row 5", "strange"].startswith("version=v3")
     codes = model.codes(frame)
