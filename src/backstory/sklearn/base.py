@@ -85,7 +85,7 @@ class Estimator(BaseEstimator):
 
     def _training_table(self, X: Any) -> Dataset:
         validate_data(self, X, skip_check_array=True)
-        data = load(X, columns=self._described)
+        data = load(X, columns=self._described, relations=False)
         for column in data.schema.left_out:
             if column.reason == "empty":
                 raise empty_column(repr(column.name))

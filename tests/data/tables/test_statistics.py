@@ -223,7 +223,9 @@ def test_a_table_with_a_grid_draws_its_numbers_and_guesses_means():
     frame = pd.DataFrame(
         {"x": grid[level] + 0.3 * rng.normal(size=400), "step": grid[level], "side": level > 1}
     )
-    model = backstory.fit(frame, latent=2, hidden=(16,), epochs=20, progress=False, device="cpu")
+    model = backstory.fit(
+        frame, latent=2, hidden=(16,), epochs=20, progress=False, device="cpu", relations=False
+    )
     assert model.options.likelihood.name == "joint"
     assert set(model.sample(300, seed=0)["step"]) <= set(grid)
     holes = np.array([[0.3, np.nan, 1.0], [-1.5, np.nan, 0.0]])

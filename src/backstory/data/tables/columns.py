@@ -19,7 +19,7 @@ from backstory.errors import InputError
 
 Kind = Literal["continuous", "grid", "count", "binary", "categorical", "ordinal", "date"]
 Cells = Literal["number", "whole", "bool", "text", "date"]
-Reason = Literal["constant", "empty", "identifier", "index", "ignored", "condition"]
+Reason = Literal["constant", "empty", "identifier", "index", "ignored", "condition", "determined"]
 
 KINDS: tuple[Kind, ...] = ("continuous", "grid", "count", "binary", "categorical", "ordinal", "date")
 LEVELLED = ("binary", "categorical", "ordinal")
@@ -150,7 +150,8 @@ class LeftOut(BaseModel):
 
     Attributes:
         name: as in the file.
-        reason: why it is left out; `condition` where people give the conditions in place of the table.
+        reason: why it is left out; `condition` where people give the conditions in place of the table,
+            `determined` where other columns give its cells.
         place: its number among all columns of the file, from 0.
         text: the text in every cell of a constant column.
         cells: as in `Column`.

@@ -8,7 +8,7 @@ from backstory.data.schema import Schema
 from backstory.data.tables.columns import Column
 from backstory.errors import printable
 
-SHOWN, LEFT_OUT_SHOWN = 40, 20
+SHOWN, LEFT_OUT_SHOWN, RELATIONS_SHOWN = 40, 20, 30
 MOST_SIGNS = 60  # of a name or a level
 
 
@@ -29,9 +29,20 @@ def show(schema: Schema, stderr: bool = True) -> None:
         table.add_row(_shown(left.name), "left out", _shown(left.text or ""), "", left.reason)
     printer = Console(stderr=stderr, highlight=False, markup=False)
     printer.print(table)
+    _print_relations(printer, schema)
     more = max(0, len(schema.kinds) - SHOWN) + max(0, len(schema.left_out) - LEFT_OUT_SHOWN)
     if more:
         printer.print(f"and {more} more columns")
+
+
+def _print_relations(printer: Any, schema: Schema) -> None:
+    """Prints the relations of columns, each with the number of rows that it holds in."""
+    relations = schema.related.all
+    for relation in relations[:RELATIONS_SHOWN]:
+        where = "told, " if relation.told else ""
+        printer.print(f"kept: {printable(relation.text)} ({where}{relation.rows:,} rows)")
+    if len(relations) > RELATIONS_SHOWN:
+        printer.print(f"and {len(relations) - RELATIONS_SHOWN} more relations")
 
 
 def _shown(text: str) -> str:
@@ -57,10 +68,11 @@ def _values_of(column: Column) -> str:
 def records(schema: Schema) -> dict[str, dict[str, Any]]:
     """The records of a schema file by column, so that a table is read in the same way again.
 
-    Constant columns are not among them; they are inferred again, with their values.
+    Constant columns and relations are not among them; they are inferred again.
     """
-    records = {column.name: _record(column) for column in schema.kinds}
-    ignored = {c.name: {"kind": "ignore"} for c in schema.left_out if c.reason != "constant"}
+    records = {column.name: _record(column) for column in schema.cell_kinds}
+    inferred = ("constant", "determined")
+    ignored = {c.name: {"kind": "ignore"} for c in schema.left_out if c.reason not in inferred}
     return records | ignored
 
 
