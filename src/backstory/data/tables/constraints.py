@@ -56,7 +56,6 @@ def _read(text: str, search: Search, source: str) -> Relation:
 
 def _formula(total: str, right: str, text: str, search: Search, source: str) -> Relation:
     """A sum or a product."""
-    tokens = re.split(r"\s+([-+*/])\s+", f"+ {right}" if right[:1] not in "+-" else right)
     tokens = re.split(r"(?:^|\s+)([-+*/])\s+", f"+ {right}")[1:]
     signs, names = tokens[::2], tokens[1::2]
     if all(sign in "+-" for sign in signs) and not (len(names) == 1 and "^" in names[0]):
@@ -64,8 +63,9 @@ def _formula(total: str, right: str, text: str, search: Search, source: str) -> 
         places = [search.names.index(name) for name in names]
         signed = np.array([1 if sign == "+" else -1 for sign in signs])
         columns = [search.columns[j] for j in (search.names.index(total), *places)]
-        tolerance = max(0.51 * 10.0**-c.decimals if c.decimals else 0.0 for c in columns) * len(columns)
-        return search.sum_of(search.names.index(total), places, signed, tolerance)
+        steps = [10.0**-column.decimals for column in columns if column.decimals is not None]
+        rounding = 0.51 * sum(steps) if min(steps, default=1) < 1 else 0.0
+        return search.sum_of(search.names.index(total), places, signed, rounding)
     return _product(total, list(zip(["*", *signs[1:]], names, strict=True)), text, search, source)
 
 

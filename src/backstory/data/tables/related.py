@@ -54,10 +54,11 @@ def _leads(givers: Iterable[str], name: str, chosen: Mapping[str, Relation]) -> 
     return any(g == name or (g in chosen and _leads(chosen[g].givers, name, chosen)) for g in givers)
 
 
-def without_constant_distance(relation: Relation, cells: Rows, names: Sequence[str]) -> Relation:
+def without_constant_distance(relation: Relation, cells: Rows, schema: Schema) -> Relation:
     """An order whose distance is always the same as a sum; other relations as they are."""
     if not isinstance(relation, Order) or len(relation.lower) > 1:
         return relation
+    names = schema.columns or ()
     upper, lower = names.index(relation.dependent), names.index(relation.lower[0])
     distances = [_range(block[:, upper] - block[:, lower]) for block in blocks(cells)]
     low, high = min(low for low, _ in distances), max(high for _, high in distances)
@@ -69,6 +70,7 @@ def without_constant_distance(relation: Relation, cells: Rows, names: Sequence[s
         told=relation.told,
         parts=relation.lower,
         signs=(1,),
+        ranges=((float(schema.kinds[lower].low or 0.0), float(schema.kinds[lower].high or 0.0)),),
         constant=low,
         tolerance=high - low,
     )
@@ -146,8 +148,7 @@ def _found(values: Rows, schema: Schema, wishes: Wishes, source: str) -> Related
     found = (
         [relation for relation in search.found() if not wishes.refuses(relation)] if wishes.searched else []
     )
-    names = schema.columns or ()
-    return related([without_constant_distance(relation, values, names) for relation in (*told, *found)])
+    return related([without_constant_distance(relation, values, schema) for relation in (*told, *found)])
 
 
 def stored_block(block: np.ndarray, names: Sequence[str], schema: Schema) -> np.ndarray:

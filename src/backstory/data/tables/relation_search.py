@@ -35,6 +35,7 @@ CROSSED, CROSSED_PLAIN = 0.05, 0.2  # shares q
 MOST_UNKNOWN = 0.05
 ROWS_OF_LEVEL, MOST_EMPTY = 20, 0.9
 STEPS = 20
+DIGITS = 4  # of a factor, at most
 MOST_PARTS = 12
 _POWERS = ((1, 1), (1, -1), (-1, 1), (1, -2), (-2, 1), (2, 1), (1, 2))
 
@@ -193,13 +194,22 @@ class Search:
         size = np.abs(x).mean(axis=0)
         strength, directions = np.linalg.svd(x / size, full_matrices=False)[1:]
         null = directions[strength < 1e-10 * strength[0]]
-        for total, row in _reduced(null, np.argsort(-size, kind="stable")):
-            signs = -row / size / (row[total] / size[total])
+        # totals are large, and what is computed mostly comes later: the order that explains more, with fewer
+        # differences
+        later = np.arange(len(places))[::-1]
+        orders = (later[np.argsort(-size[later], kind="stable")], later)
+        ways = [list(self._of_null_space(null / size, order, places)) for order in orders]
+        yield from max(ways, key=lambda sums: (len(sums), sum(sum(found.signs) for found in sums)))
+
+    def _of_null_space(self, null: np.ndarray, order: np.ndarray, places: list[int]) -> Iterator[Sum]:
+        """The sums with coefficients 1 and -1 among the rows of a reduced null space."""
+        for total, row in _reduced(null, order):
+            signs = -row / row[total]
             signs[total] = 0
             parts = np.flatnonzero(np.abs(signs) > 1e-6)
-            if np.abs(np.abs(signs[parts]) - 1).max(initial=1.0) > 1e-6 or not 1 <= len(parts) <= MOST_PARTS:
-                continue
-            yield self.sum_of(places[total], [places[k] for k in parts], np.rint(signs[parts]))
+            is_sum = bool((np.abs(np.abs(signs[parts]) - 1) < 1e-6).all())
+            if is_sum and 1 <= len(parts) <= MOST_PARTS and (signs[parts] > 0).any():
+                yield self.sum_of(places[total], [places[k] for k in parts], np.rint(signs[parts]))
 
     def sum_of(self, total: int, parts: Sequence[int], signs: np.ndarray, tolerance: float = 0.0) -> Sum:
         """The sum of columns by their numbers."""
@@ -210,6 +220,7 @@ class Search:
             dependent=self.names[total],
             parts=tuple(column.name for column, _ in ordered),
             signs=tuple(sign for _, sign in ordered),
+            ranges=tuple((_end(column.low, -math.inf), _end(column.high, math.inf)) for column, _ in ordered),
             constant=constant - (as_number(self.columns[total]) or 0.0),
             tolerance=tolerance,
         )
@@ -251,7 +262,11 @@ class Search:
             ratio = cells[relation.dependent] / relation.cell(cells, {})
         usual = float(np.median(ratio[np.isfinite(ratio)])) if np.isfinite(ratio).any() else 1.0
         decimals = self.columns[total].decimals
-        return relation.model_copy(update={"factor": float(f"{usual:.4g}"), "decimals": decimals})
+        ways = [
+            relation.model_copy(update={"factor": float(f"{usual:.{digits}g}"), "decimals": decimals})
+            for digits in range(1, DIGITS + 1)
+        ]
+        return next((way for way in ways if not way.broken(cells).any()), ways[-1])
 
     # -- empty cells ------------------------------------------------------------------------------------
 
@@ -266,6 +281,7 @@ class Search:
                         dependent=self.names[j],
                         given=column.name,
                         codes=tuple(codes),
+                        usual=_most_frequent(x[~np.isin(x[:, i], codes), i]),
                         levels=tuple((column.levels or ())[int(code)] for code in codes),
                     )
                     break
@@ -301,7 +317,7 @@ def _reduced(null: np.ndarray, order: np.ndarray) -> Iterator[tuple[int, np.ndar
         if not len(rest):
             break
         best = int(np.abs(rest[:, j]).argmax())
-        if np.abs(rest[best, j]) < 1e-6:
+        if np.abs(rest[best, j]) < 1e-6 * np.abs(rest).max():
             continue
         row = rest[best] / rest[best, j]
         rest = np.delete(rest, best, axis=0)
@@ -309,6 +325,10 @@ def _reduced(null: np.ndarray, order: np.ndarray) -> Iterator[tuple[int, np.ndar
         done = [(pivot, other - other[j] * row) for pivot, other in done]
         done.append((int(j), row))
     yield from done
+
+
+def _end(number: float | None, otherwise: float) -> float:
+    return otherwise if number is None else number
 
 
 def _step(column: Column) -> float:
@@ -334,13 +354,16 @@ def _factors(
 
 def _emptying(codes: np.ndarray, gaps: np.ndarray) -> list[float]:
     """The levels with which a column is always empty, and is not by chance."""
-    found = [
-        float(code)
-        for code in np.unique(codes[~np.isnan(codes)])
-        if (codes == code).sum() >= ROWS_OF_LEVEL and gaps[codes == code].all()
-    ]
-    elsewhere = float(gaps[~np.isin(codes, found)].mean()) if (~np.isin(codes, found)).any() else 1.0
-    rows = int(np.isin(codes, found).sum())
-    return (
-        found if found and elsewhere <= MOST_EMPTY and rows * math.log(max(elsewhere, 1e-9)) < CHANCE else []
-    )
+    known = np.unique(codes[~np.isnan(codes)])
+    found = [float(c) for c in known if gaps[codes == c].all() and (codes == c).sum() >= ROWS_OF_LEVEL]
+    inside = np.isin(codes, found)
+    if not found or inside.all():
+        return []
+    elsewhere = float(gaps[~inside].mean())
+    by_chance = int(inside.sum()) * math.log(max(elsewhere, 1e-9))
+    return found if elsewhere <= MOST_EMPTY and by_chance < CHANCE else []
+
+
+def _most_frequent(codes: np.ndarray) -> float:
+    known, counts = np.unique(codes[~np.isnan(codes)], return_counts=True)
+    return float(known[counts.argmax()]) if len(known) else math.nan

@@ -88,13 +88,14 @@ class Relation(BaseModel):
         """The same relation where the levels of some columns became numbers, given by level."""
         return self
 
-    def given_way(self, cells: Cells, own: Cells, stored: Cells) -> dict[str, np.ndarray]:
+    def given_way(self, cells: Cells, own: Cells, stored: Cells, told: Cells) -> dict[str, np.ndarray]:
         """Filled cells of the givers, changed where the dependent cell is observed.
 
         Args:
             cells: of the givers, filled.
             own: those that are observed, NaN elsewhere.
             stored: the stored values, filled.
+            told: by column, whether each cell is observed or follows from observed ones.
         """
         return {}
 
@@ -132,15 +133,20 @@ class Order(Relation):
     def broken(self, cells: Cells) -> np.ndarray:
         return cells[self.dependent] < self._base(cells)
 
-    def given_way(self, cells: Cells, own: Cells, stored: Cells) -> dict[str, np.ndarray]:
-        """A filled lower cell is the observed upper one less the distance, where it is the largest."""
-        free, highest = _free(self, own), own[self.dependent] - np.maximum(stored[self.dependent], 0)
-        ours = {name: free & np.isnan(own[name]) for name in self.lower}
-        single = len(self.lower) == 1
-        return {
-            name: np.where(mine, highest if single else np.minimum(cells[name], highest), cells[name])
-            for name, mine in ours.items()
-        }
+    def given_way(self, cells: Cells, own: Cells, stored: Cells, told: Cells) -> dict[str, np.ndarray]:
+        """A filled lower cell is not above the observed upper one; it is as far from it as the model draws.
+
+        Where other columns tell of it, or there are several lower ones, it only stays below.
+        """
+        free, upper = _free(self, own), own[self.dependent]
+        highest = upper - np.maximum(stored[self.dependent], 0)
+        changed = {}
+        for name in self.lower:
+            mine = free & np.isnan(own[name])
+            stays = told[name] | (len(self.lower) > 1)
+            lowered = np.where(stays, np.minimum(cells[name], upper), highest)
+            changed[name] = np.where(mine, lowered, cells[name])
+        return changed
 
     def _base(self, cells: Cells) -> np.ndarray:
         lower: np.ndarray = np.max([cells[name] for name in self.lower], axis=0)
@@ -188,7 +194,7 @@ class Determined(Relation):
         broken: np.ndarray = apart > SINGLE * np.maximum(np.abs(value), 1e-300)
         return broken
 
-    def given_way(self, cells: Cells, own: Cells, stored: Cells) -> dict[str, np.ndarray]:
+    def given_way(self, cells: Cells, own: Cells, stored: Cells, told: Cells) -> dict[str, np.ndarray]:
         """A filled key is a known one; the most frequent that goes with the observed dependent cell."""
         key, dependent = cells[self.by], own[self.dependent]
         filled = np.isnan(own[self.by])
@@ -236,6 +242,7 @@ class Sum(Relation):
     Attributes:
         parts: the columns.
         signs: 1 or -1 for each.
+        ranges: the smallest and the largest number of each.
         constant: what the numbers of the levels of ordinal parts add: such a column counts them from 0.
         tolerance: the largest difference that rounding makes.
     """
@@ -243,6 +250,7 @@ class Sum(Relation):
     kind: Literal["sum"] = "sum"
     parts: tuple[str, ...]
     signs: tuple[int, ...]
+    ranges: tuple[tuple[float, float], ...]
     constant: float = 0.0
     tolerance: float = 0.0
 
@@ -270,35 +278,29 @@ class Sum(Relation):
         return broken
 
     def solved(self, cells: Cells) -> dict[str, np.ndarray]:
+        solved = {}
         single = np.isnan([cells[name] for name in self.parts]).sum(axis=0) == 1
-        return self._rest(cells, single & ~np.isnan(cells[self.dependent]), cells)
+        for name, sign in zip(self.parts, self.signs, strict=True):
+            rest = cells[self.dependent] - self.cell({**cells, name: np.zeros(len(single))}, {})
+            solved[name] = np.where(single & np.isnan(cells[name]), rounded_noise(sign * rest), cells[name])
+        return solved
 
-    def given_way(self, cells: Cells, own: Cells, stored: Cells) -> dict[str, np.ndarray]:
-        """The last filled part takes what the others leave of an observed sum."""
-        free, changed = _free(self, own), dict[str, np.ndarray]()
-        for name in reversed(self.parts):
-            mine = free & np.isnan(own[name])
-            hidden = {**cells, name: np.where(mine, np.nan, cells[name]), self.dependent: own[self.dependent]}
-            changed |= {name: self._rest(hidden, mine, cells).get(name, cells[name])}
-            free &= ~mine
-        return changed
+    def given_way(self, cells: Cells, own: Cells, stored: Cells, told: Cells) -> dict[str, np.ndarray]:
+        """The filled parts take what the others leave of an observed sum, the last one first."""
+        changed, rows = dict(cells), ~np.isnan(own[self.dependent])
+        for name, sign, (low, high) in reversed(list(zip(self.parts, self.signs, self.ranges, strict=True))):
+            rest = sign * (own[self.dependent] - self.cell(changed, {})) + changed[name]
+            mine = rows & np.isnan(own[name]) & ~np.isnan(rest)
+            changed[name] = np.where(mine, np.clip(rounded_noise(rest), low, high), changed[name])
+        return {name: changed[name] for name in self.parts}
 
     def as_numbers(self, tables: Mapping[str, np.ndarray]) -> Self:
         terms = zip(self.parts, self.signs, strict=True)
-        counted = sum(sign * float(tables[name][0]) for name, sign in terms if name in tables)
-        return self.model_copy(update={"constant": self.constant - counted})
-
-    def _rest(self, cells: Cells, rows: np.ndarray, others: Cells) -> dict[str, np.ndarray]:
-        """The parts with what the others leave of the sum where they are missing in these rows."""
-        rest = {}
-        for name, sign in zip(self.parts, self.signs, strict=True):
-            mine = rows & np.isnan(cells[name])
-            if mine.any():
-                without = self.cell({**cells, name: np.where(mine, 0.0, cells[name])}, {})
-                rest[name] = np.where(
-                    mine, rounded_noise(sign * (cells[self.dependent] - without)), others[name]
-                )
-        return rest
+        first = [float(tables[name][0]) if name in tables else 0.0 for name in self.parts]
+        counted = sum(sign * number for (_, sign), number in zip(terms, first, strict=True))
+        ranges = zip(self.ranges, first, strict=True)
+        moved = tuple((low + number, high + number) for (low, high), number in ranges)
+        return self.model_copy(update={"constant": self.constant - counted, "ranges": moved})
 
 
 class Product(Relation):
@@ -345,7 +347,7 @@ class Product(Relation):
         broken: np.ndarray = np.abs(value - own) > 1.01 * step + SINGLE * np.abs(own)
         return broken
 
-    def given_way(self, cells: Cells, own: Cells, stored: Cells) -> dict[str, np.ndarray]:
+    def given_way(self, cells: Cells, own: Cells, stored: Cells, told: Cells) -> dict[str, np.ndarray]:
         """The last filled part is what gives an observed product."""
         free, changed = _free(self, own), {}
         for name, power in reversed(self._terms):
@@ -371,12 +373,14 @@ class Empty(Relation):
         given: the other column.
         codes: numbers of these levels.
         levels: their texts.
+        usual: number of the most frequent of the other levels.
     """
 
     kind: Literal["empty"] = "empty"
     given: str
     codes: tuple[float, ...]
     levels: tuple[str, ...]
+    usual: float
 
     @property
     def text(self) -> str:
@@ -393,11 +397,17 @@ class Empty(Relation):
     def cell(self, cells: Cells, stored: Cells) -> np.ndarray:
         return np.where(self.has(cells), np.nan, cells[self.dependent])
 
+    def given_way(self, cells: Cells, own: Cells, stored: Cells, told: Cells) -> dict[str, np.ndarray]:
+        """A filled level that would empty an observed cell becomes the most frequent other one."""
+        wrong = self.has(cells) & np.isnan(own[self.given]) & ~np.isnan(own[self.dependent])
+        return {self.given: np.where(wrong, self.usual, cells[self.given])}
+
     def as_numbers(self, tables: Mapping[str, np.ndarray]) -> Self:
         if self.given not in tables:
             return self
-        numbers = tables[self.given][np.array(self.codes, int)]
-        return self.model_copy(update={"codes": tuple(numbers.tolist())})
+        table = tables[self.given]
+        codes = tuple(table[np.array(self.codes, int)].tolist())
+        return self.model_copy(update={"codes": codes, "usual": float(table[int(self.usual)])})
 
     def has(self, cells: Cells) -> np.ndarray:
         """Whether each row has one of these levels."""
@@ -489,21 +499,32 @@ class Related(BaseModel):
         own = dict.fromkeys(self.names, nothing) if own is None else dict(own)
         cells = {name: _over(own.get(name, nothing), stored.get(name, nothing)) for name in columns}
         present = [r for r in self.relations if all(name in cells for name in r.names)]
+        gaps = [gap for gap in self.gaps if all(name in cells for name in gap.names)]
         cells |= _derived(present, cells, own, stored, columns)
-        for relation in reversed(present):
-            for name, changed in relation.given_way(cells, own, stored).items():
+        told = _told(present, own)
+        for relation in reversed([*gaps, *present]):
+            for name, changed in relation.given_way(cells, own, stored, told).items():
                 own[name] = np.where(np.isnan(own[name]) & (changed != cells[name]), changed, own[name])
                 cells[name] = changed
         cells |= _derived(present, cells, own, stored, columns)
-        for gap in self.gaps:
-            if all(name in cells for name in gap.names):
-                cells[gap.dependent] = _over(own[gap.dependent], gap.cell(cells, stored))
+        for gap in gaps:
+            cells[gap.dependent] = _over(own[gap.dependent], gap.cell(cells, stored))
         return np.stack([cells[name] for name in columns], axis=-1)
 
 
 def _over(own: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Observed cells, and others in the place of missing ones."""
     return np.where(np.isnan(own), others, own)
+
+
+def _told(relations: Sequence[Relation], own: Cells) -> dict[str, np.ndarray]:
+    """Whether each cell is observed or has a base that is, (N,) of bool by column."""
+    told = {name: ~np.isnan(cells) for name, cells in own.items()}
+    for relation in relations:
+        told[relation.dependent] = told[relation.dependent] | np.all(
+            [told[name] for name in relation.givers], axis=0
+        )
+    return told
 
 
 def _derived(
@@ -521,6 +542,7 @@ def _settled(relation: Relation, cells: Cells, stored: Cells, column: Column) ->
     """The dependent cells as the column can hold them; the ends of its range do not break an order."""
     value = relation.cell(cells, stored)
     if not relation.keeps_density:
-        return value
+        numbers = column.levels is None and column.decimals is not None
+        return np.round(value, column.decimals or 0) if numbers else value
     lowest = relation.cell(cells, {relation.dependent: np.zeros(len(value))})
     return np.maximum(column.settled(value), lowest)
