@@ -189,10 +189,10 @@ def cases(home: Path, tmp_path: Path) -> dict[str, Callable[[], Case]]:
         check = nothing_lost({"t.csv": content}, after)
         return Case(lambda folder: (folder / "t.csv").write_bytes(content), act, check)
 
-    def imputed(ending: str) -> Callable[[], Case]:
+    def imputed(ending: str, exist: bool = True) -> Callable[[], Case]:
         source = Source(str(home / "table.csv"))
         act = lambda folder: impute(table, source, Output(folder / f"t{ending}", True), SETTINGS)  # noqa: E731
-        return lambda: files(act, tmp_path, [f"t{kind}{ending}" for kind in ("", ".draws", ".std")])
+        return lambda: files(act, tmp_path, [f"t{kind}{ending}" for kind in ("", ".draws", ".std")], exist)
 
     codes = lambda folder: encode(images, few, Output(folder / "z.npz", True), std=True, draws=2)  # noqa: E731
     fitted = lambda folder: backstory.fit(data(), folder / "run", **NEW)  # noqa: E731
@@ -210,6 +210,7 @@ def cases(home: Path, tmp_path: Path) -> dict[str, Callable[[], Case]]:
         "restore .idx.gz": restored_files(".idx.gz", True),
         "impute in place": in_place,
         "impute .parquet": imputed(".parquet"),
+        "impute .parquet, new": imputed(".parquet", False),
         "impute .csv.gz": imputed(".csv.gz"),
         "encode": lambda: files(codes, tmp_path, ["z.npz", "z.std.npz", "z.draws.npz"]),
     }
@@ -227,6 +228,7 @@ NAMES = (
     "restore .idx.gz",
     "impute in place",
     "impute .parquet",
+    "impute .parquet, new",
     "impute .csv.gz",
     "encode",
 )

@@ -107,7 +107,9 @@ class Restorer(ABC):
         rows = rows.in_memory()  # the results are held in any case
         with console.progress("restore", len(rows), progress) as bar:
             found = self._restore(rows, operator, request, bar.advance)
-        for warning in stored.warnings(found, request.effort.proposals):
+        vae = self.members[0].vae
+        weighed = request.weighed(len(rows), vae.latents.units, vae.codes_to_weigh)
+        for warning in stored.warnings(found, weighed):
             console.warn(warning)
         return replace(found, rows=frame)
 

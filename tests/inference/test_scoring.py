@@ -140,7 +140,8 @@ def test_a_run_of_images_kept_no_rows():
 
 
 def test_surprise_at_columns_is_that_of_asking_for_each_alone():
-    model = backstory.fit(mixed_table(80, 0), latent=2, hidden=(8,), epochs=1, progress=False)
+    options = {"likelihood": "joint", "latent": 2, "hidden": (8,)}
+    model = backstory.fit(mixed_table(80, 0), epochs=1, progress=False, **options)
     rows = backstory.load(mixed_table(80, 0)).values[:20]
     x = model.schema.prepare(torch.as_tensor(rows))
     found = scoring.surprise(model.vae, x, samples=4)

@@ -39,7 +39,7 @@ CASES = {
     "dequantised": (digits, {"likelihood": "gaussian"}),
     "predicted": (digits, {"likelihood": "gaussian-predicted"}),
     "float images": (fractions, {}),
-    "table": (columns, {}),
+    "table": (columns, {"likelihood": "joint"}),
 }
 _fitted: dict = {}
 

@@ -228,8 +228,8 @@ class Head(nn.Module):
         features_shape: of the decoder's output for one z.
         auxiliary: number of standard normal coordinates beside z that the head takes as a second argument
             (`distributions.auxiliary`).
-        codes_to_weigh: how many codes restoration weighs for an observation by default, and all it does where
-            p(x|z) is costly and z explains little; None for as many as the effort allows.
+        codes_to_weigh: how many codes are weighed for an observation by default, for its restoration and for
+            log p(x), where p(x|z) is costly and z explains little; None for as many as the effort allows.
     """
 
     auxiliary = 0

@@ -8,6 +8,9 @@ on, as far as the budget reaches:
                  with correlations nearest to p(z|x)                              (`inference.variational`)
     ais          annealed importance sampling from q*(z)                          (`inference.annealing`)
 
+Where p(x|z) is costly (`distributions.base.Head.codes_to_weigh`) the first draws are fewer, and z explains
+little, so that more of the rows stop at them: at a standard error of 0.3 nats at most.
+
 An observation stops at q* if its weights are worth `ENOUGH` draws without a heavy tail, which leaves a
 standard error of 0.16 nats at most and a bias of about half of its square. Where the first weights show that
 q(z|x) is out of reach (`HOPELESS`), no more is spent.
@@ -37,7 +40,8 @@ from backstory.inference.target import Evidenced
 from backstory.models.vae import VAE
 
 FIRST = 100  # draws of q(z|x) for every observation
-SURE = 80.0  # effective draws among these: weights of a q(z|x) that is too narrow look good for a while
+SURE = 0.8  # share of effective draws among these: weights of a too narrow q(z|x) look good for a while
+SURE_IF_COSTLY = 0.25
 ENOUGH = 40.0  # effective draws of r(z), and of chains from q*
 HOPELESS = 10.0  # Pareto k̂ of the first weights
 WORK = 2**39  # bytes allocated for all observations: tens of minutes of one processor core
@@ -58,9 +62,15 @@ class Plan:
     annealing: Annealing | None
 
     @classmethod
-    def within(cls, budget: float, units: int) -> "Plan":
-        """The most that so many decoded codes for each observation allow, with so many dimensions of z."""
-        costs = {effort: FIRST + effort.cost("variational", units) for effort in FITS}
+    def within(cls, budget: float, units: int, first: int = FIRST) -> "Plan":
+        """The most that so many decoded codes for each observation allow.
+
+        Args:
+            budget: codes.
+            units: dimensions of z.
+            first: codes of the first draws.
+        """
+        costs = {effort: first + effort.cost("variational", units) for effort in FITS}
         fit = next((effort for effort, cost in costs.items() if cost <= budget), None)
         chains = fit is not None and costs[fit] + CHAINS.cost <= budget
         return cls(fit, CHAINS if chains else None)
@@ -89,7 +99,8 @@ def adaptive_evidence(
         generator: source of the first draws.
         advance: called with the number of finished observations.
     """
-    plan = Plan.within(request.budget or usual_budget(vae, rows), vae.latents.units)
+    first = vae.codes_to_weigh or FIRST
+    plan = Plan.within(request.budget or usual_budget(vae, rows), vae.latents.units, first)
     parts = []
     for work in _works(vae, batches, request, generator):
         work.follow(plan, advance)
@@ -140,7 +151,8 @@ class _Batch:
 
     def __init__(self, target: Evidenced, first: int, request: EvidenceRequest, generator: torch.Generator):
         self.target, self.first, self.request = target, first, request
-        base = target_evidence(target, FIRST, generator, request.chunk)
+        self.draws = target.vae.codes_to_weigh or FIRST
+        base = target_evidence(target, self.draws, generator, request.chunk)
         # a copy of what is improved in place
         names = ("log_evidence", "standard_error", "ess", "pareto_k", "acceptance")
         self.numbers = {name: getattr(base, name).clone() for name in names}
@@ -158,8 +170,9 @@ class _Batch:
 
     def follow(self, plan: Plan, advance: Advance) -> None:
         """Improve the rows whose first weights are worth too little, as far as the plan goes."""
-        hopeful = self.numbers["pareto_k"] <= HOPELESS
-        rows = (self._poor(SURE) & hopeful).nonzero().squeeze(1) if plan.fit else torch.arange(0)
+        hopeful = ~(self.numbers["pareto_k"] > HOPELESS)  # of few weights there is no k̂
+        sure = self.draws * (SURE_IF_COSTLY if self.target.vae.codes_to_weigh else SURE)
+        rows = (self._poor(sure) & hopeful).nonzero().squeeze(1) if plan.fit else torch.arange(0)
         advance(len(self.target) - len(rows))
         for some in self.pieces(rows):
             assert plan.fit is not None
@@ -210,5 +223,5 @@ class _Batch:
 
     def _poor(self, enough: float) -> Tensor:
         """Whether the weights of each row are worth too few draws or have a heavy tail, (B,)."""
-        heavy = self.numbers["pareto_k"] > threshold(FIRST)
+        heavy = self.numbers["pareto_k"] > threshold(self.draws)
         return heavy | ~(self.numbers["ess"] >= enough)

@@ -46,7 +46,7 @@ class Evidence:
         standard_error: of log_evidence over the draws; NaN for a single draw.
         ess: effective sample size, between 1 and K; NaN for a closed form.
         pareto_k: Pareto k̂, the shape of the tail of the weights, which can be trusted if it is at most
-            `pareto.threshold(K)`; NaN for fewer than 21 draws.
+            `pareto.threshold(K)`; NaN for fewer than 46 draws.
         elbo: mean of log w, a lower bound of log p(x); its error vanishes if q(z|x) = p(z|x).
         reconstruction: E_q[log p(x|z)], as elbo + kl.
         kl: KL(q(z|x) ‖ p(z)), in closed form if there is one.

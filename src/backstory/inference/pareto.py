@@ -20,7 +20,7 @@ import math
 import torch
 from torch import Tensor
 
-MINIMUM_TAIL = 5  # excesses, with fewer of which k̂ is not estimated
+MINIMUM_TAIL = 10  # excesses, with fewer of which k̂ would be mostly its prior
 PRIOR_WEIGHT, PRIOR_K = 10.0, 0.5  # a prior worth 10 excesses pulls k̂ to ½ (Vehtari et al. 2024, app. G)
 
 
@@ -52,7 +52,7 @@ def pareto_k(largest: Tensor) -> Tensor:
             which is the threshold u.
 
     Returns:
-        k̂; NaN if M < 5, and 0 where all weights are equal, so that there is no tail.
+        k̂; NaN if M < 10, and 0 where all weights are equal, so that there is no tail.
     """
     ordered = largest.sort(-1).values
     cutoff, tail = ordered[:, :1], ordered[:, 1:]

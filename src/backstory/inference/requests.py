@@ -58,6 +58,10 @@ class RestorationRequest:
             return [("importance" if fewer > 1 else "encoder", replace(self.effort, proposals=fewer))]
         return affordable(self.effort, rows, units, self.budget)
 
+    def weighed(self, rows: int, units: int, codes: int | None = None) -> int:
+        """The most codes that `plan` weighs for an observation; arguments are those of `plan`."""
+        return max(effort.proposals for _, effort in self.plan(rows, units, codes))
+
     @classmethod
     def of(cls, draws: int, method: str, seed: int, **options: Any) -> "RestorationRequest":
         """From the options of `Model.restore`; InputError for an unknown one."""

@@ -45,7 +45,9 @@ from backstory.models.vae import VAE
 MOST_ENTRIES = 500  # rows with more entries have no surprise of single entries
 MOST_ROWS, MOST_NUMBERS = 1000, 10**7  # held-out rows, and numbers in them, that are kept for comparison
 ENOUGH = 50  # held-out rows without filled entries
-FILLING = RestorationRequest(1, "importance", effort=Effort(proposals=300))
+EVIDENCE, SURPRISE = 100, 20  # draws of z for a row
+IF_COSTLY = 16, 8  # the same where p(x|z) is costly: the error of log p(x) is 0.1 nats
+FILLING = 300  # codes that are weighed to fill the gaps of a held-out row
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,9 @@ class _Peers:
         if self.full is None:
             x = self.reference.x
             seen = observe(NOTHING, x.to(self.fill.shift), tuple(x.shape[1:]), torch.ones(()).to(x))
-            drawn = restore(self.fill, seen, FILLING, self.reference.given).draws[0]
+            effort = Effort(proposals=self.fill.codes_to_weigh or FILLING)
+            request = RestorationRequest(1, "importance", effort=effort)
+            drawn = restore(self.fill, seen, request, self.reference.given).draws[0]
             self.full = torch.where(x.isnan(), drawn.to(x), x)
         return self.full
 
@@ -244,12 +248,13 @@ def look(vae: VAE, observation: Observation | Tensor) -> Looks:
     observation = Observation.of(observation)
     x = observation.x
     entries = x.shape[1] if x.dim() == 2 and x.shape[1] <= MOST_ENTRIES else 0
-    value = log_evidence(vae, observation)
-    return Looks(value, surprise(vae, observation) if entries else x.new_zeros(len(x), 0))
+    draws, fewer = (EVIDENCE, SURPRISE) if vae.codes_to_weigh is None else IF_COSTLY
+    value = log_evidence(vae, observation, draws)
+    return Looks(value, surprise(vae, observation, fewer) if entries else x.new_zeros(len(x), 0))
 
 
 @torch.no_grad()
-def surprise(vae: VAE, observation: Observation | Tensor, samples: int = 20, seed: int = 0) -> Tensor:
+def surprise(vae: VAE, observation: Observation | Tensor, samples: int = SURPRISE, seed: int = 0) -> Tensor:
     """E_q[−log p(x_j|z)] of each entry, (N, d) in nats; arguments as `log_evidence`."""
     observation, noise, parts = Observation.of(observation), _noise(vae, samples, seed), []
     for part in observation.split(_rows_at_once(vae, observation, samples)):
@@ -272,7 +277,9 @@ def _rows_at_once(vae: VAE, observation: Observation, samples: int) -> int:
 
 
 @torch.no_grad()
-def log_evidence(vae: VAE, observation: Observation | Tensor, samples: int = 100, seed: int = 0) -> Tensor:
+def log_evidence(
+    vae: VAE, observation: Observation | Tensor, samples: int = EVIDENCE, seed: int = 0
+) -> Tensor:
     """log p(x) of each row, (N,) in nats.
 
     Args:

@@ -28,6 +28,7 @@ from backstory.models.vae import VAE
 
 NOTHING = Product(())  # the operator that leaves x as it is
 NOT_MIXED = 1.1  # R̂ above which chains have not met
+LEAST = 2.0  # effective draws, of so few weights that they have no k̂
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,8 @@ def warnings(found: Restoration[Any], proposals: int) -> list[str]:
         sentences.append(
             f"all entries of {blank} of {count} observations are missing: their draws come from the prior"
         )
-    heavy = int((found.pareto_k > threshold(proposals)).sum())
+    few = found.pareto_k.isnan() & found.r_hat.isnan() & (found.ess < LEAST)
+    heavy = int(((found.pareto_k > threshold(proposals)) | few).sum())
     if heavy > HEAVY_SHARE * count:
         sentences.append(
             f"the importance weights of {heavy} of {count} observations are too heavy-tailed to trust; "

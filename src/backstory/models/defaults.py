@@ -65,11 +65,12 @@ def _likelihood(schema: Schema, options: ModelOptions, network: NetworkOptions, 
 def _auto_likelihood(schema: Schema, affine: bool, gaps: bool) -> str:
     """The name of the likelihood for `auto`.
 
-    Numbers with gaps get a σ(z) with a floor, which imputes them better (bench/imputation.py). With an affine
-    decoder each column gets one σ, so that p(x) has a closed form.
+    Columns of mixed kinds depend on each other given z; with an affine decoder, or in a plain autoencoder,
+    they do not. Numbers with gaps get a σ(z) with a floor, which imputes them better (bench/imputation.py).
+    With an affine decoder each of them gets one σ, so that p(x) has a closed form.
     """
     if schema.levels is None and schema.kinds and not only_numbers(schema):
-        return "joint"
+        return "joint" if affine else "autoregressive"
     if schema.levels is None:
         if schema.kind == "images":
             return "gaussian"
