@@ -65,7 +65,9 @@ def _formula(total: str, right: str, text: str, search: Search, source: str) -> 
         columns = [search.columns[j] for j in (search.names.index(total), *places)]
         steps = [10.0**-column.decimals for column in columns if column.decimals is not None]
         rounding = 0.51 * sum(steps) if min(steps, default=1) < 1 else 0.0
-        return search.sum_of(search.names.index(total), places, signed, rounding)
+        found = search.sum_of(search.names.index(total), places, signed)
+        decimals = columns[0].decimals if rounding else None
+        return found.model_copy(update={"tolerance": rounding, "decimals": decimals})
     return _product(total, list(zip(["*", *signs[1:]], names, strict=True)), text, search, source)
 
 

@@ -1,6 +1,6 @@
 """The cells of columns that belong together, as a table has them: they stay when its gaps are filled."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,10 +32,10 @@ class RelatedCells:
         """The cells by the name of their column."""
         return dict(zip(self.names, np.asarray(self.values[:]).T, strict=True))
 
-    def empty(self) -> dict[str, int]:
-        """The number of empty cells of each column without a stored value that the table has."""
-        cells = self.by_name()
-        return {name: int(np.isnan(cells[name]).sum()) for name in self.places}
+    def empty(self, modelled: Collection[str]) -> dict[str, int]:
+        """The number of empty cells of each column that the table has, modelled or without a stored value."""
+        own = {name: part for name, part in self.by_name().items() if name in (*modelled, *self.places)}
+        return {name: int(np.isnan(part).sum()) for name, part in own.items()}
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,7 @@ class Search:
             if is_sum and 1 <= len(parts) <= MOST_PARTS and (signs[parts] > 0).any():
                 yield self.sum_of(places[total], [places[k] for k in parts], np.rint(signs[parts]))
 
-    def sum_of(self, total: int, parts: Sequence[int], signs: np.ndarray, tolerance: float = 0.0) -> Sum:
+    def sum_of(self, total: int, parts: Sequence[int], signs: np.ndarray) -> Sum:
         """The sum of columns by their numbers."""
         terms = [(self.columns[j], int(sign)) for j, sign in zip(parts, signs, strict=True)]
         ordered = sorted(terms, key=lambda term: -term[1])  # those that are added come first
@@ -222,7 +222,6 @@ class Search:
             signs=tuple(sign for _, sign in ordered),
             ranges=tuple((_end(column.low, -math.inf), _end(column.high, math.inf)) for column, _ in ordered),
             constant=constant - (as_number(self.columns[total]) or 0.0),
-            tolerance=tolerance,
         )
 
     def _varies(self, j: int) -> bool:

@@ -245,6 +245,7 @@ class Sum(Relation):
         ranges: the smallest and the largest number of each.
         constant: what the numbers of the levels of ordinal parts add: such a column counts them from 0.
         tolerance: the largest difference that rounding makes.
+        decimals: to which the sum is rounded; None if its parts have no more decimals.
     """
 
     kind: Literal["sum"] = "sum"
@@ -253,6 +254,7 @@ class Sum(Relation):
     ranges: tuple[tuple[float, float], ...]
     constant: float = 0.0
     tolerance: float = 0.0
+    decimals: int | None = None
 
     @property
     def text(self) -> str:
@@ -268,7 +270,7 @@ class Sum(Relation):
     def cell(self, cells: Cells, stored: Cells) -> np.ndarray:
         terms = zip(self.parts, self.signs, strict=True)
         total: np.ndarray = np.sum([sign * cells[name] for name, sign in terms], axis=0) + self.constant
-        return rounded_noise(total)
+        return rounded_noise(total) if self.decimals is None else np.round(total, self.decimals)
 
     def broken(self, cells: Cells) -> np.ndarray:
         size = np.max(np.abs([cells[name] for name in self.names]), axis=0)
@@ -542,7 +544,6 @@ def _settled(relation: Relation, cells: Cells, stored: Cells, column: Column) ->
     """The dependent cells as the column can hold them; the ends of its range do not break an order."""
     value = relation.cell(cells, stored)
     if not relation.keeps_density:
-        numbers = column.levels is None and column.decimals is not None
-        return np.round(value, column.decimals or 0) if numbers else value
+        return value
     lowest = relation.cell(cells, {relation.dependent: np.zeros(len(value))})
     return np.maximum(column.settled(value), lowest)

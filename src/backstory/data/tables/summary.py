@@ -22,9 +22,10 @@ def show(schema: Schema, stderr: bool = True) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("column", "kind", "values", "empty", "note"):
         table.add_column(title, justify="right" if title == "empty" else "left", overflow="fold")
-    for column in schema.kinds[:SHOWN]:
+    for column, stored in list(zip(schema.cell_kinds, schema.kinds, strict=False))[:SHOWN]:
         empty = f"{100 * column.missing:.1f} %" if column.missing else ""
-        table.add_row(_shown(column.name), column.kind, _values_of(column), empty, _shown(column.note))
+        note = _shown("; ".join(dict.fromkeys(filter(None, (column.note, stored.note)))))
+        table.add_row(_shown(column.name), column.kind, _values_of(column), empty, note)
     for left in schema.left_out[:LEFT_OUT_SHOWN]:
         table.add_row(_shown(left.name), "left out", _shown(left.text or ""), "", left.reason)
     printer = Console(stderr=stderr, highlight=False, markup=False)
