@@ -41,7 +41,7 @@ from backstory.data.tables.related import (
 from backstory.data.tables.related_cells import RelatedCells
 from backstory.data.tables.survey import Survey
 from backstory.data.tables.text import TextTable, rows_at_once
-from backstory.data.tables.totals import Totals
+from backstory.data.tables.totals import Totals, with_lattices
 from backstory.data.tables.watch import Watch
 from backstory.data.tables.wishes import NO_WISHES, Wishes
 from backstory.errors import InputError
@@ -230,7 +230,7 @@ class _Table:
         """The Dataset of cells with this schema, in which columns that belong together stay so."""
         table = related_table(stored.values, kinds, cells, stored.places, self.wishes, self.source)
         part = replace(stored, values=table.values, places=table.places, related=table.cells)
-        return self._dataset(part, table.schema)
+        return self._dataset(part, with_lattices(table.schema, table.values))
 
     def _by_schema(self, schema: Schema) -> Dataset:
         """The Dataset of the columns of a known schema, with its conditions."""

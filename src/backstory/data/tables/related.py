@@ -117,6 +117,8 @@ def related_table(
         source: where the table comes from, for messages.
     """
     found = _found(values, schema, wishes, source)
+    if not found:
+        return _unrelated(values, kinds, schema, places)
     names, own = schema.columns or (), {column.name: column for column in schema.kinds}
     orders = {relation.dependent: relation for relation in found.relations if relation.keeps_density}
     distances = {name: _distance_column(order, own, values) for name, order in orders.items()}
@@ -136,8 +138,23 @@ def related_table(
         stored,
         Totals.of(stored).schema(model, left_out).model_copy(update={"related": found}),
         tuple(place[column.name] for column in model),
-        related_cells(values, names, place, found) if found else None,
+        related_cells(values, names, place, found),
     )
+
+
+def _unrelated(values: Rows, kinds: Sequence[Column], schema: Schema, places: Sequence[int]) -> RelatedTable:
+    """The table without relations, in which rare levels are one."""
+    rare = {j: len(column.levels or ()) - 1 for j, column in enumerate(kinds) if column.rare}
+    if not rare:
+        return RelatedTable(values, schema, tuple(places), None)
+
+    def together(block: np.ndarray) -> np.ndarray:
+        for j, last in rare.items():
+            np.minimum(block[:, j], last, out=block[:, j])
+        return block
+
+    stored = mapped(together, values)
+    return RelatedTable(stored, Totals.of(stored).schema(kinds, schema.left_out), tuple(places), None)
 
 
 def _found(values: Rows, schema: Schema, wishes: Wishes, source: str) -> Related:

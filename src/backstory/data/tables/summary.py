@@ -24,7 +24,7 @@ def show(schema: Schema, stderr: bool = True) -> None:
         table.add_column(title, justify="right" if title == "empty" else "left", overflow="fold")
     for column, stored in list(zip(schema.cell_kinds, schema.kinds, strict=False))[:SHOWN]:
         empty = f"{100 * column.missing:.1f} %" if column.missing else ""
-        note = _shown("; ".join(dict.fromkeys(filter(None, (column.note, stored.note)))))
+        note = _shown("; ".join(dict.fromkeys(filter(None, (column.note, stored.note, _lattice_of(column))))))
         table.add_row(_shown(column.name), column.kind, _values_of(column), empty, note)
     for left in schema.left_out[:LEFT_OUT_SHOWN]:
         table.add_row(_shown(left.name), "left out", _shown(left.text or ""), "", left.reason)
@@ -49,6 +49,10 @@ def _print_relations(printer: Any, schema: Schema) -> None:
 def _shown(text: str) -> str:
     """The text of a file as a terminal may show it: short, and without control characters."""
     return printable(text if len(text) <= MOST_SIGNS else text[:MOST_SIGNS] + "…")
+
+
+def _lattice_of(column: Column) -> str:
+    return "" if column.lattice is None else column.lattice.text(column.kind == "date")
 
 
 def _values_of(column: Column) -> str:

@@ -10,6 +10,7 @@ from backstory.data.origins import floor_of, origin_of
 from backstory.data.rows import Rows, blocks
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import Column, LeftOut
+from backstory.data.tables.lattice import lattice_of
 
 
 @dataclass
@@ -86,3 +87,17 @@ def _origin(column: Column, low: float, high: float) -> float:
     if column.levels is not None or column.kind == "count" or not math.isfinite(high - low):
         return 0.0
     return floor_of(low, high - low) if column.kind == "date" else origin_of(low, high)
+
+
+def with_lattices(schema: Schema, values: Rows) -> Schema:
+    """The schema with the lattices of its columns of numbers and dates, from all stored values, (N, C)."""
+    found = {
+        column.name: lattice_of(values, j, column.unit)
+        for j, column in enumerate(schema.kinds)
+        if column.unit is not None
+    }
+    kinds = tuple(
+        c if found.get(c.name) is None else c.model_copy(update={"lattice": found[c.name]})
+        for c in schema.kinds
+    )
+    return schema.model_copy(update={"kinds": kinds})
