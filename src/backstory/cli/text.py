@@ -238,7 +238,7 @@ def _unmodelled(left_out: list[dict[str, Any]]) -> dict[str, str]:
 
 def _relations(related: dict[str, Any]) -> dict[str, str]:
     """The relations that are kept."""
-    from backstory.data.tables.relations import Related
+    from backstory.data.tables.relation_set import Related
 
     texts = [relation.text for relation in Related.model_validate(related).all]
     return {"kept": "; ".join(texts[:COLUMNS_SHOWN]) + "; …" * (len(texts) > COLUMNS_SHOWN)} if texts else {}

@@ -29,7 +29,7 @@ from backstory.data.presentation import BYTE, binarised, bits
 from backstory.data.rows import Rows, is_in_file
 from backstory.data.tables.columns import Column, LeftOut
 from backstory.data.tables.layout import Told
-from backstory.data.tables.relations import Related
+from backstory.data.tables.relation_set import Related
 from backstory.data.tensors import untensored
 from backstory.errors import InputError
 

@@ -15,7 +15,7 @@ from backstory.data.load import Source as Data
 from backstory.data.load import load
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import Column
-from backstory.data.tables.relations import Related
+from backstory.data.tables.relation_set import Related
 from backstory.data.tables.stated import beside_conditions
 from backstory.data.write import write_text
 from backstory.errors import InputError

@@ -18,7 +18,7 @@ from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.data.tables.cells import Cells
 from backstory.data.tables.refill import cell_texts, refilled
-from backstory.data.tables.relations import Related
+from backstory.data.tables.relation_set import Related
 from backstory.data.tables.stated import beside_conditions
 from backstory.data.write import check_format, write, write_table, write_text
 from backstory.errors import InputError

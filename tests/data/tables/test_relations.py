@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from backstory.data.tables.columns import Column
-from backstory.data.tables.relations import Determined, Empty, Order, Product, Related, Relation, Sum
+from backstory.data.tables.relation_set import Related
+from backstory.data.tables.relations import Determined, Empty, Order, Product, Relation, Sum
 
 NAN = np.nan
 

@@ -1,4 +1,4 @@
-"""Lattices: the numbers that a column can hold, such as multiples of 0.05, whole minutes, prices in .49 and .99.
+"""Lattices: the numbers that a column can hold, such as multiples of 0.05, whole minutes, or prices in .99.
 
 In units of the smallest step that all cells have (their decimals, a second for dates) every number of a
 column is m = M k + e with a whole k and an ending e of a few. Such a lattice is taken if chance is ruled out:

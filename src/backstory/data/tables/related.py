@@ -13,7 +13,8 @@ from backstory.data.tables.constraints import given
 from backstory.data.tables.decode import decoded
 from backstory.data.tables.related_cells import BrokenCells, RelatedCells
 from backstory.data.tables.relation_search import Search
-from backstory.data.tables.relations import Empty, Order, Related, Relation, Sum
+from backstory.data.tables.relation_set import Related
+from backstory.data.tables.relations import Relation, Sum
 from backstory.data.tables.totals import Totals
 from backstory.data.tables.wishes import Wishes
 
@@ -32,9 +33,9 @@ def with_rare_texts(column: Column) -> Column:
 def related(relations: Iterable[Relation]) -> Related:
     """Relations in an order in which each finds its cells; the first one that gives a column does."""
     chosen: dict[str, Any] = {}
-    gaps: list[Empty] = []
+    gaps: list[Any] = []
     for relation in relations:
-        if isinstance(relation, Empty):
+        if relation.leaves_gaps:
             gaps.append(relation)
         elif relation.dependent not in chosen and not _leads(relation.givers, relation.dependent, chosen):
             chosen[relation.dependent] = relation
@@ -56,10 +57,10 @@ def _leads(givers: Iterable[str], name: str, chosen: Mapping[str, Relation]) -> 
 
 def without_constant_distance(relation: Relation, cells: Rows, schema: Schema) -> Relation:
     """An order whose distance is always the same as a sum; other relations as they are."""
-    if not isinstance(relation, Order) or len(relation.lower) > 1:
+    if relation.leaves_gaps or not relation.keeps_density or len(relation.givers) > 1:
         return relation
     names = schema.columns or ()
-    upper, lower = names.index(relation.dependent), names.index(relation.lower[0])
+    upper, lower = names.index(relation.dependent), names.index(relation.givers[0])
     distances = [_range(block[:, upper] - block[:, lower]) for block in blocks(cells)]
     low, high = min(low for low, _ in distances), max(high for _, high in distances)
     if high - low > 1e-9 * max(1.0, abs(high)):
@@ -68,7 +69,7 @@ def without_constant_distance(relation: Relation, cells: Rows, schema: Schema) -
         dependent=relation.dependent,
         rows=relation.rows,
         told=relation.told,
-        parts=relation.lower,
+        parts=relation.givers,
         signs=(1,),
         ranges=((float(schema.kinds[lower].low or 0.0), float(schema.kinds[lower].high or 0.0)),),
         constant=low,

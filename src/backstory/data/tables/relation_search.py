@@ -72,9 +72,9 @@ class Search:
             observed = relation.observed(cells)
             rows += int(observed.sum())
             unknown += int((~np.isnan(cells[relation.dependent]) & ~observed).sum())
-        if not isinstance(relation, Empty) and (rows < FEWEST or unknown > MOST_UNKNOWN * len(self.values)):
+        if not relation.leaves_gaps and (rows < FEWEST or unknown > MOST_UNKNOWN * len(self.values)):
             return None
-        return relation.model_copy(update={"rows": len(self.values) if isinstance(relation, Empty) else rows})
+        return relation.model_copy(update={"rows": len(self.values) if relation.leaves_gaps else rows})
 
     def parts(self, names: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
         """The cells of some columns, block by block."""
