@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import backstory
-from backstory import InputError
+from backstory import InputError, VAEImputer
 from backstory.jobs.impute import impute
 from backstory.jobs.output import Output
 from backstory.jobs.restore import RestorationSettings
@@ -175,3 +175,16 @@ def test_levels_as_numbers_keep_their_relations():
     model = backstory.fit(frame, likelihood="gaussian", **SMALL)
     drawn = model.sample(50, seed=0)
     np.testing.assert_allclose(drawn.q0 + drawn.q1 + drawn.q2, drawn.points)
+
+
+def test_estimators_keep_relations():
+    holes = FRAME.iloc[:60].drop(columns="spouse")
+    holes.loc[:20, "end"], holes.loc[10:30, "zone"], holes.loc[25:40, "total"] = pd.NaT, None, np.nan
+    options = {"hidden": (16,), "likelihood": "joint"}
+    imputer = VAEImputer(epochs=1, latent=2, options=options, random_state=0).fit(FRAME[holes.columns])
+    full = imputer.transform(holes)
+    assert (full.end >= full.start).all()
+    assert (full.zone.map(BOROUGHS) == full.borough).all()
+    np.testing.assert_allclose(full.a + full.b, full.total, atol=1e-6)
+    plain = VAEImputer(epochs=1, latent=2, options=options | {"relations": False}, random_state=0)
+    assert not plain.fit(FRAME[["zone", "borough", "a"]]).model_.schema.related
