@@ -8,7 +8,6 @@ for given E endings, times the M^E ways to choose these.
 
 import math
 from collections.abc import Iterator
-from functools import cached_property
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -62,10 +61,11 @@ class Lattice(BaseModel):
         """
         whole = np.floor(values / self.period)
         rest = values - whole * self.period
-        near = self._around[np.abs(rest[..., None] - self._around).argmin(axis=-1)]
+        around = self._around
+        near = around[np.abs(rest[..., None] - around).argmin(axis=-1)]
         return whole * self.period + near
 
-    @cached_property
+    @property
     def _around(self) -> np.ndarray:
         """The endings, and the last and the first one in the neighbouring periods."""
         ends = self.endings
