@@ -1,12 +1,16 @@
 """Missing and infinite entries, in memory and in a file."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 from backstory.data.arrays import from_array
 from backstory.data.checks import check_finite, missing
 from backstory.data.dataset import Dataset
+from backstory.data.load import load
 from backstory.data.rows import Rows, Spool
+from backstory.models.statistics import data_statistics
 
 VALUES = np.array([[1, np.nan], [2, 3], [np.nan, np.nan]])
 
@@ -44,3 +48,16 @@ def test_a_dataset_made_by_hand_looks_for_missing_entries(stream: bool) -> None:
     assert Dataset(rows(VALUES, stream), schema).incomplete is True
     assert Dataset(rows(VALUES[[1]], stream), schema).incomplete is False
     assert Dataset(rows(VALUES, stream), schema).subset(np.array([1])).incomplete is True  # as of its whole
+
+
+def test_signalling_nan_is_missing_like_any_other(tmp_path):
+    values = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+    values.view(np.uint32)[5, 1] = 0x7FA00001
+    np.save(tmp_path / "x.npy", values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = load(tmp_path / "x.npy")
+        location, scale = data_statistics(data.values, data.schema)
+    assert data.incomplete
+    assert location.isfinite().all()
+    assert scale.isfinite().all()

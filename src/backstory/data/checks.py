@@ -79,7 +79,8 @@ def check_finite(values: Rows, source: str, columns: Sequence[str] | None = None
 
 
 def _refuse_large(block: np.ndarray, start: int, source: str, columns: Sequence[str] | None) -> None:
-    large = np.argwhere(np.abs(block.astype(np.float64)) > LARGEST)
+    with np.errstate(invalid="ignore"):  # of signalling NaN, which damaged files may hold
+        large = np.argwhere(np.abs(block.astype(np.float64)) > LARGEST)
     if not len(large):
         return
     first, *rest = large[0]

@@ -54,7 +54,8 @@ class RestorationRequest:
         if self.method != "auto":
             return [(self.method, self.effort)]
         if codes is not None:
-            fewer = min(codes, self.effort.proposals, max(1, COSTLY // max(1, rows)))
+            affordable_codes = max(1, COSTLY // max(1, rows)) if self.budget is None else self.budget
+            fewer = min(codes, self.effort.proposals, affordable_codes)
             return [("importance" if fewer > 1 else "encoder", replace(self.effort, proposals=fewer))]
         return affordable(self.effort, rows, units, self.budget)
 

@@ -248,14 +248,21 @@ def look(vae: VAE, observation: Observation | Tensor) -> Looks:
     observation = Observation.of(observation)
     x = observation.x
     entries = x.shape[1] if x.dim() == 2 and x.shape[1] <= MOST_ENTRIES else 0
-    draws, fewer = (EVIDENCE, SURPRISE) if vae.codes_to_weigh is None else IF_COSTLY
-    value = log_evidence(vae, observation, draws)
-    return Looks(value, surprise(vae, observation, fewer) if entries else x.new_zeros(len(x), 0))
+    value = log_evidence(vae, observation)
+    return Looks(value, surprise(vae, observation) if entries else x.new_zeros(len(x), 0))
+
+
+def _draws(vae: VAE) -> tuple[int, int]:
+    """How many draws of z the evidence and the surprise of a row take by default."""
+    return (EVIDENCE, SURPRISE) if vae.codes_to_weigh is None else IF_COSTLY
 
 
 @torch.no_grad()
-def surprise(vae: VAE, observation: Observation | Tensor, samples: int = SURPRISE, seed: int = 0) -> Tensor:
+def surprise(
+    vae: VAE, observation: Observation | Tensor, samples: int | None = None, seed: int = 0
+) -> Tensor:
     """E_q[−log p(x_j|z)] of each entry, (N, d) in nats; arguments as `log_evidence`."""
+    samples = _draws(vae)[1] if samples is None else samples
     observation, noise, parts = Observation.of(observation), _noise(vae, samples, seed), []
     for part in observation.split(_rows_at_once(vae, observation, samples)):
         missing = torch.isnan(part.x)
@@ -278,20 +285,21 @@ def _rows_at_once(vae: VAE, observation: Observation, samples: int) -> int:
 
 @torch.no_grad()
 def log_evidence(
-    vae: VAE, observation: Observation | Tensor, samples: int = EVIDENCE, seed: int = 0
+    vae: VAE, observation: Observation | Tensor, samples: int | None = None, seed: int = 0
 ) -> Tensor:
     """log p(x) of each row, (N,) in nats.
 
     Args:
         vae: the model.
         observation: N rows; NaN where an entry is missing, if the model is for incomplete data.
-        samples: K.
+        samples: K; None for 100, or 16 where p(x|z) is costly.
         seed: of ε.
 
     Raises:
         InputError: the model is a plain autoencoder.
     """
     check_density(vae)
+    samples = _draws(vae)[0] if samples is None else samples
     observation, noise = Observation.of(observation), _noise(vae, samples, seed)
     parts = [
         LogMean.of(vae.terms(part, noise=noise.expand(-1, len(part), -1)).log_weight).value

@@ -10,6 +10,7 @@ from backstory.data.schema import Schema
 Statistics = tuple[Tensor, Tensor]  # location and scale of x
 
 
+@np.errstate(invalid="ignore")  # of signalling NaN
 def data_statistics(values: Rows, schema: Schema) -> Statistics:
     """Location and scale of the model's x over the training rows: a number each for images, else (*shape).
 

@@ -14,9 +14,10 @@ from backstory.trained import Trained
 
 
 def in_double(model: Trained) -> Trained:
-    """The model, whose weights are now in double precision."""
+    """The model, with its weights in double precision unless p(x|z) is costly."""
     for member in model.members:
-        member.vae.double()
+        if member.vae.codes_to_weigh is None:
+            member.vae.double()
     return model
 
 
