@@ -98,9 +98,7 @@ def test_a_chain_of_columns_that_determine_each_other_has_one_root():
     ],
 )
 def test_what_holds_by_chance_or_nearly_is_no_relation(columns):
-    assert [r for r in found(pd.DataFrame(columns)) if r != "y >= x"] == [
-        r for r in found(pd.DataFrame(columns)) if r == "total >= a"
-    ]
+    assert set(found(pd.DataFrame(columns))) <= {"total >= a"}  # which is true in all rows
 
 
 def test_an_order_with_many_single_gaps_is_left_out():
