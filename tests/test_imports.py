@@ -29,6 +29,7 @@ LAYERS = [
     "inference",
     "runs",
     "restoring",
+    "sampling",
     "trained",
     "model",
     "ensemble",

@@ -80,9 +80,14 @@ class Sampler(Restorer):
             x = self._with_gaps(x, where, seed)
         if not frame or not self.schema.kinds:
             return x
-        from backstory.data.tables.frames import of_training_types, with_rare_levels  # with pandas
+        from backstory.data.tables.frames import (  # with pandas
+            of_training_types,
+            with_rare_levels,
+            with_rare_numbers,
+        )
 
         stated = chosen_stated(self.schema.conditions, given, n)
+        x = with_rare_numbers(np.asarray(x, np.float64), self.schema, seed)
         rows = of_training_types(*beside_conditions(x, self.schema, stated))
         return with_rare_levels(rows, self.schema.kinds, seed)
 
@@ -101,7 +106,7 @@ class Sampler(Restorer):
         if where is not None:
             asked = self._wanted(where)
             gaps[:, ~np.isnan(asked.row)] = False
-            gaps[:, [*asked.ranges, *asked.sets]] = False
+            gaps[:, [j for j in (*asked.ranges, *asked.sets) if j < gaps.shape[1]]] = False
         return np.where(gaps, np.nan, x)
 
     def _wanted(self, where: Any) -> Wanted:

@@ -134,6 +134,8 @@ class ReadingOptions:
     index: o.Index = None
     missing: o.MissingMarks = None
     keep_missing_as_level: o.KeepMissing = None
+    no_relation: o.NoRelation = None
+    constraint: o.Constraint = None
     stream: o.Stream = None
 
     def given(self) -> dict[str, Any]:
@@ -142,6 +144,7 @@ class ReadingOptions:
 
         parsed: dict[str, Any] = {"resize": size(self.resize), "range": pair(self.range, "range")}
         parsed |= {"separator": sign(self.separator)}
+        parsed |= {"constraints": self.constraint, "constraint": None}
         parsed |= {"missing": self.missing.split(",") if self.missing else None}
         given = vars(self) | parsed
         return {name: value for name, value in given.items() if value not in (None, [])}

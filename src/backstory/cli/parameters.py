@@ -160,6 +160,24 @@ KeepMissing = A[
         rich_help_panel=_TABLES,
     ),
 ]
+NoRelation = A[
+    list[str] | None,
+    Option(
+        metavar="RELATION",
+        help="A relation of columns that is not to be kept: as printed, a column that takes part in none, "
+        "or all. May be repeated.",
+        rich_help_panel=_TABLES,
+    ),
+]
+Constraint = A[
+    list[str] | None,
+    Option(
+        metavar="TEXT",
+        help="A relation that holds in every row, besides those that are recognised: 'end >= start', "
+        "'total = a + b', 'bmi = weight / height^2' or 'zone -> borough'. May be repeated.",
+        rich_help_panel=_TABLES,
+    ),
+]
 Column = A[
     list[str] | None,
     Option(

@@ -210,6 +210,7 @@ def print_run(record: dict[str, Any]) -> None:
         "data": f"{record['source']}: {_kind(data)}",
         **conditions,
         **_unmodelled(data.get("left_out") or []),
+        **_relations(data.get("related") or {}),
         "rows": ", ".join(f"{count} {part}" for part, count in record["rows"].items()),
         "likelihood": f"{model['likelihood']}, data presented as {data['presentation']}",
         "network": f"{model['network']}{hidden}, {record['parameters']:,} parameters",
@@ -233,6 +234,14 @@ def _unmodelled(left_out: list[dict[str, Any]]) -> dict[str, str]:
         for name, columns in lines.items()
         if columns
     }
+
+
+def _relations(related: dict[str, Any]) -> dict[str, str]:
+    """The relations that are kept."""
+    from backstory.data.tables.relation_set import Related
+
+    texts = [relation.text for relation in Related.model_validate(related).all]
+    return {"kept": "; ".join(texts[:COLUMNS_SHOWN]) + "; …" * (len(texts) > COLUMNS_SHOWN)} if texts else {}
 
 
 def _condition(condition: dict[str, Any]) -> str:

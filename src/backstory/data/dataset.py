@@ -12,6 +12,7 @@ from backstory.data.rows import Rows, blocks, mapped, subset
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
 from backstory.data.tables.constants import ConstantCells
+from backstory.data.tables.related_cells import RelatedCells
 from backstory.errors import InputError
 
 LABEL = "label"  # name of the condition that the labels become
@@ -38,7 +39,8 @@ class Dataset:
         validation_rows: rows of the data's own validation part (folders); None without one.
         stated: (N, K) of float64, the stored numbers of these conditions, as their columns had them.
         constants: of a table that was read by a model's schema, the cells of the columns that were
-            constant or empty in training.
+            constant or empty in training, and those that break a relation.
+        related: of a table whose columns belong together, the cells of these; None without relations.
     """
 
     values: Rows
@@ -54,6 +56,7 @@ class Dataset:
     known_range: bool = False
     validation_rows: np.ndarray | None = None
     constants: tuple[ConstantCells, ...] = ()
+    related: RelatedCells | None = None
 
     def __post_init__(self) -> None:
         if self.incomplete is None:
@@ -82,6 +85,7 @@ class Dataset:
             given=None if self.given is None else self.given[index],
             stated=None if self.stated is None else self.stated[index],
             constants=tuple(cells.subset(index) for cells in self.constants),
+            related=None if self.related is None else self.related.subset(index),
         )
 
     def conditioned_on(self, *names: str) -> "Dataset":

@@ -16,7 +16,7 @@ from backstory.data.decoding import is_image, suffixes
 from backstory.data.idx import idx_parts, load_idx, load_idx_folder
 from backstory.data.images import load_images
 from backstory.data.npy import load_numpy
-from backstory.data.reading import OF_ARRAYS, OF_IMAGES, OF_TABLES, Reading
+from backstory.data.reading import OF_ARRAYS, OF_IMAGES, OF_RELATIONS, OF_TABLES, Reading
 from backstory.data.tables.columns import Columns
 from backstory.errors import InputError
 from backstory.files import EXCEL, SEPARATORS, TABLES, format_of, is_database, reading
@@ -73,7 +73,8 @@ def load(
             Columns and labels that are conditions in this schema become `Dataset.given`.
         reading: for arrays `kind` (`images` or `array`), `channels` (`first` or `last`) and `range` (the
             numbers of black and of white); for tables `separator`, `decimal`, `encoding`, `header`, `index`,
-            `missing` and `keep_missing_as_level`, see `backstory.data.tables.layout.Told`; for image files
+            `missing` and `keep_missing_as_level`, see `backstory.data.tables.layout.Told`, and `relations`,
+            `no_relation` and `constraints`, see `backstory.data.tables.wishes`; for image files
             `aspect`, `alpha`, `pages`, `skip_damaged` and `limit`. See `backstory.data.reading.Reading`.
 
     Raises:
@@ -98,14 +99,16 @@ def read_source(source: Source, reading: Reading, schema: "Schema | None" = None
 def _read(source: Source, reading: Reading, schema: "Schema | None") -> Dataset:
     path = _path(source)
     if path is not None and holds_images(path):
-        _refuse(reading, ["channels", "columns", *OF_TABLES] + ["kind"] * (reading.kind == "array"))
+        _refuse(
+            reading, ["channels", "columns", *OF_TABLES, *OF_RELATIONS] + ["kind"] * (reading.kind == "array")
+        )
         return load_images(path, reading, schema if schema is not None and schema.kind == "images" else None)
     _refuse(reading, OF_IMAGES)
     if _is_table(source, path):
         _refuse(reading, OF_ARRAYS)
         known = schema if schema is not None and schema.kind != "images" else None
         return _load_table(source, path, reading, known)
-    _refuse(reading, ["columns", *OF_TABLES])
+    _refuse(reading, ["columns", *OF_TABLES, *OF_RELATIONS])
     reading = _as_model(reading, schema)
     return _load_memory(source, reading) if path is None else _load_file(path, reading)
 
@@ -113,7 +116,7 @@ def _read(source: Source, reading: Reading, schema: "Schema | None") -> Dataset:
 _BELONGS = {
     **dict.fromkeys(OF_IMAGES, "a folder of images or an image"),
     **dict.fromkeys(OF_ARRAYS, "an array"),
-    **dict.fromkeys(("columns", *OF_TABLES), "a table"),
+    **dict.fromkeys(("columns", *OF_TABLES, *OF_RELATIONS), "a table"),
 }
 
 
@@ -194,11 +197,11 @@ def _load_table(source: Any, path: Path | None, reading: Reading, schema: "Schem
         from backstory.data.tables.foreign import read_database, read_excel
 
         frame, name = read_database(source) if path is None else (read_excel(path), str(path))
-        return from_frame(frame, name, True, reading.columns, schema, reading.told)
+        return from_frame(frame, name, True, reading.columns, schema, reading.told, reading.wishes)
     if format_of(path) == "parquet":
-        return load_parquet(path, reading.memory, reading.columns, schema, reading.told)
+        return load_parquet(path, reading.memory, reading.columns, schema, reading.told, reading.wishes)
     separator = SEPARATORS[format_of(path)]
-    return load_csv(path, separator, reading.memory, reading.columns, schema, reading.told)
+    return load_csv(path, separator, reading.memory, reading.columns, schema, reading.told, reading.wishes)
 
 
 def _load_memory(source: Any, reading: Reading) -> Dataset:
@@ -241,8 +244,8 @@ def _load_frame(source: Any, reading: Reading, schema: "Schema | None") -> Datas
     if hasattr(source, "to_frame"):  # one column, of pandas or Polars
         raise InputError(f"expected a table, got {type(source).__name__}; {_advice(source)}")
     if isinstance(source, pd.DataFrame):
-        return from_frame(source, columns=reading.columns, schema=schema, told=reading.told)
-    return from_arrow(source, reading.columns, schema, reading.told)
+        return from_frame(source, "data frame", True, reading.columns, schema, reading.told, reading.wishes)
+    return from_arrow(source, reading.columns, schema, reading.told, reading.wishes)
 
 
 def _digits() -> Dataset:

@@ -9,6 +9,7 @@ from backstory.data.rows import LIMIT
 from backstory.data.schema import Aspect, Channels
 from backstory.data.tables.columns import Columns
 from backstory.data.tables.layout import Told
+from backstory.data.tables.wishes import ALL, Wishes
 from backstory.errors import InputError
 
 Kind = Literal["images", "array"]
@@ -35,6 +36,9 @@ class Reading:
         stream: whether the values stay in a file; by default above 1 GiB.
         columns: what columns of a table hold, by name.
         separator, decimal, encoding, header, index, missing, keep_missing_as_level: of a table, see `Told`.
+        relations: whether exact relations between columns of a table are looked for, by default they are.
+        no_relation: relations that are not to be taken, as printed, or columns that take part in none.
+        constraints: relations that hold, such as end >= start, see `data.tables.constraints`.
         limit: the number of images to read at most.
         by_model: whether a model's schema says what an array holds, so that nothing is in doubt.
     """
@@ -56,6 +60,9 @@ class Reading:
     index: str | None = None
     missing: tuple[str, ...] = ()
     keep_missing_as_level: tuple[str, ...] = ()
+    relations: bool | None = None
+    no_relation: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
     limit: int | None = None
     by_model: bool = False
 
@@ -76,7 +83,8 @@ class Reading:
                 raise InputError(
                     f"expected {' or '.join(get_args(choice))} for `{name}`, got {given[name]!r}; choose one"
                 )
-        parsed = {name: _texts(name, given[name]) for name in OF_TEXTS if given.get(name) is not None}
+        lists = (*OF_TEXTS, "no_relation", "constraints")
+        parsed = {name: _texts(name, given[name]) for name in lists if given.get(name) is not None}
         _check_signs(given)
         sizes = parsed | {"resize": _size(given.get("resize")), "range": _range(given.get("range"))}
         return cls(**given | sizes)
@@ -91,6 +99,11 @@ class Reading:
         """What is told of a table."""
         return Told(**{name: getattr(self, name) for name in OF_TABLES})
 
+    @property
+    def wishes(self) -> Wishes:
+        """What is said of the relations of a table."""
+        return Wishes(self.constraints, (*self.no_relation, *([ALL] if self.relations is False else [])))
+
     def chosen(self, names: Sequence[str]) -> list[str]:
         """Those of these options that were given."""
         return [name for name in names if getattr(self, name) not in (None, False, ())]
@@ -101,6 +114,7 @@ NAMES = tuple(field.name for field in fields(Reading))
 OF_ARRAYS = ("kind", "channels", "range")
 OF_TEXTS = ("missing", "keep_missing_as_level")
 OF_TABLES = ("separator", "decimal", "encoding", "header", "index", *OF_TEXTS)
+OF_RELATIONS = ("relations", "no_relation", "constraints")
 OF_IMAGES = ("resize", "aspect", "alpha", "pages", "skip_damaged")
 
 

@@ -29,6 +29,7 @@ from backstory.data.presentation import BYTE, binarised, bits
 from backstory.data.rows import Rows, is_in_file
 from backstory.data.tables.columns import Column, LeftOut
 from backstory.data.tables.layout import Told
+from backstory.data.tables.relation_set import Related
 from backstory.data.tensors import untensored
 from backstory.errors import InputError
 
@@ -69,6 +70,7 @@ class Schema(BaseModel):
         integer_columns: names of the table's columns that hold whole numbers, and are written as such.
         kinds: what a table's columns hold, one record for each of `columns`; () for images and arrays.
         left_out: columns of the file that are not modelled.
+        related: exact relations of a table's columns; its stored values are such that cells keep them.
         told: what a person told of the table, which holds for later tables too.
         separator: between the cells of the text table that was read, if it is not that of its ending.
         presentation: of stored values to the model, see the text of the module.
@@ -90,6 +92,7 @@ class Schema(BaseModel):
     integer_columns: tuple[str, ...] = ()
     kinds: tuple[Column, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    related: Related = Related()
     told: Told = Told()
     separator: str | None = None
     presentation: Presentation = "exact"
@@ -137,6 +140,15 @@ class Schema(BaseModel):
         return np.array(counts or [0] * self.numel)
 
     @property
+    def cell_kinds(self) -> tuple[Column, ...]:
+        """The columns of a table's cells: `kinds` as they are read, and those without a stored value."""
+        return self.related.cell_columns(self.kinds)
+
+    def cells(self, values: np.ndarray) -> np.ndarray:
+        """The cells of `cell_kinds`, (N, C + D), for a table's stored values, (N, C)."""
+        return self.related.cells(values, self.kinds) if self.related else values
+
+    @property
     def origins(self) -> np.ndarray | None:
         """Stored values that are zero to the model, a number or (*shape) of float64; None if all are zero."""
         if self.origin:
@@ -177,7 +189,17 @@ class Schema(BaseModel):
         return self.model_copy(update={"conditions": (), "left_out": tuple(left_out)})
 
     def conditioned(self, conditions: Sequence[Condition]) -> "Schema":
-        """The schema with these conditions added, whose columns leave x."""
+        """The schema with these conditions added, whose columns leave x.
+
+        InputError for a column that takes part in a relation.
+        """
+        tied = [c.name for c in conditions if c.name in self.related.names and c.column is not None]
+        if tied:
+            texts = [relation.text for relation in self.related.all if tied[0] in relation.names]
+            raise InputError(
+                f"expected conditions that take part in no relation, got {tied[0]!r} ({texts[0]}); give the "
+                "conditions to `fit`, or read the table with `no_relation` for this column"
+            )
         names = {condition.name for condition in conditions if condition.column is not None}
         kinds = [column for column in self.kinds if column.name not in names]
         return self._of_kinds(kinds, (*self.conditions, *conditions))

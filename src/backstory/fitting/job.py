@@ -34,7 +34,8 @@ class Source:
         if isinstance(data, Dataset):
             self._refuse_reading()
         else:
-            data = read_source(data, self.reading, None if self.reading.columns else known)
+            apart = replace(self.reading, no_relation=(*self.reading.no_relation, *conditions))
+            data = read_source(data, apart, None if self.reading.columns else known)
         if known is not None:
             return with_conditions(data, known.conditions)
         already = [condition.name for condition in data.schema.conditions]

@@ -15,6 +15,7 @@ from backstory.data.load import Source as Data
 from backstory.data.load import load
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import Column
+from backstory.data.tables.relation_set import Related
 from backstory.data.tables.stated import beside_conditions
 from backstory.data.write import write_text
 from backstory.errors import InputError
@@ -104,7 +105,7 @@ def write_report(output: Output, comparison: Comparison) -> None:
 
 
 def _read(synthetic: Data, real: Data, held_out: "Data | None", columns: "Columns | None") -> _Tables:
-    known = load(real, columns=columns)
+    known = load(real, columns=columns, relations=False)
     schema = _of_table(known.schema, known.source)
     drawn, whole = (_values(_load(data, schema)) for data in (synthetic, real))
     others = None if held_out is None else _values(_load(held_out, schema))
@@ -112,19 +113,37 @@ def _read(synthetic: Data, real: Data, held_out: "Data | None", columns: "Column
 
 
 def _drawn(model: Trained, data: Data, held_out: "Data | None", seed: int) -> _Tables:
-    schema = _of_table(model.schema, "a run of other data")
+    schema = in_cells(_of_table(model.schema, "a run of other data"))
     real = _load(data, schema)
     given = None if real.given is None else decode_conditions(schema.conditions, real.given)
     drawn = np.asarray(model.sample(len(real), seed=seed, given=given, frame=False), np.float64)
+    drawn = model.schema.cells(drawn)
     whole = np.asarray(beside_conditions(drawn, schema, real.stated)[0])
     rows, notes = RealRows(_values(real)), [f"{len(drawn)} rows were drawn from the run"]
     if held_out is not None:
         rows = replace(rows, held_out=_values(_load(held_out, schema)))
-    elif model.trained_on(real):
+    elif model.trained_on(load(data, schema=model.schema) if model.schema.related else real):
         rows = _of_run(model, rows.training)
         others = "" if rows.held_out is None else ", the held-out rows its others"
         notes.append(f"the real rows are those that the run was trained on{others}")
     return _Tables(whole, rows, _compared_columns(schema.unconditioned), _left_out(schema), tuple(notes))
+
+
+def in_cells(schema: Schema) -> Schema:
+    """The schema of the cells of a table whose columns belong together."""
+    if not schema.related:
+        return schema
+    names = schema.related.without_density
+    kinds = tuple(column.model_copy(update={"rare_levels": ()}) for column in schema.cell_kinds)
+    return schema.model_copy(
+        update={
+            "kinds": kinds,
+            "columns": tuple(column.name for column in kinds),
+            "shape": (len(kinds),),
+            "left_out": tuple(column for column in schema.left_out if column.name not in names),
+            "related": Related(),
+        }
+    )
 
 
 def _of_run(model: Trained, rows: np.ndarray) -> RealRows:

@@ -32,12 +32,21 @@ class Description:
     file: Path | None = None
 
     def record(self) -> dict[str, Any]:
-        """The description as one JSON object; a table also has `columns` and `left_out`."""
+        """The description as one JSON object; a table also has `columns`, `relations` and `left_out`."""
         schema = self.schema
         record = {"source": self.source, "rows": self.rows}
         record |= schema.model_dump(mode="json", include={"kind", "shape", "dtype", "levels"})
         if schema.kinds:
             record["columns"] = [column.model_dump(mode="json") for column in schema.kinds]
+            record["relations"] = [
+                {
+                    "relation": relation.text,
+                    "kind": relation.kind,
+                    "rows": relation.rows,
+                    "told": relation.told,
+                }
+                for relation in schema.related.all
+            ]
             record["left_out"] = [column.model_dump(mode="json") for column in schema.left_out]
         return record
 

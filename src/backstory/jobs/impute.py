@@ -72,4 +72,5 @@ def _filled(problem: InverseProblem) -> dict[str, int]:
     if names is None:
         return {"all": int(gaps.sum())}
     counts = {name: int(count) for name, count in zip(names, np.sum(gaps, axis=0), strict=True)}
+    counts |= {} if problem.related is None else problem.related.empty(names)
     return counts | {cells.column.name: len(cells.empty) for cells in problem.constants if len(cells.empty)}

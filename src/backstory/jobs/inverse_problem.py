@@ -9,6 +9,7 @@ from backstory.data.rows import subset
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import LeftOut
 from backstory.data.tables.constants import ConstantCells
+from backstory.data.tables.related_cells import RelatedCells
 from backstory.data.units import Units
 from backstory.errors import InputError
 from backstory.inference.operators import Operator
@@ -63,6 +64,12 @@ class InverseProblem:
     def constants(self) -> list[ConstantCells]:
         """The cells of constant columns in the chosen rows."""
         return [cells.subset(self.chosen.index) for cells in self.chosen.data.constants]
+
+    @property
+    def related(self) -> RelatedCells | None:
+        """The cells of columns that belong together in the chosen rows."""
+        related = self.chosen.data.related
+        return None if related is None else related.subset(self.chosen.index)
 
     @property
     def fill(self) -> np.ndarray:

@@ -18,6 +18,7 @@ from backstory.data.rows import Rows
 from backstory.data.schema import Schema
 from backstory.data.tables.cells import Cells
 from backstory.data.tables.refill import cell_texts, refilled
+from backstory.data.tables.relation_set import Related
 from backstory.data.tables.stated import beside_conditions
 from backstory.data.write import check_format, write, write_table, write_text
 from backstory.errors import InputError
@@ -75,7 +76,7 @@ def write_restoration(
 
 
 def _write_std(output: Output, form: str, std: np.ndarray, problem: InverseProblem) -> None:
-    changes = {"dtype": "float32", "integer_columns": (), "kinds": (), "left_out": ()}
+    changes = {"dtype": "float32", "integer_columns": (), "kinds": (), "left_out": (), "related": Related()}
     schema = problem.units.schema.model_copy(update=changes)
     write(output.path, schema.stored(std), schema, problem.chosen.names, output.force, form)
 
@@ -143,7 +144,8 @@ def _is_table_of_cells(form: str, problem: InverseProblem) -> bool:
 def _cells(values: np.ndarray, problem: InverseProblem) -> Cells:
     """The cells of x, empty ones of constant columns, and conditions in place of the file's own."""
     data, told = problem.chosen.data, problem.told
-    cells = Cells.of(values, problem.fill, np.isnan(problem.shown), data).with_constants(problem.constants)
+    cells = Cells.of(values, problem.fill, np.isnan(problem.shown), data)
+    cells = cells.with_relations(problem.related, data.schema).with_constants(problem.constants)
     if problem.stated is None or not told:
         return cells
     conditions = {c.name: (c.column, problem.stated[:, j]) for j, c in enumerate(data.schema.conditions)}

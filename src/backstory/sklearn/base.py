@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
 from backstory.data.origins import FAR
+from backstory.data.reading import OF_RELATIONS
 from backstory.data.schema import Schema
 from backstory.data.tables.frames import to_frame
 from backstory.errors import InputError
@@ -64,17 +65,19 @@ class Estimator(BaseEstimator):
 
     def _training_rows(self, X: Any) -> Dataset:
         """The training rows, without columns that do not vary; sets the attributes of the columns."""
-        if self._described and not isinstance(X, pd.DataFrame):
+        told = [name for name in ("columns", "constraints") if self._reading.get(name)]
+        if told and not isinstance(X, pd.DataFrame):
             raise InputError(
-                f"expected a pandas frame for `columns`, got {type(X).__name__}; make a frame of it, or "
-                "leave `columns` out of the options"
+                f"expected a pandas frame for `{told[0]}`, got {type(X).__name__}; make a frame of it, or "
+                f"leave `{told[0]}` out of the options"
             )
-        return self._training_table(X) if self._described or is_mixed(X) else self._training_numbers(X)
+        return self._training_table(X) if told or is_mixed(X) else self._training_numbers(X)
 
     @property
-    def _described(self) -> Any:
-        """What columns of a frame hold, as the options say; None if they do not."""
-        return (self.options or {}).get("columns")
+    def _reading(self) -> dict[str, Any]:
+        """How a frame is read, as the options say."""
+        names = ("columns", *OF_RELATIONS)
+        return {name: value for name, value in (self.options or {}).items() if name in names}
 
     def _training_numbers(self, X: Any) -> Dataset:
         x = self._numbers(X, reset=True)
@@ -85,7 +88,7 @@ class Estimator(BaseEstimator):
 
     def _training_table(self, X: Any) -> Dataset:
         validate_data(self, X, skip_check_array=True)
-        data = load(X, columns=self._described)
+        data = load(X, **self._reading)
         for column in data.schema.left_out:
             if column.reason == "empty":
                 raise empty_column(repr(column.name))
@@ -100,7 +103,7 @@ class Estimator(BaseEstimator):
         """A model of the data; parameters of the estimator and `options` override `defaults`."""
         parameters = {name: getattr(self, name, None) for name in ("latent", "likelihood", "epochs")}
         given = {name: value for name, value in parameters.items() if value is not None}
-        options = {name: value for name, value in (self.options or {}).items() if name != "columns"}
+        options = {name: value for name, value in (self.options or {}).items() if name not in self._reading}
         return in_double(fit(data, seed=seed, **{"progress": False, **defaults, **given, **options}))
 
     # -- rows after training --------------------------------------------------------------------------------

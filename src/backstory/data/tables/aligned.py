@@ -49,12 +49,14 @@ class FrameRows:
         own = np.asarray(self.data.values)
         changed = ~(own.astype(values.dtype) == values)
         cells = Cells.of(values, changed, np.isnan(own), self.data)
+        cells = cells.with_relations(self.data.related, self.data.schema)
         return self._filled(cells.with_constants(self.data.constants))
 
     def replaced(self, values: np.ndarray) -> Any:
         """The frame with these stored values, (N, C), in all cells of the modelled columns."""
         every = np.ones(values.shape, bool)
-        return self._filled(Cells.of(values, every, ~every, self.data))
+        cells = Cells.of(values, every, ~every, self.data)
+        return self._filled(cells.with_relations(self.data.related, self.data.schema))
 
     def columns(self, columns: Mapping[str, Any]) -> Any:
         """New columns, each (N,), as a frame."""

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from backstory.data.dataset import Dataset
+from backstory.data.schema import Schema
 from backstory.data.tables.columns import Column
 from backstory.data.tables.constants import ConstantCells, among
+from backstory.data.tables.related_cells import RelatedCells
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,42 @@ class Cells:
             np.concatenate([self.empty, other.empty], axis=1),
             (*self.kinds, *other.kinds),
             (*self.places, *other.places),
+        )
+
+    def with_relations(self, own: RelatedCells | None, schema: Schema) -> "Cells":
+        """The cells of columns that belong together in place of their stored values, see `Related.cells`.
+
+        Args:
+            own: the cells of relations of the same rows, as the table has them.
+            schema: of the table.
+        """
+        if own is None or not schema.related:
+            return self
+        names = [column.name for column in self.kinds]
+        hidden = {name: self.fill[:, j] & ~self.empty[:, j] for j, name in enumerate(names)}
+        for relation in schema.related.relations:
+            parts = [hidden[name] for name in relation.names if name in hidden]
+            hidden[relation.dependent] = np.any(parts, axis=0)
+        raw = own.by_name()
+        kept = {name: np.where(hidden[name], np.nan, part) for name, part in raw.items()}
+        values, columns = schema.related.cells(self.values, tuple(self.kinds), kept), schema.cell_kinds
+        places = dict(zip(names, self.places, strict=True)) | dict(own.places)
+        chosen = [k for k, column in enumerate(columns) if column.name in places]
+        fill, empty = np.zeros((2, *values.shape), bool)
+        for k, column in enumerate(columns):
+            if column.name in raw:
+                fill[:, k] = np.isnan(kept[column.name]) & ~np.isnan(values[:, k])
+                empty[:, k] = np.isnan(raw[column.name])
+            else:
+                fill[:, k], empty[:, k] = (
+                    part[:, names.index(column.name)] for part in (self.fill, self.empty)
+                )
+        return Cells(
+            values[:, chosen],
+            fill[:, chosen],
+            empty[:, chosen],
+            [columns[k] for k in chosen],
+            [places[columns[k].name] for k in chosen],
         )
 
     def with_constants(self, constants: Sequence[ConstantCells]) -> "Cells":

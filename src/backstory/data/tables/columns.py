@@ -14,12 +14,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from backstory.data.tables.lattice import SECOND, Lattice
 from backstory.data.tables.writing import Writing
 from backstory.errors import InputError
 
 Kind = Literal["continuous", "grid", "count", "binary", "categorical", "ordinal", "date"]
 Cells = Literal["number", "whole", "bool", "text", "date"]
-Reason = Literal["constant", "empty", "identifier", "index", "ignored", "condition"]
+Reason = Literal["constant", "empty", "identifier", "index", "ignored", "condition", "determined"]
 
 KINDS: tuple[Kind, ...] = ("continuous", "grid", "count", "binary", "categorical", "ordinal", "date")
 LEVELLED = ("binary", "categorical", "ordinal")
@@ -50,6 +51,7 @@ class Column(BaseModel):
         decimals: the largest number of decimals in a continuous column, 0 if all numbers are whole; None if
             they have more than nine.
         low, high: the smallest and the largest stored value in the data; None if all cells are empty.
+        lattice: of the stored values in the data, such as multiples of 0.05; None if they have none.
         origin: the stored value that is zero to the model. It is near `low` if single precision would
             otherwise lose digits: for dates and for numbers that are large compared with their range.
         missing: fraction of the cells that are empty.
@@ -82,6 +84,7 @@ class Column(BaseModel):
     decimals: int | None = None
     low: float | None = None
     high: float | None = None
+    lattice: Lattice | None = None
     origin: float = 0.0
     missing: float = 0.0
     cells: Cells = "number"
@@ -115,12 +118,23 @@ class Column(BaseModel):
             return np.clip(np.rint(values), 0, len(self.levels) - 1)
         if self.values is not None:
             values = self._exact(values)
+        if self.lattice is not None:
+            values = self.lattice.nearest(values)
         clipped = np.clip(values, self.low, self.high) if self.low is not None else values
         if self.kind == "count":
             return np.maximum(np.rint(clipped), 0)
         if self.decimals is not None:
             return np.round(clipped, self.decimals) + 0.0  # no -0.0
         return clipped
+
+    @property
+    def unit(self) -> float | None:
+        """The step of which all stored values are multiples; None if there is none."""
+        if self.levels is not None or self.values is not None:
+            return None
+        if self.kind == "date":
+            return SECOND
+        return None if self.decimals is None else 10.0**-self.decimals
 
     def check_levels(self, values: np.ndarray) -> None:
         """Raise InputError for numbers, (N,), that are no levels: those of a table read as an array."""
@@ -156,7 +170,8 @@ class LeftOut(BaseModel):
 
     Attributes:
         name: as in the file.
-        reason: why it is left out; `condition` where people give the conditions in place of the table.
+        reason: why it is left out; `condition` where people give the conditions in place of the table,
+            `determined` where other columns give its cells.
         place: its number among all columns of the file, from 0.
         text: the text in every cell of a constant column.
         cells: as in `Column`.

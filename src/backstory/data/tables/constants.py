@@ -5,7 +5,8 @@ row for the strangest there is. An empty cell is filled with the constant.
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -32,11 +33,11 @@ class ConstantCells:
     different: np.ndarray
     texts: tuple[str, ...] = ()
 
-    def subset(self, index: np.ndarray) -> "ConstantCells":
+    def subset(self, index: np.ndarray) -> Self:
         """The cells of the rows of these numbers, (M,) of integers, in this order."""
         empty, (different, which) = _places(self.empty, index)[0], _places(self.different, index)
         texts = tuple(self.texts[k] for k in which)
-        return ConstantCells(self.column, self.place, empty, different, texts)
+        return replace(self, empty=empty, different=different, texts=texts)
 
     def warn(self, source: str) -> None:
         """Warn of cells with another value."""

@@ -25,23 +25,26 @@ from backstory.files import EXCEL, SEPARATORS, format_of, reading
 def to_frame(values: np.ndarray, schema: Schema) -> pd.DataFrame:
     """Stored values (N, …) as a frame: a table's own columns, or pixel_0, … or x_0, … of flattened rows.
 
-    Levels become texts, numbers of days become dates, and constant columns return to their places.
+    Levels become texts, numbers of days become dates, and constant columns and those that others give return
+    to their places.
     """
     flat = values.reshape(len(values), -1)
     if not schema.kinds:
         stem = "pixel" if schema.kind == "images" else "x"
         names = schema.columns or [f"{stem}_{j}" for j in range(flat.shape[1])]
         return pd.DataFrame(flat, columns=list(names))
-    frame = pd.DataFrame(
-        {c.name: decoded(flat[:, j].astype(np.float64), c) for j, c in enumerate(schema.kinds)}
-    )
+    cells = schema.cells(flat.astype(np.float64))
+    series = {c.name: decoded(cells[:, j], c) for j, c in enumerate(schema.cell_kinds)}
+    given = {name: series.pop(name) for name in schema.related.without_density}
+    frame = pd.DataFrame(series)
     absent = 0
     for column in sorted(schema.left_out, key=lambda c: c.place):
-        if column.reason != "constant":
-            absent += 1
+        if column.reason == "constant":
+            given[column.name] = pd.Series(constant(column), frame.index)
+        if column.name in given:
+            frame.insert(min(column.place - absent, frame.shape[1]), column.name, given[column.name])
         else:
-            at = min(column.place - absent, frame.shape[1])
-            frame.insert(at, column.name, pd.Series(constant(column), frame.index))
+            absent += 1
     return frame
 
 
@@ -51,13 +54,29 @@ def of_training_types(values: Rows, schema: Schema) -> pd.DataFrame:
     Whole numbers without gaps are of int64, and texts of the type of texts; see `to_frame`.
     """
     frame = to_frame(np.asarray(values), schema).infer_objects()
-    told = {column.name for column in schema.kinds if column.dtype is not None}
+    told = {column.name for column in schema.cell_kinds if column.dtype is not None}
     full = [
         str(name)
         for name, cells in frame.items()
         if str(cells.dtype) == "Int64" and name not in told and cells.notna().all()
     ]
     return frame.astype(dict.fromkeys(full, "int64"))
+
+
+def with_rare_numbers(values: np.ndarray, schema: Schema, seed: int) -> np.ndarray:
+    """Stored values, (N, C), with numbers of rare texts by their frequency, where these decide on others.
+
+    See `Related.stored`: the cells of such columns tell rare texts apart.
+    """
+    apart = {column.name for column in schema.related.columns}
+    for j, column in enumerate(schema.kinds):
+        if column.name in apart and column.rare_levels and column.levels is not None:
+            first, counts = len(column.levels) - 1, np.array([count for _, count in column.rare_levels])
+            rows = np.flatnonzero(values[:, j] == first)
+            drawn = np.random.default_rng([seed, j]).choice(len(counts), len(rows), p=counts / counts.sum())
+            values = values.copy()
+            values[rows, j] = first + drawn
+    return values
 
 
 def with_rare_levels(frame: pd.DataFrame, kinds: Sequence[Column], seed: int) -> pd.DataFrame:
@@ -158,7 +177,8 @@ def whole_frame(path: Path, data: Dataset) -> pd.DataFrame:
             return pd.read_parquet(handle).reset_index(drop=True)
     with reading(path, "a table"), TextTable.open(path, SEPARATORS[form], data.schema.told) as table:
         places, names = data.places or (), table.names()
-        words = {place: column.as_text for place, column in zip(places, data.schema.kinds, strict=True)}
+        columns = data.schema.cell_kinds[: len(places)]
+        words = {place: column.as_text for place, column in zip(places, columns, strict=True)}
         words |= {cells.place: cells.column.cells == "text" for cells in data.constants}
         kept = {names[place]: c.kept for place, c in zip(places, data.schema.kinds, strict=True) if c.kept}
         parts = list(table.parts([name for place, name in enumerate(names) if words.get(place, True)], kept))

@@ -1,7 +1,7 @@
 """The columns of a file matched with those of a schema, and checks of their names."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from backstory import console
 from backstory.data.checks import listed
@@ -54,7 +54,21 @@ def constants(schema: Schema, names: Sequence[str], header: bool) -> list[tuple[
 
     Arguments are those of `matched`.
     """
-    known = [column for column in schema.left_out if column.reason in ("constant", "empty")]
+    return _left_out(("constant", "empty"), schema, names, header)
+
+
+def determined(schema: Schema, names: Sequence[str], header: bool) -> list[tuple[LeftOut, int]]:
+    """The columns whose cells others give, likewise, in the order of `Schema.cell_kinds`."""
+    own = {
+        column.name: (column, place) for column, place in _left_out(("determined",), schema, names, header)
+    }
+    return [own[name] for name in schema.related.without_density if name in own]
+
+
+def _left_out(
+    reasons: Collection[str], schema: Schema, names: Sequence[str], header: bool
+) -> list[tuple[LeftOut, int]]:
+    known = [column for column in schema.left_out if column.reason in reasons]
     if header and schema.header:
         place = {name: j for j, name in enumerate(names)}
         return [(column, place[column.name]) for column in known if column.name in place]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from backstory import console
+from backstory.data.checks import listed
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import SINGLE, Column
 from backstory.errors import InputError
@@ -20,13 +21,15 @@ class Wanted:
 
     Attributes:
         row: (C,) stored values of the cells that are given, NaN elsewhere.
-        ranges: by number of the column, the lowest and the highest stored value.
-        sets: by number of the column, the possible stored values.
+        ranges: by number of the column among `Schema.cell_kinds`, the lowest and the highest number.
+        sets: by number of the column, the possible numbers.
+        schema: of a table whose columns belong together; None where stored values are the cells.
     """
 
     row: np.ndarray
     ranges: Mapping[int, tuple[float, float]] = field(default_factory=dict)
     sets: Mapping[int, np.ndarray] = field(default_factory=dict)
+    schema: Schema | None = None
 
     @property
     def is_exact(self) -> bool:
@@ -41,6 +44,7 @@ class Wanted:
     def holds(self, x: np.ndarray) -> np.ndarray:
         """Whether each row of stored values, (N, C), is in all ranges and sets, (N,) of bool."""
         inside = np.ones(len(x), bool)
+        x = x if self.schema is None else self.schema.cells(np.asarray(x, np.float64))
         for j, (low, high) in self.ranges.items():
             inside &= (x[:, j] >= low) & (x[:, j] <= high)
         for j, values in self.sets.items():
@@ -59,13 +63,15 @@ def wanted(schema: Schema, where: Any) -> Wanted:
             series or frame that the model leaves out.
 
     Raises:
-        InputError: another kind of data, a column that x does not have, or a cell that cannot be read.
+        InputError: another kind of data, a column that x does not have, a cell that cannot be read, or cells
+            that contradict each other.
     """
     if not schema.kinds:
         raise InputError("expected a model of a table for `where`, got one of other data; leave it out")
-    row, ranges, sets = np.full(schema.shape, math.nan), {}, {}
-    positions = {column.name: j for j, column in enumerate(schema.kinds)}
-    left_out = {column.name: column.reason for column in schema.left_out}
+    kinds = schema.cell_kinds
+    row, ranges, sets = np.full(len(kinds), math.nan), {}, {}
+    positions = {column.name: j for j, column in enumerate(kinds)}
+    left_out = {column.name: column.reason for column in schema.left_out if column.name not in positions}
     for name, cell in _cells(where).items():
         if name in left_out:
             if isinstance(where, Mapping) and not _is_empty(cell):
@@ -78,15 +84,40 @@ def wanted(schema: Schema, where: Any) -> Wanted:
             raise _unknown(schema, name)
         j = positions[name]
         match cell:
-            case tuple() if schema.kinds[j].levels is not None:
-                sets[j] = _levels_between(cell, schema.kinds[j])
+            case tuple() if kinds[j].levels is not None:
+                sets[j] = _levels_between(cell, kinds[j])
             case tuple():
-                ranges[j] = _range(cell, schema.kinds[j])
+                ranges[j] = _range(cell, kinds[j])
             case set() | frozenset() | list():
-                sets[j] = _choice(cell, schema.kinds[j])
+                sets[j] = _choice(cell, kinds[j])
             case _ if not _is_empty(cell):
-                row[j] = _stored(cell, schema.kinds[j])
-    return Wanted(row, ranges, sets)
+                row[j] = _stored(cell, kinds[j])
+    return _related(row, ranges, sets, schema) if schema.related else Wanted(row, ranges, sets)
+
+
+def _related(
+    row: np.ndarray, ranges: dict[int, tuple[float, float]], sets: dict[int, np.ndarray], schema: Schema
+) -> Wanted:
+    """What is wanted of the cells of columns that belong together, as stored values where these say it."""
+    cells = {column.name: row[None, j] for j, column in enumerate(schema.cell_kinds)}
+    for relation in schema.related.all:
+        if relation.broken(cells).any():
+            raise InputError(
+                f"expected cells that belong together for `where`, got some that break {relation.text}; "
+                "correct them, or leave one out"
+            )
+    stored = schema.related.stored(cells, schema.kinds)[0]
+    for relation in schema.related.relations:
+        j = [column.name for column in schema.cell_kinds].index(relation.dependent)
+        if np.isnan(row[j]) or all(not np.isnan(cells[name][0]) for name in relation.givers):
+            continue
+        if schema.cell_kinds[j].levels is None:
+            raise InputError(
+                f"expected {listed(relation.givers)} beside {relation.dependent!r} for `where`, because "
+                f"{relation.text}, got none; give them too, or a range of {relation.dependent!r}"
+            )
+        sets[j] = row[[j]]
+    return Wanted(stored, ranges, sets, schema)
 
 
 def _choice(cells: Collection[Any], column: Column) -> np.ndarray:

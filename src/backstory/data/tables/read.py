@@ -20,23 +20,30 @@ from backstory import console
 from backstory.data.binary import open_binary
 from backstory.data.checks import check_finite, listed
 from backstory.data.dataset import Dataset
-from backstory.data.origins import floor_of, origin_of
-from backstory.data.rows import Rows, Spool
+from backstory.data.rows import Rows, Spool, mapped
 from backstory.data.schema import Schema
-from backstory.data.tables.columns import WITH_ATOMS, Asked, Column, Columns, LeftOut, asked
+from backstory.data.tables.columns import Asked, Column, Columns, LeftOut, asked
 from backstory.data.tables.constants import ConstantCells
 from backstory.data.tables.encode import Unknown, encoded
 from backstory.data.tables.foreign import as_pandas
 from backstory.data.tables.infer import judge
-from backstory.data.tables.kinds import atoms_of
 from backstory.data.tables.layout import Told
-from backstory.data.tables.match import check_names, constants, matched
+from backstory.data.tables.match import check_names, constants, determined, matched
 from backstory.data.tables.parts import KEPT, NOTHING, Kept, PartedTable, Parts, TextMarks
 from backstory.data.tables.recognise import surveyed
+from backstory.data.tables.related import (
+    broken_cells,
+    related_cells,
+    related_table,
+    stored_block,
+    with_rare_texts,
+)
+from backstory.data.tables.related_cells import RelatedCells
 from backstory.data.tables.survey import Survey
 from backstory.data.tables.text import TextTable, rows_at_once
-from backstory.data.tables.thinned import MOST
+from backstory.data.tables.totals import Totals, with_lattices
 from backstory.data.tables.watch import Watch
+from backstory.data.tables.wishes import NO_WISHES, Wishes
 from backstory.errors import InputError
 from backstory.files import decoder, reading
 
@@ -48,6 +55,7 @@ def load_csv(
     columns: Columns | None = None,
     schema: Schema | None = None,
     told: Told = NOTHING,
+    wishes: Wishes = NO_WISHES,
 ) -> Dataset:
     """The Dataset of a text table, plain or `.gz`.
 
@@ -61,6 +69,7 @@ def load_csv(
         columns: what columns hold, by name, see `columns.asked`; the kinds of the others are inferred.
         schema: read the table as one with this schema.
         told: what a person tells of the table.
+        wishes: what a person says of its relations.
 
     Raises:
         InputError: a cell that its column cannot hold (the message says where), no rows, no text, or rows
@@ -72,7 +81,7 @@ def load_csv(
             console.say(f"{path}: {'; '.join(text.notes)}")
         marks = TextMarks(text.has_padded(), text.has_any(KEPT))
         parted = PartedTable(text.parts, text.names(), str(path), told, marks)
-        dataset = _Table(parted, text.layout.header, limit).dataset(columns, schema)
+        dataset = _Table(parted, text.layout.header, limit, wishes).dataset(columns, schema)
         if schema is not None or text.layout.separator == separator:
             return dataset
         own = dataset.schema.model_copy(update={"separator": text.layout.separator})
@@ -85,6 +94,7 @@ def load_parquet(
     columns: Columns | None = None,
     schema: Schema | None = None,
     told: Told = NOTHING,
+    wishes: Wishes = NO_WISHES,
 ) -> Dataset:
     """The Dataset of a Parquet file, read by parts of its row groups; its index is not part of the data.
 
@@ -109,7 +119,7 @@ def load_parquet(
 
         told = told if schema is None else told.over(schema.told)
         parted = PartedTable(parts, names, str(path), told, expected=file.metadata.num_rows)
-        return _Table(parted, limit=limit).dataset(columns, schema)
+        return _Table(parted, limit=limit, wishes=wishes).dataset(columns, schema)
 
 
 def _next_frame(batches: Iterator[Any]) -> pd.DataFrame | None:
@@ -120,7 +130,11 @@ def _next_frame(batches: Iterator[Any]) -> pd.DataFrame | None:
 
 
 def from_arrow(
-    source: Any, columns: Columns | None = None, schema: Schema | None = None, told: Told = NOTHING
+    source: Any,
+    columns: Columns | None = None,
+    schema: Schema | None = None,
+    told: Told = NOTHING,
+    wishes: Wishes = NO_WISHES,
 ) -> Dataset:
     """The Dataset of a table of another library, such as Polars or DuckDB, see `foreign.as_pandas`.
 
@@ -128,7 +142,7 @@ def from_arrow(
         InputError: pyarrow is not installed, or the same as for a frame.
     """
     name = f"{type(source).__module__.partition('.')[0]} {type(source).__name__}"
-    return from_frame(as_pandas(source), name, True, columns, schema, told)
+    return from_frame(as_pandas(source), name, True, columns, schema, told, wishes)
 
 
 def from_frame(
@@ -138,6 +152,7 @@ def from_frame(
     columns: Columns | None = None,
     schema: Schema | None = None,
     told: Told = NOTHING,
+    wishes: Wishes = NO_WISHES,
 ) -> Dataset:
     """The Dataset of a frame of numbers, texts, booleans, categories and dates, without its index.
 
@@ -150,7 +165,7 @@ def from_frame(
 
     told = told if schema is None else told.over(schema.told)
     parted = PartedTable(parts, _names_of(frame), source, told)
-    return _Table(parted, header).dataset(columns, schema)
+    return _Table(parted, header, wishes=wishes).dataset(columns, schema)
 
 
 @contextmanager
@@ -177,11 +192,13 @@ class _Table:
         parted: the table.
         header: whether the file names its columns.
         limit: bytes of values that are kept in memory.
+        wishes: what a person says of relations.
     """
 
     parted: PartedTable
     header: bool = True
     limit: float = math.inf
+    wishes: Wishes = NO_WISHES
 
     @property
     def names(self) -> Sequence[str]:
@@ -203,10 +220,18 @@ class _Table:
         self._check_described(descriptions)
         kinds, left_out = self._inferred(descriptions)
         place = {name: j for j, name in enumerate(self.names)}
-        stored = self._stored(kinds, [place[column.name] for column in kinds])
+        cells = [with_rare_texts(column) for column in kinds]
+        stored = self._stored(cells, [place[column.name] for column in kinds])
         stored.settle(kinds)
         stored.unknown.warn([column for column in kinds if not column.rare], stored.totals.rows)
-        return self._dataset(stored, stored.totals.schema(stored.with_atoms(kinds), left_out))
+        return self._related(stored, kinds, stored.totals.schema(cells, left_out))
+
+    def _related(self, stored: "_Stored", kinds: Sequence[Column], cells: Schema) -> Dataset:
+        """The Dataset of cells with this schema, in which columns that belong together stay so."""
+        table = related_table(stored.values, kinds, cells, stored.places, self.wishes, self.source)
+        part = replace(stored, values=table.values, places=table.places, related=table.cells)
+        schema = with_atoms(with_lattices(table.schema, table.values), table.values)
+        return self._dataset(part, schema)
 
     def _by_schema(self, schema: Schema) -> Dataset:
         """The Dataset of the columns of a known schema, with its conditions."""
@@ -214,10 +239,13 @@ class _Table:
         self._check_conditions(schema)
         places = matched(whole, self.names, self.header, self.source)
         watched = [Watch(*known) for known in constants(whole, self.names, self.header)]
-        stored = self._stored(whole.kinds, places, watched)
-        stored.settle(whole.kinds)
+        given = {column.name: at for column, at in determined(whole, self.names, self.header)}
+        columns = [c for c in whole.cell_kinds if c.name in given or c.name in (whole.columns or ())]
+        stored = self._stored(columns, [*places, *given.values()], watched)
+        stored.settle(columns)
         stored.unknown.refuse([c.column for c in schema.conditions if c.column is not None])
-        stored.unknown.warn(whole.kinds, stored.totals.rows)
+        stored.unknown.warn(columns, stored.totals.rows)
+        stored = stored.by(whole, [column.name for column in columns])
         for cells in stored.constants:
             cells.warn(self.source)
         whole = whole.model_copy(update={"left_out": self._present(whole)})
@@ -254,6 +282,7 @@ class _Table:
             source=self.source,
             places=stored.places,
             constants=stored.constants,
+            related=stored.related,
         )
 
     def _check_told(self) -> None:
@@ -299,7 +328,7 @@ class _Table:
     ) -> "_Stored":
         """The stored values of the columns at these places of the file; constant columns are compared."""
         spool = Spool(self.limit, expected=8 * self.parted.expected * len(kinds))
-        unknown, totals = Unknown(self.source), _Totals.empty(len(kinds))
+        unknown, totals = Unknown(self.source), Totals.empty(len(kinds))
         words = [*zip(places, (column.as_text for column in kinds), strict=True)]
         words += [(watch.place, watch.column.cells == "text") for watch in watched]
         as_texts = [self.names[j] for j, as_text in words if as_text]
@@ -329,96 +358,30 @@ class _Table:
 class _Stored:
     """Stored values of columns, (N, C), their places in the file, their unknown levels and totals.
 
-    `constants` are the cells of the columns that are not stored because they did not vary in training.
+    `constants` are the cells of the columns that are not stored because they did not vary in training, and
+    those that break relations; `related` are the cells of the columns of relations.
     """
 
     values: Rows
     places: tuple[int, ...]
     unknown: Unknown
-    totals: "_Totals"
+    totals: Totals
     constants: tuple[ConstantCells, ...] = ()
+    related: RelatedCells | None = None
 
-    def with_atoms(self, columns: Sequence[Column]) -> list[Column]:
-        """The columns with the point masses in evenly spaced rows."""
-        rows = np.linspace(0, len(self.values) - 1, min(len(self.values), MOST)).astype(int)
-        some = np.asarray(self.values[rows]).T
-        return [
-            column.model_copy(update={"atoms": atoms_of(cells[~np.isnan(cells)])})
-            if column.kind in WITH_ATOMS
-            else column
-            for column, cells in zip(columns, some, strict=True)
-        ]
+    def by(self, schema: Schema, names: Sequence[str]) -> "_Stored":
+        """The stored values of a schema with relations for these ones, which are cells of named columns."""
+        if not schema.related:
+            return self
+        place = dict(zip(names, self.places, strict=True))
+        cells = related_cells(self.values, names, place, schema.related)
+        values = mapped(lambda block: stored_block(block, names, schema), self.values)
+        constants = (*self.constants, *broken_cells(cells, schema, place))
+        places = self.places[: len(schema.kinds)]
+        return replace(self, values=values, places=places, constants=constants, related=cells)
 
     def settle(self, columns: Sequence[Column]) -> None:
         """Warns of a few cells that are not written as the others of their column; InputError for more."""
         for missing, column in zip(self.totals.missing, columns, strict=True):
             misfits, rows = self.unknown.misfits[column.name], self.totals.rows
             misfits.settle(column, self.unknown.source, rows - int(missing) + misfits.count, rows)
-
-
-@dataclass
-class _Totals:
-    """Totals of the stored values of C columns, each array (C,).
-
-    Attributes:
-        low, high: the smallest and the largest number, NaN if there is none.
-        missing: number of empty cells.
-        whole: whether all numbers are whole.
-        rows: number of rows.
-    """
-
-    low: np.ndarray
-    high: np.ndarray
-    missing: np.ndarray
-    whole: np.ndarray
-    rows: int = 0
-
-    @classmethod
-    def empty(cls, columns: int) -> "_Totals":
-        """The totals of no rows."""
-        nan = np.full(columns, np.nan)
-        return cls(nan, nan, np.zeros(columns), np.ones(columns, bool))
-
-    def add(self, values: np.ndarray) -> None:
-        """Adds rows, (M, C)."""
-        if len(values):
-            self.low = np.fmin(self.low, np.fmin.reduce(values))
-            self.high = np.fmax(self.high, np.fmax.reduce(values))
-            self.missing += np.isnan(values).sum(axis=0)
-            self.whole &= (np.isnan(values) | (values == np.rint(values))).all(axis=0)
-        self.rows += len(values)
-
-    def schema(self, kinds: Sequence[Column], left_out: Sequence[LeftOut]) -> Schema:
-        """The schema of a table with these totals."""
-        columns = tuple(self._with_range(column, j) for j, column in enumerate(kinds))
-        binary = bool(self.whole.all() and np.fmin.reduce(self.low) >= 0 and np.fmax.reduce(self.high) <= 1)
-        return Schema(
-            kind="table",
-            shape=(len(columns),),
-            dtype="float64",
-            levels=2 if binary else None,
-            maximum=1 if binary else None,
-            columns=tuple(column.name for column in columns),
-            integer_columns=tuple(column.name for column in columns if column.cells in ("whole", "bool")),
-            kinds=columns,
-            left_out=tuple(left_out),
-        )
-
-    def _with_range(self, column: Column, j: int) -> Column:
-        low, high = float(self.low[j]), float(self.high[j])
-        return column.model_copy(
-            update={
-                "low": None if math.isnan(low) else low,
-                "high": None if math.isnan(high) else high,
-                "origin": _origin(column, low, high),
-                "missing": float(self.missing[j] / self.rows),
-                "decimals": 0 if column.kind == "date" and self.whole[j] else column.decimals,
-            }
-        )
-
-
-def _origin(column: Column, low: float, high: float) -> float:
-    """The stored value that is zero to the model."""
-    if column.levels is not None or column.kind == "count" or not math.isfinite(high - low):
-        return 0.0
-    return floor_of(low, high - low) if column.kind == "date" else origin_of(low, high)

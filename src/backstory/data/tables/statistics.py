@@ -62,7 +62,8 @@ def as_numbers(dataset: Dataset) -> Dataset:
         else column
         for column in dataset.schema.kinds
     )
-    schema = dataset.schema.model_copy(update={"kinds": kinds})
+    related = dataset.schema.related.as_numbers({levelled[j].name: table for j, table in tables.items()})
+    schema = dataset.schema.model_copy(update={"kinds": kinds, "related": related})
     if unchanged:
         return replace(dataset, schema=schema)
 

@@ -8,7 +8,7 @@ from backstory.data.schema import Schema
 from backstory.data.tables.columns import Column
 from backstory.errors import printable
 
-SHOWN, LEFT_OUT_SHOWN = 40, 20
+SHOWN, LEFT_OUT_SHOWN, RELATIONS_SHOWN = 40, 20, 30
 MOST_ATOMS = 3  # that are shown of a column
 MOST_SIGNS = 60  # of a name or a level
 
@@ -23,9 +23,11 @@ def show(schema: Schema, stderr: bool = True) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("column", "kind", "values", "empty", "note"):
         table.add_column(title, justify="right" if title == "empty" else "left", overflow="fold")
-    for column in schema.kinds[:SHOWN]:
+    for column, stored in list(zip(schema.cell_kinds, schema.kinds, strict=False))[:SHOWN]:
         empty = f"{100 * column.missing:.1f} %" if column.missing else ""
-        table.add_row(_shown(column.name), column.kind, _values_of(column), empty, _shown(_note_on(column)))
+        notes = (column.note, stored.note, _lattice_of(column), _close_to(stored))
+        note = _shown("; ".join(dict.fromkeys(filter(None, notes))))
+        table.add_row(_shown(column.name), column.kind, _values_of(column), empty, note)
     for left in schema.left_out[:LEFT_OUT_SHOWN]:
         table.add_row(_shown(left.name), "left out", _shown(left.text or ""), "", left.reason)
     printer = Console(stderr=stderr, highlight=False, markup=False)
@@ -37,9 +39,20 @@ def show(schema: Schema, stderr: bool = True) -> None:
             f"{_shown(close.name)}={close.close[0]}",
             soft_wrap=True,
         )
+    _print_relations(printer, schema)
     more = max(0, len(schema.kinds) - SHOWN) + max(0, len(schema.left_out) - LEFT_OUT_SHOWN)
     if more:
         printer.print(f"and {more} more columns")
+
+
+def _print_relations(printer: Any, schema: Schema) -> None:
+    """Prints the relations of columns, each with the number of rows that it holds in."""
+    relations = schema.related.all
+    for relation in relations[:RELATIONS_SHOWN]:
+        where = "told, " if relation.told else ""
+        printer.print(f"kept: {printable(relation.text)} ({where}{relation.rows:,} rows)")
+    if len(relations) > RELATIONS_SHOWN:
+        printer.print(f"and {len(relations) - RELATIONS_SHOWN} more relations")
 
 
 def _shown(text: str) -> str:
@@ -47,9 +60,12 @@ def _shown(text: str) -> str:
     return printable(text if len(text) <= MOST_SIGNS else text[:MOST_SIGNS] + "…")
 
 
-def _note_on(column: Column) -> str:
-    close = f"close to {' and '.join(column.close)}" if column.close else ""
-    return "; ".join(filter(None, (column.note, close)))
+def _close_to(column: Column) -> str:
+    return f"close to {' and '.join(column.close)}" if column.close else ""
+
+
+def _lattice_of(column: Column) -> str:
+    return "" if column.lattice is None else column.lattice.text(column.kind == "date")
 
 
 def _values_of(column: Column) -> str:
@@ -78,10 +94,11 @@ def _number(column: Column, value: float) -> str:
 def records(schema: Schema) -> dict[str, dict[str, Any]]:
     """The records of a schema file by column, so that a table is read in the same way again.
 
-    Constant columns are not among them; they are inferred again, with their values.
+    Constant columns and relations are not among them; they are inferred again.
     """
-    records = {column.name: _record(column) for column in schema.kinds}
-    ignored = {c.name: {"kind": "ignore"} for c in schema.left_out if c.reason != "constant"}
+    records = {column.name: _record(column) for column in schema.cell_kinds}
+    inferred = ("constant", "determined")
+    ignored = {c.name: {"kind": "ignore"} for c in schema.left_out if c.reason not in inferred}
     return records | ignored
 
 

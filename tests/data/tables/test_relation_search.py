@@ -1,0 +1,137 @@
+"""Relations that hold in tables are found, and those that hold by chance are not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import backstory
+from backstory.data.load import load
+
+
+def found(frame: pd.DataFrame, **options) -> list[str]:
+    return [relation.text for relation in load(frame, **options).schema.related.all]
+
+
+RNG = np.random.default_rng(0)
+N = 600
+START = pd.Timestamp("2024-01-01") + pd.to_timedelta(RNG.integers(0, 40_000, N), "min")
+A, B, C = RNG.normal(50, 9, N).round(2), np.exp(RNG.normal(2, 0.5, N)).round(2), RNG.integers(0, 7, N)
+ZONES = np.array([f"zone {k}" for k in range(30)])
+BOROUGHS = dict(zip(ZONES, RNG.choice(["X", "Y", "Z"], 30), strict=True))
+ZONE = RNG.choice(ZONES, N)
+HEIGHT = RNG.normal(1.7, 0.1, N).round(2)
+WEIGHT = (23 * HEIGHT**2 * np.exp(RNG.normal(0, 0.15, N))).round(1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"start": START, "end": START + pd.to_timedelta(RNG.integers(2, 40, N), "min")}, "end >= start"),
+        ({"low": A, "high": (A + B).round(2)}, "high >= low"),
+        ({"zone": ZONE, "borough": pd.Series(ZONE).map(BOROUGHS)}, "zone -> borough"),
+        ({"a": A, "b": B, "total": (A + B).round(2)}, "total = a + b"),
+        ({"gross": A, "tax": B, "net": (A - B).round(2)}, "gross = tax + net"),
+        ({"a": A, "b": B, "c": C, "total": (A + B + C).round(2)}, "total = a + b + c"),
+        (
+            {"weight": WEIGHT, "height": HEIGHT, "bmi": (WEIGHT / HEIGHT**2).round(1)},
+            "bmi = weight / height^2",
+        ),
+        (
+            {"kg": WEIGHT, "cm": (100 * HEIGHT).round(), "bmi": (WEIGHT / HEIGHT**2).round(1)},
+            "bmi = 10000 * kg / cm^2",
+        ),
+        ({"net": A, "vat": (0.19 * A).round(2)}, "vat = 0.19 * net"),
+        ({"a": A, "again": A}, "again = a"),
+    ],
+)
+def test_a_relation_is_found(columns, expected):
+    assert found(pd.DataFrame(columns)) == [expected]
+
+
+def test_an_order_with_the_same_distance_everywhere_is_a_sum():
+    frame = pd.DataFrame({"start": START, "end": START + pd.Timedelta(6, "h")})
+    assert found(frame) == ["end = start + 0.25"]
+
+
+def test_points_of_a_questionnaire_add_up():
+    items = {f"q{k}": RNG.integers(1, 5, N) for k in range(4)}
+    frame = pd.DataFrame({**items, "points": np.sum(list(items.values()), axis=0)})
+    assert found(frame) == ["points = q0 + q1 + q2 + q3"]
+    assert load(frame).schema.columns == tuple(items)
+
+
+def test_a_column_that_a_level_empties():
+    status = RNG.choice(["single", "married", "widowed"], N)
+    age = np.where(status == "married", RNG.integers(20, 80, N), np.nan)
+    assert found(pd.DataFrame({"status": status, "age": age})) == [
+        "age is empty if status = single or widowed"
+    ]
+
+
+def test_rare_cities_have_their_country_too():
+    cities = [f"city {k}" for k in range(120)]
+    share = 1 / np.arange(1, 121) ** 1.2
+    city = RNG.choice(cities, 1500, p=share / share.sum())
+    frame = pd.DataFrame({"city": city, "country": [f"land {int(c.split()[1]) % 7}" for c in city]})
+    data = load(frame)
+    assert data.schema.kinds[0].rare
+    assert [relation.text for relation in data.schema.related.all] == ["city -> country"]
+
+
+def test_a_chain_of_columns_that_determine_each_other_has_one_root():
+    frame = pd.DataFrame({"region": ZONE, "zone": ZONE})
+    frame["borough"] = frame.zone.map(BOROUGHS)
+    frame["region"] = frame.borough.map({"X": "north", "Y": "south", "Z": "south"})
+    assert sorted(found(frame)) == ["zone -> borough", "zone -> region"]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"small": RNG.random(N), "large": 10 + RNG.random(N)},  # ranges that do not meet
+        {"a": RNG.normal(size=40), "b": 9 + RNG.normal(size=40)},  # few rows
+        {"x": A, "y": np.append((A + B)[:-1], 0.0)},  # one row breaks it
+        {"key": RNG.permutation(N), "value": RNG.choice(["u", "v"], N)},  # nothing repeats
+        {"zone": ZONE, "borough": np.append(pd.Series(ZONE).map(BOROUGHS)[:-1], "W")},
+        {"a": A, "b": B, "total": (A + B).round(1)},
+        {"a": A, "b": B, "c": C},
+    ],
+)
+def test_what_holds_by_chance_or_nearly_is_no_relation(columns):
+    assert set(found(pd.DataFrame(columns))) <= {"total >= a"}  # which is true in all rows
+
+
+def test_an_order_with_many_single_gaps_is_left_out():
+    end = pd.Series(START + pd.to_timedelta(RNG.integers(2, 40, N), "min"))
+    frame = pd.DataFrame({"start": START, "end": end})
+    frame.loc[RNG.random(N) < 0.02, "start"] = pd.NaT
+    assert found(frame) == ["end >= start"]
+    frame.loc[RNG.random(N) < 0.2, "start"] = pd.NaT
+    assert found(frame) == []
+    frame.loc[frame.start.isna(), "end"] = pd.NaT  # the gaps coincide
+    assert found(frame) == ["end >= start"]
+
+
+def test_relations_that_are_not_wanted():
+    frame = pd.DataFrame({"zone": ZONE, "borough": pd.Series(ZONE).map(BOROUGHS), "low": A, "high": A + B})
+    assert found(frame) == ["zone -> borough", "high >= low"]
+    assert found(frame, relations=False) == []
+    assert found(frame, no_relation=["all"]) == []
+    assert found(frame, no_relation=["zone -> borough"]) == ["high >= low"]
+    assert found(frame, no_relation=["high"]) == ["zone -> borough"]
+
+
+def test_no_relation_leaves_the_table_as_it_was():
+    frame = pd.DataFrame({"a": A, "zone": ZONE, "c": C})
+    with_search, without = load(frame), load(frame, relations=False)
+    np.testing.assert_array_equal(with_search.values, without.values)
+    assert with_search.schema == without.schema
+    assert not with_search.schema.related
+
+
+def test_conditions_take_part_in_no_relation():
+    frame = pd.DataFrame({"zone": ZONE, "borough": pd.Series(ZONE).map(BOROUGHS), "a": A})
+    model = backstory.fit(frame, conditions="zone", epochs=1, progress=False)
+    assert not model.schema.related
+    with pytest.raises(backstory.InputError, match="take part in no relation"):
+        load(frame).conditioned_on("zone")
