@@ -41,7 +41,7 @@ from backstory.data.tables.related import (
 from backstory.data.tables.related_cells import RelatedCells
 from backstory.data.tables.survey import Survey
 from backstory.data.tables.text import TextTable, rows_at_once
-from backstory.data.tables.totals import Totals, with_lattices
+from backstory.data.tables.totals import Totals, with_atoms, with_lattices
 from backstory.data.tables.watch import Watch
 from backstory.data.tables.wishes import NO_WISHES, Wishes
 from backstory.errors import InputError
