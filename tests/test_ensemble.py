@@ -35,7 +35,7 @@ def table(rows: int = 120) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def three() -> Ensemble:
-    model = backstory.fit(table(), ensemble=3, seed=5, **SMALL)
+    model = backstory.fit(table(), ensemble=3, seed=5, likelihood="joint", **SMALL)
     assert isinstance(model, Ensemble)
     return model
 

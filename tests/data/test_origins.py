@@ -30,7 +30,7 @@ def test_densities_far_from_zero_are_those_near_it(tmp_path, offset: float, kind
         m.log_evidence(x, method="exact").log_evidence for m, x in ((model, sources[kind]), (true, NEAR))
     )
     np.testing.assert_allclose(evidence, expected, rtol=1e-3, atol=1e-3)
-    drawn = model.sample(50, seed=0)
+    drawn = np.asarray(model.sample(50, seed=0))
     assert drawn.std(0).min() > 1e-3
     assert np.abs(drawn - offset).max() < 1
 

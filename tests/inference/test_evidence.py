@@ -31,7 +31,7 @@ def test_the_methods_agree(linear_gaussian):
         away = (e[method].log_evidence - truth).abs()
         assert (away < 5 * e[method].standard_error + 1e-3).all()
     assert [e[m].samples for m in ("is", "ais", "exact")] == [1000, 25, 100]
-    assert torch.isfinite(e["ais"].pareto_k).all()
+    assert torch.isnan(e["ais"].pareto_k).all()  # of so few chains
     assert torch.isfinite(e["ais"].acceptance).all()
     assert torch.isnan(e["is"].acceptance).all()
     for other in ("ais", "exact"):

@@ -238,10 +238,12 @@ def _unmodelled(left_out: list[dict[str, Any]]) -> dict[str, str]:
 
 def _relations(related: dict[str, Any]) -> dict[str, str]:
     """The relations that are kept."""
+    if not (related.get("relations") or related.get("gaps")):
+        return {}
     from backstory.data.tables.relation_set import Related
 
     texts = [relation.text for relation in Related.model_validate(related).all]
-    return {"kept": "; ".join(texts[:COLUMNS_SHOWN]) + "; …" * (len(texts) > COLUMNS_SHOWN)} if texts else {}
+    return {"kept": "; ".join(texts[:COLUMNS_SHOWN]) + "; …" * (len(texts) > COLUMNS_SHOWN)}
 
 
 def _condition(condition: dict[str, Any]) -> str:

@@ -59,7 +59,7 @@ def average(scores: Sequence[float]) -> float:
 
 def _shape_of_numbers(x: np.ndarray, y: np.ndarray) -> float:
     x, y = x[~np.isnan(x)], y[~np.isnan(y)]
-    return float(1 - ks_2samp(x, y).statistic) if len(x) and len(y) else np.nan
+    return float(1 - ks_2samp(x, y, method="asymp").statistic) if len(x) and len(y) else np.nan
 
 
 def _codes(x: np.ndarray) -> np.ndarray:

@@ -41,6 +41,7 @@ class Reading:
         constraints: relations that hold, such as end >= start, see `data.tables.constraints`.
         limit: the number of images to read at most.
         by_model: whether a model's schema says what an array holds, so that nothing is in doubt.
+        conditions: columns of a table that are to be conditions, and take part in no relation.
     """
 
     kind: Kind | None = None
@@ -65,6 +66,7 @@ class Reading:
     constraints: tuple[str, ...] = ()
     limit: int | None = None
     by_model: bool = False
+    conditions: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, **given: Any) -> Self:
@@ -102,7 +104,8 @@ class Reading:
     @property
     def wishes(self) -> Wishes:
         """What is said of the relations of a table."""
-        return Wishes(self.constraints, (*self.no_relation, *([ALL] if self.relations is False else [])))
+        refused = (*self.no_relation, *self.conditions, *([ALL] if self.relations is False else []))
+        return Wishes(self.constraints, refused)
 
     def chosen(self, names: Sequence[str]) -> list[str]:
         """Those of these options that were given."""
@@ -110,7 +113,7 @@ class Reading:
 
 
 PLAIN = Reading()
-NAMES = tuple(field.name for field in fields(Reading))
+NAMES = tuple(field.name for field in fields(Reading) if field.name != "conditions")
 OF_ARRAYS = ("kind", "channels", "range")
 OF_TEXTS = ("missing", "keep_missing_as_level")
 OF_TABLES = ("separator", "decimal", "encoding", "header", "index", *OF_TEXTS)

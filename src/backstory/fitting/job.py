@@ -34,8 +34,8 @@ class Source:
         if isinstance(data, Dataset):
             self._refuse_reading()
         else:
-            apart = replace(self.reading, no_relation=(*self.reading.no_relation, *conditions))
-            data = read_source(data, apart, None if self.reading.columns else known)
+            reading = replace(self.reading, conditions=tuple(conditions))
+            data = read_source(data, reading, None if self.reading.columns else known)
         if known is not None:
             return with_conditions(data, known.conditions)
         already = [condition.name for condition in data.schema.conditions]

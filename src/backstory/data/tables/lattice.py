@@ -57,7 +57,7 @@ class Lattice(BaseModel):
         """The nearest numbers of the lattice, of the same shape.
 
         >>> Lattice(period=1, endings=(0.49, 0.99)).nearest(np.array([3.2, 3.8, -0.1])).round(2)
-        array([ 3.49,  3.99, -0.01])
+        array([ 2.99,  3.99, -0.01])
         """
         whole = np.floor(values / self.period)
         rest = values - whole * self.period

@@ -228,6 +228,7 @@ class _Table:
 
     def _related(self, stored: "_Stored", kinds: Sequence[Column], cells: Schema) -> Dataset:
         """The Dataset of cells with this schema, in which columns that belong together stay so."""
+        check_finite(stored.values, self.source, cells.columns)
         table = related_table(stored.values, kinds, cells, stored.places, self.wishes, self.source)
         part = replace(stored, values=table.values, places=table.places, related=table.cells)
         schema = with_atoms(with_lattices(table.schema, table.values), table.values)

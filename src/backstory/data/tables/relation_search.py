@@ -23,8 +23,8 @@ from functools import cached_property
 import numpy as np
 
 from backstory.data.rows import Rows, blocks
-from backstory.data.tables.columns import Column, number_text
-from backstory.data.tables.relations import Determined, Empty, Order, Product, Relation, Sum
+from backstory.data.tables.columns import SINGLE, Column, number_text
+from backstory.data.tables.relations import NOISE, Determined, Empty, Order, Product, Relation, Sum
 
 FEWEST = 50  # rows
 CHANCE = math.log(1e-9)
@@ -186,7 +186,7 @@ class Search:
     def _sums(self) -> Iterator[Sum]:
         """Sums with signs, from the null space of the rows: reduced, it has a row for each sum."""
         places = [j for j, column in enumerate(self.columns) if as_number(column) is not None]
-        places = [j for j in places if np.isnan(self._sample[:, j]).mean() <= 0.2 and self._varies(j)]
+        places = [j for j in places if np.isnan(self._sample[:, j]).mean() <= 0.2 and self._varies(j, NOISE)]
         x = self._sample[:, places]
         x = x[~np.isnan(x).any(axis=1)] + [as_number(self.columns[j]) or 0.0 for j in places]
         if not 2 <= len(places) <= MOST_NUMBERS or len(x) < max(FEWEST, len(places) + 2):
@@ -224,15 +224,21 @@ class Search:
             constant=constant - (as_number(self.columns[total]) or 0.0),
         )
 
-    def _varies(self, j: int) -> bool:
-        return len(np.unique(self._sample[:, j][:500])) > 2
+    def _varies(self, j: int, error: float) -> bool:
+        """Whether a column has values enough, which differ by more than an error, relative to their size."""
+        x = self._sample[:, j]
+        x = x[np.isfinite(x)]
+        many = len(np.unique(x[:500])) > 2
+        return many and bool(x.std() > STEPS * error * np.abs(x).max())
 
     # -- products ---------------------------------------------------------------------------------------
 
     def _products(self) -> Iterator[Product]:
         x = self._sample
         places = [
-            j for j, c in enumerate(self.columns) if c.kind in ("continuous", "count") and self._varies(j)
+            j
+            for j, c in enumerate(self.columns)
+            if c.kind in ("continuous", "count") and self._varies(j, SINGLE)
         ]
         with np.errstate(invalid="ignore"):
             places = [j for j in places if not (x[:, j] <= 0).any() and np.isnan(x[:, j]).mean() <= 0.2]
