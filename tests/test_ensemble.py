@@ -19,7 +19,7 @@ from backstory.inference.mixture import mixture_evidence
 from backstory.opening import unpack
 from backstory.training import trainer as train
 
-SMALL = {"latent": 2, "hidden": (8,), "epochs": 4, "compile": False, "progress": False}
+SMALL = {"latent": 2, "hidden": (8,), "epochs": 4, "likelihood": "joint", "compile": False, "progress": False}
 
 
 def table(rows: int = 120) -> pd.DataFrame:
@@ -35,7 +35,7 @@ def table(rows: int = 120) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def three() -> Ensemble:
-    model = backstory.fit(table(), ensemble=3, seed=5, likelihood="joint", **SMALL)
+    model = backstory.fit(table(), ensemble=3, seed=5, **SMALL)
     assert isinstance(model, Ensemble)
     return model
 
@@ -233,6 +233,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 ARGUMENTS = ["--latent", "2", "--hidden", "8", "--epochs", "4", "--no-compile", "--seed", "5"]
+ARGUMENTS += ["--likelihood", "joint"]
 
 
 def test_the_command_line_takes_it_everywhere(folder, three, x, capsys):
