@@ -188,3 +188,11 @@ def test_estimators_keep_relations():
     np.testing.assert_allclose(full.a + full.b, full.total, atol=1e-6)
     plain = VAEImputer(epochs=1, latent=2, options=options | {"relations": False}, random_state=0)
     assert not plain.fit(FRAME[["zone", "borough", "a"]]).model_.schema.related
+
+
+def test_a_distance_of_whole_minutes_is_drawn_in_minutes():
+    rng = np.random.default_rng(0)
+    start = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 40_000, 200), "min")
+    frame = pd.DataFrame({"start": start, "end": start + pd.to_timedelta(rng.integers(2, 40, 200), "min")})
+    model = backstory.fit(frame, latent=1, hidden=(4,), epochs=1, progress=False, likelihood="joint")
+    assert (model.sample(100, seed=0)["end"].dt.second == 0).all()

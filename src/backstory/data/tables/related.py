@@ -11,6 +11,7 @@ from backstory.data.schema import Schema
 from backstory.data.tables.columns import Column, LeftOut
 from backstory.data.tables.constraints import given
 from backstory.data.tables.decode import decoded
+from backstory.data.tables.lattice import SECOND, lattice_of
 from backstory.data.tables.related_cells import BrokenCells, RelatedCells
 from backstory.data.tables.relation_search import Search
 from backstory.data.tables.relation_set import Related
@@ -190,6 +191,7 @@ def _distance_column(order: Relation, own: Mapping[str, Column], values: Rows) -
         kind="count" if whole and known.max() <= HIGHEST_COUNT else "continuous",
         decimals=0 if whole else most,
         cells="whole" if whole else "number",
+        lattice=lattice_of(known[:, None], 0, SECOND) if column.kind == "date" and not whole else None,
         note=f"as its distance from {' and '.join(order.givers)}",
     )
 
