@@ -215,6 +215,22 @@ class Entrywise(EntrywiseMoments):
         return None
 
 
+class ByMoments(Entrywise):
+    """Defaults where one computation, `moments`, gives both mean and variance."""
+
+    @property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    @property
+    def mean(self) -> Tensor:
+        return self.moments[0]
+
+    @property
+    def variance(self) -> Tensor:
+        return self.moments[1]
+
+
 class Head(nn.Module):
     """A module from the decoder's output, (*batch, *features_shape), to p(x|z).
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backstory.distributions.base import LOG_2PI, Entrywise, Head, log_softmax, randn, soft_clamp
+from backstory.distributions.base import LOG_2PI, ByMoments, Head, log_softmax, randn, soft_clamp
 from backstory.distributions.categorical import Categorical
 from backstory.distributions.inflated import NEVER, padded_atoms
 from backstory.distributions.quantities import Marginals, Quantity
@@ -30,7 +30,7 @@ LOG_STD_LOW, LOG_STD_HIGH = -4.0, 0.7  # bounds of log σ
 
 
 @dataclass(frozen=True)
-class CurvedMixture(Entrywise):
+class CurvedMixture(ByMoments):
     """A mixture of Gaussians of y, and point masses.
 
     The density is with respect to the Lebesgue measure, and to the counting measure at the atoms.
@@ -60,14 +60,6 @@ class CurvedMixture(Entrywise):
         density = torch.logsumexp(self.log_weights[..., many:, :] + components, -2) + slope
         mass = torch.where(is_atom, self.log_weights[..., :many, :], NEVER).amax(-2)
         return torch.where(is_atom.any(-2), mass, density)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.moments[0]
-
-    @property
-    def variance(self) -> Tensor:
-        return self.moments[1]
 
     @property
     def moments(self) -> tuple[Tensor, Tensor]:

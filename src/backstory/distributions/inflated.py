@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import DataDistribution, Entrywise, Head, log_softmax
+from backstory.distributions.base import ByMoments, DataDistribution, Head, log_softmax
 from backstory.distributions.categorical import Categorical
 
 NEVER = -1e30  # the logit of an atom that a column does not have
 
 
 @dataclass(frozen=True)
-class Inflated(Entrywise):
+class Inflated(ByMoments):
     """Counts, and point masses.
 
     Attributes:
@@ -38,14 +38,6 @@ class Inflated(Entrywise):
         masses = torch.where(x.unsqueeze(-2) == self.atoms, self.log_weights[..., 1:, :], NEVER)
         count = self.log_weights[..., 0, :] + self.counts.entries(x)
         return torch.logsumexp(torch.cat((masses, count.unsqueeze(-2)), -2), -2)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.moments[0]
-
-    @property
-    def variance(self) -> Tensor:
-        return self.moments[1]
 
     @property
     def moments(self) -> tuple[Tensor, Tensor]:

@@ -69,7 +69,7 @@ def _auto_likelihood(schema: Schema, options: ModelOptions, gaps: bool) -> str:
     they do not. Numbers with gaps get a σ(z) with a floor, which imputes them better (bench/imputation.py).
     With an affine decoder each of them gets one σ, so that p(x) has a closed form.
     """
-    affine = options.network.affine or options.posterior.name == "delta"
+    affine = _affine(options)
     if schema.levels is None and by_kinds(schema, options, gaps):
         return "joint" if affine or only_numbers(schema) else "autoregressive"
     if schema.levels is None:
@@ -88,9 +88,13 @@ def by_kinds(schema: Schema, options: ModelOptions, gaps: bool) -> bool:
     imputes better; the decoder is affine, so that p(x) of numbers has a closed form; z has no distribution;
     or options of a likelihood of numbers are given.
     """
-    affine = options.network.affine or options.posterior.name == "delta"
-    numbers = only_numbers(schema) and (gaps or affine or bool(options.likelihood.values))
+    numbers = only_numbers(schema) and (gaps or _affine(options) or bool(options.likelihood.values))
     return bool(schema.kinds) and not numbers
+
+
+def _affine(options: ModelOptions) -> bool:
+    """Whether the decoder is affine or z has no distribution."""
+    return options.network.affine or options.posterior.name == "delta"
 
 
 def _check_missingness(likelihood: GaussianOptions, incomplete: bool) -> None:
