@@ -10,6 +10,11 @@ import pytest
 import backstory
 from backstory import InputError, VAEDensity, VAEImputer, VAEOutlierDetector, VAETransformer
 from backstory.cli.main import main
+from backstory.jobs.impute import impute
+from backstory.jobs.output import Output
+from backstory.jobs.restore import RestorationSettings
+from backstory.jobs.sample import Sampling, sample
+from backstory.jobs.source import Source
 
 SMALL = {"epochs": 5, "latent": 1, "random_state": 0, "options": {"hidden": (8,)}}
 LEFT_OUT = {"id": None, "status": "OK", "version": 3, "note": None}
@@ -202,6 +207,37 @@ def test_models_and_the_imputer_agree_with_the_command(model, place, tmp_path, c
         assert not full[["x", "y", "city"]].isna().any(axis=None)
         assert texts(full) == texts(pd.read_csv(tmp_path / "full.csv"))
     assert list(of_model) == list(table)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_job_keeps_the_cells_of_a_frame(model, tmp_path, ending: str) -> None:
+    table, path = odd_ones(), tmp_path / f"full.{ending}"
+    imputed = impute(model, Source(table), Output(path), RestorationSettings(draws=2))
+    assert imputed.filled == 4
+    read = {"csv": pd.read_csv, "parquet": pd.read_parquet}[ending]
+    full, draws = read(path), read(tmp_path / f"full.draws.{ending}")
+    assert list(full) == list(table)
+    assert texts(full) == texts(draws.iloc[::2]) == texts(expected(table))
+    assert not full[["x", "y", "city"]].isna().any(axis=None)
+
+
+def test_constants_have_the_types_of_the_training_table(tmp_path) -> None:
+    table = customers(60)[["x", "y"]].assign(
+        kind=pd.Categorical(["a"] * 60, ["a", "b"]),
+        number=pd.Categorical([2.0] * 60),
+        day=pd.Series([pd.Timestamp("2020-01-02 03:04", tz="UTC")] * 60),
+        small=np.int8(4),
+        half=np.float32(0.5),
+        flag=pd.array([True] * 60, "boolean"),
+        text=pd.array(["q"] * 60, "string"),
+        whole=3,
+    )
+    small = {"hidden": (4,), "epochs": 1, "likelihood": "joint", "progress": False}
+    model = backstory.open(backstory.fit(table, latent=1, **small).save(tmp_path / "run"))
+    sample(model, Output(tmp_path / "s.parquet"), Sampling(n=5))
+    stored = pd.read_parquet(tmp_path / "s.parquet").astype({"number": "category"})  # Parquet: only of texts
+    for drawn in (model.sample(5, seed=0), stored):
+        pd.testing.assert_frame_equal(drawn.drop(columns=["x", "y"]), table.drop(columns=["x", "y"])[:5])
 
 
 def test_what_is_imputed_of_arrays_are_stored_values() -> None:

@@ -12,6 +12,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun, and with its verb if that is given: `many` is `one` with an s by default.
+
+    >>> counted(1, "row"), counted(2, "row"), counted(1, "image is", "images are")
+    ('1 row', '2 rows', '1 image is')
+    """
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 class InputError(ValueError):
     """The caller's mistake, in one sentence: what was expected, what came, and what to do.
 

@@ -20,7 +20,7 @@ from backstory.data.stored import StoredRows
 from backstory.data.values import Batches, Given, Values, stored_rows
 from backstory.distributions.base import DataDistribution
 from backstory.distributions.latent import Posterior, Prior
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 from backstory.inference import evidence, gap, generate, scoring
 from backstory.inference.importance import Evidence
 from backstory.inference.linear_gaussian import LinearGaussian
@@ -83,9 +83,8 @@ class Model(Trained):
         """
         codes = torch.as_tensor(z, dtype=self.vae.shift.dtype, device=self.device)
         if codes.shape[-1] != self.options.latent:
-            raise InputError(
-                f"expected codes with {self.options.latent} units, got shape {tuple(codes.shape)}"
-            )
+            units = counted(self.options.latent or 0, "unit")
+            raise InputError(f"expected codes with {units}, got shape {tuple(codes.shape)}")
         codes = self.vae.latents.packed(codes)
         rows = codes.shape[-2] if codes.dim() > 1 else 1
         c = chosen_conditions(self.schema.conditions, given, rows)

@@ -170,6 +170,13 @@ def test_sizes_come_from_headers_and_the_limit_decodes_no_more(tmp_path, monkeyp
     assert decoded == ["0.png", "1.png"]
 
 
+def test_one_damaged_file_is_one(tmp_path, told) -> None:
+    for i in range(3):
+        path = save(tmp_path / f"{i}.png", RNG.integers(0, 256, (8, 8)).astype(np.uint8))
+    path.write_bytes(path.read_bytes()[:30])
+    assert f"1 damaged image in {tmp_path} is left out" in told(tmp_path, skip_damaged=True)
+
+
 def test_all_damaged_files_are_named_and_can_be_skipped(tmp_path, refusal, told) -> None:
     for i in range(4):
         path = save(tmp_path / f"{i}.png", RNG.integers(0, 256, (64, 64)).astype(np.uint8))
@@ -179,7 +186,7 @@ def test_all_damaged_files_are_named_and_can_be_skipped(tmp_path, refusal, told)
     assert "1.png" in sentence or "3.png" in sentence
     assert "`skip_damaged`" in sentence
     assert load(tmp_path, skip_damaged=True).names == ("0.png", "2.png")
-    assert "damaged images" in told(tmp_path, skip_damaged=True)
+    assert f"2 damaged images in {tmp_path} are left out" in told(tmp_path, skip_damaged=True)
     for i in (0, 2):
         path = tmp_path / f"{i}.png"
         path.write_bytes(path.read_bytes()[:2000])

@@ -2,6 +2,7 @@
 
 from backstory.cli import parameters as o
 from backstory.cli.groups import RowOptions, TableOutputOptions
+from backstory.errors import counted
 
 
 def encode(
@@ -12,5 +13,5 @@ def encode(
     from backstory.jobs.encode import encode as job
 
     done = job(rows.open(), rows.source(), output.target(), std, draws, rows.seed)
-    text.say_written(f"codes of {done.n} observations", done.files)
+    text.say_written(f"codes of {counted(done.n, 'observation')}", done.files)
     text.say_trained(done.trained, done.n, rows.split)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from backstory.cli import parameters as o
 from backstory.cli.groups import RowOptions, TableOutputOptions
+from backstory.errors import counted
 
 
 def score(output: TableOutputOptions, rows: RowOptions, reference: o.Reference = None) -> None:
@@ -21,5 +22,5 @@ def score(output: TableOutputOptions, rows: RowOptions, reference: o.Reference =
     source = rows.source()
     compared = None if reference is None else replace(source, data=reference, split="auto", limit=None)
     done = job(rows.open(), source, output.target(), compared, rows.seed)
-    text.say_written(f"scores of {done.n} observations", done.files)
+    text.say_written(f"scores of {counted(done.n, 'observation')}", done.files)
     text.say_trained(done.trained, done.n, rows.split)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from backstory import console
-from backstory.errors import printable
+from backstory.errors import counted, printable
 from backstory.files import CannotWrite
 from backstory.runs.folder import CHECKPOINT, ENSEMBLE
 from backstory.runs.replacement import in_training
@@ -43,7 +43,9 @@ def say_trained(count: int, n: int, split: str) -> None:
     if count and split == "train":
         say("these are rows that the model was trained on")
     elif count:
-        console.warn(f"{count} of {n} rows are among those that the model was trained on")
+        rows = counted(n, "row")
+        some = counted(count, f"of {rows} is", f"of {rows} are")
+        console.warn(f"{some} among those that the model was trained on")
 
 
 def say_restored(done: "Restored") -> None:
@@ -52,9 +54,11 @@ def say_restored(done: "Restored") -> None:
     if untouched == done.n:
         say("nothing is missing: what is written is the data itself")
     elif untouched:
-        say(f"nothing is missing in {untouched} of {done.n} observations: they are written as they came")
+        rows = counted(done.n, "observation")
+        they = "it is written as it came" if untouched == 1 else "they are written as they came"
+        say(f"nothing is missing in {untouched} of {rows}: {they}")
     how = ", ".join(f"{name} {count}" for name, count in done.methods.items())
-    say_written(f"{done.n} restored observations ({how})", done.files)
+    say_written(f"{counted(done.n, 'restored observation')} ({how})", done.files)
 
 
 @contextmanager
@@ -174,11 +178,11 @@ def print_filled(columns: dict[str, int], rows: int, cells: int) -> None:
     """Print how many cells were filled, in all and in each column, which has so many cells."""
     lines = {"filled": sum(columns.values())} | {n: count for n, count in columns.items() if count}
     shown = dict(list(lines.items())[: COLUMNS_SHOWN + 1])
-    notes = dict.fromkeys(shown, f"of {cells} cells")
-    notes["filled"] = f"empty cells, in {rows} rows"
+    notes = dict.fromkeys(shown, f"of {counted(cells, 'cell')}")
+    notes["filled"] = f"empty {'cell' if lines['filled'] == 1 else 'cells'}, in {counted(rows, 'row')}"
     print_table(shown, notes)
     if len(lines) > len(shown):
-        print(f"and {len(lines) - len(shown)} more columns")
+        print(f"and {counted(len(lines) - len(shown), 'more column')}")
 
 
 def print_data(record: dict[str, Any]) -> None:
@@ -214,9 +218,9 @@ def print_run(record: dict[str, Any]) -> None:
         "rows": ", ".join(f"{count} {part}" for part, count in record["rows"].items()),
         "likelihood": f"{model['likelihood']}, data presented as {data['presentation']}",
         "network": f"{model['network']}{hidden}, {record['parameters']:,} parameters",
-        "latent": f"{model['latent']} units, {summary['active_units']} active; "
+        "latent": f"{counted(model['latent'], 'unit')}, {summary['active_units']} active; "
         f"prior {model['prior']}, posterior {model['posterior']}",
-        "training": f"{summary['stopped']} after {summary['epochs']} epochs, "
+        "training": f"{summary['stopped']} after {counted(summary['epochs'], 'epoch')}, "
         f"weights of epoch {summary['best_epoch']}",
         "values": ", ".join(f"{name} {_text(summary[name])}" for name in names) + " nats",
         "files": ", ".join(f"{name} ({_size(size)})" for name, size in record["files"].items()),

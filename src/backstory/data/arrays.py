@@ -7,7 +7,7 @@ from backstory.data.dataset import Dataset
 from backstory.data.meaning import channels_last, schema_of
 from backstory.data.reading import PLAIN, Reading
 from backstory.data.rows import Rows, is_in_file, joined, mapped
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 
 
 def from_array(
@@ -83,8 +83,8 @@ def checked_labels(values: Rows, labels: Rows | None, source: str) -> np.ndarray
     """
     if labels is not None and labels.size != len(values):
         raise InputError(
-            f"expected as many labels as images in {source}, got {labels.size} labels "
-            f"for {len(values)} images; check that the files belong together"
+            f"expected as many labels as images in {source}, got {counted(labels.size, 'label')} "
+            f"for {counted(len(values), 'image')}; check that the files belong together"
         )
     return None if labels is None else np.asarray(labels).reshape(-1)
 

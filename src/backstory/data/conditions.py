@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from backstory import console
 from backstory.data.tables.columns import Column, number_text
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 
 _LEVELS_SHOWN = 10
 _MISSING = ("", "nan", "NaN", "<NA>", "NaT", "None")
@@ -49,7 +49,7 @@ class Condition(BaseModel):
         return 1 if self.levels is None else len(self.levels)
 
     def __str__(self) -> str:
-        return self.name if self.levels is None else f"{self.name} ({len(self.levels)} levels)"
+        return self.name if self.levels is None else f"{self.name} ({counted(len(self.levels), 'level')})"
 
     def encode(self, values: Iterable[Any], source: str = "the conditions") -> np.ndarray:
         """Labels or cells as numbers, (N, width) of float32.
@@ -95,7 +95,8 @@ class Condition(BaseModel):
         beyond = np.maximum(self.low - stored, stored - self.high)
         if (far := beyond > self.scale).any():
             others = len(np.unique(stored[far])) - 1
-            also = f" ({others} other values are far outside, too)" if others else ""
+            too = counted(others, "other value is", "other values are")
+            also = f" ({too} far outside, too)" if others else ""
             low, high, worst = self._shown([self.low, self.high, stored[beyond.argmax()]])
             console.warn(
                 f"the condition {self.name!r} was from {low} to {high} in training, and is {worst} in "

@@ -10,7 +10,7 @@ import numpy as np
 from backstory import console
 from backstory.data.checks import listed
 from backstory.data.decoding import is_image, suffixes
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 
 # First-level folders that are parts of the data, not classes
 _PARTS = {
@@ -89,10 +89,8 @@ def find_images(folder: Path) -> ImageFiles:
         )
     for what, names in (("no images", others), ("broken links", sorted(broken))):
         if names:
-            console.warn(
-                f"{len(names)} file{'s' * (len(names) > 1)} in {folder} "
-                f"{'are' if len(names) > 1 else 'is'} left out: {what}, {listed(names)}"
-            )
+            files_are = counted(len(names), f"file in {folder} is", f"files in {folder} are")
+            console.warn(f"{files_are} left out: {what}, {listed(names)}")
     return ImageFiles(folder, tuple(sorted(images)))
 
 

@@ -23,7 +23,7 @@ from backstory.data.image_folder import ImageFiles, find_images, labels_of, rows
 from backstory.data.reading import PLAIN, Reading
 from backstory.data.rows import Rows, Spool
 from backstory.data.schema import Schema
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 
 _SIZES_SHOWN = 8
 _ERRORS_SHOWN = 5
@@ -138,7 +138,8 @@ def _say_conversions(path: Path, pages: Sequence[_Page], reading: Reading) -> No
 
 def _some(count: int, of: int, path: Path) -> str:
     """The beginning of a sentence about some of the images."""
-    return f"{path} has" if path.is_file() else f"{count} of {of} images in {path} have"
+    images = f"of {counted(of, 'image')} in {path}"
+    return f"{path} has" if path.is_file() else counted(count, f"{images} has", f"{images} have")
 
 
 def _several_sizes(sizes: Sequence[tuple[int, ...]], names: Sequence[str]) -> InputError:
@@ -148,7 +149,7 @@ def _several_sizes(sizes: Sequence[tuple[int, ...]], names: Sequence[str]) -> In
         for (h, w), n in counts[:_SIZES_SHOWN]
     ]
     if len(counts) > _SIZES_SHOWN:
-        shown.append(f"{len(counts) - _SIZES_SHOWN} more sizes")
+        shown.append(counted(len(counts) - _SIZES_SHOWN, "more size"))
     return InputError(
         f"expected images of one size, got {len(counts)} sizes (height x width) {', '.join(shown)}; "
         "use `resize` to bring them to one size"
@@ -173,7 +174,8 @@ def _settle(path: Path, failed: Sequence[str], anything: bool, reading: Reading)
     if failed and not (reading.skip_damaged and anything):
         raise _damaged(path, failed)
     if failed:
-        console.warn(f"{len(failed)} damaged images in {path} are left out: {_reasons(failed)}")
+        some = counted(len(failed), f"damaged image in {path} is", f"damaged images in {path} are")
+        console.warn(f"{some} left out: {_reasons(failed)}")
 
 
 def _reasons(failed: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from backstory.data.checks import listed
 from backstory.data.dataset import Dataset
 from backstory.data.rows import Rows, blocks, subset
 from backstory.data.schema import Schema
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def check_for_training(dataset: Dataset, rows: np.ndarray) -> None:
     """
     if len(rows) < 2:
         raise InputError(
-            f"training needs at least two rows, got {_count(len(rows), 'row')} from {dataset.source}; "
+            f"training needs at least two rows, got {counted(len(rows), 'row')} from {dataset.source}; "
             "give more data, or a smaller part of it for validation"
         )
     if _has_columns(dataset.schema):
@@ -140,10 +140,6 @@ def _check_varying(dataset: Dataset, rows: np.ndarray) -> None:
         names = [columns[j] for j in np.flatnonzero(constant)]
         raise InputError(
             f"expected columns that vary over the {len(rows)} training rows of {dataset.source}, "
-            f"got {_count(len(names), 'constant or empty column')} "
+            f"got {counted(len(names), 'constant or empty column')} "
             f"({listed(names)}); remove these columns"
         )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

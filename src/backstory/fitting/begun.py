@@ -11,7 +11,7 @@ from backstory import console
 from backstory.data.conditions import Condition
 from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 from backstory.fitting.job import Saving
 from backstory.runs.checkpoint import Checkpoint, is_finished, load_checkpoint
 from backstory.runs.folder import (
@@ -136,7 +136,8 @@ def check_same_data(config: Config, dataset: Dataset, fingerprint: str) -> None:
     test = 0 if dataset.test_rows is None else len(dataset.test_rows)
     if not (same and config.rows["test"] == test and config.data.shape == dataset.schema.shape):
         raise InputError(
-            f"the run was begun with other data, {config.source} with {sum(config.rows.values())} rows, "
+            f"the run was begun with other data, {config.source} with "
+            f"{counted(sum(config.rows.values()), 'row')}, "
             f"got {dataset.source} with {len(dataset)}; go on with the same data, or begin another run"
         )
     if config.data.conditions != dataset.schema.conditions:

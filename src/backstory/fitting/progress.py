@@ -8,7 +8,7 @@ from typing import Any
 
 from backstory import console
 from backstory.data.tables import summary as column_table
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 from backstory.fitting.job import Job
 from backstory.model import Model
 from backstory.models import build
@@ -45,7 +45,8 @@ def announce(model: Model, trainer: Trainer, job: Job) -> None:
     if job.earlier is not None:
         done = trainer.position
         console.say(
-            f"going on with epoch {_of(done.epoch, trainer.schedule)}, after {done.step} steps", job.progress
+            f"going on with epoch {_of(done.epoch, trainer.schedule)}, after {counted(done.step, 'step')}",
+            job.progress,
         )
 
 
@@ -163,14 +164,16 @@ def report(history: History, model: Model, show: bool) -> None:
         if name != "elbo":
             value = f"{name} {s['objective']:.2f} nats ({value})"
         console.say(
-            f"{s['stopped']} after {s['epochs']} epochs; weights of epoch {s['best_epoch']}: {where} "
-            f"{value}, {s['active_units']} of {model.options.latent} units active",
+            f"{s['stopped']} after {counted(s['epochs'], 'epoch')}; weights of epoch {s['best_epoch']}: "
+            f"{where} {value}, {s['active_units']} of {counted(model.options.latent or 0, 'unit')} active",
             show,
         )
     if history.skipped:
-        console.warn(f"{history.skipped} steps were skipped because the loss or a gradient was not finite")
+        steps = counted(history.skipped, "step was", "steps were")
+        console.warn(f"{steps} skipped because the loss or a gradient was not finite")
     if history.spikes:
-        console.warn(f"{history.spikes} steps were skipped because their gradient was a spike")
+        steps = counted(history.spikes, "step was", "steps were")
+        console.warn(f"{steps} skipped because of a spike of the gradient")
     if history.epochs and not model.is_autoencoder:
         beta = model.training.beta
         if _warn_of_warmup(history.epochs[-1]["beta"], beta) or _warn_of_divergence(history, beta):

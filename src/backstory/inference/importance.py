@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from backstory.data.observation import Observation
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 from backstory.inference.memory import pairs_at_once
 from backstory.inference.pareto import Largest, pareto_k, tail_size, threshold
 from backstory.inference.target import Evidenced, Target, check_density, terms_at
@@ -117,9 +117,9 @@ def tail_warning(evidence: Evidence) -> str | None:
     if heavy <= HEAVY_SHARE * len(poor):
         return None
     return (
-        f"the importance weights of {heavy} of {len(poor)} observations are too heavy-tailed to trust "
-        f"(Pareto k above {limit:.2f}): log_evidence is probably too low, by more than its standard error; "
-        f"{ADVICE[evidence.method]}"
+        f"the importance weights of {heavy} of {counted(len(poor), 'observation')} are too heavy-tailed "
+        f"to trust (Pareto k above {limit:.2f}): log_evidence is probably too low, by more than its standard "
+        f"error; {ADVICE[evidence.method]}"
     )
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from backstory.distributions.full_gaussian import FullGaussian
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 from backstory.inference.target import check_density
 from backstory.models.priors import StandardNormal
 from backstory.models.vae import VAE
@@ -85,7 +85,7 @@ class LinearGaussian:
         """
         if (conditions is None) != (self.effect is None):
             known = "none" if conditions is None else f"{conditions.shape[-1]} for each observation"
-            wanted = "no conditions" if self.effect is None else f"{self.effect.shape[1]} conditions"
+            wanted = "no conditions" if self.effect is None else counted(self.effect.shape[1], "condition")
             raise InputError(f"expected {wanted} of each observation, as in training, got {known}")
         if conditions is None or self.effect is None:
             return self

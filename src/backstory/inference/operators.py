@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from backstory.data.tensors import tensor_of
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 from backstory.inference.linear_maps import Map, Separable, matrix_of
 
 TRUNCATE = 4.0  # a Gaussian kernel is zero beyond this many σ, as in SciPy
@@ -243,5 +243,6 @@ class Linear(Operator):
             return y
         got = f"a tensor of shape {tuple(y.shape)}" if is_tensor else type(y).__name__
         raise InputError(
-            f"Linear's function has to give a tensor with {len(x)} observations for {len(x)}, got {got}"
+            f"Linear's function has to give a tensor with {counted(len(x), 'observation')} for {len(x)}, "
+            f"got {got}"
         )

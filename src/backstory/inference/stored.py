@@ -16,7 +16,7 @@ from torch import Tensor
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
 from backstory.data.units import full_range
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 from backstory.inference.damaged import Damaged, damage, observe
 from backstory.inference.importance import HEAVY_SHARE
 from backstory.inference.operators import Operator, Product
@@ -170,21 +170,22 @@ def warnings(found: Restoration[Any], proposals: int) -> list[str]:
     """Sentences for people: which draws come from the prior, and which results not to trust."""
     blank = found.methods.count("prior")
     count, sentences = len(found.methods), []
+    observations = counted(count, "observation")
     if blank:
         sentences.append(
-            f"all entries of {blank} of {count} observations are missing: their draws come from the prior"
+            f"all entries of {blank} of {observations} are missing: their draws come from the prior"
         )
     few = found.pareto_k.isnan() & found.r_hat.isnan() & (found.ess < LEAST)
     heavy = int(((found.pareto_k > threshold(proposals)) | few).sum())
     if heavy > HEAVY_SHARE * count:
         sentences.append(
-            f"the importance weights of {heavy} of {count} observations are too heavy-tailed to trust; "
+            f"the importance weights of {heavy} of {observations} are too heavy-tailed to trust; "
             "restore with method hmc, or with more proposals"
         )
     apart = int((found.r_hat > NOT_MIXED).sum())
     if apart > HEAVY_SHARE * count:
         sentences.append(
-            f"the chains of {apart} of {count} observations have not met (R̂ above {NOT_MIXED}), so their "
+            f"the chains of {apart} of {observations} have not met (R̂ above {NOT_MIXED}), so their "
             "draws may miss some of what is possible; take more transitions"
         )
     return sentences

@@ -18,7 +18,7 @@ from backstory.data.tables.columns import Column
 from backstory.data.tables.relation_set import Related
 from backstory.data.tables.stated import beside_conditions
 from backstory.data.write import write_text
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 from backstory.files import check_writable
 from backstory.jobs.output import Output
 from backstory.options import one_of
@@ -119,7 +119,8 @@ def _drawn(model: Trained, data: Data, held_out: "Data | None", seed: int) -> _T
     drawn = np.asarray(model.sample(len(real), seed=seed, given=given, frame=False), np.float64)
     drawn = model.schema.cells(drawn)
     whole = np.asarray(beside_conditions(drawn, schema, real.stated)[0])
-    rows, notes = RealRows(_values(real)), [f"{len(drawn)} rows were drawn from the run"]
+    rows = RealRows(_values(real))
+    notes = [f"{counted(len(drawn), 'row was', 'rows were')} drawn from the run"]
     if held_out is not None:
         rows = replace(rows, held_out=_values(_load(held_out, schema)))
     elif model.trained_on(load(data, schema=model.schema) if model.schema.related else real):

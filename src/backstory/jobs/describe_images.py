@@ -12,7 +12,7 @@ from backstory.data.image_folder import ImageFiles, find_images, labels_of
 from backstory.data.images import load_images
 from backstory.data.pictures import contact_sheet, pixels
 from backstory.data.reading import Reading
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 from backstory.files import atomic_path
 from backstory.jobs.output import Output
 
@@ -55,7 +55,7 @@ class ImageDescription:
     def lines(self) -> dict[str, Any]:
         """The description in few lines, for people."""
         lines: dict[str, Any] = {
-            "data": f"{self.source}: {self.images} images",
+            "data": f"{self.source}: {counted(self.images, 'image')}",
             "sizes": _counted(self.sizes),
             "modes": _counted(self.modes),
             "bits": _counted(self.bits),

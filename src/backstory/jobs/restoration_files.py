@@ -16,6 +16,7 @@ import numpy as np
 from backstory.data.decoding import suffixes
 from backstory.data.rows import Rows
 from backstory.data.schema import Schema
+from backstory.data.tables.aligned import pandas_of
 from backstory.data.tables.cells import Cells
 from backstory.data.tables.refill import cell_texts, refilled
 from backstory.data.tables.relation_set import Related
@@ -28,6 +29,8 @@ from backstory.jobs.inverse_problem import InverseProblem
 from backstory.jobs.output import Output, in_stored_type, together
 from backstory.jobs.source import ChosenRows, Source
 from backstory.report import restorations
+
+_WITH_CELLS = (*TABLES, *EXCEL)  # files of tables
 
 
 def is_sheet(output: Output, source: Source) -> bool:
@@ -130,15 +133,14 @@ def _finished(form: str, x: np.ndarray, problem: InverseProblem) -> np.ndarray:
     return np.where(problem.kept, problem.shown, values).astype(wide, copy=False)
 
 
-# -- tables whose other cells stay as they stand in the file ----------------------------------------------
+# -- tables whose other cells stay as they are ------------------------------------------------------------
 
 
 def _is_table_of_cells(form: str, problem: InverseProblem) -> bool:
-    """Whether a table is written of a table in a file, whose other cells stay as they are."""
+    """Whether a table is written of a table in a file or a frame, whose other cells stay as they are."""
     path = problem.source.path
-    from_table = path is not None and format_of(path) in (*TABLES, *EXCEL)
-    from_table = from_table and bool(problem.chosen.data.schema.kinds)
-    return form in TABLES and from_table
+    is_table = pandas_of(problem.source.data) is not None if path is None else format_of(path) in _WITH_CELLS
+    return form in TABLES and is_table and bool(problem.chosen.data.schema.kinds)
 
 
 def _cells(values: np.ndarray, problem: InverseProblem) -> Cells:
@@ -158,8 +160,12 @@ def _cells(values: np.ndarray, problem: InverseProblem) -> Cells:
 def _refilled(form: str, values: np.ndarray, problem: InverseProblem) -> str | None:
     """The text of the file with its gaps filled; None if a part of its rows or another format is written."""
     path, data = problem.source.path, problem.chosen.data
-    assert path is not None
-    if form not in SEPARATORS or form != format_of(path) or len(problem.chosen.index) != len(data):
+    if (
+        path is None
+        or form not in SEPARATORS
+        or form != format_of(path)
+        or len(problem.chosen.index) != len(data)
+    ):
         return None
     cells = _cells(values, problem)
     texts = cell_texts(cells.values, cells.fill, cells.kinds)
@@ -167,12 +173,14 @@ def _refilled(form: str, values: np.ndarray, problem: InverseProblem) -> str | N
 
 
 def _completed(values: np.ndarray, problem: InverseProblem) -> Any:
-    """The chosen rows of the file, as a frame, with their gaps filled."""
-    from backstory.data.tables.frames import completed  # with pandas, which is slow to import
+    """The chosen rows of the table, as a frame, with their gaps filled."""
+    from backstory.data.tables.frames import filled, whole_frame  # with pandas, which is slow to import
 
-    path, chosen = problem.source.path, problem.chosen
-    assert path is not None
-    return completed(path, chosen.index, _cells(values, problem), chosen.data)
+    frame, chosen = pandas_of(problem.source.data), problem.chosen
+    if frame is None:
+        assert problem.source.path is not None
+        frame = whole_frame(problem.source.path, chosen.data)
+    return filled(frame.iloc[chosen.index], _cells(values, problem))
 
 
 def _completed_draws(values: np.ndarray, problem: InverseProblem) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from functools import partial
 from backstory.data.schema import Schema
 from backstory.data.tables.statistics import quantities
 from backstory.distributions.quantities import ColumnStatistics
+from backstory.errors import counted
 from backstory.models import hierarchy, likelihoods, networks, posteriors, priors
 from backstory.models.initial import drawn_from
 from backstory.models.networks.conditions import Behind
@@ -80,5 +81,6 @@ def describe(schema: Schema, options: ModelOptions) -> list[str]:
         f"likelihood  {likelihood}",
         f"network     {network}",
         *([f"given       {', '.join(map(str, schema.conditions))}"] if schema.conditions else []),
-        f"latent      {options.latent} units, prior {options.prior.name}, posterior {options.posterior.name}",
+        f"latent      {counted(options.latent or 0, 'unit')}, prior {options.prior.name}, "
+        f"posterior {options.posterior.name}",
     ]

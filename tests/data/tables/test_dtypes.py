@@ -19,6 +19,7 @@ COLUMNS = {
     "category": pd.Series(pd.Categorical(["abc"[i % 3] for i in I], ["c", "b", "a", "never"])),
     "ordered": pd.Series(pd.Categorical(["abc"[i % 3] for i in I], ["c", "b", "a", "never"], ordered=True)),
     "numbered": pd.Series(pd.Categorical([i % 3 for i in I])),
+    "halves": pd.Series(pd.Categorical([i % 3 / 2 for i in I], [0.0, 0.5, 1.0, 1.5])),
     "timedelta": pd.Series(pd.to_timedelta(I * 3 + 1, "min")),
     "period": pd.Series(pd.period_range("2020-01", periods=N, freq="M")),
     "quarter": pd.Series(pd.period_range("2020Q1", periods=N, freq="Q")),

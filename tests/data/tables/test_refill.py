@@ -5,7 +5,7 @@ import pandas as pd
 
 from backstory.data.load import load
 from backstory.data.tables.cells import Cells
-from backstory.data.tables.frames import completed
+from backstory.data.tables.frames import filled, whole_frame
 from backstory.data.tables.layout import Told
 from backstory.data.tables.refill import cell_texts, refilled
 
@@ -29,7 +29,7 @@ def test_cells_are_filled_around_quotes_and_levels_stay(tmp_path) -> None:
     )
     expected = TEXT.replace("2,,,", '2,"plus, yearly",1.25,').replace("free,?", "free,1.25")
     assert text == expected
-    frame = completed(tmp_path / "a.csv", np.arange(3), Cells.of(values, fill, fill, data), data)
+    frame = filled(whole_frame(tmp_path / "a.csv", data), Cells.of(values, fill, fill, data))
     assert frame["plan"].tolist() == ["plus, yearly", "plus, yearly", "free"]
     assert frame["x"].tolist() == [2.5, 1.25, 1.25]
     assert frame["note"].tolist() == ["two\nlines", 'say "no"', "plain"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
@@ -14,6 +14,17 @@ from backstory.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def pandas_of(x: Any) -> "pd.DataFrame | None":
+    """A frame of any library in pandas; None for other data."""
+    if hasattr(x, "iloc") and getattr(x, "ndim", 0) == 2:
+        return cast("pd.DataFrame", x)
+    if not hasattr(x, "__arrow_c_stream__"):
+        return None
+    from backstory.data.tables.foreign import as_pandas  # with pandas, which is slow to import
+
+    return as_pandas(x)
 
 
 @dataclass(frozen=True)
@@ -33,13 +44,8 @@ class FrameRows:
     @classmethod
     def of(cls, x: Any, schema: Schema) -> Self | None:
         """The rows of a frame, read by a model's schema; None for other data."""
-        is_pandas = hasattr(x, "iloc") and getattr(x, "ndim", 0) == 2
-        if not is_pandas and not hasattr(x, "__arrow_c_stream__"):
-            return None
-        from backstory.data.tables.foreign import as_pandas  # with pandas, which is slow to import
-
-        frame = x if is_pandas else as_pandas(x)
-        return cls(frame, load(frame, schema=schema), x)
+        frame = pandas_of(x)
+        return None if frame is None else cls(frame, load(frame, schema=schema), x)
 
     def completed(self, values: np.ndarray) -> Any:
         """The frame with other stored values, (N, C), where they differ from its own.

@@ -174,7 +174,7 @@ class LeftOut(BaseModel):
             `determined` where other columns give its cells.
         place: its number among all columns of the file, from 0.
         text: the text in every cell of a constant column.
-        cells: as in `Column`.
+        cells, dtype, unused: of a constant column, as in `Column`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -184,6 +184,8 @@ class LeftOut(BaseModel):
     place: int
     text: str | None = None
     cells: Cells = "text"
+    dtype: str | None = None
+    unused: tuple[str, ...] = ()
 
     def as_level(self) -> tuple[Column, float]:
         """A column that can hold the value of a constant column, and its stored number.
@@ -195,9 +197,16 @@ class LeftOut(BaseModel):
         text = self.text or ""
         if self.cells == "date":
             day = (np.datetime64(text) - np.datetime64(0, "D")) / np.timedelta64(1, "D")
-            return Column(name=self.name, kind="date", cells="date"), float(day)
+            return Column(name=self.name, kind="date", cells="date", dtype=self.dtype), float(day)
         levels = ("False", "True") if self.cells == "bool" else (text,)
-        column = Column(name=self.name, kind="categorical", levels=levels, cells=self.cells)
+        column = Column(
+            name=self.name,
+            kind="categorical",
+            levels=levels,
+            cells=self.cells,
+            dtype=self.dtype,
+            unused=self.unused,
+        )
         return column, float(levels.index(text))
 
 

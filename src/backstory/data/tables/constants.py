@@ -13,6 +13,7 @@ import numpy as np
 from backstory import console
 from backstory.data.checks import shown
 from backstory.data.tables.columns import LeftOut
+from backstory.errors import counted
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ class ConstantCells:
         if not len(self.different):
             return
         several, constant = len(self.different) > 1, self.column.text
-        cells = f"{len(self.different)} cells" if several else "one cell"
-        has = "have" if several else "has"
+        name = f"of column {self.column.name!r} of {source}"
+        cells = counted(len(self.different), f"cell {name} has", f"cells {name} have")
         known = "a value, and" if constant is None else f"another value than {shown(constant)}, the only one"
         console.warn(
-            f"{cells} of column {self.column.name!r} of {source} {has} {known} "
+            f"{cells} {known} "
             f"{'training had none' if constant is None else 'in training'}: {shown(self.texts[0])} in row "
             f"{int(self.different[0]) + 1}{' for the first' * several}; the model leaves the column out"
         )

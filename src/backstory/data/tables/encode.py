@@ -18,7 +18,7 @@ from backstory.data.tables.columns import SINGLE, Column, number_text
 from backstory.data.tables.dates import days
 from backstory.data.tables.misfits import Misfits, misfit
 from backstory.data.tables.writing import Amount, Clock, Span
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Unknown:
             count, row, text = self.cells.get(column.name, (0, 0, ""))
             if count > 2 * column.rare_share * rows:
                 what = "level" if column.values is None else "number"
-                cells = f"one cell has a {what}" if count == 1 else f"{count} cells have {what}s"
+                cells = counted(count, f"cell has a {what}", f"cells have {what}s")
                 console.warn(
                     f"{cells} of column {column.name!r} of {self.source} that the model does not know, "
                     f"{shown(text)} in row {row + 1}{' for the first' * (count > 1)}; {_taken_as(column)}"

@@ -40,7 +40,7 @@ def to_frame(values: np.ndarray, schema: Schema) -> pd.DataFrame:
     absent = 0
     for column in sorted(schema.left_out, key=lambda c: c.place):
         if column.reason == "constant":
-            given[column.name] = pd.Series(constant(column), frame.index)
+            given[column.name] = _constant(column, len(frame))
         if column.name in given:
             frame.insert(min(column.place - absent, frame.shape[1]), column.name, given[column.name])
         else:
@@ -99,19 +99,11 @@ def _without(cells: pd.Series, levels: set[str]) -> Any:
     return cells.cat.remove_categories([*levels]).dtype if is_categorical(cells) else cells.dtype
 
 
-def constant(column: LeftOut) -> Any:
-    """The value in each cell of a constant column."""
-    text = column.text or ""
-    match column.cells:
-        case "whole":
-            return int(text)
-        case "number":
-            return float(text)
-        case "bool":
-            return text == "True"
-        case "date":
-            return pd.Timestamp(text)
-    return text
+def _constant(column: LeftOut, rows: int) -> pd.Series:
+    """The cells of a constant column."""
+    level, stored = column.as_level()
+    cells = decoded(np.full(rows, stored), level)
+    return cells.astype("int64") if column.cells == "whole" and column.dtype is None else cells
 
 
 def write_frame(
@@ -126,18 +118,6 @@ def write_frame(
     else:
         separator = (separator if form == "csv" else None) or SEPARATORS[form]
         frame.to_csv(handle, sep=separator, header=header, index=False, lineterminator="\n")
-
-
-def completed(path: Path, index: np.ndarray, changed: Cells, data: Dataset) -> pd.DataFrame:
-    """Rows of a table's file with some cells filled; all other cells and columns are the file's own.
-
-    Args:
-        path: of the file that `data` came from.
-        index: (N,), the numbers of the rows.
-        changed: the cells of these rows to fill.
-        data: the content of the file.
-    """
-    return filled(whole_frame(path, data).iloc[index], changed)
 
 
 def filled(frame: pd.DataFrame, changed: Cells) -> pd.DataFrame:

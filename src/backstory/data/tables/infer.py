@@ -17,7 +17,7 @@ Fewer than ten rows are too few to judge: no column is left out then, and number
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ from backstory.data.tables.decode import decoded
 from backstory.data.tables.kinds import Numbers, best_kind, is_uneven
 from backstory.data.tables.misfits import FEW_ROWS, not_a_number
 from backstory.data.tables.survey import MOST_TEXTS, MOST_VALUES, Survey
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 
 MOST_STEPS = 10  # levels of an ordinal column of whole numbers
 ROWS_OF_STEP = 10  # rows for each of them, or for each of as few numbers of a grid, on average
@@ -73,9 +73,7 @@ def judge(survey: Survey, place_in_file: int, asked: Asked | None, text_table: b
         return _as_asked(column, survey, asked, text_table)
     _refuse_words_among_numbers(column, survey)
     if survey.rows >= FEW_ROWS and (reason := _reason_to_leave_out(survey)):
-        text = _constant_text(survey) if reason == "constant" else None
-        cells = column.cells if column.writing is None else "text"
-        return LeftOut(name=survey.name, reason=reason, place=place_in_file, text=text, cells=cells)
+        return _left_out(column, survey, reason, place_in_file)
     if survey.dates.typed:
         return column.model_copy(update={"kind": "date", "decimals": None})
     if survey.texts.words:
@@ -114,6 +112,22 @@ def _reason_to_leave_out(survey: Survey) -> Reason | None:
     if different == 1:
         return "constant"
     return "identifier" if different > DISTINCT * survey.present and not survey.date_formats() else None
+
+
+def _left_out(column: Column, survey: Survey, reason: Reason, place: int) -> LeftOut:
+    cells = column.cells if column.writing is None else "text"
+    if reason != "constant":
+        return LeftOut(name=survey.name, reason=reason, place=place, cells=cells)
+    text = _constant_text(survey)
+    return LeftOut(
+        name=survey.name,
+        reason=reason,
+        place=place,
+        text=text,
+        cells=cells,
+        dtype=column.dtype,
+        unused=_unused(survey, cells, (text,)),
+    )
 
 
 def _constant_text(survey: Survey) -> str:
@@ -227,8 +241,14 @@ def _with_levels(column: Column, survey: Survey, kind: Kind) -> Column:
     if levels.rare and not survey.texts.words:  # the level of the rare ones is no number
         changes |= {"cells": "text", "dtype": None}
     column = column.model_copy(update=changes)
-    unused = tuple(text for text in survey.categories if text not in (column.levels or ()))
-    return column.model_copy(update={"unused": unused})
+    return column.model_copy(update={"unused": _unused(survey, column.cells, column.levels or ())})
+
+
+def _unused(survey: Survey, cells: Cells, levels: Sequence[str]) -> tuple[str, ...]:
+    """The categories that are no levels; 2 and 2.0 are the same number."""
+    value: Callable[[str], object] = float if cells in ("number", "whole") else str
+    known = set(map(value, levels))
+    return tuple(text for text in survey.categories if value(text) not in known)
 
 
 @dataclass(frozen=True)
@@ -259,7 +279,7 @@ def _levels(survey: Survey) -> _Levels:
     while other in frequent:
         other = f"({other})"
     rows = sum(counts[text] for text in rare)
-    note = f"{len(rare)} rare levels, in {rows} rows, are {other!r}"
+    note = f"{len(rare)} rare levels, in {counted(rows, 'row')}, are {other!r}"
     return _Levels(
         (*sorted(frequent), other), True, note, rows / survey.present, _most_frequent(counts, rare)
     )

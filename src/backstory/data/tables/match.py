@@ -7,7 +7,7 @@ from backstory import console
 from backstory.data.checks import listed
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import LeftOut
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 
 MOST_COLUMNS = 20_000  # each is judged by itself, which takes about half a millisecond
 
@@ -83,7 +83,7 @@ def _matched_by_order(mine: int, left_out: Sequence[int], theirs: int, source: s
         places = set(left_out)
         return [j for j in range(theirs) if j not in places]
     raise InputError(
-        f"expected {mine} columns in {source}, as the model was trained on, got {theirs}; "
+        f"expected {counted(mine, 'column')} in {source}, as the model was trained on, got {theirs}; "
         "give the same columns"
     )
 

@@ -10,7 +10,7 @@ from backstory.data.checks import place, shown
 from backstory.data.tables.columns import Column
 from backstory.data.tables.dates import example
 from backstory.data.tables.writing import MOSTLY
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 
 FEW_ROWS = 10  # a table with fewer rows is too short to judge
 _NAMED = 5
@@ -47,11 +47,9 @@ class Misfits:
             raise misfit(text, row, column, source)
         named = ", ".join(f"{shown(text)} in row {row + 1}" for row, text in self.first)
         more = f" and {self.count - len(self.first)} more" if self.count > len(self.first) else ""
-        cells = "one cell" if self.count == 1 else f"{self.count} cells"
-        console.warn(
-            f"{cells} of column {column.name!r} of {source} {'is' if self.count == 1 else 'are'} not written "
-            f"as the others, {named}{more}; taken as empty"
-        )
+        name = f"of column {column.name!r} of {source}"
+        cells = counted(self.count, f"cell {name} is", f"cells {name} are")
+        console.warn(f"{cells} not written as the others, {named}{more}; taken as empty")
 
 
 def misfit(text: str, row: int, column: Column, source: str) -> InputError:

@@ -12,7 +12,7 @@ from backstory import console
 from backstory.data.checks import listed
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import SINGLE, Column
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,8 @@ def _ends(cells: tuple[Any, ...], column: Column, reader: Column) -> tuple[float
     """The stored ends of a range, read by a column."""
     if len(cells) != 2:
         raise InputError(
-            f"expected a range (low, high) for column {column.name!r}, got {len(cells)} values; give two, or "
+            f"expected a range (low, high) for column {column.name!r}, got "
+            f"{counted(len(cells), 'value')}; give two, or "
             "a set of values"
         )
     low, high = (
@@ -188,7 +189,9 @@ def _written(cells: tuple[Any, ...]) -> str:
 def _cells(where: Any) -> Mapping[str, Any]:
     if getattr(where, "ndim", 1) == 2:  # a frame
         if len(where) != 1:
-            raise InputError(f"expected a frame of one row for `where`, got {len(where)} rows; choose one")
+            raise InputError(
+                f"expected a frame of one row for `where`, got {counted(len(where), 'row')}; choose one"
+            )
         where = where.iloc[0]
     return dict(where)
 

@@ -44,7 +44,7 @@ from backstory.data.tables.text import TextTable, rows_at_once
 from backstory.data.tables.totals import Totals, with_atoms, with_lattices
 from backstory.data.tables.watch import Watch
 from backstory.data.tables.wishes import NO_WISHES, Wishes
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 from backstory.files import decoder, reading
 
 
@@ -350,7 +350,8 @@ class _Table:
 
     def _no_rows(self, count: int) -> InputError:
         return InputError(
-            f"expected rows of cells in {self.source}, got {len(self.names)} columns and {count} rows; "
+            f"expected rows of cells in {self.source}, got "
+            f"{counted(len(self.names), 'column')} and {counted(count, 'row')}; "
             "give it some rows"
         )
 

@@ -6,7 +6,7 @@ from typing import Any
 from backstory import console
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import Column
-from backstory.errors import printable
+from backstory.errors import counted, printable
 
 SHOWN, LEFT_OUT_SHOWN, RELATIONS_SHOWN = 40, 20, 30
 MOST_ATOMS = 3  # that are shown of a column
@@ -42,7 +42,7 @@ def show(schema: Schema, stderr: bool = True) -> None:
     _print_relations(printer, schema)
     more = max(0, len(schema.kinds) - SHOWN) + max(0, len(schema.left_out) - LEFT_OUT_SHOWN)
     if more:
-        printer.print(f"and {more} more columns")
+        printer.print(f"and {counted(more, 'more column')}")
 
 
 def _print_relations(printer: Any, schema: Schema) -> None:
@@ -50,9 +50,10 @@ def _print_relations(printer: Any, schema: Schema) -> None:
     relations = schema.related.all
     for relation in relations[:RELATIONS_SHOWN]:
         where = "told, " if relation.told else ""
-        printer.print(f"kept: {printable(relation.text)} ({where}{relation.rows:,} rows)")
+        rows = "1 row" if relation.rows == 1 else f"{relation.rows:,} rows"
+        printer.print(f"kept: {printable(relation.text)} ({where}{rows})")
     if len(relations) > RELATIONS_SHOWN:
-        printer.print(f"and {len(relations) - RELATIONS_SHOWN} more relations")
+        printer.print(f"and {counted(len(relations) - RELATIONS_SHOWN, 'more relation')}")
 
 
 def _shown(text: str) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from backstory.data.tables.columns import EMPTY_CELLS
 from backstory.data.tables.layout import SEPARATORS, Layout, Told, open_laid_out
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 
 CELLS_AT_ONCE = 1 << 21
 _SCANNED_AT_ONCE = 1 << 22  # bytes
@@ -134,7 +134,7 @@ class TextTable:
             except (pd.errors.ParserWarning, pd.errors.ParserError) as error:
                 where, separator = re.search(r"line (\d+)", str(error)), self.layout.separator
                 raise InputError(
-                    f"expected {len(names)} cells in every row of {self.path}, got more "
+                    f"expected {counted(len(names), 'cell')} in every row of {self.path}, got more "
                     f"{f'in line {where[1]}' if where else 'in its first rows'}; "
                     f"check for stray {SEPARATORS.get(separator, repr(separator))} or a missing column name"
                 ) from error
