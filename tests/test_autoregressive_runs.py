@@ -173,7 +173,7 @@ def test_frequent_numbers_are_drawn_as_often_as_they_come(tmp_path):
         "x": g.round(3),
     }
     pd.DataFrame(table).to_csv(tmp_path / "a.csv", index=False)
-    options = {**OPTIONS, "likelihood": "autoregressive", "embedding": 16, "epochs": 60}
+    options = {**OPTIONS, "likelihood": "autoregressive", "embedding": 16, "epochs": 40, "lr": 0.006}
     trained = backstory.fit(tmp_path / "a.csv", **options)
     drawn = trained.sample(4000, seed=0, frame=False)
     names = list(trained.schema.columns)

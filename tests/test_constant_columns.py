@@ -55,7 +55,7 @@ def place(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("constant")
     customers(400).to_csv(place / "train.csv", index=False)
     odd_ones().to_csv(place / "odd.csv", index=False)
-    options = {"hidden": (16,), "epochs": 40, "latent": 1, "progress": False, "seed": 0}
+    options = {"hidden": (16,), "epochs": 15, "latent": 1, "progress": False, "seed": 0}
     backstory.fit(place / "train.csv", place / "run", **options)
     return place
 

@@ -12,6 +12,7 @@ import pytest
 from torch import nn
 
 import backstory
+from backstory.cli.main import main
 from backstory.errors import InputError
 from backstory.options.choices import CHOICES, IMPLEMENTED
 from backstory.register import adopted
@@ -36,6 +37,13 @@ for number, use in enumerate({uses!r}):
     first, second = (m.evaluate(x, samples=5, given=c) for m in (model, again))
     assert first == second and numpy.isfinite(first.elbo)
     print(again.options.flat() | again.training.flat())
+"""
+
+OPENS = """
+import backstory
+for number in range({uses}):
+    try: backstory.open(f"run{{number}}")
+    except backstory.InputError as error: print(error)
 """
 
 
@@ -72,32 +80,34 @@ def test_the_examples_of_the_page(run, tmp_path):
     assert config["model"]["prior"] == {"name": "scaled", "path": "own.Scaled", "spread": 2.0}
     # opened where nothing has registered it: refused, and its module is not imported though it could be
     (tmp_path / "own.py").write_text("raise SystemExit('imported')")
-    for number in range(len(USES)):
-        code = "import backstory\ntry: backstory.open('{}')\nexcept backstory.InputError as e: print(e)"
-        said = run("-c", code.format(f"run{number}")).stdout
-        assert "is not registered here; import its module first (import own" in said
-        assert said.count("\n") == 1
+    said = run("-c", OPENS.format(uses=len(USES))).stdout.splitlines()
+    assert len(said) == len(USES)
+    assert all("is not registered here; import its module first (import own" in line for line in said)
     unknown = run("-m", "backstory", "sample", "run1", "-n", "1", "-o", "new.npy", status=2)
     assert "is not registered here" in unknown.stderr
 
 
-def test_the_command_line_imports_what_it_is_told(run, tmp_path):
+def test_the_command_line_imports_what_it_is_told(run, tmp_path, monkeypatch, capsys):
+    def told(*arguments: str, status: int = 0) -> str:
+        capsys.readouterr()
+        assert main(arguments) == status
+        return "".join(capsys.readouterr())
+
+    fit = ("fit", "digits", "-o", "run", "--latent", "2", "--hidden", "8", "--epochs", "1")
     command = ("-m", "backstory", "--import", "own")
+    run(*command, *fit, "--prior", "scaled", "--spread", "2", "--ensemble", "2")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "--spread" not in told("fit", "--help")
+    refused = told("sample", "run", "-o", "y.npy", status=2)
+    assert "prior 'scaled' is own.Scaled, which is not registered here" in refused
+    assert "--import expects a Python module" in told("--import", "nothing_like_it", "info", status=2)
     assert "--spread" in run(*command, "fit", "--help").stdout
-    assert "--spread" not in run("-m", "backstory", "fit", "--help").stdout
-    options = ("--prior", "scaled", "--spread", "2", "--latent", "2", "--hidden", "8", "--epochs", "1")
-    run(*command, "fit", "digits", "-o", "run", *options, "--ensemble", "2")
-    run(*command, "sample", "run", "-o", "x.npy", "-n", "3")
-    assert np.load(tmp_path / "x.npy", allow_pickle=False).shape == (3, 8, 8)
     assert "prior scaled" in run(*command, "info", "run").stdout
-    refused = run("-m", "backstory", "sample", "run", "-o", "y.npy", status=2)
-    assert "prior 'scaled' is own.Scaled, which is not registered here" in refused.stderr
-    assert (
-        "--import expects a Python module"
-        in run("-m", "backstory", "--import", "nothing_like_it", "info", status=2).stderr
-    )
-    wrong = run(*command, "fit", "digits", "-o", "other", "--spread", "2", status=2)
-    assert "prior normal has no spread; scaled has it" in wrong.stderr
+    told("--import", "own", "sample", "run", "-o", "x.npy", "-n", "3")
+    assert np.load(tmp_path / "x.npy", allow_pickle=False).shape == (3, 8, 8)
+    wrong = told("--import", "own", "fit", "digits", "-o", "other", "--spread", "2", status=2)
+    assert "prior normal has no spread; scaled has it" in wrong
 
 
 # -- objects, and what is refused -------------------------------------------------------------------------
@@ -113,6 +123,7 @@ def forget():
         CHOICES[group].update(known)
     IMPLEMENTED.clear()
     IMPLEMENTED.update(before[1])
+    sys.modules.pop("own", None)
 
 
 class Point(nn.Module):

@@ -201,7 +201,7 @@ def test_the_command_line(posterior, tmp_path, capsys):
     options = {"full": ["--posterior", "full", "--latent", "4"], "hierarchy": ["--hierarchy", "3,1"]}[
         posterior
     ]
-    fast = ["--hidden", "16", "--epochs", "2", "--no-compile"]
+    fast = ["--hidden", "16", "--epochs", "2", "--no-compile", "--likelihood", "joint"]
     assert main(["fit", str(file), "-o", str(home), *options, *fast]) == 0
     codes, data = tmp_path / "z.csv", str(file)
     assert main(["encode", str(home), data, "-o", str(codes), "--std", "--draws", "200"]) == 0

@@ -24,7 +24,7 @@ def home(tmp_path_factory) -> Path:
     for source, name, options in [
         ("images.npy", "bars", {"likelihood": "categorical"}),
         ("table.csv", "prices", {}),
-        ("mixed.csv", "mixed", {}),
+        ("mixed.csv", "mixed", {"likelihood": "joint"}),
         ("folder", "pictures", {}),
         ("images.npy", "plain", {"posterior": "delta"}),
     ]:

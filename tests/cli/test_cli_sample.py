@@ -106,7 +106,7 @@ def customers_run(customers, tmp_path_factory) -> Path:
     """A model of that table."""
     folder = tmp_path_factory.mktemp("runs") / "customers"
     options = {"epochs": 30, "hidden": (32,), "latent": 4, "device": "cpu", "progress": False}
-    backstory.fit(customers, folder, **options)
+    backstory.fit(customers, folder, likelihood="joint", **options)
     return folder
 
 

@@ -43,9 +43,16 @@ def rows() -> np.ndarray:
 
 TRAINED = {
     "latent": 1,
-    "epochs": 300,
+    "epochs": 80,
     "random_state": 0,
-    "options": {"network": "linear", "validation": 0.0, "warmup": 0, "compile": False},
+    "options": {
+        "network": "linear",
+        "validation": 0.0,
+        "warmup": 0,
+        "batch_size": 100,
+        "lr": 0.1,
+        "compile": False,
+    },
 }
 
 
@@ -82,7 +89,7 @@ def test_columns_far_from_zero_keep_their_digits(rows, origin):
     gaps, away = rows.copy(), np.array([origin, 0, 0])
     gaps[::5, 0] = np.nan
     near, far = (
-        VAEImputer(**TRAINED | {"epochs": 20}).fit_transform(gaps + shift)[:, 0] - shift[0]
+        VAEImputer(**TRAINED | {"epochs": 10}, ensemble=1).fit_transform(gaps + shift)[:, 0] - shift[0]
         for shift in (0 * away, away)
     )
     np.testing.assert_allclose(far, near, atol=0.05)
@@ -116,7 +123,8 @@ def test_codes_of_several_models_stand_side_by_side(rows):
 
 
 def test_outliers_have_a_low_density(rows):
-    detector = VAEOutlierDetector(contamination=0.05, ensemble=2, random_state=0).fit(rows)
+    settings = {"random_state": 0, "latent": 1, "epochs": 60, "options": {"hidden": (32,), "lr": 0.01}}
+    detector = VAEOutlierDetector(contamination=0.05, ensemble=2, **settings).fit(rows)
     assert np.sum(detector.predict(rows) == -1) == 20
     strange = np.array([[1.0, -2.0, 5.0]])  # each column is common, the pair is not
     assert detector.predict(strange)[0] == -1
@@ -225,7 +233,8 @@ def test_a_mixed_frame_comes_back_as_a_frame_without_gaps(customers):
 
 
 def test_densities_codes_and_outliers_of_a_mixed_frame(customers):
-    density = VAEDensity(**MIXED).fit(customers)
+    settings = {**MIXED, "options": {**SMALL["options"], "likelihood": "joint"}}
+    density = VAEDensity(**settings).fit(customers)
     scores = density.score_samples(customers)
     assert scores.shape == (120,)
     assert np.isfinite(scores).all()
@@ -234,7 +243,7 @@ def test_densities_codes_and_outliers_of_a_mixed_frame(customers):
     drawn = density.sample(30, random_state=0)
     assert list(drawn) == [name for name in customers if name != "customer_id"]
     assert set(drawn["member"]) <= {"yes", "no"}
-    transformer = VAETransformer(**MIXED).fit(customers)
+    transformer = VAETransformer(**settings).fit(customers)
     z = transformer.transform(customers)
     assert z.shape == (120, 1)
     assert list(transformer.inverse_transform(z)) == list(drawn)
@@ -247,8 +256,8 @@ def test_densities_codes_and_outliers_of_a_mixed_frame(customers):
 def test_mixed_frames_in_pipelines_searches_and_pickles(customers):
     kinds = {"visits": "continuous"}
     settings = {**MIXED, "options": {**SMALL["options"], "columns": kinds}}
-    search = GridSearchCV(VAEDensity(**settings), {"epochs": [1, 30]}, cv=2).fit(customers)
-    assert search.best_params_ == {"epochs": 30}
+    search = GridSearchCV(VAEDensity(**settings), {"epochs": [1, 15]}, cv=2).fit(customers)
+    assert search.best_params_ == {"epochs": 15}
     found = {column.name: column.kind for column in search.best_estimator_.model_.schema.kinds}
     assert found["visits"] == "continuous"
     loaded = pickle.loads(pickle.dumps(search.best_estimator_))
