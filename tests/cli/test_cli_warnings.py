@@ -16,7 +16,7 @@ evaluate run digits --limit 5
 score run digits -o scores.csv --limit 5 --reference digits
 reconstruct run digits -o again.png --limit 5
 restore run digits -o restored.png --noise 0.1 --limit 2
-fit table.csv -o mixed --epochs 1 --hidden 8 --latent 2
+fit table.csv -o mixed --epochs 1 --hidden 8 --embedding 8 --latent 2
 info table.csv
 sample mixed -n 3 -o drawn.csv
 encode mixed table.csv -o z.csv

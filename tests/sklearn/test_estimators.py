@@ -247,7 +247,7 @@ def test_densities_codes_and_outliers_of_a_mixed_frame(customers):
     z = transformer.transform(customers)
     assert z.shape == (120, 1)
     assert list(transformer.inverse_transform(z)) == list(drawn)
-    detector = VAEOutlierDetector(ensemble=2, **MIXED).fit(customers)
+    detector = VAEOutlierDetector(ensemble=1, **MIXED).fit(customers)
     assert detector.model_.options.likelihood.name == "joint"
     assert detector.predict(customers).tolist().count(-1) == 12
     assert detector.score_samples(strange)[0] < detector.offset_
