@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).parents[1] / "bench"
-SIZES = {"rows": 100, "batches": 64, "seconds": 0.01, "repeats": 1, "questions": 2}
+SIZES = {"rows": 300, "batches": 64, "seconds": 0.01, "repeats": 1, "questions": 2}
 TINY = ["--device", "cpu", *(word for name, size in SIZES.items() for word in (f"--{name}", str(size)))]
 
 

@@ -4,6 +4,7 @@ import gzip
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -133,8 +134,8 @@ def with_bad(column: str, row: int, value: object) -> pd.DataFrame:
     return frame.astype(str)
 
 
-def long_row(folder: Path) -> Path:
-    (folder / "data.csv").write_bytes(b"a,b\n" + b"1,2\n" * 40 + b"1,2,3\n")
+def long_row(folder: Path, before: int = 41) -> Path:
+    (folder / "data.csv").write_bytes(b"a,b\n" + b"1,2\n" * before + b"1,2,3\n")
     return folder / "data.csv"
 
 
@@ -275,6 +276,14 @@ def test_the_same_refusal(name: str, tmp_path) -> None:
         here = sentence(BAD[name], tmp_path / "here", stream=False)
     assert sentence(BAD[name], tmp_path / "there", stream=True) == here
     assert "\n" not in here
+
+
+@pytest.mark.skipif(
+    tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1),
+    reason="pandas before 3.1 does not count the cells of the first row of a part",
+)
+def test_a_long_row_that_begins_a_part_is_refused(tmp_path) -> None:
+    assert "got more in line 42" in sentence(partial(long_row, before=40), tmp_path / "there", stream=True)
 
 
 @pytest.mark.parametrize("name", ["bytes", "floats", "fractions", "csv", "binary", "grey images"])

@@ -258,7 +258,8 @@ def _half(file: Path, page: int, lower: bool) -> Image.Image:
 def _swapped(tile: Any) -> Any:
     other = _SWAPPED[_raw_mode(tile)]
     arguments = other if isinstance(tile[3], str) else (other, *tile[3][1:])
-    return type(tile)(*tile[:3], arguments)
+    make = getattr(tile, "_make", tuple)  # tiles have names since Pillow 11
+    return make((*tile[:3], arguments))
 
 
 # -- sizes ------------------------------------------------------------------------------------------------

@@ -360,6 +360,7 @@ def significant(array: np.ndarray, digits: int) -> np.ndarray:
     >>> significant(np.array([1 / 3, -12345678.9, 0.0]), 4)
     array([ 3.333e-01, -1.235e+07,  0.000e+00])
     """
+    array = np.asarray(array, np.float64)
     with np.errstate(divide="ignore"):
         exponent = np.floor(np.log10(np.abs(array)))
     decimals = np.where(np.isfinite(exponent), digits - 1 - exponent, 0)

@@ -4,6 +4,7 @@ The stored number of a level is its index, that of a date d the days (d − 1970
 """
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from backstory.data.tables.dates import days
 from backstory.data.tables.misfits import Misfits, misfit
 from backstory.data.tables.writing import Amount, Clock, Span
 from backstory.errors import InputError, counted
+
+_LARGE = re.compile(r"\s*[+-]?\d{300,}(\.\d*)?\s*")  # a number of hundreds of digits
 
 
 @dataclass
@@ -261,10 +264,20 @@ def to_numbers(objects: pd.Series) -> pd.Series:
     try:
         parsed: pd.Series = pd.to_numeric(objects, errors="coerce")
         if parsed.dtype != object:
-            return parsed
+            return _with_infinite(parsed, objects)
     except OverflowError:
         pass
     return objects.map(_number).astype(np.float64)
+
+
+def _with_infinite(parsed: pd.Series, objects: pd.Series) -> pd.Series:
+    """The numbers, infinite for texts with hundreds of digits; pandas before 3 reads no number in these."""
+    bad = np.flatnonzero((parsed.isna() & objects.notna()).to_numpy())
+    large = [k for k in bad if _LARGE.fullmatch(str(objects.iloc[k]))]
+    if large:
+        parsed = parsed.astype(np.float64)
+        parsed.iloc[large] = [_number(objects.iloc[k]) for k in large]
+    return parsed
 
 
 def _number(cell: Any) -> float:
