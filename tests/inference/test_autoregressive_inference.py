@@ -173,6 +173,7 @@ def test_results_depend_neither_on_chunks_nor_on_company(vae):
     torch.testing.assert_close(restore(vae, seen, Request(**{**vars(few), "chunk": 3})).draws, both.draws)
     alone = restore(vae, seen.rows(slice(0, 1)), few)
     torch.testing.assert_close(alone.mean, both.mean[:1])
+    torch.testing.assert_close(alone.draws, both.draws[:, :1])
 
 
 # -- draws ------------------------------------------------------------------------------------------------

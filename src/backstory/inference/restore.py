@@ -245,7 +245,8 @@ class _Work:
             moments = _moments(target, codes, max(1, self.pairs // len(rows)))
             self.mean[rows], self.std[rows] = moments.mean, moments.std
             self._keep_levels(rows, moments.level_probs)
-            self._draw(target, search.rows, codes.z, moments.log_weight)
+            if len(self.draws):
+                self._draw(target, search.rows, codes.z, moments.log_weight)
         for row in search.rows.numbers:
             self.methods[row] = method
         if codes.log_ratio is not None:
