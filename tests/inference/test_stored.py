@@ -184,7 +184,7 @@ def test_a_function_of_ones_own_gets_one_type_everywhere():
     ("arguments", "words"),
     [
         ({"operator": "blur"}, "operator such as Mask"),
-        ({"draws": 2.5}, "draws has to be at least 1 and whole"),
+        ({"draws": 2.5}, "draws has to be at least 0 and whole"),
         ({"budget": 0}, "budget has to be at least 1"),
         ({"proposals": 50.5}, "proposals has to be at least 1 for restoration and whole"),
     ],
