@@ -43,7 +43,7 @@ for line in sys.stdin.read().split("\\n"):
 
 @pytest.mark.skipif(
     version("matplotlib").split(".")[:2] == ["3", "8"],
-    reason="the lowest Matplotlib and Typer warn of names that later releases of their own needs have renamed",
+    reason="the lowest Matplotlib and Typer warn of names that their own newer requirements have renamed",
 )
 def test_no_command_warns(tmp_path):
     table = mixed_table(60, 0)

@@ -273,11 +273,12 @@ def to_numbers(objects: pd.Series) -> pd.Series:
 def _with_infinite(parsed: pd.Series, objects: pd.Series) -> pd.Series:
     """The numbers, infinite for texts with hundreds of digits; pandas before 3 reads no number in these."""
     bad = np.flatnonzero((parsed.isna() & objects.notna()).to_numpy())
-    large = [k for k in bad if _LARGE.fullmatch(str(objects.iloc[k]))]
-    if large:
-        parsed = parsed.astype(np.float64)
-        parsed.iloc[large] = [_number(objects.iloc[k]) for k in large]
-    return parsed
+    large = {k: _number(objects.iloc[k]) for k in bad.tolist() if _LARGE.fullmatch(str(objects.iloc[k]))}
+    if not large:
+        return parsed
+    numbers = parsed.to_numpy(np.float64, na_value=np.nan).copy()
+    numbers[list(large)] = list(large.values())
+    return pd.Series(numbers, objects.index)
 
 
 def _number(cell: Any) -> float:
