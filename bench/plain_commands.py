@@ -1,7 +1,7 @@
 """Synthetic rows and log p(x) of a table by the plain commands, without any option.
 
-    python bench/commands.py magic default            (bench/results/commands.json)
-    python bench/commands.py magic --likelihood joint  beside it, with columns independent given z
+    python bench/plain_commands.py magic default            (bench/results/plain_commands.json)
+    python bench/plain_commands.py magic --likelihood joint  beside it, with columns independent given z
 
 Nine rows of ten are for training, the others are held out; as many rows are drawn as there are for training.
 
@@ -29,7 +29,7 @@ import pandas as pd
 from record import environment, write
 
 ROOT = Path(__file__).parents[1]
-RESULT = ROOT / "bench" / "results" / "commands.json"
+RESULT = ROOT / "bench" / "results" / "plain_commands.json"
 TABLES = ROOT.parent / "shared" / "data" / "tables"
 
 
