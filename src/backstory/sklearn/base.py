@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
@@ -16,6 +16,7 @@ from backstory.data.reading import OF_RELATIONS
 from backstory.data.schema import Schema
 from backstory.data.tables.aligned import FrameRows, as_frame
 from backstory.data.tables.foreign import library_of
+from backstory.data.weights import checked_weights
 from backstory.errors import InputError
 from backstory.fitting.fit import fit
 from backstory.sklearn.models import in_double, packed, surprises, unpacked
@@ -56,15 +57,31 @@ class Estimator(BaseEstimator):
         self.options = options
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Train on the rows of X; y is not used."""
-        self.model_ = self._train(self._training_rows(X), self._seed())
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Train on the rows of X; y is not used.
+
+        Args:
+            X: the training rows.
+            y: ignored.
+            sample_weight: (n_samples,), not negative: each epoch draws rows in proportion to it, as if a row
+                of weight 2 were there twice, and validation likewise. Rows of weight 0 are left out. What is
+                read of the columns, such as their kinds and scales, does not depend on positive weights.
+        """
+        self.model_ = self._train(self._training_rows(X, sample_weight), self._seed())
         return self
 
     # -- training -------------------------------------------------------------------------------------------
 
-    def _training_rows(self, X: Any) -> Dataset:
+    def _training_rows(self, X: Any, sample_weight: Any = None) -> Dataset:
         """The training rows, without columns that do not vary; sets the attributes of the columns."""
+        if sample_weight is None:
+            return self._read_training(X, slice(None))
+        weights = checked_weights(sample_weight, _num_samples(X))
+        data, own = self._read_training(X, weights > 0), weights[weights > 0]
+        return replace(data, weights=own) if np.ptp(own) else data
+
+    def _read_training(self, X: Any, kept: Any) -> Dataset:
+        """The rows of X that are kept, by a slice or a mask, for `_training_rows`."""
         frame = as_frame(X)
         told = [name for name in ("columns", "constraints") if self._reading.get(name)]
         if told and frame is None:
@@ -73,8 +90,8 @@ class Estimator(BaseEstimator):
                 f"leave `{told[0]}` out of the options"
             )
         if frame is not None and (told or is_mixed(frame)):
-            return self._training_table(X, frame)
-        return self._training_numbers(X, frame)
+            return self._training_table(X, frame, kept)
+        return self._training_numbers(X, frame, kept)
 
     @property
     def _reading(self) -> dict[str, Any]:
@@ -82,9 +99,10 @@ class Estimator(BaseEstimator):
         names = ("columns", *OF_RELATIONS)
         return {name: value for name, value in (self.options or {}).items() if name in names}
 
-    def _training_numbers(self, X: Any, frame: pd.DataFrame | None) -> Dataset:
-        x = self._numbers(X if frame is None else frame, reset=True)
-        self._form = Form.of_numbers(x if frame is None else X, pd.DataFrame(x) if frame is None else frame)
+    def _training_numbers(self, X: Any, frame: pd.DataFrame | None, kept: Any) -> Dataset:
+        x = self._numbers(X if frame is None else frame, reset=True)[kept]
+        rows = pd.DataFrame(x) if frame is None else frame.iloc[kept]
+        self._form = Form.of_numbers(x if frame is None else X, rows)
         low, high = value_ranges(x)
         varies = low < high
         origins = [origin_of(*ends) for ends in zip(low.tolist(), high.tolist(), strict=True)]
@@ -93,9 +111,9 @@ class Estimator(BaseEstimator):
         self._schema = Schema(kind="array", shape=(int(varies.sum()),), dtype="float64", origin=far)
         return Dataset(x[:, varies], self._schema, bool(np.isnan(x).any()))
 
-    def _training_table(self, X: Any, frame: pd.DataFrame) -> Dataset:
+    def _training_table(self, X: Any, frame: pd.DataFrame, kept: Any) -> Dataset:
         validate_data(self, frame, skip_check_array=True)
-        data = load(frame, **self._reading)
+        data = load(frame.iloc[kept], **self._reading)
         for column in data.schema.left_out:
             if column.reason == "empty":
                 raise empty_column(repr(column.name))

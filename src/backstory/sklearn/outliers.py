@@ -67,10 +67,14 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
         self.options = options
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Train on the rows of X, with or without outliers among them; y is not used."""
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Train on the rows of X, with or without outliers among them; y is not used.
+
+        `sample_weight` is that of `VAEDensity.fit`. It holds for the VAE; the rows that are near, and
+        `contamination`, count each row of a positive weight once.
+        """
         self._check_parameters()
-        data, seed = self._training_rows(X), self._seed()
+        data, seed = self._training_rows(X, sample_weight), self._seed()
         self.location_, self.spread_ = robust_scale(np.asarray(data.values))
         data = self._shortened(data)
         steps = math.ceil(STEPS / math.ceil(len(data) / BATCH))
@@ -97,8 +101,8 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
 
         It is E[−log p(x_j|z)] for z given the whole row, as `surprise` of `Trained.score`: the columns with
         the highest values make a row strange. Of numbers it is that of arcsinh((x − median) / spread), so
-        that columns of different units compare. It is NaN where a cell is missing or its column is not modelled,
-        0 in a column that was constant in training, and infinite for another value there.
+        that columns of different units compare. It is NaN where a cell is missing or its column is not
+        modelled, 0 in a column that was constant in training, and infinite for another value there.
 
         >>> x = np.random.default_rng(0).normal(size=(200, 2)) * [1.0, 100.0]
         >>> detector = VAEOutlierDetector(latent=1, random_state=0).fit(x)
