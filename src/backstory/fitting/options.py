@@ -13,6 +13,7 @@ from backstory.errors import InputError
 from backstory.model import check_components
 from backstory.models.defaults import by_kinds, default_schedule, resolve
 from backstory.options import ModelOptions, TrainOptions, given_options, sort_options
+from backstory.options.given import model_names
 from backstory.training import schedule
 from backstory.training.compile import decide
 from backstory.training.devices import Alone
@@ -61,8 +62,21 @@ def as_modelled(dataset: Dataset, asked: dict[str, Any]) -> Dataset:
     """The data set; a table with all columns continuous where the likelihood is for numbers alone."""
     options = _sort_options(asked)[0]
     decided = options.likelihood.decided
-    mixed = options.likelihood.mixed if decided else by_kinds(dataset.schema, options, dataset.incomplete)
+    mixed = options.likelihood.mixed if decided else by_kinds(dataset.schema, options)
     return dataset if mixed else as_numbers(dataset)
+
+
+def columns_depend(dataset: Dataset, asked: dict[str, Any]) -> bool:
+    """Whether columns depend on each other given z in the model that is asked for.
+
+    Args:
+        dataset: the rows.
+        asked: options of `fit` as they were given; those of the model decide.
+    """
+    asked = {name: value for name, value in asked.items() if name in model_names() and value is not None}
+    dataset = as_modelled(dataset, asked)
+    options = resolve(dataset.schema, _sort_options(asked)[0], dataset.incomplete)[1]
+    return options.likelihood.dependent
 
 
 def split_rows(dataset: Dataset, asked: dict[str, Any]) -> Splits:

@@ -61,7 +61,7 @@ class Restoration(Generic[T]):
             raise no_frame("the restoration")
         if draw is not None and not 0 <= draw < len(self.draws):
             raise InputError(
-                f"expected the number of one of the {len(self.draws)} draws, counted from 0, got {draw}; choose "
+                f"expected the number of one of {len(self.draws)} draws, counted from 0, got {draw}; choose "
                 "one, or take more draws"
             )
         return self.rows.completed(np.asarray(self.mean if draw is None else self.draws[draw]))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from backstory.data.schema import Presentation, Schema
-from backstory.data.tables.statistics import only_numbers
+from backstory.data.tables.statistics import many_gaps, only_numbers
 from backstory.errors import InputError
 from backstory.options import GaussianOptions, LikelihoodOptions, ModelOptions, NetworkOptions
 from backstory.options.choices import make
@@ -65,13 +65,15 @@ def _likelihood(schema: Schema, options: ModelOptions, network: NetworkOptions, 
 def _auto_likelihood(schema: Schema, options: ModelOptions, gaps: bool) -> str:
     """The name of the likelihood for `auto`.
 
-    Columns of mixed kinds depend on each other given z; with an affine decoder, or in a plain autoencoder,
-    they do not. Numbers with gaps get a σ(z) with a floor, which imputes them better (bench/imputation.py).
-    With an affine decoder each of them gets one σ, so that p(x) has a closed form.
+    Columns of mixed kinds depend on each other given z. They are independent where the decoder is affine, in
+    a plain autoencoder, and where many cells are empty, which are then filled better
+    (bench/mixed_imputation.py). Numbers with gaps get a σ(z) with a floor, which imputes them better
+    (bench/imputation.py). With an affine decoder each of them gets one σ, so that p(x) has a closed form.
     """
     affine = _affine(options)
-    if schema.levels is None and by_kinds(schema, options, gaps):
-        return "joint" if affine or only_numbers(schema) else "autoregressive"
+    if schema.levels is None and by_kinds(schema, options):
+        independent = affine or only_numbers(schema) or many_gaps(schema)
+        return "joint" if independent else "autoregressive"
     if schema.levels is None:
         if schema.kind == "images":
             return "gaussian"
@@ -81,15 +83,15 @@ def _auto_likelihood(schema: Schema, options: ModelOptions, gaps: bool) -> str:
     return "logistic"
 
 
-def by_kinds(schema: Schema, options: ModelOptions, gaps: bool) -> bool:
+def by_kinds(schema: Schema, options: ModelOptions) -> bool:
     """Whether likelihood `auto` models the columns of the data by their kinds.
 
-    It does for tables, unless all columns are numbers and they have gaps, which a likelihood of numbers
+    It does for tables, unless all columns are numbers and many cells are empty, which a likelihood of numbers
     imputes better; the decoder is affine, so that p(x) of numbers has a closed form; z has no distribution;
     or options of a likelihood of numbers are given.
     """
-    numbers = only_numbers(schema) and (gaps or _affine(options) or bool(options.likelihood.values))
-    return bool(schema.kinds) and not numbers
+    special = many_gaps(schema) or _affine(options) or bool(options.likelihood.values)
+    return bool(schema.kinds) and not (only_numbers(schema) and special)
 
 
 def _affine(options: ModelOptions) -> bool:

@@ -5,7 +5,7 @@ from functools import partial
 from torch import nn
 
 from backstory import options as o
-from backstory.data.tables.statistics import quantities
+from backstory.data.tables.statistics import many_gaps, quantities
 from backstory.distributions.autoregressive import AutoregressiveHead, Shares
 from backstory.distributions.bernoulli import BernoulliHead
 from backstory.distributions.categorical import CategoricalHead
@@ -43,7 +43,7 @@ def _column_inputs(options: o.Choice, s: Setting) -> ColumnInputs:
 
 def _autoregressive(options: o.Autoregressive, s: Setting) -> AutoregressiveHead:
     network = partial(ColumnTransformer, width=options.embedding, layers=options.layers, heads=options.heads)
-    shares = Shares.suited(any(column.missing for column in s.schema.kinds))
+    shares = Shares.suited(many_gaps(s.schema))
     return AutoregressiveHead(quantities(s.schema), s.columns.edges, network, options.embedding, shares)
 
 

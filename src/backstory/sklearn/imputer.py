@@ -7,8 +7,8 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 
 from backstory.data.dataset import Dataset
 from backstory.data.tables.aligned import FrameRows
-from backstory.data.tables.statistics import only_numbers
 from backstory.errors import InputError
+from backstory.fitting.options import columns_depend
 from backstory.inference.restoration import Restoration
 from backstory.sklearn.base import Averaged
 from backstory.sklearn.models import drawn_seed
@@ -49,17 +49,13 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Averaged):
 
     def _train(self, data: Dataset, seed: int, **defaults: Any) -> Trained:
         defaults = {"progress": self.verbose, **defaults}
-        own = {"network", "objective"} & set(self.options or {})
-        if data.incomplete and len(data) >= MANY_ROWS and not own and not self._depend(data):
+        asked = {"likelihood": self.likelihood, **(self.options or {})}
+        own = {"network", "objective"} & set(asked)
+        if data.incomplete and len(data) >= MANY_ROWS and not own and not columns_depend(data, asked):
             defaults = {**QUICK, **defaults}
         if not data.schema.kinds and data.incomplete:  # keeps the last weights
             defaults = {"validation": 0.0, **defaults}
         return super()._train(data, seed, **defaults)
-
-    def _depend(self, data: Dataset) -> bool:
-        """Whether columns depend on each other given z, whose training has defaults of its own."""
-        mixed = bool(data.schema.kinds) and not only_numbers(data.schema)
-        return self.likelihood == "autoregressive" or (mixed and self.likelihood == "auto")
 
     def transform(self, X: Any) -> Any:
         """X with its missing cells filled, (n_samples, n_features).

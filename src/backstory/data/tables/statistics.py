@@ -16,6 +16,7 @@ from backstory.errors import InputError
 MOST_ROWS = 100_000  # from which the statistics are computed
 HIGHEST_COUNT = 10_000  # larger whole numbers are modelled as continuous
 CURVED_GAIN = 0.05  # nats per cell above which a column is modelled by its asinh
+MANY_GAPS = 0.05  # share of empty cells from which a model of a table is made to fill them
 NARROWEST = 1e-3  # the scale s as a fraction of the standard deviation, at least
 
 
@@ -37,6 +38,11 @@ def _quantity(column: Column) -> Quantity:
 def only_numbers(schema: Schema) -> bool:
     """Whether all columns of a table are numbers, so that a likelihood of numbers is the default."""
     return bool(schema.kinds) and all(column.kind in NUMBERS for column in schema.kinds)
+
+
+def many_gaps(schema: Schema) -> bool:
+    """Whether so many cells of a table are empty that its model is above all one to fill them."""
+    return bool(schema.kinds) and float(np.mean([column.missing for column in schema.kinds])) >= MANY_GAPS
 
 
 def as_numbers(dataset: Dataset) -> Dataset:
