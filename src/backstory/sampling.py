@@ -11,7 +11,6 @@ from backstory.data.conditions import chosen_conditions, chosen_stated
 from backstory.data.observation import Observation
 from backstory.data.stored import StoredRows
 from backstory.data.tables.partial import Wanted, wanted
-from backstory.data.tables.stated import beside_conditions
 from backstory.data.values import Given
 from backstory.errors import InputError
 from backstory.inference.gap_patterns import drawn_gaps
@@ -75,24 +74,18 @@ class Sampler(Restorer):
         """
         one_of("missing_cells", missing_cells, ["fill", "keep"])
         seed = torch.Generator().seed() % 2**31 if seed is None else seed
-        x = self._draw(n, mean, temperature, seed, where, given)
+        asked = None if where is None else self._wanted(where)
+        x = self._draw(n, mean, temperature, seed, asked, given)
         if missing_cells == "keep":
-            x = self._with_gaps(x, where, seed)
+            x = self._with_gaps(x, asked, seed)
         if not frame or not self.schema.kinds:
             return x
-        from backstory.data.tables.frames import (  # with pandas
-            of_training_types,
-            with_rare_levels,
-            with_rare_numbers,
-        )
+        from backstory.data.tables.frames import drawn_frame  # with pandas
 
-        stated = chosen_stated(self.schema.conditions, given, n)
-        x = with_rare_numbers(np.asarray(x, np.float64), self.schema, seed)
-        rows = of_training_types(*beside_conditions(x, self.schema, stated))
-        return with_rare_levels(rows, self.schema.kinds, seed)
+        return drawn_frame(x, self.schema, seed, chosen_stated(self.schema.conditions, given, n))
 
-    def _with_gaps(self, x: np.ndarray, where: Any, seed: int) -> np.ndarray:
-        """Drawn rows with gaps as the held-out rows have; cells that are asked for in `where` stay."""
+    def _with_gaps(self, x: np.ndarray, asked: Wanted | None, seed: int) -> np.ndarray:
+        """Drawn rows with gaps as the held-out rows have; cells that are asked for stay."""
         if self.reference is None or not self.schema.kinds:
             raise InputError(
                 "expected a model of a table that keeps held-out rows, for missing_cells keep, got none; "
@@ -103,8 +96,7 @@ class Sampler(Restorer):
             for part in (self.schema.prepare(x), self.reference.x, self.members[0].vae.scale)
         )
         gaps = drawn_gaps(drawn, kept, scale, self.schema.levelled, seed)
-        if where is not None:
-            asked = self._wanted(where)
+        if asked is not None:
             gaps[:, ~np.isnan(asked.row)] = False
             gaps[:, [j for j in (*asked.ranges, *asked.sets) if j < gaps.shape[1]]] = False
         return np.where(gaps, np.nan, x)
@@ -114,10 +106,10 @@ class Sampler(Restorer):
         return wanted(self.schema, where) if named else Wanted(np.asarray(where))
 
     def _draw(
-        self, n: int, mean: bool, temperature: float, seed: int, where: Any, given: Given
+        self, n: int, mean: bool, temperature: float, seed: int, asked: Wanted | None, given: Given
     ) -> np.ndarray:
         """The stored values of `sample`."""
-        if where is None:
+        if asked is None:
             return self._sample(
                 n, mean, temperature, seed, chosen_conditions(self.schema.conditions, given, n)
             )
@@ -125,7 +117,6 @@ class Sampler(Restorer):
             raise InputError(
                 "draws given some entries are of p(x|y) as it is; leave mean and temperature out"
             )
-        asked = self._wanted(where)
         c = chosen_conditions(self.schema.conditions, given, 1)
 
         def draw(count: int, own: int) -> np.ndarray:

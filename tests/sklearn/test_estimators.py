@@ -17,7 +17,9 @@ from backstory import VAEDensity, VAEImputer, VAEOutlierDetector, VAETransformer
 from backstory.errors import InputError
 
 SMALL = {"latent": 1, "epochs": 3, "options": {"hidden": (8,), "compile": False}}
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS = {
+    "check_sample_weight_equivalence_on_dense_data": "weights and repeated rows agree on average over draws"
+}
 
 
 @parametrize_with_checks(
@@ -268,7 +270,7 @@ def test_mixed_frames_in_pipelines_searches_and_pickles(customers):
 
 def test_what_is_wrong_with_a_mixed_frame_is_said(customers):
     density = VAEDensity(**MIXED).fit(customers)
-    with pytest.raises(ValueError, match=r"expected a pandas frame .* got ndarray"):
+    with pytest.raises(ValueError, match=r"expected a frame .* got ndarray"):
         density.score_samples(customers.to_numpy())
     with pytest.raises(ValueError, match=r"(?s)feature names.*age"):
         density.score_samples(customers.drop(columns="age"))
@@ -307,7 +309,7 @@ def test_columns_of_a_frame_of_numbers_are_what_the_options_say():
     model = VAETransformer(latent=1, epochs=1, options=options, random_state=0).fit(frame)
     assert model.model_.schema.kinds[0].kind == "categorical"
     assert model.transform(frame).shape == (120, 1)
-    with pytest.raises(InputError, match="pandas frame for `columns`"):
+    with pytest.raises(InputError, match="frame for `columns`"):
         VAETransformer(options=options).fit(frame.to_numpy())
 
 

@@ -41,6 +41,7 @@ class Dataset:
         constants: of a table that was read by a model's schema, the cells of the columns that were
             constant or empty in training, and those that break a relation.
         related: of a table whose columns belong together, the cells of these; None without relations.
+        weights: (N,), positive: how many rows each one counts as in training; None for one.
     """
 
     values: Rows
@@ -57,6 +58,7 @@ class Dataset:
     validation_rows: np.ndarray | None = None
     constants: tuple[ConstantCells, ...] = ()
     related: RelatedCells | None = None
+    weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.incomplete is None:
@@ -68,7 +70,7 @@ class Dataset:
     @property
     def stored(self) -> StoredRows:
         """The values with the conditions that belong to them."""
-        return StoredRows(self.values, self.given)
+        return StoredRows(self.values, self.given, self.weights)
 
     def subset(self, index: np.ndarray) -> "Dataset":
         """The observations of these row numbers, (M,) of integers, with all that belongs to them.
@@ -86,6 +88,7 @@ class Dataset:
             stated=None if self.stated is None else self.stated[index],
             constants=tuple(cells.subset(index) for cells in self.constants),
             related=None if self.related is None else self.related.subset(index),
+            weights=None if self.weights is None else self.weights[index],
         )
 
     def conditioned_on(self, *names: str) -> "Dataset":

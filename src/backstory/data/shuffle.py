@@ -10,6 +10,7 @@ from torch import Tensor
 
 from backstory.data.rows import Rows, is_in_file
 from backstory.data.stored import Stored, StoredRows
+from backstory.data.weights import drawn_by_weight
 
 
 class Pieces(NamedTuple):
@@ -63,6 +64,7 @@ class ShuffledRows:
         self.batch_size, self.own = batch_size, own
         self.resident = None if stored.in_file else torch.as_tensor(stored.values).to(device)
         self.given = None if stored.given is None else torch.as_tensor(stored.given).to(device)
+        self.weights = None if stored.weights is None else torch.as_tensor(stored.weights).to(device)
         row_bytes = max(1, stored.values.nbytes // max(1, len(stored)))
         self.chunk = max(1, pieces.chunk // row_bytes)  # in rows
         self.pool = max(1, pieces.pool // row_bytes // batch_size) * batch_size  # in rows
@@ -71,7 +73,12 @@ class ShuffledRows:
         return len(self.rows)
 
     def order(self, generator: torch.Generator) -> Tensor:
-        """A random order of the rows for one epoch, (N,) of int64; the generator is on the device."""
+        """A random order of the rows for one epoch, (N,) of int64; the generator is on the device.
+
+        Rows in memory that have weights come as often as these say, see `drawn_by_weight`.
+        """
+        if self.weights is not None:
+            return drawn_by_weight(self.weights, generator)
         if self.resident is not None:
             return torch.randperm(len(self), generator=generator, device=self.device)
 

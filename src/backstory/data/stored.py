@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from backstory.data.rows import Rows, is_in_file, subset
+from backstory.data.weights import drawn_by_weight
 
 
 class Stored(NamedTuple):
@@ -24,10 +25,12 @@ class StoredRows:
     Attributes:
         values: stored values, (N, *shape), in memory or in a file.
         given: conditions of each row, (N, C) of float32; None without.
+        weights: how many rows each one counts as in training, (N,); None for one.
     """
 
     values: Rows | Tensor
     given: np.ndarray | Tensor | None = None
+    weights: np.ndarray | None = None
 
     @classmethod
     def of(cls, rows: "StoredRows | Rows | Tensor") -> "StoredRows":
@@ -45,7 +48,18 @@ class StoredRows:
     def take(self, index: np.ndarray) -> "StoredRows":
         """The rows of these numbers."""
         values: Any = self.values  # of a tensor, rows are chosen as of an array
-        return StoredRows(subset(values, index), None if self.given is None else self.given[index])
+        return StoredRows(
+            subset(values, index),
+            None if self.given is None else self.given[index],
+            None if self.weights is None else self.weights[index],
+        )
+
+    def by_weight(self, seed: int) -> "StoredRows":
+        """As many rows, drawn by their weights; the same rows without weights."""
+        if self.weights is None:
+            return self
+        generator = torch.Generator().manual_seed(seed)
+        return self.take(drawn_by_weight(torch.from_numpy(self.weights), generator).numpy())
 
     def part(self, part: slice) -> "StoredRows":
         """Consecutive rows, read where they stay in a file."""

@@ -42,6 +42,8 @@ def train_single(dataset: Dataset, job: Job) -> Model:
     dataset = as_modelled(dataset, job.asked)
     model, rows = untrained(dataset, job)
     held_out = dataset.stored.take(model.splits.validation)
+    if len(held_out):
+        held_out = held_out.by_weight(model.training.seed)
     history = _trained(model, rows, held_out, job)
     model.summary = summary(history)
     _finish(model, rows, dataset)

@@ -7,18 +7,20 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
-from backstory.data.origins import FAR
+from backstory.data.origins import origin_of
 from backstory.data.reading import OF_RELATIONS
 from backstory.data.schema import Schema
-from backstory.data.tables.frames import to_frame
+from backstory.data.tables.aligned import FrameRows, as_frame
+from backstory.data.tables.foreign import library_of
+from backstory.data.weights import checked_weights
 from backstory.errors import InputError
 from backstory.fitting.fit import fit
-from backstory.sklearn.models import in_double, packed, unpacked
-from backstory.sklearn.rows import as_dataset, constant_cells, empty_column, is_mixed, value_ranges
+from backstory.sklearn.models import in_double, packed, surprises, unpacked
+from backstory.sklearn.rows import Form, constant_cells, empty_column, is_mixed, value_ranges
 from backstory.trained import Trained
 
 
@@ -36,8 +38,7 @@ class Estimator(BaseEstimator):
         model_: the trained `Trained`; its schema tells what the columns of a mixed frame hold.
         constant_: values of constant columns, which the model does not get; NaN for modelled columns, thus
             for every column of a mixed frame.
-        origin_: value that is subtracted from a column far from zero, such as times in seconds, because
-        models
+        origin_: value from which a column far from zero is counted, such as times in seconds, because models
             are trained in single precision; zero for other columns.
         n_features_in_, feature_names_in_: number and names of the training columns.
     """
@@ -56,22 +57,41 @@ class Estimator(BaseEstimator):
         self.options = options
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Train on the rows of X; y is not used."""
-        self.model_ = self._train(self._training_rows(X), self._seed())
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Train on the rows of X; y is not used.
+
+        Args:
+            X: the training rows.
+            y: ignored.
+            sample_weight: (n_samples,), not negative: each epoch draws rows in proportion to it, as if a row
+                of weight 2 were there twice, and validation likewise. Rows of weight 0 are left out. What is
+                read of the columns, such as their kinds and scales, does not depend on positive weights.
+        """
+        self.model_ = self._train(self._training_rows(X, sample_weight), self._seed())
         return self
 
     # -- training -------------------------------------------------------------------------------------------
 
-    def _training_rows(self, X: Any) -> Dataset:
+    def _training_rows(self, X: Any, sample_weight: Any = None) -> Dataset:
         """The training rows, without columns that do not vary; sets the attributes of the columns."""
+        if sample_weight is None:
+            return self._read_training(X, slice(None))
+        weights = checked_weights(sample_weight, _num_samples(X))
+        data, own = self._read_training(X, weights > 0), weights[weights > 0]
+        return replace(data, weights=own) if np.ptp(own) else data
+
+    def _read_training(self, X: Any, kept: Any) -> Dataset:
+        """The rows of X that are kept, by a slice or a mask, for `_training_rows`."""
+        frame = as_frame(X)
         told = [name for name in ("columns", "constraints") if self._reading.get(name)]
-        if told and not isinstance(X, pd.DataFrame):
+        if told and frame is None:
             raise InputError(
-                f"expected a pandas frame for `{told[0]}`, got {type(X).__name__}; make a frame of it, or "
+                f"expected a frame for `{told[0]}`, got {type(X).__name__}; make a frame of it, or "
                 f"leave `{told[0]}` out of the options"
             )
-        return self._training_table(X) if told or is_mixed(X) else self._training_numbers(X)
+        if frame is not None and (told or is_mixed(frame)):
+            return self._training_table(X, frame, kept)
+        return self._training_numbers(X, frame, kept)
 
     @property
     def _reading(self) -> dict[str, Any]:
@@ -79,21 +99,27 @@ class Estimator(BaseEstimator):
         names = ("columns", *OF_RELATIONS)
         return {name: value for name, value in (self.options or {}).items() if name in names}
 
-    def _training_numbers(self, X: Any) -> Dataset:
-        x = self._numbers(X, reset=True)
+    def _training_numbers(self, X: Any, frame: pd.DataFrame | None, kept: Any) -> Dataset:
+        x = self._numbers(X if frame is None else frame, reset=True)[kept]
+        rows = pd.DataFrame(x) if frame is None else frame.iloc[kept]
+        self._form = Form.of_numbers(x if frame is None else X, rows)
         low, high = value_ranges(x)
-        self.constant_ = np.where(low == high, low, np.nan)
-        self.origin_ = np.where(np.maximum(-low, high) > FAR * (high - low), low, 0.0)
-        return as_dataset(self._varying(x))
+        varies = low < high
+        origins = [origin_of(*ends) for ends in zip(low.tolist(), high.tolist(), strict=True)]
+        self.constant_, self.origin_ = np.where(varies, np.nan, low), np.where(varies, origins, 0.0)
+        far = tuple(self.origin_[varies].tolist()) if self.origin_.any() else ()
+        self._schema = Schema(kind="array", shape=(int(varies.sum()),), dtype="float64", origin=far)
+        return Dataset(x[:, varies], self._schema, bool(np.isnan(x).any()))
 
-    def _training_table(self, X: Any) -> Dataset:
-        validate_data(self, X, skip_check_array=True)
-        data = load(X, **self._reading)
+    def _training_table(self, X: Any, frame: pd.DataFrame, kept: Any) -> Dataset:
+        validate_data(self, frame, skip_check_array=True)
+        data = load(frame.iloc[kept], **self._reading)
         for column in data.schema.left_out:
             if column.reason == "empty":
                 raise empty_column(repr(column.name))
         self.constant_ = np.full(len(data.schema.kinds), np.nan)
         self.origin_ = np.zeros(len(data.schema.kinds))
+        self._schema, self._form = data.schema, Form(data.schema, library_of(X))
         return data
 
     def _seed(self) -> int:
@@ -108,52 +134,78 @@ class Estimator(BaseEstimator):
 
     # -- rows after training --------------------------------------------------------------------------------
 
-    def _data(self, X: Any) -> Dataset:
-        """The rows of X in the modelled columns, after checking them.
+    def _rows(self, X: Any) -> FrameRows:
+        """The rows of X, after checking them, of all columns."""
+        check_is_fitted(self)
+        frame = as_frame(X)
+        if not self._form.of_numbers_alone:
+            known = self._checked(X, frame)
+            return FrameRows(known, load(known, schema=self._form.schema), X)
+        x = self._numbers(X if frame is None else frame)
+        data = Dataset(x, self._form.schema, source="X", places=tuple(range(x.shape[1])))
+        return FrameRows(pd.DataFrame(x), data, x) if frame is None else FrameRows(frame, data, X)
 
-        Warns of another value in a column that was constant.
-        """
-        if self._table is not None:
-            return self._read(X)
-        x = self._numbers(X)
-        names = getattr(self, "feature_names_in_", range(x.shape[1]))
-        constants = constant_cells(x, self.constant_, list(map(str, names)))
+    def _modelled(self, data: Dataset) -> Dataset:
+        """Rows of all columns as the model takes them; warns of another value in a constant column."""
+        values, varies = np.asarray(data.values), np.isnan(self.constant_)
+        constants = constant_cells(values, self.constant_, data.schema.columns or ())
         for cells in constants:
             cells.warn("X")
-        return replace(as_dataset(self._varying(x)), constants=tuple(constants))
+        return replace(
+            data,
+            values=values[:, varies],
+            schema=self._schema,
+            places=tuple(np.array(data.places)[varies].tolist()),
+            constants=(*data.constants, *constants),
+        )
+
+    def _data(self, X: Any) -> Dataset:
+        """The rows of X as the model takes them, after checking them."""
+        return self._modelled(self._rows(X).data)
+
+    def _of_cells(self, rows: FrameRows, data: Dataset, values: np.ndarray) -> np.ndarray:
+        """Numbers of all cells, (n_samples, n_features), for those of the modelled columns.
+
+        They are 0 in columns that were constant, and NaN in others that the model leaves out.
+
+        Args:
+            rows: of all columns.
+            data: the same rows as the model takes them.
+            values: of the modelled columns, (n_samples, columns).
+        """
+        cells = np.full((len(values), rows.frame.shape[1]), np.nan)
+        cells[:, list(data.places or ())] = values
+        cells[:, [constant.place for constant in data.constants if constant.column.reason == "constant"]] = (
+            0.0
+        )
+        return cells
+
+    def _attributed(self, rows: FrameRows, data: Dataset) -> Any:
+        """The surprise of each cell, see `attribute` of the estimators.
+
+        Args:
+            rows: of all columns.
+            data: the same rows as the model takes them.
+        """
+        cells = self._of_cells(rows, data, surprises(self.model_, data))
+        for constant in data.constants:
+            cells[constant.empty, constant.place] = np.nan
+            cells[constant.different, constant.place] = np.inf
+        return rows.numbers(cells)
 
     def _stored(self, X: Any) -> np.ndarray:
         """Stored values of the modelled columns, (n_samples, columns), after checking X."""
         return np.asarray(self._data(X).values)
 
-    def _rows(self, stored: np.ndarray) -> Any:
-        """Rows like those of X from stored values of the modelled columns."""
-        return self._with_constants(stored) if self._table is None else to_frame(stored, self._table)
-
-    @property
-    def _table(self) -> Schema | None:
-        """The schema of a mixed frame; None for rows of numbers."""
-        check_is_fitted(self)
-        schema = self._fitted_model().schema
-        return schema if schema.kinds else None
-
-    def _fitted_model(self) -> Trained:
-        """The model that holds the schema."""
-        return self.model_
-
-    def _read(self, X: Any) -> Dataset:
-        """A mixed frame, read with the schema of the training rows."""
-        self._check_frame(X)
-        return load(X, schema=self._table)
-
-    def _check_frame(self, X: Any) -> None:
-        """Raise InputError for anything but a frame with the columns of the training rows."""
-        if not isinstance(X, pd.DataFrame):
+    def _checked(self, X: Any, frame: pd.DataFrame | None) -> pd.DataFrame:
+        """The frame; InputError for anything but a frame with the columns of the training rows."""
+        if frame is None:
             raise InputError(
-                f"expected a pandas frame with the columns of the training rows, got {type(X).__name__}; "
+                f"expected a frame with the columns of the training rows, got {type(X).__name__}; "
                 "make a frame of it"
             )
-        validate_data(self, X, reset=False, skip_check_array=True)
+        validate_data(self, frame, reset=False, skip_check_array=True)
+        return frame
 
     def _numbers(self, X: Any, reset: bool = False) -> np.ndarray:
         """X as an array of doubles, after checking it.
@@ -172,14 +224,11 @@ class Estimator(BaseEstimator):
         )
         return x
 
-    def _varying(self, x: np.ndarray) -> np.ndarray:
-        """The columns that vary, counted from their origins."""
-        return (x - self.origin_)[:, np.isnan(self.constant_)]
-
-    def _with_constants(self, x: np.ndarray) -> np.ndarray:
-        """The inverse of `_varying`: all columns in their own units."""
-        rows, varying = np.tile(self.constant_, (len(x), 1)), np.isnan(self.constant_)
-        rows[:, varying] = x + self.origin_[varying]
+    def _with_constants(self, values: np.ndarray) -> np.ndarray:
+        """Values of all columns, (…, C), for those of the modelled ones."""
+        varies = np.isnan(self.constant_)
+        rows = np.broadcast_to(self.constant_, (*values.shape[:-1], len(varies))).copy()
+        rows[..., varies] = values
         return rows
 
     # -- scikit-learn ---------------------------------------------------------------------------------------

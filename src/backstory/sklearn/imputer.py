@@ -6,8 +6,12 @@ import numpy as np
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 
 from backstory.data.dataset import Dataset
+from backstory.data.tables.aligned import FrameRows
+from backstory.errors import InputError
 from backstory.fitting.options import columns_depend
+from backstory.inference.restoration import Restoration
 from backstory.sklearn.base import Averaged
+from backstory.sklearn.models import drawn_seed
 from backstory.trained import Trained
 
 MANY_ROWS = 500  # from which `QUICK` is as precise as the defaults of `fit`, bench/imputation.py --cost
@@ -54,20 +58,68 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Averaged):
         return super()._train(data, seed, **defaults)
 
     def transform(self, X: Any) -> Any:
-        """X with its missing cells filled, (n_samples, n_features) of doubles.
+        """X with its missing cells filled, (n_samples, n_features).
 
-        A mixed frame comes back as a frame with the same index and columns. Numbers and dates get their
-        means, levels the most probable one. Columns that only identify rows are not modelled: their cells
-        stay empty. A missing cell of a constant column gets the constant; another value there stays, with a
-        warning.
+        A frame comes back as a frame of the same library with the same index, columns and types; an array as
+        an array of doubles. Numbers and dates get their means, levels the most probable one. A column of
+        whole numbers, such as Int64, becomes one of doubles where a mean is not whole, as with
+        `Model.impute`; `sample` gives whole numbers. Columns that only identify rows are not modelled: their
+        cells stay empty. A missing cell of a constant column gets the constant; another value there stays,
+        with a warning.
         """
-        if self._table is not None:
-            self._check_frame(X)
-            return self._imputed(X)
-        full = self._with_constants(self._imputed(self._stored(X)))
-        x = self._numbers(X)
-        return np.where(np.isnan(x), full, x)
+        rows = self._rows(X)
+        data, seed = self._modelled(rows.data), self.model_.training.seed
+        means = self.model_.impute(data, seed, self.verbose, budget=BUDGET)
+        return self._filled(rows, self._with_constants(means))
 
-    def _imputed(self, rows: Any) -> Any:
-        """`Model.impute` of a frame or of stored values."""
-        return self.model_.impute(rows, self.model_.training.seed, self.verbose, budget=BUDGET)
+    def sample(self, X: Any, n_draws: int = 5, random_state: Any = None) -> list[Any]:
+        """X with its missing cells filled by draws of p(x_missing | x_observed), `n_draws` times.
+
+        These are multiple imputations (Rubin 1987): an analysis of each, and the spread of its results, takes
+        into account what is not known of the missing cells. Each has the form of `transform`, and its whole
+        numbers are whole. Without a `random_state` each call draws anew.
+
+        >>> x = np.random.default_rng(0).normal(size=(200, 2))
+        >>> x[0, 1] = np.nan
+        >>> first, second = VAEImputer(latent=1, epochs=1, random_state=0).fit(x).sample(x, 2)
+        >>> bool(first[0, 1] != second[0, 1])
+        True
+        """
+        if n_draws < 1:
+            raise InputError(f"expected n_draws of at least 1, got {n_draws}; give a larger number")
+        rows = self._rows(X)
+        data = self._modelled(rows.data)
+        some, found = self._restored(data, n_draws, drawn_seed(random_state))
+        draws = np.repeat(np.array(data.values, np.float64)[None], n_draws, 0)
+        if found is not None:
+            draws[:, some] = found.draws
+        return [self._filled(rows, self._form.settled(self._with_constants(values))) for values in draws]
+
+    def std(self, X: Any) -> Any:
+        """The standard deviation of each cell given the observed ones, (n_samples, n_features).
+
+        It is 0 where a cell is observed, and for levels the probability of all but the most probable one. A
+        frame comes back as a frame; columns that the model leaves out are NaN, but constant ones 0.
+        """
+        rows = self._rows(X)
+        data = self._modelled(rows.data)
+        some, found = self._restored(data, 0, self.model_.training.seed)
+        deviations = np.zeros(np.shape(data.values))
+        if found is not None:
+            deviations[some] = np.where(np.isnan(np.asarray(data.values)[some]), found.std, 0.0)
+        return rows.numbers(self._of_cells(rows, data, deviations))
+
+    def _restored(
+        self, data: Dataset, draws: int, seed: int
+    ) -> tuple[np.ndarray, Restoration[np.ndarray] | None]:
+        """The numbers of the rows with missing cells, and their restoration; None if there are none."""
+        some = np.flatnonzero(np.isnan(np.asarray(data.values)).any(1))
+        if not len(some):
+            return some, None
+        rows = data.stored.take(some)
+        return some, self.model_.restore(rows, None, draws, seed=seed, progress=self.verbose, budget=BUDGET)
+
+    def _filled(self, rows: FrameRows, full: np.ndarray) -> Any:
+        """The rows with these stored values, (n_samples, C), in their missing cells."""
+        own = np.asarray(rows.data.values)
+        return rows.completed(np.where(np.isnan(own), full, own))

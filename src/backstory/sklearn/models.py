@@ -4,10 +4,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 
+from backstory.data.dataset import Dataset
 from backstory.data.observation import Observation
+from backstory.errors import InputError
 from backstory.inference.mixture import log_mean_exp
-from backstory.inference.scoring import log_evidence
+from backstory.inference.scoring import MOST_ENTRIES, log_evidence, numbers
 from backstory.opening import unpack
 from backstory.runs.folder import CONFIG, WEIGHTS
 from backstory.trained import Trained
@@ -26,6 +29,24 @@ def log_density(model: Trained, x: np.ndarray) -> np.ndarray:
     rows = model.schema.prepare(torch.tensor(x))
     each = torch.stack([log_evidence(member.vae, Observation(rows)) for member in model.members])
     return log_mean_exp(each).cpu().numpy()
+
+
+def surprises(model: Trained, data: Dataset) -> np.ndarray:
+    """E_q[−log p(x_j|z)] of each modelled cell, (n_samples, columns) in nats, as in `Trained.score`."""
+    if model.schema.numel > MOST_ENTRIES:
+        raise InputError(
+            f"expected at most {MOST_ENTRIES} columns for the surprise of each, got {model.schema.numel}; "
+            "leave some out"
+        )
+    batches = model._batches(data).draw(model._generator(0))
+    return np.concatenate([numbers(model._look(batch).surprise) for batch in batches])
+
+
+def drawn_seed(random_state: int | np.random.RandomState | None) -> int:
+    """A seed of draws; without a `random_state` another one at each call."""
+    if random_state is None:
+        return torch.Generator().seed() % 2**31
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def packed(value: Any) -> Any:

@@ -43,8 +43,7 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
 
     Attributes:
         model_: the trained `Trained`, of the arcsinh where the columns are numbers.
-        location_, spread_: median and interquartile range / 1.349 of the columns that vary, after `origin_`
-            was subtracted.
+        location_, spread_: median and interquartile range / 1.349 of the columns that vary.
         offset_: score below which a row is an outlier.
         constant_: values of constant columns, which the model does not get; NaN for the others.
         n_features_in_, feature_names_in_: number and names of the training columns.
@@ -68,10 +67,14 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
         self.options = options
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Train on the rows of X, with or without outliers among them; y is not used."""
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Train on the rows of X, with or without outliers among them; y is not used.
+
+        `sample_weight` is that of `VAEDensity.fit`. It holds for the VAE; the rows that are near, and
+        `contamination`, count each row of a positive weight once.
+        """
         self._check_parameters()
-        data, seed = self._training_rows(X), self._seed()
+        data, seed = self._training_rows(X, sample_weight), self._seed()
         self.location_, self.spread_ = robust_scale(np.asarray(data.values))
         data = self._shortened(data)
         steps = math.ceil(STEPS / math.ceil(len(data) / BATCH))
@@ -93,6 +96,22 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
         """
         return self._scores(self._shortened(self._data(X)))
 
+    def attribute(self, X: Any) -> Any:
+        """The surprise of each cell in nats, (n_samples, n_features), a frame where X is one.
+
+        It is E[−log p(x_j|z)] for z given the whole row, as `surprise` of `Trained.score`: the columns with
+        the highest values make a row strange. Of numbers it is that of arcsinh((x − median) / spread), so
+        that columns of different units compare. It is NaN where a cell is missing or its column is not
+        modelled, 0 in a column that was constant in training, and infinite for another value there.
+
+        >>> x = np.random.default_rng(0).normal(size=(200, 2)) * [1.0, 100.0]
+        >>> detector = VAEOutlierDetector(latent=1, random_state=0).fit(x)
+        >>> int(detector.attribute([[5.0, 100.0]])[0].argmax())
+        0
+        """
+        rows = self._rows(X)
+        return self._attributed(rows, self._shortened(self._modelled(rows.data)))
+
     def decision_function(self, X: Any) -> np.ndarray:
         """`score_samples` minus `offset_`, (n_samples,); negative for outliers."""
         return self.score_samples(X) - self.offset_
@@ -113,7 +132,8 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
         """Columns of numbers as arcsinh; a mixed frame as it is."""
         if data.schema.kinds:
             return data
-        return replace(data, values=np.arcsinh((np.asarray(data.values) - self.location_) / self.spread_))
+        values = np.arcsinh((np.asarray(data.values) - self.location_) / self.spread_)
+        return replace(data, values=values, schema=data.schema.model_copy(update={"origin": ()}))
 
     def _scores(self, data: Dataset) -> np.ndarray:
         """Scores of rows; training rows are all that they are compared with."""

@@ -1,27 +1,126 @@
-"""Rows in scikit-learn's conventions, as data sets of Backstory."""
+"""Rows in scikit-learn's conventions, as data sets of Backstory, and rows like those that were given."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
-from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
-from backstory.data.tables.columns import LeftOut, number_text
+from backstory.data.tables.columns import Column, LeftOut, number_text
 from backstory.data.tables.constants import ConstantCells
+from backstory.data.tables.foreign import in_library, library_of
+from backstory.data.tables.frames import drawn_frame, of_training_types
+from backstory.data.tables.partial import Wanted, wanted
 from backstory.errors import InputError
 
 
-def is_mixed(X: Any) -> bool:
-    """Whether X is a frame in which some columns are not numbers."""
-    return isinstance(X, pd.DataFrame) and not all(map(pd.api.types.is_numeric_dtype, X.dtypes))
+@dataclass(frozen=True)
+class Form:
+    """What the rows of X are: their columns, and the library that holds them.
+
+    Attributes:
+        schema: of the columns. Of rows of numbers all are continuous; other frames have that of the model.
+        library: of the training rows, see `data.tables.foreign.library_of`.
+        labels: of the columns of numbers of a frame, in place of the names in the schema; None for others.
+    """
+
+    schema: Schema
+    library: str | None
+    labels: "pd.Index[Any] | None" = None
+
+    @classmethod
+    def of_numbers(cls, X: Any, frame: pd.DataFrame) -> Self:
+        """The form of rows of numbers X, of any library, that are in this frame."""
+        names = [str(label) for label in frame.columns]
+        kinds = tuple(_number_column(name, frame.iloc[:, j]) for j, name in enumerate(names))
+        schema = Schema(kind="table", shape=(len(names),), dtype="float64", columns=tuple(names), kinds=kinds)
+        return cls(schema, library_of(X), frame.columns)
+
+    @property
+    def of_numbers_alone(self) -> bool:
+        """Whether every column is continuous because it holds numbers."""
+        return self.labels is not None
+
+    def rows(self, values: np.ndarray, index: "pd.Index[Any] | None" = None) -> Any:
+        """Rows of these stored values of all columns, (N, C), such as means, which need not be whole.
+
+        An index is that of pandas.
+        """
+        frame = of_training_types(values, self.schema)
+        return self._written(frame if index is None else frame.set_axis(index))
+
+    def draws(self, values: np.ndarray, seed: int) -> Any:
+        """Rows of drawn stored values, (N, C); the seed is that of rare levels."""
+        return self._written(drawn_frame(self.settled(values), self.schema, seed))
+
+    def settled(self, values: np.ndarray) -> np.ndarray:
+        """Drawn stored values, (…, C): whole numbers are rounded, and kept in their range in training."""
+        return _settled(values, self.schema.kinds)
+
+    def wanted(self, where: Any, modelled: np.ndarray) -> Wanted:
+        """What the cells of drawn rows have to be, see `data.tables.partial.wanted`.
+
+        Args:
+            where: cells by the labels of their columns, of an array by the numbers of its columns.
+            modelled: the numbers of the columns that the model has.
+        """
+        if self.labels is None:
+            return wanted(self.schema, where)
+        names = dict(zip(self.labels, self.schema.columns or (), strict=True))
+        asked = wanted(
+            self.schema, {names.get(label, str(label)): cell for label, cell in dict(where).items()}
+        )
+        number = {int(j): k for k, j in enumerate(modelled)}  # a constant is what it is
+        return _WantedNumbers(
+            asked.row[modelled],
+            {number[j]: ends for j, ends in asked.ranges.items() if j in number},
+            {number[j]: values for j, values in asked.sets.items() if j in number},
+            kinds=tuple(self.schema.kinds[j] for j in modelled),
+        )
+
+    def _written(self, frame: pd.DataFrame) -> Any:
+        frame = frame if self.labels is None else frame.set_axis(self.labels, axis=1)
+        return in_library(self.library, frame)
 
 
-def as_dataset(x: np.ndarray) -> Dataset:
-    """Columns of numbers as a data set; all are continuous, whole numbers too."""
-    schema = Schema(kind="array", shape=x.shape[1:], dtype="float64")
-    return Dataset(x, schema, bool(np.isnan(x).any()))
+@dataclass(frozen=True)
+class _WantedNumbers(Wanted):
+    """What drawn numbers have to be; whole ones are rounded before they are compared.
+
+    Attributes:
+        kinds: of the modelled columns.
+    """
+
+    kinds: tuple[Column, ...] = ()
+
+    def holds(self, x: np.ndarray) -> np.ndarray:
+        return super().holds(_settled(x, self.kinds))
+
+
+def _settled(values: np.ndarray, kinds: Sequence[Column]) -> np.ndarray:
+    """Drawn values, (…, C), in which whole numbers are such, in the range of training."""
+    values = np.array(values, np.float64)
+    for j, column in enumerate(kinds):
+        if column.cells == "whole":
+            values[..., j] = column.settled(values[..., j])
+    return values
+
+
+def _number_column(name: str, cells: pd.Series) -> Column:
+    """The description of a column of numbers, for its cells; the model takes all for continuous."""
+    whole = is_integer_dtype(cells.dtype) or is_bool_dtype(cells.dtype)
+    numbers = cells.dropna().to_numpy(np.float64)
+    ends: dict[str, Any] = {"low": float(numbers.min()), "high": float(numbers.max())} if len(numbers) else {}
+    written: dict[str, Any] = {"cells": "whole", "decimals": 0} if whole else {"cells": "number"}
+    return Column(name=name, kind="continuous", dtype=str(cells.dtype), **written, **ends)
+
+
+def is_mixed(frame: pd.DataFrame | None) -> bool:
+    """Whether a frame has columns that are not numbers."""
+    return frame is not None and not all(map(is_numeric_dtype, frame.dtypes))
 
 
 def constant_cells(x: np.ndarray, constant: np.ndarray, names: Sequence[str]) -> list[ConstantCells]:

@@ -7,6 +7,7 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from backstory.data.tables.aligned import as_frame
 from backstory.errors import InputError
 from backstory.sklearn.base import Estimator
 
@@ -19,7 +20,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         return self.model_.encode(self._stored(X)).centre.cpu().numpy()
 
     def inverse_transform(self, X: Any) -> Any:
-        """E[x|z] for z in the rows of X, (n_samples, n_features); texts get the level nearest to the mean."""
+        """E[x|z] for z in the rows of X, (n_samples, n_features); texts get the level nearest to the mean.
+
+        They are a frame with the columns of the training rows, and of its library, or an array. A frame X of
+        pandas gives its index. Means of whole numbers need not be whole.
+        """
         check_is_fitted(self)
         if len(self.model_.members) > 1:
             raise InputError(
@@ -27,8 +32,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
                 "model_.members[0].decode"
             )
         with torch.no_grad():
-            mean = self.model_.schema.means(self.model_.members[0].decode(np.asarray(X)).mean)
-        return self._rows(mean)
+            mean = self.model_.schema.means(self.model_.members[0].decode(np.array(X)).mean)
+        frame = as_frame(X)
+        return self._form.rows(self._with_constants(mean), None if frame is None else frame.index)
 
     @property
     def _n_features_out(self) -> int:

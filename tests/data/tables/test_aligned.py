@@ -122,7 +122,7 @@ def test_other_data_gives_no_frames(model, refusal) -> None:
     assert "give a frame" in refusal(model.score(rows).to_frame)
     found = model.restore(rows, draws=2)
     assert "give a frame" in refusal(found.to_frame)
-    assert "from 0 to 1" in refusal(model.restore(people().iloc[:5], draws=2).to_frame, 2)
+    assert "counted from 0" in refusal(model.restore(people().iloc[:5], draws=2).to_frame, 2)
 
 
 def test_draws_given_conditions_have_them() -> None:

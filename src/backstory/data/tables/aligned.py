@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -14,17 +14,6 @@ from backstory.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def pandas_of(x: Any) -> "pd.DataFrame | None":
-    """A frame of any library in pandas; None for other data."""
-    if hasattr(x, "iloc") and getattr(x, "ndim", 0) == 2:
-        return cast("pd.DataFrame", x)
-    if not hasattr(x, "__arrow_c_stream__"):
-        return None
-    from backstory.data.tables.foreign import as_pandas  # with pandas, which is slow to import
-
-    return as_pandas(x)
 
 
 @dataclass(frozen=True)
@@ -44,7 +33,7 @@ class FrameRows:
     @classmethod
     def of(cls, x: Any, schema: Schema) -> Self | None:
         """The rows of a frame, read by a model's schema; None for other data."""
-        frame = pandas_of(x)
+        frame = as_frame(x)
         return None if frame is None else cls(frame, load(frame, schema=schema), x)
 
     def completed(self, values: np.ndarray) -> Any:
@@ -70,17 +59,36 @@ class FrameRows:
 
         return self._native(pd.DataFrame(dict(columns), index=self.frame.index))
 
+    def numbers(self, values: np.ndarray) -> Any:
+        """A number for each cell of all columns, (N, C), as a frame with the same columns and index."""
+        import pandas as pd
+
+        return self._native(pd.DataFrame(values, self.frame.index, self.frame.columns))
+
     def _filled(self, cells: Cells) -> Any:
         from backstory.data.tables.frames import filled  # with pandas, which is slow to import
 
         return self._native(filled(self.frame, cells).set_axis(self.frame.index))
 
     def _native(self, frame: "pd.DataFrame") -> Any:
-        if self.given is self.frame:
-            return frame
-        from backstory.data.tables.foreign import as_library_of  # with pandas, which is slow to import
+        from backstory.data.tables.foreign import (
+            in_library,
+            library_of,
+        )  # with pandas, which is slow to import
 
-        return as_library_of(self.given, frame)
+        return in_library(library_of(self.given), frame)
+
+
+def as_frame(x: Any) -> "pd.DataFrame | None":
+    """A frame of any library as one of pandas; None for other data."""
+    if hasattr(x, "iloc") and getattr(x, "ndim", 0) == 2:
+        frame: pd.DataFrame = x
+        return frame
+    if not hasattr(x, "__arrow_c_stream__") or hasattr(x, "to_frame"):  # a single column is no frame
+        return None
+    from backstory.data.tables.foreign import as_pandas  # with pandas, which is slow to import
+
+    return as_pandas(x)
 
 
 def no_frame(what: str) -> InputError:

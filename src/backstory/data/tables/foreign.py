@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from backstory import console
@@ -17,6 +18,12 @@ from backstory.data.binary import open_binary
 from backstory.data.tables.columns import EMPTY_CELLS
 from backstory.errors import InputError
 from backstory.files import decoder, reading
+
+NUMPY = "numpy"  # the library of arrays
+_WITH_GAPS = {
+    f"{sign}int{bits}": f"{sign.upper()}Int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+}
+_WITH_GAPS["bool"] = "boolean"  # by Arrow's name of a type that of pandas
 
 
 @contextmanager
@@ -104,25 +111,47 @@ def is_foreign_frame(source: Any) -> bool:
 
 
 def as_pandas(source: Any) -> pd.DataFrame:
-    """A table of another library as a pandas frame, by narwhals or by the Arrow interchange protocol."""
+    """A table of another library as a pandas frame, by narwhals or by the Arrow interchange protocol.
+
+    Columns of whole numbers and of booleans that have gaps keep their type.
+    """
     with needed("pyarrow", "frames", "frames of other libraries"):
         import pyarrow
     if hasattr(source, "__arrow_c_stream__"):
-        frame: pd.DataFrame = pyarrow.table(source).to_pandas()
-        return frame
+        table = pyarrow.table(source)
+    else:
+        with needed("narwhals", "frames", "frames of other libraries"):
+            import narwhals
+        table = narwhals.from_native(source).lazy().collect(backend="pyarrow").to_native()
+    frame: pd.DataFrame = table.to_pandas()
+    for j, column in enumerate(table.columns):
+        if column.null_count and str(column.type) in _WITH_GAPS:
+            dtype = pd.api.types.pandas_dtype(_WITH_GAPS[str(column.type)])
+            frame.isetitem(j, column.to_pandas(types_mapper={column.type: dtype}.get))
+    return frame
+
+
+def library_of(table: Any) -> str | None:
+    """The name of the library that holds a table, `numpy` for arrays; None for pandas and for lazy tables."""
+    if isinstance(table, pd.DataFrame):
+        return None
+    if isinstance(table, np.ndarray):
+        return NUMPY
     with needed("narwhals", "frames", "frames of other libraries"):
         import narwhals
-    collected = narwhals.from_native(source).lazy().collect(backend="pyarrow")
-    return pd.DataFrame(collected.to_pandas())
+    like = narwhals.from_native(table, eager_only=True, pass_through=True)
+    return str(like.implementation.value) if isinstance(like, narwhals.DataFrame) else None
 
 
-def as_library_of(given: Any, frame: pd.DataFrame) -> Any:
-    """A pandas frame as one of the library of a given frame, such as Polars; lazy ones stay in pandas."""
+def in_library(library: str | None, frame: pd.DataFrame) -> Any:
+    """A pandas frame as a table of a library, see `library_of`; arrays are of doubles."""
+    if library is None:
+        return frame
+    if library == NUMPY:
+        return frame.to_numpy(np.float64)
     with needed("narwhals", "frames", "frames of other libraries"):
         import narwhals
         import pyarrow
-    like = narwhals.from_native(given, eager_only=True, pass_through=True)
-    if not isinstance(like, narwhals.DataFrame):
-        return frame
     table = pyarrow.Table.from_pandas(frame, preserve_index=False)
-    return narwhals.from_arrow(table, backend=like.implementation).to_native()
+    backend: Any = library
+    return narwhals.from_arrow(table, backend=backend).to_native()

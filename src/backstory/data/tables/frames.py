@@ -18,6 +18,7 @@ from backstory.data.tables.decode import decoded, typed
 from backstory.data.tables.encode import is_categorical, is_text
 from backstory.data.tables.foreign import read_excel
 from backstory.data.tables.read import parquet_engine
+from backstory.data.tables.stated import beside_conditions
 from backstory.data.tables.text import TextTable
 from backstory.files import EXCEL, SEPARATORS, format_of, reading
 
@@ -61,6 +62,22 @@ def of_training_types(values: Rows, schema: Schema) -> pd.DataFrame:
         if str(cells.dtype) == "Int64" and name not in told and cells.notna().all()
     ]
     return frame.astype(dict.fromkeys(full, "int64"))
+
+
+def drawn_frame(
+    values: np.ndarray, schema: Schema, seed: int, stated: np.ndarray | None = None
+) -> pd.DataFrame:
+    """Drawn stored values of a table, (N, C), as a frame of the training types, with real rare levels.
+
+    Args:
+        values: of the modelled columns.
+        schema: of the table.
+        seed: of the rare levels.
+        stated: the stored numbers of the conditions, (N, K), which become columns; None without.
+    """
+    numbers = with_rare_numbers(np.asarray(values, np.float64), schema, seed)
+    rows = of_training_types(*beside_conditions(numbers, schema, stated))
+    return with_rare_levels(rows, schema.kinds, seed)
 
 
 def with_rare_numbers(values: np.ndarray, schema: Schema, seed: int) -> np.ndarray:
@@ -130,7 +147,7 @@ def filled(frame: pd.DataFrame, changed: Cells) -> pd.DataFrame:
             new = decoded(changed.values[:, j].astype(np.float64), column)
             mixed = cells.astype(object).where(~chosen, new.astype(object))
             whole = typed(mixed, _type_for(cells, mixed) or str(new.dtype))
-            frame[frame.columns[place]] = _of_one_type(whole)
+            frame.isetitem(place, _of_one_type(whole).array)
     return frame
 
 

@@ -222,6 +222,8 @@ def _encoded(cell: Any, column: Column) -> tuple[float, str]:
     """The stored value of a cell, and its text."""
     from backstory.data.tables.encode import encoded_cell  # with pandas, which is slow to import
 
+    if column.levels is None and isinstance(cell, bool | np.bool_):
+        cell = int(cell)  # in a column of numbers
     is_date = column.format is not None and hasattr(cell, "strftime")
     text = cell.strftime(column.format) if is_date else str(cell).strip()
     if column.writing is not None and isinstance(cell, int | float):

@@ -1,0 +1,54 @@
+"""Weights of rows: a row of weight 2 counts as two rows do, in training and validation."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backstory.errors import InputError
+
+
+def checked_weights(weights: Any, rows: int) -> np.ndarray:
+    """The weights of so many rows, (rows,) of float64; one number counts for all.
+
+    Raises:
+        InputError: another number of weights, weights that are negative or not finite, or fewer than two
+            positive ones.
+    """
+    values = np.asarray(weights, np.float64)
+    values = np.full(rows, values) if values.ndim == 0 else values
+    if values.shape != (rows,):
+        raise InputError(
+            f"expected a weight for each of {rows} rows, got weights of shape {values.shape}; give one "
+            "for each"
+        )
+    bad = np.flatnonzero(~((values >= 0) & np.isfinite(values)))
+    if len(bad):
+        raise InputError(
+            f"expected weights that are finite and not negative, got {values[bad[0]]:g} for row "
+            f"{int(bad[0]) + 1}; correct it, or leave the row out"
+        )
+    if (values > 0).sum() < 2:
+        raise InputError(
+            f"expected two or more rows with a weight above zero, got {(values > 0).sum()} of {rows}; "
+            "give more rows a weight"
+        )
+    return values
+
+
+def drawn_by_weight(weights: Tensor, generator: torch.Generator) -> Tensor:
+    """N row numbers in random order, in which each row comes N·w / Σw times on average, (N,) of int64.
+
+    The draws are systematic (Madow 1949): each row comes this often up to one, so equal weights give each row
+    once.
+
+    >>> drawn_by_weight(torch.tensor([1.0, 3.0, 0.0, 0.0]), torch.Generator().manual_seed(0)).sort().values
+    tensor([0, 1, 1, 1])
+    """
+    count, device = len(weights), weights.device
+    ends = weights.double().cumsum(0)
+    first = torch.rand(1, generator=generator, device=device, dtype=torch.float64)
+    places = (torch.arange(count, device=device) + first) * (ends[-1] / count)
+    rows = torch.searchsorted(ends, places, right=True).clamp(max=count - 1)
+    return rows[torch.randperm(count, generator=generator, device=device)]
