@@ -130,8 +130,6 @@ class Ensemble(Trained):
     ) -> Restoration[np.ndarray]:
         """All members are presented the same y, and draw with seeds of their own."""
         draws, count = request.draws, len(self.members)
-        if draws < 1:
-            raise InputError(f"draws has to be at least 1, got {draws}")
 
         def ask(member: Model, seed: int) -> Restoration[np.ndarray]:
             own = replace(request, draws=math.ceil(draws / count), seed=seed)

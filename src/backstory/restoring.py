@@ -90,7 +90,7 @@ class Restorer(ABC):
                 and draws come back in stored units. Of a frame `to_frame` gives one with its gaps filled.
             operator: what happened to x, see `inference.operators`: `Mask`, `Noise`, `Downscale`, `Blur`,
                 `Linear` and their products. Without one, entries are missing and nothing else happened.
-            draws: M.
+            draws: M; 0 for means and deviations alone, which need none.
             method: `encoder`, `importance`, `variational`, `hmc`, or `auto`, the cheapest that suffices.
             seed: of every draw.
             progress: show a progress bar.
@@ -137,7 +137,7 @@ class Restorer(ABC):
         gaps = np.isnan(stored)
         some = np.flatnonzero(gaps.reshape(len(gaps), -1).any(1))
         if len(some):
-            found = self.restore(rows.take(some), None, 1, seed=seed, progress=progress, **options)
+            found = self.restore(rows.take(some), None, 0, seed=seed, progress=progress, **options)
             stored[some] = np.where(gaps[some], found.mean, stored[some])
         return stored if frame is None else frame.completed(stored)
 

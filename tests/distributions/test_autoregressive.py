@@ -213,11 +213,11 @@ def test_terms_are_the_conditionals_that_the_draws_use():
     x = p.sample(torch.Generator().manual_seed(1))[0]
     one = type(p)(p.trunk[0], head)
     at, order = head.partition.cell(x), torch.arange(len(ROW)).expand(5, -1)
-    cache = head.network.begin(one.trunk, at, order, torch.zeros(5, 1, dtype=torch.long))
+    known = head.network.begin(one.trunk, at, order, torch.zeros(5, 1, dtype=torch.long))
     entries, given = one.entries(x), one.given(x)
     for column in range(len(ROW)):
         place = torch.full((5, 1), column)
-        hidden = head.network.advance(one.trunk, at, order, place, cache)
+        hidden = head.network.advance(known, at, place)
         logits, exists = given.logits[:, column], head.partition.inside().exists[column]
         own = head.network.column(hidden, column) + head.partition.log_counts()[column]
         torch.testing.assert_close(own[:, exists], logits[:, exists])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from backstory.data.tables.partition import partition
-from backstory.distributions.cells import ABSENT, Cells, Partition
+from backstory.distributions.cells import ABSENT, Cells, Columns, Partition
 from backstory.distributions.quantities import CELLS, Edges, Quantity
 
 RANDOM = np.random.default_rng(0)
@@ -85,9 +85,11 @@ def test_moments_are_those_of_many_draws(cells):
 def test_draws_of_a_single_column_are_those_of_the_row(cells):
     u = torch.rand(500, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     for column in range(len(QUANTITIES)):
-        x = cells.partition.draw(cells.logits[column].expand(500, -1), column, u)
+        logits = cells.logits[column] - cells.partition.log_counts()[column]
+        x, at = Columns(cells.partition).draw(column, logits.expand(500, -1), u)
         assert of_column(cells, column, x).log().isfinite().all()
-        at = cells.partition.cell(torch.nan_to_num(x)[:, None].expand(-1, len(QUANTITIES)))[:, column]
+        row = torch.nan_to_num(x)[:, None].expand(-1, len(QUANTITIES))
+        assert torch.equal(at, cells.partition.cell(row)[:, column])
         counts = torch.bincount(at, minlength=cells.partition.cells).double() / 500
         torch.testing.assert_close(counts, torch.softmax(cells.logits[column], -1), atol=0.07, rtol=0)
 

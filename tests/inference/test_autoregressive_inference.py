@@ -23,7 +23,7 @@ from backstory.inference.moments import posterior_moments, prior_moments
 from backstory.inference.operators import Mask, Noise
 from backstory.inference.requests import RestorationRequest as Request
 from backstory.inference.restore import restore
-from backstory.inference.scoring import log_evidence, surprise
+from backstory.inference.scoring import log_evidence, look
 from backstory.models.networks.column_transformer import ColumnTransformer
 from backstory.models.networks.mlp import MLP
 from backstory.models.networks.row_features import ColumnInputs
@@ -119,7 +119,7 @@ def test_a_bracket_lies_around_the_evidence_of_simulated_rows(vae):
 def test_scores_are_estimates_of_the_evidence(vae, evidence):
     value = log_evidence(vae, X, samples=20_000)
     torch.testing.assert_close(value, evidence(X), atol=0.03, rtol=0)
-    found = surprise(vae, X)
+    found = look(vae, X).surprise
     assert torch.equal(found.isnan(), ~GAPS)
 
 
@@ -173,6 +173,7 @@ def test_results_depend_neither_on_chunks_nor_on_company(vae):
     torch.testing.assert_close(restore(vae, seen, Request(**{**vars(few), "chunk": 3})).draws, both.draws)
     alone = restore(vae, seen.rows(slice(0, 1)), few)
     torch.testing.assert_close(alone.mean, both.mean[:1])
+    torch.testing.assert_close(alone.draws, both.draws[:, :1])
 
 
 # -- draws ------------------------------------------------------------------------------------------------

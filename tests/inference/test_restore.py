@@ -322,6 +322,10 @@ def test_chunks_change_nothing(small_vae, levels, method):
     torch.testing.assert_close(some.draws, whole.draws[:, :4])
     other = restore(vae, seen, Request(draws=7, method=method, effort=TINY, seed=1))
     assert not torch.equal(other.draws, whole.draws)
+    means = restore(vae, seen, Request(draws=0, method=method, effort=TINY))
+    assert len(means.draws) == len(means.codes) == 0
+    assert torch.equal(means.mean, whole.mean)
+    assert torch.equal(means.std, whole.std)
 
 
 def test_it_reports_every_row_and_leaves_the_model_as_it_was(small_vae, levels):
@@ -481,7 +485,7 @@ def test_convergence_knows_chains_that_have_not_met(generator):
     ("options", "message"),
     [
         ({"method": "mcmc"}, "did you mean"),
-        ({"draws": 0}, "draws has to be at least 1"),
+        ({"draws": -1}, "draws has to be at least 0"),
         ({"chunk": 0}, "chunk has to be at least 1"),
     ],
 )

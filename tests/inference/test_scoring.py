@@ -26,7 +26,7 @@ def test_a_row_is_scored_alike_in_any_company(small_vae, levels):
 
 def test_surprise_adds_up_to_the_reconstruction(linear_gaussian):
     exact = linear_gaussian()
-    found = scoring.surprise(exact.vae, exact.x, samples=2000)
+    found = scoring.look(exact.vae, exact.x, samples=2000).surprise
     terms = exact.vae.terms(exact.x, samples=20_000, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(found.sum(1), -terms.log_likelihood.detach().mean(0), rtol=0.02, atol=0.05)
 
@@ -144,7 +144,7 @@ def test_surprise_at_columns_is_that_of_asking_for_each_alone():
     model = backstory.fit(mixed_table(80, 0), epochs=1, progress=False, **options)
     rows = backstory.load(mixed_table(80, 0)).values[:20]
     x = model.schema.prepare(torch.as_tensor(rows))
-    found = scoring.surprise(model.vae, x, samples=4)
+    found = scoring.look(model.vae, x, samples=4).surprise
     noise = torch.randn(4, 1, 2, generator=torch.Generator().manual_seed(0)).expand(-1, 20, -1)
     likelihood, there = model.vae.decode(model.vae.encode(x).transport(noise)), ~torch.isnan(x)
     for j in range(x.shape[1]):

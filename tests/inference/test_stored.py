@@ -1,6 +1,7 @@
 """Restoration of stored values: units, types, what comes back as it was, and what people are told."""
 
 import logging
+import math
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ from sklearn.datasets import load_digits
 import backstory
 from backstory import InputError
 from backstory.inference.operators import Blur, Downscale, Linear, Mask, Noise
-from backstory.inference.restoration import coverage
+from backstory.inference.restoration import Restoration, coverage
+from backstory.inference.stored import warnings
 
 SMALL = {"latent": 3, "hidden": (16,), "epochs": 2, "progress": False, "device": "cpu"}
 QUICK = {"method": "importance", "proposals": 100, "draws": 5}
@@ -182,7 +184,7 @@ def test_a_function_of_ones_own_gets_one_type_everywhere():
     ("arguments", "words"),
     [
         ({"operator": "blur"}, "operator such as Mask"),
-        ({"draws": 2.5}, "draws has to be at least 1 and whole"),
+        ({"draws": 2.5}, "draws has to be at least 0 and whole"),
         ({"budget": 0}, "budget has to be at least 1"),
         ({"proposals": 50.5}, "proposals has to be at least 1 for restoration and whole"),
     ],
@@ -207,3 +209,21 @@ def test_noise_next_to_none_leaves_what_was_seen():
 def test_a_seed_of_any_size():
     data, model = fitted("dequantised")
     assert np.isfinite(model.damage(data, Noise(0.1), seed=10**20)).all()
+
+
+@pytest.mark.parametrize(("proposals", "warned"), [(2, False), (32, True)])
+def test_few_effective_draws_are_a_fault_only_of_many_weights(proposals, warned):
+    nothing = torch.full((5,), math.nan)
+    found = Restoration(
+        np.zeros((5, 1)),
+        np.zeros((5, 1)),
+        np.zeros((0, 5, 1)),
+        torch.zeros(0, 5, 1),
+        ("importance",) * 5,
+        log_evidence=torch.zeros(5),
+        ess=torch.full((5,), 1.1),
+        pareto_k=nothing,
+        r_hat=nothing,
+        acceptance=nothing,
+    )
+    assert bool(warnings(found, proposals)) == warned

@@ -32,8 +32,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import Entrywise, Head, MissingEntries, fill_unobserved
-from backstory.distributions.cells import Cells, Partition, uniform
+from backstory.distributions.base import Entrywise, Head, MissingEntries, fill_unobserved, sum_observed
+from backstory.distributions.cells import Cells, Columns, Partition
+from backstory.distributions.noise import Generators, rand
 from backstory.distributions.quantities import Edges, Quantity
 
 CHOICES = 2  # keys that choose what a draw is for, before those of the columns
@@ -89,8 +90,12 @@ class Autoregressive(Entrywise):
         logits = self.head.network(self.trunk.reshape(-1, self.trunk.shape[-1]), at, order, known, visible)
         return self.head.cells(logits.view(*shape, -1).to(self.trunk.dtype))
 
-    def missing_given(self, x: Tensor, observed: Tensor) -> MissingEntries:
+    def missing_given(self, x: Tensor, observed: Tensor) -> "Missing":
         return Missing(self, fill_unobserved(x, observed), observed)
+
+    def observe(self, x: Tensor, observed: Tensor) -> tuple[Tensor, MissingEntries]:
+        missing = self.missing_given(x, observed)
+        return missing.log_observed, missing
 
     @property
     def _blank(self) -> "Missing":
@@ -115,7 +120,7 @@ class Autoregressive(Entrywise):
     def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
         return self._blank.level_probs
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: Generators = None) -> Tensor:
         return self._blank.sample(generator)
 
 
@@ -139,6 +144,11 @@ class Missing:
         return self.p.given(self.x, self.observed)
 
     @property
+    def log_observed(self) -> Tensor:
+        """log p(x_o|z) of the observed columns, (*batch)."""
+        return sum_observed(self._next.entries(self.x), self.observed, 1)
+
+    @property
     def mean(self) -> Tensor:
         return self._next.mean
 
@@ -154,24 +164,18 @@ class Missing:
     def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
         return self._next.level_probs
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: Generators = None) -> Tensor:
         """A draw of the missing columns, one after the other; observed columns are as they are."""
-        head, trunk = self.p.head, self.p.trunk.reshape(-1, self.p.trunk.shape[-1])
-        shape = (*self.p.trunk.shape[:-1], *head.shape)
-        x, observed = _lines(self.x, shape), _lines(self.observed, shape)
-        order, place = _order(observed, None), observed.sum(-1, keepdim=True)
-        at = head.partition.cell(x)
-        cache = head.network.begin(trunk, at, order, place)
-        last = order.shape[1] - 1
-        for _ in range(int((~observed).sum(-1).max()) if len(x) else 0):
-            hidden = head.network.advance(trunk, at, order, place.clamp(max=last), cache)
-            column = order.gather(1, place.clamp(max=last))
-            drawn = head.draw(hidden, column, generator)
-            value = torch.where(place > last, x.gather(1, column), drawn)
-            x = x.scatter(1, column, value)
-            at = head.partition.cell(x)
-            place = place + 1
-        return x.view(shape)
+        trunk, head = self.p.trunk, self.p.head
+        shape = (*trunk.shape[:-1], *head.shape)
+        u = rand((*shape, 2), trunk, generator).view(-1, *head.shape, 2)
+        known = _lines(self.observed, shape).sum(-1)
+        turn = known.argsort(stable=True)  # rows that are finished come last
+        x = _lines(self.x, shape)[turn]
+        head.complete(
+            trunk.reshape(-1, trunk.shape[-1])[turn], x, _lines(self.observed, shape)[turn], u[turn]
+        )
+        return torch.empty_like(x).index_copy_(0, turn, x).view(shape)
 
 
 def _lines(values: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -240,12 +244,22 @@ class AutoregressiveHead(Head):
         """p of the columns from the network's logits, (*batch, C, L), which are relative to the marginals."""
         return Cells(logits + self.partition.log_counts(), self.partition)
 
-    def draw(self, hidden: Tensor, column: Tensor, generator: torch.Generator | None) -> Tensor:
-        """A draw of one column of each row, (N, 1), from tokens (N, W) that were to give it."""
-        drawn, u = hidden.new_empty(len(hidden), 1), uniform((len(hidden), 2), hidden, generator)
-        marginal = self.partition.log_counts()
-        for j in column.unique().tolist():
-            rows = (column[:, 0] == j).nonzero().squeeze(1)
-            logits = self.network.column(hidden[rows], j) + marginal[j]
-            drawn[rows, 0] = self.partition.draw(logits, j, u[rows])
-        return drawn
+    def complete(self, trunk: Tensor, x: Tensor, observed: Tensor, u: Tensor) -> None:
+        """Draw the missing columns of rows in place.
+
+        Args:
+            trunk: t(z), (N, W).
+            x: rows, (N, C); those with more missing columns come first.
+            observed: which columns are observed, (N, C) of bool.
+            u: uniform numbers for each column, (N, C, 2).
+        """
+        order, columns = _order(observed, None), Columns(self.partition)
+        at, place = self.partition.cell(x), observed.sum(-1, keepdim=True)
+        known = self.network.begin(trunk, at, order, place)
+        while len(place := place[: int((place < order.shape[1]).sum())]):
+            hidden, column = self.network.advance(known, at[: len(place)], place), order.gather(1, place)
+            for j in column.unique().tolist():
+                rows = (column[:, 0] == j).nonzero().squeeze(1)
+                logits = self.network.column(hidden[rows], j)
+                x[rows, j], at[rows, j] = columns.draw(j, logits, u[rows, j])
+            place = place + 1

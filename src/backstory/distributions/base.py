@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backstory.distributions.noise import Generators, rand
 from backstory.distributions.normal_scales import Rounded
 
 LOG_2PI = math.log(2 * math.pi)
@@ -49,11 +50,6 @@ def soft_clamp_inverse(value: Tensor, low: float, high: float) -> Tensor:
     return low + torch.log(torch.expm1(value - low)) - torch.log1p(-torch.exp(value - high))
 
 
-def randn(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal noise on the device and in the type of `like`."""
-    return torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
-
-
 def full_precision(like: Tensor) -> torch.autocast:
     """A context in which products of matrices keep the type of `like`, also within `torch.autocast`.
 
@@ -84,7 +80,7 @@ class MissingEntries(Protocol):
         """For each group of columns with levels: the columns, (C,), and P(x_j = l), (*batch, L, C)."""
         ...
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor: ...
+    def sample(self, generator: Generators = None) -> Tensor: ...
 
 
 class DataDistribution(MissingEntries, Protocol):
@@ -95,12 +91,12 @@ class DataDistribution(MissingEntries, Protocol):
 
         event_dims                  the number of axes of x, len(shape)
         mean, variance              of each entry, (*batch, *shape), as fields or properties
-        sample(generator)           a draw of x, (*batch, *shape)
+        sample(generator)              a draw of x, (*batch, *shape), by `distributions.noise`
         entry_log_probs(x)          log p(x_i|z) of each entry of a complete x
 
     and, if x has levels 0, …, L − 1, `levels` and `level_log_probs`. All else has a default: that of entries
     which are independent given z. A record with entries that depend on each other given z overrides `entries`
-    (its chain rule), `missing_given` and `refuses_noise`.
+    (its chain rule), `missing_given`, `observe` and `refuses_noise`.
 
     Attributes:
         mean, variance, moments, level_probs: of x given z; see `MissingEntries`.
@@ -159,6 +155,10 @@ class DataDistribution(MissingEntries, Protocol):
         """The missing entries given z, the observed entries of x, and which they are."""
         ...
 
+    def observe(self, x: Tensor, observed: Tensor) -> tuple[Tensor, MissingEntries]:
+        """`log_prob` and `missing_given` together, for records in which both share their work."""
+        ...
+
 
 class EntrywiseMoments:
     """Answers that have a mean and a variance for every entry."""
@@ -195,6 +195,9 @@ class Entrywise(EntrywiseMoments):
     def missing_given(self: DataDistribution, x: Tensor, observed: Tensor) -> MissingEntries:
         """p(x|z) itself: given z, missing entries do not depend on observed ones."""
         return self
+
+    def observe(self: DataDistribution, x: Tensor, observed: Tensor) -> tuple[Tensor, MissingEntries]:
+        return self.log_prob(x, observed), self.missing_given(x, observed)
 
     # Cached, since a plain property would not let a record have a field of this name. Such a field is written
     # as `levels: int = field()`, so that it does not take this property as its default.
@@ -325,9 +328,9 @@ def log_softmax(logits: Tensor, axis: int) -> Tensor:
     return logits - torch.logsumexp(logits, axis, keepdim=True)
 
 
-def with_gumbel(logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def with_gumbel(logits: Tensor, generator: Generators = None) -> Tensor:
     """Logits plus Gumbel noise: their argmax is a draw from the softmax (Gumbel 1954)."""
-    u = torch.rand(logits.shape, generator=generator, device=logits.device)
+    u = rand(logits.shape, logits, generator)
     return logits - torch.log(-torch.log(u.clamp(1e-20, 1 - 1e-7)))
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backstory.distributions.base import Entrywise, Head, level_counts, level_values, parameter
+from backstory.distributions.noise import Generators, rand
 from backstory.distributions.quantities import Marginals, Quantity
 
 FEW = 1 << 15  # with fewer entries, PyTorch's operations are faster than a derivative in Python
@@ -61,8 +62,8 @@ class Bernoulli(Entrywise):
     def level_log_probs(self) -> Tensor:
         return self.entries(level_values(self.levels, self.logits))
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        u = torch.rand(self.logits.shape, generator=generator, device=self.logits.device)
+    def sample(self, generator: Generators = None) -> Tensor:
+        u = rand(self.logits.shape, self.logits, generator)
         return (u < self.mean).to(self.logits.dtype)
 
 

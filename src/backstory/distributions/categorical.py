@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from backstory.distributions.base import Entrywise, Head, level_counts, level_values, log_softmax, with_gumbel
+from backstory.distributions.noise import Generators
 from backstory.distributions.quantities import Marginals, Quantity
 
 
@@ -55,7 +56,7 @@ class Categorical(Entrywise):
         chosen = self.logits.gather(axis, index.unsqueeze(axis))
         return (chosen - torch.logsumexp(self.logits, axis, keepdim=True)).squeeze(axis)
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: Generators = None) -> Tensor:
         return with_gumbel(self.logits, generator).argmax(self._axis).to(self.logits.dtype)
 
 

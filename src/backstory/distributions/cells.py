@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from backstory.distributions.base import Entrywise
+from backstory.distributions.noise import Generators, rand
 from backstory.distributions.quantities import Edges, Quantity
 
 ABSENT = -1e30  # the logit of a cell that a column does not have
@@ -108,21 +109,9 @@ class Partition(nn.Module):
         places = torch.arange(self.cells) / (exists.sum(-1, keepdim=True) - 1).clamp(min=1)
         return torch.where(exists & ~self.nominal.unsqueeze(-1), places, math.nan)
 
-    def draw(self, logits: Tensor, column: int, u: Tensor) -> Tensor:
-        """Values of one column, (N,), from logits (N, L) and uniform numbers u, (N, 2)."""
-        at, inside = _chosen(logits, u[:, 0]), self.inside()
-        low, width, tail = (part[column][at] for part in inside[:3])
-        return _position(low, width, tail, self.whole[column], u[:, 1])
-
     def cell(self, x: Tensor) -> Tensor:
         """The cell of each value of rows x without NaN, (*batch, C)."""
-        columns = x.reshape(-1, x.shape[-1]).T.contiguous()
-        at = torch.searchsorted(self.edges, columns, right=True)
-        below = (at - 1).clamp(min=0)
-        before = (at - 2).clamp(min=0)
-        last, earlier = self.edges.gather(1, below), self.edges.gather(1, before)
-        is_atom = (at > 1) & (last == columns) & (earlier == last)
-        return (at - is_atom.long()).T.reshape(x.shape)
+        return _cell(self.edges, x.reshape(-1, x.shape[-1]).T.contiguous()).T.reshape(x.shape)
 
 
 @dataclass(frozen=True)
@@ -207,15 +196,45 @@ class Cells(Entrywise):
         """The columns with so many levels."""
         return {levels: getattr(self.partition, f"columns_{levels}") for levels in self.partition.levels}
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        u = uniform((*self.logits.shape[:-1], 2), self.logits, generator)
+    def sample(self, generator: Generators = None) -> Tensor:
+        u = rand((*self.logits.shape[:-1], 2), self.logits, generator)
         low, width, tail = self._contents(_chosen(self.logits, u[..., 0]))
         return _position(low, width, tail, self.partition.whole, u[..., 1])
 
 
-def uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Numbers between 0 and 1 on the device and in the type of `like`."""
-    return torch.rand(shape, generator=generator, device=like.device, dtype=like.dtype)
+class Columns:
+    """Draws of one column after the other.
+
+    Args:
+        partition: the cells of the columns.
+    """
+
+    def __init__(self, partition: Partition):
+        self.partition, self.inside, self.marginal = partition, partition.inside(), partition.log_counts()
+
+    def draw(self, column: int, logits: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Values of a column and their cells, (N,) each.
+
+        Args:
+            column: its number.
+            logits: of its cells, relative to the marginal distribution, (N, L).
+            u: uniform numbers, (N, 2).
+        """
+        at = _chosen(logits + self.marginal[column], u[:, 0])
+        low, width, tail = (part[column][at] for part in self.inside[:3])
+        value = _position(low, width, tail, self.partition.whole[column], u[:, 1])
+        own = slice(column, column + 1)  # a value may be rounded into the next cell
+        return value, _cell(self.partition.edges[own], value.unsqueeze(0))[0]
+
+
+def _cell(edges: Tensor, columns: Tensor) -> Tensor:
+    """The cell of each value of columns (C, N), which have edges (C, E)."""
+    at = torch.searchsorted(edges, columns, right=True)
+    below = (at - 1).clamp(min=0)
+    before = (at - 2).clamp(min=0)
+    last, earlier = edges.gather(1, below), edges.gather(1, before)
+    is_atom = (at > 1) & (last == columns) & (earlier == last)
+    return at - is_atom.long()
 
 
 def _chosen(logits: Tensor, u: Tensor) -> Tensor:

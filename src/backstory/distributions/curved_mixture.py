@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backstory.distributions.base import LOG_2PI, ByMoments, Head, log_softmax, randn, soft_clamp
+from backstory.distributions.base import LOG_2PI, ByMoments, Head, log_softmax, soft_clamp
 from backstory.distributions.categorical import Categorical
 from backstory.distributions.inflated import NEVER, padded_atoms
+from backstory.distributions.noise import Generators, randn
 from backstory.distributions.quantities import Marginals, Quantity
 
 COMPONENTS = 3  # K
@@ -76,13 +77,13 @@ class CurvedMixture(ByMoments):
         second = (weights[..., many:, :] * second).sum(-2) + (weights[..., :many, :] * u.square()).sum(-2)
         return m + s * first, (s.square() * (second - first.square())).clamp(min=0)
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: Generators = None) -> Tensor:
         m, s, curved, _ = self.marginals
         many = len(self.atoms)
         chosen = Categorical(self.log_weights, 1).sample(generator).long().unsqueeze(-2)
         component = (chosen - many).clamp(min=0)
         mean, log_std = (part.gather(-2, component).squeeze(-2) for part in (self.means, self.log_stds))
-        y = mean + log_std.exp() * randn(tuple(mean.shape), mean, generator)
+        y = mean + log_std.exp() * randn(mean.shape, mean, generator)
         x = m + s * torch.where(curved, torch.sinh(y), y)
         atoms = self.atoms.expand(*x.shape[:-1], -1, -1).gather(-2, chosen.clamp(max=many - 1)).squeeze(-2)
         return torch.where(chosen.squeeze(-2) < many, atoms, x)

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import LOG_2PI, randn
+from backstory.distributions.base import LOG_2PI
 from backstory.distributions.latent import Prior
+from backstory.distributions.noise import randn
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from backstory.distributions.base import LOG_2PI, Entrywise, LocationScaleHead, parameter, randn, soft_clamp
+from backstory.distributions.base import LOG_2PI, Entrywise, LocationScaleHead, parameter, soft_clamp
+from backstory.distributions.noise import Generators, randn
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Gaussian(Entrywise):
         y = (x - self.mean) * torch.exp(-self.log_std)
         return -0.5 * (y.square() + LOG_2PI) - self.log_std
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        return self.mean + self.log_std.exp() * randn(tuple(self.mean.shape), self.mean, generator)
+    def sample(self, generator: Generators = None) -> Tensor:
+        return self.mean + self.log_std.exp() * randn(self.mean.shape, self.mean, generator)
 
 
 class GaussianHead(LocationScaleHead):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from backstory.distributions.base import Entrywise, Head, fill_unobserved, level_counts, with_gumbel
+from backstory.distributions.noise import Generators
 from backstory.distributions.quantities import Marginals, Quantity
 
 
@@ -90,7 +91,7 @@ class Grid(Entrywise):
         distance = self._line - self.mean[..., self.places.column]
         return self._sums(self._probs * distance.square())
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: Generators = None) -> Tensor:
         noisy = with_gumbel(self.logits, generator)
         index = torch.stack([part.argmax(-1) for part in noisy.split(self.places.sizes, -1)], -1)
         return self._line[self.places.first + index]

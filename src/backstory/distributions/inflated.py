@@ -15,6 +15,7 @@ from torch import Tensor
 
 from backstory.distributions.base import ByMoments, DataDistribution, Head, log_softmax
 from backstory.distributions.categorical import Categorical
+from backstory.distributions.noise import Generators
 
 NEVER = -1e30  # the logit of an atom that a column does not have
 
@@ -48,7 +49,7 @@ class Inflated(ByMoments):
         second = second + (weights[..., 1:, :] * atoms.square()).sum(-2)
         return first, (second - first.square()).clamp(min=0)
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: Generators = None) -> Tensor:
         count = self.counts.sample(generator)
         chosen = Categorical(self.log_weights, 1).sample(generator).long()
         values = torch.cat((count.unsqueeze(-2), self.atoms.expand(*count.shape[:-1], -1, -1)), -2)

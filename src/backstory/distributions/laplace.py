@@ -13,6 +13,7 @@ from torch import Tensor
 
 from backstory.distributions.base import Entrywise, LocationScaleHead, parameter, soft_clamp
 from backstory.distributions.gaussian import GaussianHead
+from backstory.distributions.noise import Generators, rand
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,9 @@ class Laplace(Entrywise):
         distance = (x - self.mean).abs() * torch.exp(-self.log_scale)
         return -math.log(2) - self.log_scale - distance
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: Generators = None) -> Tensor:
         """A draw by the inverse of the distribution function."""
-        u = torch.rand(
-            self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype
-        ).sub(0.5)
+        u = rand(self.mean.shape, self.mean, generator) - 0.5
         return self.mean - self.log_scale.exp() * u.sign() * torch.log1p(-2 * u.abs().clamp(max=0.5 - 1e-7))
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import randn
+from backstory.distributions.noise import randn
 
 
 class Moments(NamedTuple):

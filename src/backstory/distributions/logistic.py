@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backstory.distributions.base import Entrywise, LocationScaleHead, level_values, parameter, soft_clamp
+from backstory.distributions.noise import Generators, rand
 from backstory.distributions.normal_scales import Rounded
 from backstory.distributions.quantities import Marginals, Quantity
 
@@ -72,8 +73,8 @@ class DiscretisedLogistic(Entrywise):
         few = self.levels <= FEW_LEVELS
         return None if few else Rounded(self.location, self.log_scale.exp(), self.levels)
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        u = torch.rand(self.location.shape, generator=generator, device=self.location.device)
+    def sample(self, generator: Generators = None) -> Tensor:
+        u = rand(self.location.shape, self.location, generator)
         draw = self.location + self.log_scale.exp() * torch.logit(u, eps=1e-7)
         return draw.round().clamp(0, self.levels - 1)
 

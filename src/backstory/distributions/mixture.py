@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import LOG_2PI, randn
+from backstory.distributions.base import LOG_2PI
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.latent import Moments, Posterior, Prior, spread_around
+from backstory.distributions.noise import randn
 
 
 @dataclass(frozen=True)

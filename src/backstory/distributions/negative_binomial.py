@@ -14,6 +14,7 @@ from torch import Tensor
 
 from backstory.distributions.base import Entrywise, Head, soft_clamp
 from backstory.distributions.inflated import InflatedHead
+from backstory.distributions.noise import Generators, gamma, poisson
 from backstory.distributions.quantities import Marginals, Quantity
 
 
@@ -43,9 +44,9 @@ class NegativeBinomial(Entrywise):
         ways = torch.lgamma(x + r) - torch.lgamma(r) - torch.lgamma(x + 1)
         return ways - r * F.softplus(logit) - x * F.softplus(-logit)
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        gamma = torch._standard_gamma(self.log_size.exp(), generator=generator)
-        return torch.poisson(gamma * torch.exp(self.log_mean - self.log_size), generator=generator)
+    def sample(self, generator: Generators = None) -> Tensor:
+        shares = gamma(self.log_size.exp(), generator)
+        return poisson(shares * torch.exp(self.log_mean - self.log_size), generator)
 
 
 class NegativeBinomialHead(Head):

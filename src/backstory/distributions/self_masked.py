@@ -28,8 +28,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backstory.distributions.base import Entrywise, Head, MissingEntries, fill_unobserved, randn
+from backstory.distributions.base import Entrywise, Head, MissingEntries, fill_unobserved
 from backstory.distributions.gaussian import Gaussian
+from backstory.distributions.noise import Generators, rand, randn
 
 # Scale of w and c when the sign of w is known: a sharp edge has a large w, and small steps would take longer
 # than training to reach it. With an unknown sign, small steps give the data more time to decide.
@@ -84,7 +85,7 @@ class SelfMasked(Entrywise):
     def missing_given(self, x: Tensor, observed: Tensor) -> MissingEntries:
         return self.missing
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: Generators = None) -> Tensor:
         return self.p.sample(generator)
 
 
@@ -135,12 +136,12 @@ class Missing:
     def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
         return ()
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: Generators = None) -> Tensor:
         tau, rho = self._tau.double(), self._rho
-        v = torch.rand(tau.shape, generator=generator, device=tau.device, dtype=tau.dtype)
+        v = rand(tau.shape, tau, generator)
         share = (v * torch.special.ndtr(tau)).clamp(min=1e-300)
         u = -torch.special.ndtri(share).to(rho.dtype)
-        noise = randn(tuple(rho.shape), rho, generator)
+        noise = randn(rho.shape, rho, generator)
         return self.p.mean + self.p.std * (rho * u + torch.sqrt(1 - rho.square()) * noise)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import randn
 from backstory.distributions.latent import Moments
+from backstory.distributions.noise import randn
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from backstory.distributions.base import Entrywise, LocationScaleHead, parameter, soft_clamp
 from backstory.distributions.gaussian import GaussianHead
+from backstory.distributions.noise import Generators, rand
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,9 @@ class StudentT(Entrywise):
         constant = torch.lgamma(half + 0.5) - torch.lgamma(half) - 0.5 * torch.log(math.pi * self.degrees)
         return constant - self.log_scale - (half + 0.5) * torch.log1p(y.square() / self.degrees)
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: Generators = None) -> Tensor:
         """A draw, from two uniform numbers for each entry (Bailey 1994, eq. 2)."""
-        shape = (2, *self.mean.shape)
-        u, v = torch.rand(shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
+        u, v = (rand(self.mean.shape, self.mean, generator) for _ in range(2))
         radius = torch.sqrt(self.degrees * torch.expm1(-2 / self.degrees * torch.log1p(-u)))
         return self.mean + self.log_scale.exp() * radius * torch.cos(2 * math.pi * v)
 

@@ -30,6 +30,7 @@ from backstory.distributions.curved_mixture import CurvedMixtureHead
 from backstory.distributions.grid import GridHead
 from backstory.distributions.logistic import DiscretisedLogisticHead
 from backstory.distributions.negative_binomial import NegativeBinomialHead
+from backstory.distributions.noise import Generators
 from backstory.distributions.quantities import Marginals, Quantity, column_groups
 
 # The head for a group of columns of each kind, from their quantities and marginals.
@@ -89,7 +90,7 @@ class Joint(Entrywise):
         groups = zip(self.columns, self._probs, strict=True)
         return tuple((columns, probs) for columns, probs in groups if probs is not None)
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: Generators = None) -> Tensor:
         return self._join(part.sample(generator) for part in self.parts)
 
     @cached_property

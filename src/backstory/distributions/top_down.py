@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from backstory.distributions.base import randn
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.latent import LatentDistribution, Posterior, Prior
+from backstory.distributions.noise import randn
 
 Conditional: TypeAlias = Callable[[Tensor], DiagonalGaussian]  # from z of a level to the level below
 

@@ -175,11 +175,9 @@ class CodeSearch(Generic[T]):
         numbers = [int(share * count) for share in SHARES[1:]]
         numbers = [count - sum(numbers), *numbers]
         noise = self._noise(PROPOSE, numbers[0] + numbers[1]).normal(self.latents.size)
-        z = torch.cat([
-            first.transport(noise[: numbers[0]]),
-            second.transport(noise[numbers[0] :]),
-            self._noise(PRIOR, numbers[2]).draw(prior),
-        ])  # fmt: skip
+        z = torch.cat([first.transport(noise[: numbers[0]]), second.transport(noise[numbers[0] :])])
+        if numbers[2]:
+            z = torch.cat([z, self._noise(PRIOR, numbers[2]).draw(prior)])
         log_r = torch.full(z.shape[:2], -math.inf, dtype=z.dtype, device=z.device)
         for part, number in zip((first, second, prior), numbers, strict=True):
             if number:

@@ -36,10 +36,10 @@ from backstory.distributions.base import (
     DataDistribution,
     EntrywiseMoments,
     MissingEntries,
-    randn,
     sum_observed,
 )
 from backstory.distributions.gaussian import Gaussian
+from backstory.distributions.noise import Generators, randn
 from backstory.distributions.normal_scales import NODES
 from backstory.inference.damaged import Damaged
 from backstory.inference.linear_maps import Dense
@@ -77,7 +77,7 @@ class Conditional(Protocol):
         """
         ...
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: Generators = None) -> Tensor:
         """A draw of x given z and y, (*batch, N, *shape)."""
         ...
 
@@ -122,13 +122,17 @@ class Kept:
     p: DataDistribution
     seen: Damaged
 
+    @cached_property
+    def _observed(self) -> tuple[Tensor, MissingEntries]:
+        return self.p.observe(self.seen.y, self.seen.observed)
+
     @property
     def log_evidence(self) -> Tensor:
-        return self.p.log_prob(self.seen.y, self.seen.observed)
+        return self._observed[0]
 
-    @cached_property
+    @property
     def _missing(self) -> MissingEntries:
-        return self.p.missing_given(self.seen.y, self.seen.observed)
+        return self._observed[1]
 
     @property
     def mean(self) -> Tensor:
@@ -149,8 +153,9 @@ class Kept:
     def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
         return self._missing.level_probs
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        return torch.where(self.seen.observed, self.seen.y, self._missing.sample(generator))
+    def sample(self, generator: Generators = None) -> Tensor:
+        missing = self.p.missing_given(self.seen.y, self.seen.observed)
+        return torch.where(self.seen.observed, self.seen.y, missing.sample(generator))
 
 
 @dataclass(frozen=True)
@@ -198,10 +203,10 @@ class Conditioned(EntrywiseMoments):
         explained = self._s.square() * self._covariance.explained()
         return (self._s - explained).clamp(min=0).expand_as(self._m)
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        x = self._m + self._s.sqrt() * randn(tuple(self._m.shape), self._m, generator)
+    def sample(self, generator: Generators = None) -> Tensor:
+        x = self._m + self._s.sqrt() * randn(self._m.shape, self._m, generator)
         residual = self.seen.y - self.seen.linear.forward(x)
-        noise = self.seen.sigma * randn(tuple(residual.shape), residual, generator)
+        noise = self.seen.sigma * randn(residual.shape, residual, generator)
         return x + self._s * self.seen.linear.adjoint(self._covariance.solve(residual - noise))
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import randn
+from backstory.distributions.noise import randn
 from backstory.errors import InputError
 from backstory.inference.linear_maps import Dense, Map, Separable, dense
 from backstory.inference.operators import Operator

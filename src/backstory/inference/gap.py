@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from backstory.data.observation import Observation
-from backstory.distributions.base import randn
 from backstory.distributions.latent import Posterior
+from backstory.distributions.noise import randn
 from backstory.errors import InputError
 from backstory.inference.annealing import Annealing, Chains
 from backstory.inference.hmc import Rows, mixed_seed

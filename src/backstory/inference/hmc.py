@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from backstory.distributions.latent import Prior
+from backstory.distributions.noise import RowGenerators, randn
 
 JITTER = 0.2
 
@@ -118,10 +119,8 @@ class RowNoise:
 
     def normal(self, width: int) -> Tensor:
         """Standard normal, (C, B, width)."""
-        noise = self.like.new_empty(len(self.generators), self.chains, width)
-        for row, generator in zip(noise, self.generators, strict=True):
-            row.normal_(generator=generator)
-        return noise.transpose(0, 1)
+        shape = self.chains, len(self.generators), width
+        return randn(shape, self.like, RowGenerators(self.generators))
 
     def uniform(self, width: int) -> Tensor:
         """Uniform on (0, 1), (C, B, width), of float64."""

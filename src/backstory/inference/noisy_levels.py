@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from backstory.distributions.base import LOG_2PI, EntrywiseMoments, level_values, sum_observed
+from backstory.distributions.noise import Generators, rand
 from backstory.distributions.normal_scales import Rounded, log_normal_between, normal_density
 from backstory.inference.damaged import Damaged
 
@@ -59,9 +60,9 @@ class Levels(EntrywiseMoments):
     def variance(self) -> Tensor:
         return (self._posterior * (self._values - self.mean).square()).sum(0)
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: Generators = None) -> Tensor:
         cumulative = self._posterior.cumsum(0)
-        u = torch.rand(cumulative.shape[1:], generator=generator, device=cumulative.device)
+        u = rand(cumulative.shape[1:], cumulative, generator)
         return (cumulative[:-1] <= u).sum(0).to(self.log_prior.dtype)
 
 
@@ -135,11 +136,11 @@ class NoisyNormals(EntrywiseMoments):
     def variance(self) -> Tensor:
         return self._moments[1]
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: Generators = None) -> Tensor:
         """A part by its share, and a draw of its normal between the edges, rounded to a level."""
         observed, (low, high) = self.seen.observed, self.p.edges
         shape = self._log_joint.shape[1:]
-        u, v = (torch.rand(shape, generator=generator, device=self.seen.y.device).double() for _ in "12")
+        u, v = (rand(shape, self.seen.y, generator).double() for _ in range(2))
         share = torch.softmax(self._log_joint.double(), 0)
         part = (share.cumsum(0)[:-1] <= u).sum(0)
         mean, std, a, b = (

@@ -16,7 +16,7 @@ class RestorationRequest:
     """What people ask of a restoration.
 
     Attributes:
-        draws: M, for each observation.
+        draws: M, for each observation; 0 for means alone.
         method: `encoder`, `importance`, `variational`, `hmc` or `auto`.
         seed: of every draw.
         presentation_seed: of the presentation of y, where that is at random.
@@ -38,10 +38,10 @@ class RestorationRequest:
 
     def __post_init__(self) -> None:
         one_of("method", self.method, ["auto", *METHODS])
-        for name in ("draws", "chunk", "budget"):
+        for name, least in (("draws", 0), ("chunk", 1), ("budget", 1)):
             value = getattr(self, name)
-            if value is not None and (value < 1 or value != int(value)):
-                raise InputError(f"{name} has to be at least 1 and whole, got {value:g}")
+            if value is not None and (value < least or value != int(value)):
+                raise InputError(f"{name} has to be at least {least} and whole, got {value:g}")
 
     def plan(self, rows: int, units: int, codes: int | None = None) -> list[tuple[str, Effort]]:
         """Methods with their efforts, in the order in which they are tried.

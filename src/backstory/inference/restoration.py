@@ -61,8 +61,8 @@ class Restoration(Generic[T]):
             raise no_frame("the restoration")
         if draw is not None and not 0 <= draw < len(self.draws):
             raise InputError(
-                f"expected the number of a draw from 0 to {len(self.draws) - 1}, got {draw}; choose one, or "
-                "take more draws"
+                f"expected the number of one of {len(self.draws)} draws, counted from 0, got {draw}; choose "
+                "one, or take more draws"
             )
         return self.rows.completed(np.asarray(self.mean if draw is None else self.draws[draw]))
 

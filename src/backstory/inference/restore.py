@@ -27,6 +27,7 @@ from backstory.data.observation import Observation
 from backstory.distributions.base import DataDistribution
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.latent import Posterior, Prior
+from backstory.distributions.noise import RowGenerators
 from backstory.errors import InputError
 from backstory.inference.codes import Codes, CodeSearch
 from backstory.inference.conditional import Conditional, back_projection, condition, entries_per_code
@@ -244,7 +245,8 @@ class _Work:
             moments = _moments(target, codes, max(1, self.pairs // len(rows)))
             self.mean[rows], self.std[rows] = moments.mean, moments.std
             self._keep_levels(rows, moments.level_probs)
-            self._draw(target, search.rows, codes.z, moments.log_weight)
+            if len(self.draws):
+                self._draw(target, search.rows, codes.z, moments.log_weight)
         for row in search.rows.numbers:
             self.methods[row] = method
         if codes.log_ratio is not None:
@@ -271,13 +273,14 @@ class _Work:
         chosen = pick(torch.softmax(log_weight, 0), u[..., 0]).gather(0, u[..., 1].argsort(0))
         codes = z.gather(0, chosen.unsqueeze(-1).expand(-1, -1, z.shape[-1]))
         self.codes[:, rows.numbers] = codes
-        sources = rows.noise(DRAW, 1, z).generators
-        for index, (row, source) in enumerate(zip(rows.numbers, sources, strict=True)):
-            here = slice(index, index + 1)
-            one = target.rows(here)
+        generators = RowGenerators(rows.noise(DRAW, 1, z).generators)
+        size = max(1, self.pairs // min(DRAWS_AT_ONCE, len(codes)))
+        for first in range(0, len(target), size):
+            here = slice(first, first + size)
+            part, sources, numbers = target.rows(here), generators[here], rows.numbers[here]
             for start in range(0, len(codes), DRAWS_AT_ONCE):
                 some = slice(start, start + DRAWS_AT_ONCE)
-                self.draws[some, row] = one.conditional(codes[some, here]).sample(source)[:, 0]
+                self.draws[some, numbers] = part.conditional(codes[some, here]).sample(sources)
 
 
 @dataclass(frozen=True)
@@ -298,8 +301,7 @@ def _moments(target: Restored, codes: Codes, at_once: int) -> _Moments:
     log_weights: list[Tensor] = []
     top = torch.full(codes.z.shape[1:2], -math.inf, dtype=torch.float64, device=codes.z.device)
     total = torch.zeros_like(top)
-    origin = target.conditional(codes.z[:1]).mean[0]  # near the mean: its square cancels little
-    first, second = torch.zeros_like(origin), torch.zeros_like(origin)
+    origin = first = second = torch.zeros((), dtype=codes.z.dtype, device=codes.z.device)
     levels: list[Tensor] = []  # of each group of columns the weighted probabilities, (B, L, C)
     for start in range(0, len(codes.z), at_once):
         some = slice(start, start + at_once)
@@ -308,6 +310,8 @@ def _moments(target: Restored, codes: Codes, at_once: int) -> _Moments:
         new_top = torch.maximum(top, log_weights[-1].amax(0))
         weight, shrink = torch.exp(log_weights[-1] - new_top), torch.exp(top - new_top)
         mean, variance = given.moments
+        if not start:  # sums of distances from a point near the mean, so that squares cancel little
+            origin, first, second = mean[0], torch.zeros_like(mean[0]), torch.zeros_like(mean[0])
         distance = mean - origin
         top, total = new_top, shrink * total + weight.sum(0)
         first = _scaled(shrink, first) + _weighted(weight, distance)

@@ -22,7 +22,7 @@ its p-value is the share of rows with a new value. log p(x) is of the modelled e
 """
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -45,15 +45,16 @@ from backstory.inference.restore import restore
 from backstory.inference.stored import NOTHING
 from backstory.inference.target import check_density
 from backstory.inference.unusual import MOST_COMPARED, Neighbours, Shares
-from backstory.models.vae import VAE
+from backstory.models.vae import VAE, Terms
 
 MOST_ENTRIES = 500  # rows with more entries have no surprise of single entries
 MOST_ROWS, MOST_NUMBERS = 1000, 10**7  # held-out rows, and numbers in them, that are kept for comparison
 ENOUGH = 50  # held-out rows without filled entries
 LOOKED = 10  # held-out rows for each training row with a log p(x), which is the costly part of a score
 NEW_VALUE = 1e4  # that a new value in a constant column takes from a score: more than any row has
-EVIDENCE, SURPRISE = 100, 20  # draws of z for a row
-IF_COSTLY = 16, 8  # the same where p(x|z) is costly: the error of log p(x) is 0.1 nats
+DRAWS = 100  # of z for a row
+IF_COSTLY = 16  # the same where p(x|z) is costly: the error of log p(x) is 0.1 nats
+WITH_GAPS_IF_COSTLY = 300  # held-out rows that are compared with rows with gaps, once for each set of gaps
 FILLING = 300  # codes that are weighed to fill the gaps of a held-out row
 
 
@@ -251,11 +252,11 @@ class _ByNeighbours:
         """The score of rows of a group: shares of training rows in which the same entries are hidden."""
         hidden = group.assigned(len(self.missing))
         own = _fullest((self.missing & ~hidden).sum(1))
-        own = own[np.linspace(0, len(own) - 1, min(len(own), MOST_COMPARED)).astype(int)]
+        own = _spread(own, MOST_COMPARED)
         x = self.known.x.masked_fill(_like(hidden, self.known.x), torch.nan)
         x = x[torch.from_numpy(own).to(x.device)]
         most = len(x) if usual is None else max(ENOUGH, len(usual.log_evidence) // LOOKED)
-        some = np.linspace(0, len(x) - 1, min(len(x), most)).astype(int)
+        some = _spread(np.arange(len(x)), most)
         evidence = numbers(self.look(Observation(x[torch.from_numpy(some).to(x.device)])).log_evidence)
         shares = Shares.of(self.neighbours, evidence, self._values(x), own)
         return lambda looks: shares.scores(numbers(looks.log_evidence), self._values(looks.x))
@@ -293,6 +294,8 @@ class _Peers:
         hidden = group.assigned(len(self.missing))
         lacking = self.missing & ~hidden
         chosen = _fullest(lacking.sum(1))
+        if hidden.any() and self.fill.codes_to_weigh is not None:
+            chosen = _spread(chosen, WITH_GAPS_IF_COSTLY)
         x = self._filled() if lacking[chosen].any() else self.reference.x
         x = x.masked_fill(_like(hidden, x), torch.nan)
         rows = torch.from_numpy(chosen).to(x.device)
@@ -313,6 +316,11 @@ class _Peers:
             drawn = restore(self.fill, seen, request, self.reference.given).draws[0]
             self.full = torch.where(x.isnan(), drawn.to(x), x)
         return self.full
+
+
+def _spread(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the rows, evenly spread among them."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)]
 
 
 def _like(mask: np.ndarray, x: Tensor) -> Tensor:
@@ -354,44 +362,38 @@ def _shares(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), np.nan, shares)
 
 
-def look(vae: VAE, observation: Observation | Tensor) -> Looks:
-    """log p(x) and the surprise of each entry."""
+@torch.no_grad()
+def look(vae: VAE, observation: Observation | Tensor, samples: int | None = None, seed: int = 0) -> Looks:
+    """log p(x) and the surprise of each entry, from the same draws of z; arguments as `log_evidence`."""
+    check_density(vae)
     observation = Observation.of(observation)
     x = observation.x
-    entries = x.shape[1] if x.dim() == 2 and x.shape[1] <= MOST_ENTRIES else 0
-    value = log_evidence(vae, observation)
-    return Looks(value, surprise(vae, observation) if entries else x.new_zeros(len(x), 0))
+    if x.dim() != 2 or x.shape[1] > MOST_ENTRIES:
+        return Looks(log_evidence(vae, observation, samples, seed), x.new_zeros(len(x), 0))
+    parts = [_weighed(vae, part, noise) for part, noise in _parts(vae, observation, samples, seed)]
+    values, surprises = zip(*parts, strict=True)
+    return Looks(torch.cat(values), torch.cat(surprises))
 
 
-def _draws(vae: VAE) -> tuple[int, int]:
-    """How many draws of z the evidence and the surprise of a row take by default."""
-    return (EVIDENCE, SURPRISE) if vae.codes_to_weigh is None else IF_COSTLY
+def _weighed(vae: VAE, rows: Observation, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """log p(x), (N,), and E_q[−log p(x_j|z)] of each entry, (N, d), NaN where it is missing."""
+    missing, posterior = torch.isnan(rows.x), vae.encode(rows)
+    z = posterior.transport(noise)
+    entries = vae.decode(z, rows.given).entries(rows.x, vae.inputs.observed(rows.x))
+    log_weight = Terms(entries.sum(-1), z, posterior, vae.prior()).log_weight
+    return LogMean.of(log_weight).value, (-entries.mean(0)).masked_fill(missing, torch.nan)
 
 
-@torch.no_grad()
-def surprise(
-    vae: VAE, observation: Observation | Tensor, samples: int | None = None, seed: int = 0
-) -> Tensor:
-    """E_q[−log p(x_j|z)] of each entry, (N, d) in nats; arguments as `log_evidence`."""
-    samples = _draws(vae)[1] if samples is None else samples
-    observation, noise, parts = Observation.of(observation), _noise(vae, samples, seed), []
-    for part in observation.split(_rows_at_once(vae, observation, samples)):
-        missing = torch.isnan(part.x)
-        z = vae.encode(part).transport(noise.expand(-1, len(part), -1))
-        entries = vae.decode(z, part.given).entries(part.x, ~missing)
-        parts.append((-entries.mean(0)).masked_fill(missing, torch.nan))
-    return torch.cat(parts)
-
-
-def _noise(vae: VAE, samples: int, seed: int) -> Tensor:
-    """ε, (K, 1, D): the same for every row."""
+def _parts(
+    vae: VAE, observation: Observation, samples: int | None, seed: int
+) -> Iterator[tuple[Observation, Tensor]]:
+    """A few rows at a time, with ε of their draws, (K, N, D), which is the same for every row."""
+    samples = samples or (DRAWS if vae.codes_to_weigh is None else IF_COSTLY)
     generator = torch.Generator(vae.device).manual_seed(seed)
-    return torch.randn(samples, 1, vae.latents.size, generator=generator, device=vae.device)
-
-
-def _rows_at_once(vae: VAE, observation: Observation, samples: int) -> int:
+    noise = torch.randn(samples, 1, vae.latents.size, generator=generator, device=vae.device)
     entries = vae.features_shape[0] * observation.x[0].numel()
-    return max(1, pairs_at_once(vae, outputs=entries) // samples)
+    for part in observation.split(max(1, pairs_at_once(vae, outputs=entries) // samples)):
+        yield part, noise.expand(-1, len(part), -1)
 
 
 @torch.no_grad()
@@ -410,10 +412,5 @@ def log_evidence(
         InputError: the model is a plain autoencoder.
     """
     check_density(vae)
-    samples = _draws(vae)[0] if samples is None else samples
-    observation, noise = Observation.of(observation), _noise(vae, samples, seed)
-    parts = [
-        LogMean.of(vae.terms(part, noise=noise.expand(-1, len(part), -1)).log_weight).value
-        for part in observation.split(_rows_at_once(vae, observation, samples))
-    ]
-    return torch.cat(parts)
+    parts = _parts(vae, Observation.of(observation), samples, seed)
+    return torch.cat([LogMean.of(vae.terms(part, noise=noise).log_weight).value for part, noise in parts])

@@ -28,7 +28,7 @@ from backstory.models.vae import VAE
 
 NOTHING = Product(())  # the operator that leaves x as it is
 NOT_MIXED = 1.1  # R̂ above which chains have not met
-LEAST = 2.0  # effective draws, of so few weights that they have no k̂
+LEAST = 2.0  # effective draws, of weights that are too few for k̂ but several times this
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def warnings(found: Restoration[Any], proposals: int) -> list[str]:
         sentences.append(
             f"all entries of {blank} of {count} observations are missing: their draws come from the prior"
         )
-    few = found.pareto_k.isnan() & found.r_hat.isnan() & (found.ess < LEAST)
+    few = found.pareto_k.isnan() & found.r_hat.isnan() & (found.ess < min(LEAST, proposals / 4))
     heavy = int(((found.pareto_k > threshold(proposals)) | few).sum())
     if heavy > HEAVY_SHARE * count:
         sentences.append(

@@ -98,7 +98,7 @@ def restore(
     check_outputs(files, model)
     rows = source.first(SHEET_ROWS) if sheet else source
     problem = read_problem(model, rows, damage, whole, settings.seed)
-    restoration = solve(model, problem, settings, SHEET_DRAWS if sheet else 1)
+    restoration = solve(model, problem, settings, SHEET_DRAWS if sheet else 0)
     if sheet:
         write_sheet(output, problem, restoration, model.schema)
     else:
@@ -124,7 +124,7 @@ def check_outputs(files: Mapping[str, Output], model: Trained) -> None:
 
 
 def solve(
-    model: Trained, problem: InverseProblem, settings: RestorationSettings, draws: int = 1
+    model: Trained, problem: InverseProblem, settings: RestorationSettings, draws: int = 0
 ) -> Restoration[np.ndarray]:
     """`Model.restore` of a problem, with so many draws unless the settings say otherwise."""
     budget: dict[str, Any] = {} if settings.budget is None else {"budget": settings.budget}

@@ -13,13 +13,11 @@ themselves, as if each came next.
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-Cache = list[tuple[Tensor, Tensor]]  # keys and values of each layer, (N, heads, C, width / heads)
-
 
 FUNCTIONS = 16  # of the place of a cell
 
@@ -129,32 +127,43 @@ class ColumnTransformer(nn.Module):
         before = torch.minimum(places, known) - 1  # the place whose value a token is told
         told = order.gather(1, before.clamp(min=0))
         values = self._embedded(at) * visible.unsqueeze(-1)
-        values = values.gather(1, told.unsqueeze(-1).expand_as(values)) * (before >= 0).unsqueeze(-1)
+        values = values.gather(1, told.unsqueeze(-1).expand(-1, -1, values.shape[-1])) * (
+            before >= 0
+        ).unsqueeze(-1)
         return start.unsqueeze(1) + self.target[order] + values
 
     # -- one column after the other -------------------------------------------------------------------------
 
-    def begin(self, start: Tensor, at: Tensor, order: Tensor, known: Tensor) -> Cache:
-        """The cache of the known columns, with room for the others."""
-        h = self._tokens(start, at, order, known, torch.ones_like(at, dtype=torch.bool))
-        cache, mask = [], _reach(known, order.shape[1])
+    def begin(self, start: Tensor, at: Tensor, order: Tensor, known: Tensor) -> "Continuation":
+        """The known columns, from which others follow; arguments are those of `forward`."""
+        most = int(known.max()) if len(known) else 0
+        h = self._tokens(start, at, order[:, :most], known, torch.ones_like(at, dtype=torch.bool))
+        cache, mask = [], _reach(known, most)
         for block in self._blocks():
             queries, keys, values = block.split(h)
-            cache.append((keys.contiguous(), values.contiguous()))
+            room = (0, 0, 0, order.shape[1] - most)
+            cache.append((F.pad(keys, room), F.pad(values, room)))
             h = block.finish(h, F.scaled_dot_product_attention(queries, keys, values, mask))
-        return cache
+        return Continuation(start, order, self._values(), cache)
 
-    def advance(self, start: Tensor, at: Tensor, order: Tensor, place: Tensor, cache: Cache) -> Tensor:
-        """The token at a place of the order, (N, 1), after all blocks, (N, W); the cache then has it, too."""
-        before = (place - 1).clamp(min=0)
+    def advance(self, known: "Continuation", at: Tensor, place: Tensor) -> Tensor:
+        """The tokens at one place of the order of each of the first n rows, after all blocks, (n, W).
+
+        Args:
+            known: the columns before these places; then has the tokens at the places, too.
+            at: the cell of each column of these rows, (n, C).
+            place: the places, (n, 1).
+        """
+        n = len(place)
+        order, before = known.order[:n], (place - 1).clamp(min=0)
         told = order.gather(1, before)
-        value = F.embedding(told * self.cells + at.gather(1, told), self._values()) * (place > 0).unsqueeze(
-            -1
-        )
-        h = start.unsqueeze(1) + self.target[order.gather(1, place)] + value
+        value = F.embedding(told * self.cells + at.gather(1, told), known.embeddings)
+        h = known.start[:n].unsqueeze(1) + self.target[order.gather(1, place)]
+        h = h + value * (place > 0).unsqueeze(-1)
         most = int(place.max()) + 1
-        reach = (torch.arange(most, device=place.device) <= place).view(len(place), 1, 1, most)
-        for block, (keys, values) in zip(self._blocks(), cache, strict=True):
+        reach = (torch.arange(most, device=place.device) <= place).view(n, 1, 1, most)
+        for block, cached in zip(self._blocks(), known.cache, strict=True):
+            keys, values = (part[:n] for part in cached)
             queries, *both = block.split(h)
             where = place.view(-1, 1, 1, 1).expand_as(both[0])
             keys.scatter_(2, where, both[0])
@@ -168,6 +177,22 @@ class ColumnTransformer(nn.Module):
         """Logits of one column, (N, L), from tokens that were to give it, (N, W)."""
         weight = self.weight[column] + self.smooth_weight[column] @ self.smooth[column].T
         return torch.addmm(self.bias[column], hidden, weight)
+
+
+class Continuation(NamedTuple):
+    """Rows in which one column follows the other.
+
+    Attributes:
+        start: t(z), (N, W).
+        order: the columns in their order, (N, C).
+        embeddings: of all cells, (C L, W).
+        cache: keys and values of each block, (N, heads, C, W / heads) each, with room for all columns.
+    """
+
+    start: Tensor
+    order: Tensor
+    embeddings: Tensor
+    cache: list[tuple[Tensor, Tensor]]
 
 
 def _reach(known: Tensor, columns: int) -> Tensor:
