@@ -189,8 +189,8 @@ class Step:
     ) -> tuple[Outcome, tuple[Tensor, ...]]:
         """The step as one function, to be compiled or recorded."""
         parts = self.bound(batch, warmup, self.rows, generator)
-        weights = torch.full_like(parts.objective, -1 / count)  # of the mean, which Adam minimises
-        gradient = torch.autograd.grad(parts.objective, self.parameters, weights, materialize_grads=True)
+        loss = -parts.objective.sum() * (1 / count)
+        gradient = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
         return _outcome(parts.sums(), _norm(gradient)), gradient
 
     def _lay(self, outcome: Outcome, gradient: tuple[Tensor, ...]) -> Outcome:
