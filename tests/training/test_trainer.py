@@ -76,14 +76,14 @@ def test_same_seed_same_run(objective):
 @pytest.mark.parametrize(("rows", "batch_size"), [(23, 5), (20, 5), (7, 100), (5, 1)])
 def test_every_row_is_visited_once_in_every_epoch(rows, batch_size):
     run = trainer(table(rows), batch_size=batch_size)
-    seen, sizes, terms = [], [], run.vae.terms
+    seen, sizes, step = [], [], run.step
 
-    def recorded(observation, samples, **kwargs):
-        if run.vae.training:
-            seen.append(observation.x.clone())
-        return terms(observation, samples, **kwargs)
+    def watched(batch, *arguments):
+        seen.append(batch.x.clone())
+        return step(batch, *arguments)
 
-    run.vae.terms = recorded
+    watched.graph = None
+    run.step = watched
     run.run(advance=sizes.append)
     per_epoch = [min(batch_size, rows)] * (rows // batch_size) + [rows % batch_size] * (rows % batch_size > 0)
     per_epoch = per_epoch if batch_size <= rows else [rows]

@@ -336,4 +336,6 @@ def with_gumbel(logits: Tensor, generator: Generators = None) -> Tensor:
 
 def parameter(features: Tensor, index: int, shape: tuple[int, ...]) -> Tensor:
     """One of the P parameters in the decoder's output (*batch, P, *shape)."""
-    return features.select(features.dim() - 1 - len(shape), index)
+    axis = features.dim() - 1 - len(shape)
+    # the gradient of the only one needs no copy
+    return features.squeeze(axis) if features.shape[axis] == 1 else features.select(axis, index)

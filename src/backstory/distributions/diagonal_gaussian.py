@@ -65,8 +65,13 @@ class DiagonalGaussian(Posterior, Prior):
 
 def _kl(mean: Tensor, log_std: Tensor, other_mean: Tensor, other_log_std: Tensor) -> Tensor:
     log_ratio = log_std - other_log_std
-    shift = (mean - other_mean) * torch.exp(-other_log_std)
-    return 0.5 * (torch.exp(2 * log_ratio) + shift.square() - 1) - log_ratio
+    return _kl_of(log_ratio, torch.exp(2 * log_ratio), mean - other_mean, other_log_std)
+
+
+def _kl_of(log_ratio: Tensor, variances: Tensor, distance: Tensor, other_log_std: Tensor) -> Tensor:
+    """The KL from log σ_q / σ_p, σ_q² / σ_p² and μ_q − μ_p."""
+    shift = distance * torch.exp(-other_log_std)
+    return 0.5 * (variances + shift.square() - 1) - log_ratio
 
 
 class _KL(torch.autograd.Function):
@@ -78,23 +83,19 @@ class _KL(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, mean: Tensor, log_std: Tensor, other_mean: Tensor, other_log_std: Tensor) -> Tensor:
-        ctx.save_for_backward(mean, log_std, other_mean, other_log_std)
-        return _kl(mean, log_std, other_mean, other_log_std)
+        log_ratio, distance = log_std - other_log_std, mean - other_mean
+        variances = torch.exp(2 * log_ratio)
+        ctx.save_for_backward(variances, distance, other_log_std)
+        ctx.shapes = mean.shape, log_std.shape, other_mean.shape, other_log_std.shape
+        return _kl_of(log_ratio, variances, distance, other_log_std)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        mean, log_std, other_mean, other_log_std = ctx.saved_tensors
+        variances, distance, other_log_std = ctx.saved_tensors
         (gradient,) = gradients
-        variances = torch.exp(2 * (log_std - other_log_std))
-        distance = mean - other_mean
         slope = distance * torch.exp(-2 * other_log_std)
         of_mean, of_log_std = gradient * slope, gradient * (variances - 1)
         if not any(ctx.needs_input_grad[2:]):
             return of_mean, of_log_std, None, None
-        of_other = gradient * (1 - variances - slope * distance)
-        return (
-            of_mean.sum_to_size(mean.shape),
-            of_log_std.sum_to_size(log_std.shape),
-            -of_mean.sum_to_size(other_mean.shape),
-            of_other.sum_to_size(other_log_std.shape),
-        )
+        every = (of_mean, of_log_std, -of_mean, gradient * (1 - variances - slope * distance))
+        return tuple(part.sum_to_size(shape) for part, shape in zip(every, ctx.shapes, strict=True))

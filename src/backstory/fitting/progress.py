@@ -63,9 +63,10 @@ def run_trainer(trainer: Trainer, job: Job) -> History:
 
         def advance(rows: int) -> None:
             nonlocal shown
-            forecast.advance(trainer.progress - shown)
-            bar.advance(trainer.progress - shown)
-            shown = trainer.progress
+            more = trainer.progress - shown
+            forecast.advance(more)
+            bar.advance(more)
+            shown += more
 
         def on_epoch(metrics: Metrics) -> None:
             if folder is not None:

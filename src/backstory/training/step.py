@@ -21,6 +21,7 @@ from backstory.objectives.registry import OBJECTIVES, arguments
 from backstory.options import TrainOptions
 from backstory.training.compile import compiled_graph
 from backstory.training.devices import Alone
+from backstory.training.recording import Recorded
 
 
 class Batch(NamedTuple):
@@ -156,6 +157,7 @@ class Step:
         self.module: Any = devices.setup(bound)
         self.parameters = [p for p in bound.parameters() if p.requires_grad]
         self.graph: Callable[..., tuple[Any, ...]] | None = None
+        self.recorded = Recorded() if devices.world == 1 and bound.vae.device.type == "cpu" else None
 
     def compile(self) -> None:
         """Compile forward and backward pass into one graph at the next full batch; for one process."""
@@ -177,12 +179,17 @@ class Step:
                 return self._lay(*self.graph(batch, warmup, count))
             except Exception as error:  # compilers fail in many ways; the step itself raises again below
                 self._go_on_without_it(error)
+        if self.recorded is not None and count == self.full:
+            inputs = [tensor for tensor in (*batch, warmup) if tensor is not None]
+            return self._lay(*self.recorded(inputs, lambda: self._gradient(batch, warmup, count, generator)))
         return self._eager(batch, warmup, count, generator)
 
-    def _gradient(self, batch: Batch, warmup: Tensor, count: int) -> tuple[Outcome, tuple[Tensor, ...]]:
-        """The step as one function, to be compiled."""
-        parts = self.bound(batch, warmup, self.rows)
-        loss = -parts.objective.sum() / count
+    def _gradient(
+        self, batch: Batch, warmup: Tensor, count: int, generator: torch.Generator | None = None
+    ) -> tuple[Outcome, tuple[Tensor, ...]]:
+        """The step as one function, to be compiled or recorded."""
+        parts = self.bound(batch, warmup, self.rows, generator)
+        loss = -parts.objective.sum() * (1 / count)
         gradient = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
         return _outcome(parts.sums(), _norm(gradient)), gradient
 

@@ -108,6 +108,7 @@ class Trainer:
 
     def _try_step(self) -> None:
         """One step without an update of the weights."""
+        self.vae.train()
         batch, generator = self._first_batch(self.batch_size)
         self.step(batch, torch.ones((), device=self.device), self.batch_size, generator)
 

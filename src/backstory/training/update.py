@@ -100,7 +100,8 @@ class Updates:
         spike = self._is_spike(outcome)
         skipped = torch.ones_like(outcome.failed) if spike else outcome.failed
         if self.clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, outcome.norm)
+            with torch.inference_mode():  # in which gradients may have been made
+                torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, outcome.norm)
         self.lr = lr
         if self.device.type != "cpu":
             self.optimiser.update(skipped)  # which the fused kernel reads: it then changes nothing
