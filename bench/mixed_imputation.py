@@ -8,6 +8,7 @@
     accuracy   share of right levels among the hidden ones, the mean over the columns with levels
     seconds    of the processor, training and filling together, on one thread
 
+`joint` and `autoregressive` are single models of `fit`, and `VAEImputer` averages three by its defaults.
 `boosting` fits gradient boosting for each column to the rows that have it, from all other columns;
 these keep their gaps, which boosting takes as they are.
 """
@@ -77,8 +78,9 @@ def boosting(holes: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
 
 
 def imputer(holes: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
-    """Three models, averaged."""
-    return backstory.VAEImputer(random_state=0).fit_transform(holes)
+    """Three models, averaged; columns of levels are categories, also where these are numbers."""
+    levels = {name: "category" for name in whole if has_levels(whole[name])}
+    return backstory.VAEImputer(random_state=0).fit_transform(holes.astype(levels))
 
 
 METHODS: dict[str, Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]] = {
