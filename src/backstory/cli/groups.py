@@ -7,6 +7,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from backstory.cli import parameters as o
+from backstory.cli import reading_parameters as r
 
 if TYPE_CHECKING:
     from backstory.jobs.damage import Damage
@@ -76,10 +77,10 @@ class DataOptions:
     stream: o.Stream = None
     given: o.Given = None
     device: o.Device = "auto"
-    resize: o.Resize = None
-    aspect: o.Aspect = None
-    pages: o.Pages = None
-    skip_damaged: o.SkipDamaged = False
+    resize: r.Resize = None
+    aspect: r.Aspect = None
+    pages: r.Pages = None
+    skip_damaged: r.SkipDamaged = False
 
     def open(self) -> "Trained":
         """The model of the run."""
@@ -119,23 +120,23 @@ class RowOptions(DataOptions):
 class ReadingOptions:
     """How data is read where it does not tell by itself."""
 
-    resize: o.Resize = None
-    aspect: o.Aspect = None
-    alpha: o.Alpha = None
-    pages: o.Pages = None
-    skip_damaged: o.SkipDamaged = False
-    kind: o.Kind = None
-    channels: o.Channels = None
-    range: o.Range = None
-    separator: o.Separator = None
-    decimal: o.Decimal = None
-    encoding: o.Encoding = None
-    header: o.Header = None
-    index: o.Index = None
-    missing: o.MissingMarks = None
-    keep_missing_as_level: o.KeepMissing = None
-    no_relation: o.NoRelation = None
-    constraint: o.Constraint = None
+    resize: r.Resize = None
+    aspect: r.Aspect = None
+    alpha: r.Alpha = None
+    pages: r.Pages = None
+    skip_damaged: r.SkipDamaged = False
+    kind: r.Kind = None
+    channels: r.Channels = None
+    range: r.Range = None
+    separator: r.Separator = None
+    decimal: r.Decimal = None
+    encoding: r.Encoding = None
+    header: r.Header = None
+    index: r.Index = None
+    missing: r.MissingMarks = None
+    keep_missing_as_level: r.KeepMissing = None
+    no_relation: r.NoRelation = None
+    constraint: r.Constraint = None
     stream: o.Stream = None
 
     def given(self) -> dict[str, Any]:

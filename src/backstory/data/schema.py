@@ -59,14 +59,13 @@ class Schema(BaseModel):
         shape: of one observation as it is stored.
         dtype: NumPy name of the stored type, such as `uint8`.
         levels: number of levels of discrete data, None for continuous data.
-        maximum: stored value of the top level, or of full brightness in float images, counted from
-            the origin; None without one.
-        origin: stored values that are zero to the model, of arrays and images: one, or one for each entry; ()
-            for zero. A table's columns have their own.
+        maximum: stored value of the top level, or of full brightness in float images, counted from the
+            origin; None without one.
+        origin: of arrays and images the stored values that are zero to the model; () for zero.
         channels: whether the axis of the channels comes first or last in files; in `shape` it is the last.
         resized: how image files of another size are brought to `shape`; None if they are refused.
         columns: names of a table's columns.
-        header: whether the file that the table came from names its columns.
+        header: whether the file of the table names its columns.
         integer_columns: names of the table's columns that hold whole numbers, and are written as such.
         kinds: what a table's columns hold, one record for each of `columns`; () for images and arrays.
         left_out: columns of the file that are not modelled.
