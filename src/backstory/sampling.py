@@ -109,6 +109,8 @@ class Sampler(Restorer):
         self, n: int, mean: bool, temperature: float, seed: int, asked: Wanted | None, given: Given
     ) -> np.ndarray:
         """The stored values of `sample`."""
+        if n != int(n):
+            raise InputError(f"the number of samples has to be whole, got {n}")
         if asked is None:
             return self._sample(
                 n, mean, temperature, seed, chosen_conditions(self.schema.conditions, given, n)

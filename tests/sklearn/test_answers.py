@@ -110,3 +110,16 @@ def test_an_outlier_detector_names_the_columns_that_make_a_row_strange(pairs):
     assert missing.isna().equals(gaps.isna())
     mixed = pairs.assign(town=np.resize(["x", "y"], len(pairs)))
     assert list(VAEOutlierDetector(**SMALL).fit(mixed).attribute(mixed)) == list(mixed)
+
+
+def test_a_gap_that_no_training_row_had_is_refused_everywhere(density, pairs):
+    rows = pairs.iloc[:3].astype({"a": float})
+    rows.iloc[1, 0] = np.nan
+    for answer in (density.score_samples, density.score, density.attribute):
+        with pytest.raises(InputError, match="expected a finite number"):
+            answer(rows)
+
+
+def test_a_share_of_a_row_is_not_drawn(density):
+    with pytest.raises(InputError, match=r"whole, got 2\.5"):
+        density.sample(2.5)

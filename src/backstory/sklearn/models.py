@@ -7,7 +7,6 @@ import torch
 from sklearn.utils import check_random_state
 
 from backstory.data.dataset import Dataset
-from backstory.data.observation import Observation
 from backstory.errors import InputError
 from backstory.inference.mixture import log_mean_exp
 from backstory.inference.scoring import MOST_ENTRIES, log_evidence, numbers
@@ -26,8 +25,8 @@ def in_double(model: Trained) -> Trained:
 
 def log_density(model: Trained, x: np.ndarray) -> np.ndarray:
     """log p(x) of the observed cells of stored rows, (n_samples,) in nats."""
-    rows = model.schema.prepare(torch.tensor(x))
-    each = torch.stack([log_evidence(member.vae, Observation(rows)) for member in model.members])
+    rows = model._drawn(x)
+    each = torch.stack([log_evidence(member.vae, rows) for member in model.members])
     return log_mean_exp(each).cpu().numpy()
 
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from backstory.data.load import load
+from backstory.data.tables.decode import decoded
 from backstory.data.tables.frames import to_frame
 
 N = 30
@@ -71,3 +72,12 @@ def test_numbers_and_texts_that_mean_nothing_in_a_frame() -> None:
     assert not np.isnan(np.delete(data.values, 3, 0)).any()
     again = load(frame, schema=data.schema)  # a run keeps what was told
     np.testing.assert_array_equal(again.values, data.values)
+
+
+def test_means_of_durations_are_durations() -> None:
+    frame = pd.DataFrame({"wait": pd.to_timedelta(np.arange(60) * 7, unit="min"), "g": list("xyz") * 20})
+    column = load(frame).schema.kinds[0]
+    cells = decoded(np.array([60.0, 90.5, np.nan]), column)
+    assert str(cells.dtype).startswith("timedelta64")
+    assert cells[1] == pd.Timedelta(seconds=90.5)
+    assert cells.isna().tolist() == [False, False, True]

@@ -29,8 +29,10 @@ def decoded(values: np.ndarray, column: Column) -> pd.Series:
     whole = bool((np.isnan(values) | (values == np.rint(values))).all())
     if column.levels is None:
         cells = pd.Series(values)
-        if column.cells == "whole":
-            return typed(cells.astype("Int64"), column.dtype) if whole else cells
+        if column.cells == "whole" and whole:
+            cells = cells.astype("Int64")
+        elif column.cells == "whole" and not str(column.dtype).startswith("timedelta"):
+            return cells
         return typed(cells, column.dtype)
     if column.cells == "text" or whole:
         return _level_cells(column.settled(values), column)
