@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from torch import nn
 import backstory
 from backstory.cli.main import main
 from backstory.errors import InputError
+from backstory.models.registry import BUILDERS
+from backstory.objectives.registry import OBJECTIVES
 from backstory.options.choices import CHOICES, IMPLEMENTED
 from backstory.register import adopted
 
@@ -116,13 +119,12 @@ def test_the_command_line_imports_what_it_is_told(run, tmp_path, monkeypatch, ca
 @pytest.fixture(autouse=True)
 def forget():
     """What a test registers is gone after it."""
-    before = {group: dict(known) for group, known in CHOICES.items()}, dict(IMPLEMENTED)
+    registries: list[dict[Any, Any]] = [*CHOICES.values(), IMPLEMENTED, OBJECTIVES, BUILDERS]
+    before = [dict(known) for known in registries]
     yield
-    for group, known in before[0].items():
-        CHOICES[group].clear()
-        CHOICES[group].update(known)
-    IMPLEMENTED.clear()
-    IMPLEMENTED.update(before[1])
+    for registry, known in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(known)
     sys.modules.pop("own", None)
 
 

@@ -26,7 +26,7 @@ evaluate mixed table.csv --limit 5 --missing 0.3
 score mixed table.csv -o strange.csv --limit 10
 reconstruct mixed table.csv -o again.csv --limit 10
 impute mixed table.csv -o full.csv --draws 2
-impute mixed table.csv -o full.parquet --limit 10
+impute mixed table.csv -o full.parquet
 restore mixed table.csv -o restored.csv --limit 5
 """
 SCRIPT = """
