@@ -118,9 +118,9 @@ def _number_column(name: str, cells: pd.Series) -> Column:
     return Column(name=name, kind="continuous", dtype=str(cells.dtype), **written, **ends)
 
 
-def is_mixed(frame: pd.DataFrame | None) -> bool:
+def is_mixed(frame: pd.DataFrame) -> bool:
     """Whether a frame has columns that are not numbers."""
-    return frame is not None and not all(map(is_numeric_dtype, frame.dtypes))
+    return not all(map(is_numeric_dtype, frame.dtypes))
 
 
 def constant_cells(x: np.ndarray, constant: np.ndarray, names: Sequence[str]) -> list[ConstantCells]:

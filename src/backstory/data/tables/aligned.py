@@ -71,10 +71,7 @@ class FrameRows:
         return self._native(filled(self.frame, cells).set_axis(self.frame.index))
 
     def _native(self, frame: "pd.DataFrame") -> Any:
-        from backstory.data.tables.foreign import (
-            in_library,
-            library_of,
-        )  # with pandas, which is slow to import
+        from backstory.data.tables.foreign import in_library, library_of  # with pandas, slow to import
 
         return in_library(library_of(self.given), frame)
 
