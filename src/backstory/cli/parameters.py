@@ -123,16 +123,15 @@ Given = A[
     list[str] | None,
     Option(
         metavar="NAME=VALUE",
-        help="A condition, for a run of p(x|c), written as in the file, such as label=3; in place of those "
+        help="A condition, for a run of p(x|c), written as in the file, such as class=3; in place of those "
         "in DATA. May be repeated.",
     ),
 ]
-Condition = A[
+GivenNames = A[
     list[str] | None,
     Option(
-        metavar="NAME",
-        help="Learn p(x|c): what c is, `label` for the labels of images and arrays, or a column of a table, "
-        "which leaves x. May be repeated.",
+        metavar="NAME,…",
+        help="Learn p(x|c): what c is, class for the labels of images, or columns of a table, which leave x.",
     ),
 ]
 LaterPrior = A[
