@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from backstory import console
+from backstory.data.conditions import Condition, at_level, with_levels
 from backstory.data.dataset import Dataset
 from backstory.data.observation import Observation
 from backstory.data.rows import Rows
@@ -29,6 +30,7 @@ from backstory.data.values import (
 )
 from backstory.errors import InputError
 from backstory.inference import evaluate, scoring
+from backstory.inference.classification import CLASSIFYING, Classification
 from backstory.inference.importance import Evidence, tail_warning
 from backstory.inference.moments import posterior_moments
 from backstory.inference.requests import EvidenceRequest
@@ -267,6 +269,45 @@ class Trained(Sampler):
             console.warn(warning)
         entries = batches.observed_entries(self._generator(0)) if self.schema.discrete else None
         return evaluate.average(evidence, active, entries)
+
+    # -- levels of conditions ---------------------------------------------------------------------------
+
+    def classified(self, condition: str | None = None) -> Condition:
+        """The condition of a name, or without one the only condition with levels; InputError for another."""
+        return with_levels(self.schema.conditions, condition)
+
+    def classify(
+        self,
+        x: Values,
+        condition: str | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        progress: bool = False,
+        given: Given = None,
+    ) -> Classification:
+        """p(c | x) of the levels c of a condition, by Bayes' rule, see `inference.classification`.
+
+        Args:
+            x: (N, *shape); a value of this condition that comes with x is not used.
+            condition: its name; by default the only one that has levels.
+            samples: draws of z for each observation and level, 50 by default.
+            seed: of the draws, which are the same for all levels.
+            progress: show a progress bar.
+            given: the other conditions of a model with several, in place of those that come with x.
+        """
+        asked, conditions = self.classified(condition), self.schema.conditions
+        levels = asked.levels or ()
+        if len(conditions) == 1 or given is not None:
+            given = {**(given or {}), asked.name: levels[0]}
+        rows = stored_rows(x, self.schema, given)
+        request = EvidenceRequest.of("is", CLASSIFYING if samples is None else samples, seed)
+        values = []
+        with console.progress("levels", len(rows) * len(levels), progress) as bar:
+            for k in range(len(levels)):
+                own = StoredRows(rows.values, at_level(conditions, asked, k, rows.given))
+                batches = Batches(own, self.schema, self.incomplete, self.device)
+                values.append(self._evidence(batches, request, bar.advance).log_evidence.cpu().numpy())
+        return Classification.by_bayes(asked.name, levels, np.stack(values, 1), asked.log_shares)
 
     # -- rows -----------------------------------------------------------------------------------------
 

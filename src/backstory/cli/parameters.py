@@ -209,6 +209,14 @@ Report = A[
     Path | None, Option("-o", "--output", metavar="FILE", help="File to write with all figures, .json.")
 ]
 
+# classify
+MaybeTable = A[Path | None, Option("-o", "--output", metavar="FILE", help=_TABLE)]
+ConditionName = A[
+    str | None,
+    Option(metavar="NAME", help="The condition to infer, of a run with several that have levels."),
+]
+LevelSamples = A[int | None, Option(metavar="K", help="Draws of z for each row and class; 50 by default.")]
+
 # restore, impute
 Restoring = A[
     str,

@@ -146,6 +146,18 @@ def print_evaluation(result: dict[str, Any]) -> None:
     print_table(result | {"methods": _counted(result["methods"])}, notes)
 
 
+def print_quality(result: dict[str, Any]) -> None:
+    """Print how well inferred levels agree with known ones as a table."""
+    notes = {
+        "n": "rows whose class is known",
+        "accuracy": "share of rows whose most probable class is theirs",
+        "log_loss": "nats, -log p(c|x) of their class",
+        "calibration_error": "expected, of the most probable class, 15 bins",
+        "majority": "share of the most frequent class",
+    }
+    print_table(result, notes)
+
+
 def print_recovery(result: dict[str, Any], images: bool) -> None:
     """Print an evaluation of restorations as a table."""
     unit = "fractions of the full range" if images else "standard deviations of the columns"

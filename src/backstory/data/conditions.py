@@ -341,3 +341,28 @@ def decode_conditions(conditions: Sequence[Condition], given: np.ndarray) -> dic
     ends = np.cumsum([condition.width for condition in conditions])[:-1]
     parts = np.split(given, ends, axis=1)
     return {c.name: c.decode(part) for c, part in zip(conditions, parts, strict=True)}
+
+
+def with_levels(conditions: Sequence[Condition], name: str | None) -> Condition:
+    """The condition of a name, or without one the only condition that has levels; InputError for another."""
+    known = {condition.name: condition for condition in conditions if condition.levels is not None}
+    own = None if name is None else _own_name(conditions, name)
+    if own in known:
+        return known[own]
+    if own is None and len(known) == 1:
+        return next(iter(known.values()))
+    there = ", ".join(known) or "none, because this is a model of p(x)"
+    raise InputError(
+        f"expected the name of a condition with levels, which are {there}, got {name or 'no name'}; "
+        f"{'choose one with `condition`' if known else 'train a model with `given`'}"
+    )
+
+
+def at_level(
+    conditions: Sequence[Condition], condition: Condition, level: int, given: np.ndarray | Any
+) -> np.ndarray:
+    """Codes of conditions, (N, C), in which one of them has the level of this number in every row."""
+    codes = np.array(given, np.float32)
+    start = sum(c.width for c in conditions[: list(conditions).index(condition)])
+    codes[:, start : start + condition.width] = np.eye(condition.width, dtype=np.float32)[level]
+    return codes
