@@ -19,6 +19,7 @@ from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
 from backstory.data.tables.aligned import no_frame
 from backstory.data.values import (
+    BATCH,
     Batches,
     Given,
     Values,
@@ -31,6 +32,7 @@ from backstory.data.values import (
 from backstory.errors import InputError
 from backstory.inference import evaluate, scoring
 from backstory.inference.classification import CLASSIFYING, Classification
+from backstory.inference.evaluate import Evaluation
 from backstory.inference.importance import Evidence, tail_warning
 from backstory.inference.moments import posterior_moments
 from backstory.inference.requests import EvidenceRequest
@@ -260,15 +262,29 @@ class Trained(Sampler):
         """
         batches = self._batches(x, given)
         if self.is_autoencoder and method in ("auto", "is"):
-            return evaluate.reconstruction(
+            found = evaluate.reconstruction(
                 self.members[0].vae, batches.draw, self._generator(seed), self._active_units(batches, seed)
             )
+            return self._with_picture_quality(found, batches.rows, seed)
         active = self._active_units(batches, seed)
         evidence = self.log_evidence(batches.rows, samples, seed, method, progress, **options)
         if warning := tail_warning(evidence):
             console.warn(warning)
         entries = batches.observed_entries(self._generator(0)) if self.schema.discrete else None
-        return evaluate.average(evidence, active, entries)
+        average = evaluate.average(evidence, active, entries)
+        return self._with_picture_quality(average, batches.rows, seed)
+
+    def _with_picture_quality(self, found: Evaluation, rows: StoredRows, seed: int) -> Evaluation:
+        """The evaluation with PSNR and SSIM of the reconstructions of whole images; as it is for other data."""
+        if self.schema.kind != "images" or self.schema.bounds is None:
+            return found
+        parts = []
+        for start in range(0, len(rows), BATCH):
+            some = rows.part(slice(start, start + BATCH))
+            x, y = np.asarray(some.values), np.asarray(self._reconstruct(some, True, seed))
+            parts.append([self.schema.fractions(values.astype(np.float64)) for values in (x, y)])
+        nearness, likeness = evaluate.picture_averages(parts)
+        return replace(found, psnr=nearness, ssim=likeness)
 
     # -- levels of conditions ---------------------------------------------------------------------------
 

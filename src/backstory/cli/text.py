@@ -142,6 +142,8 @@ def print_evaluation(result: dict[str, Any]) -> None:
         "methods": "with the number of observations",
         "pareto_k": "tail of the weights, which can be trusted up to 0.7",
         "acceptance": "share of accepted proposals",
+        "psnr": "dB, of reconstructions E[x|z]",
+        "ssim": "of reconstructions, 1 at best",
     }
     print_table(result | {"methods": _counted(result["methods"])}, notes)
 
