@@ -275,7 +275,7 @@ class Trained(Sampler):
         return self._with_picture_quality(average, batches.rows, seed)
 
     def _with_picture_quality(self, found: Evaluation, rows: StoredRows, seed: int) -> Evaluation:
-        """The evaluation with PSNR and SSIM of the reconstructions of whole images; as it is for other data."""
+        """The evaluation with PSNR and SSIM of reconstructed whole images, if x is images."""
         if self.schema.kind != "images" or self.schema.bounds is None:
             return found
         parts = []
