@@ -134,7 +134,8 @@ def _option_names() -> dict[str, str]:
     group: Any = typer.main.get_command(app)
     options = [option for command in group.commands.values() for option in command.params]
     names = {option.name: option.opts[-1] for option in options if option.opts[-1].startswith("--")}
-    others = {"columns": "--column", "conditions": "--condition", "import": "--import"}  # of one name each
+    others = {"columns": "--column", "conditions": "--condition", "constraints": "--constraint"}
+    others["import"] = "--import"  # of one name each
     return names | option_names() | others
 
 
