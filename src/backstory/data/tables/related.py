@@ -178,7 +178,9 @@ def _say_not_kept(search: Search, told: Sequence[Relation], wishes: Wishes) -> N
     """Names the relations that gaps forbid, unless a person has given or refused them."""
     known = {name for relation in told for name in relation.text.split(" and ")}
     others = [
-        left for text, left in search.not_kept.items() if text not in known and not wishes.refuses(left.relation)
+        left
+        for text, left in search.not_kept.items()
+        if text not in known and not wishes.refuses(left.relation)
     ]
     for left in others[:NOT_KEPT_SHOWN]:
         console.warn(str(left))
