@@ -11,8 +11,8 @@ below `CHANCE`.
     empty        20 rows with the level, and cells elsewhere
 
 In at most 5 % of the rows a dependent cell is observed without those that give it: to a model it says nothing
-there. A relation that only this rule forbids is named, so that a person may give it. Candidates come from some
-rows; then all rows are compared.
+there. A relation that only this rule forbids is named, so that a person may give it. Candidates come from
+some rows; then all rows are compared.
 """
 
 import itertools
@@ -58,7 +58,7 @@ class NotKept:
         text, name = self.relation.text, self.relation.dependent
         return (
             f"not kept: {text} holds in all {self.relation.rows:,} rows with its cells, but "
-            f"{100 * self.unknown:.2g} % of the rows have {name!r} alone, which would tell the model nothing; "
+            f"{100 * self.unknown:.2g} % of rows have {name!r} alone, which would tell a model nothing; "
             f"`constraints` {text!r} keeps it"
         )
 
