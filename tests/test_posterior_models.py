@@ -1,4 +1,4 @@
-"""All that a model does, where q(z|x) is no diagonal Gaussian: correlated units, and levels of z."""
+"""All that a model does, where q(z|x) is no diagonal Gaussian: correlated units, levels, flows, mixtures."""
 
 import signal
 
@@ -11,15 +11,27 @@ from sklearn.datasets import load_digits
 import backstory
 from backstory import InputError
 from backstory.cli.main import main
+from backstory.distributions.flow import ConditionalFlow
 from backstory.distributions.full_gaussian import FullGaussian
+from backstory.distributions.mixture_posterior import MixturePosterior
 from backstory.distributions.top_down import TopDownPosterior
 from backstory.inference.effort import METHODS
 from backstory.inference.moments import posterior_moments
 from backstory.opening import unpack
 from backstory.training.trainer import Trainer
 
-POSTERIORS = {"full": {"posterior": "full", "latent": 4}, "hierarchy": {"hierarchy": (3, 1)}}
-RECORDS = {"full": FullGaussian, "hierarchy": TopDownPosterior}
+POSTERIORS = {
+    "full": {"posterior": "full", "latent": 4},
+    "hierarchy": {"hierarchy": (3, 1)},
+    "flow": {"posterior": "flow", "posterior_width": 8, "latent": 4},
+    "mixture": {"posterior": "mixture", "posterior_components": 3, "latent": 4},
+}
+RECORDS = {
+    "full": FullGaussian,
+    "hierarchy": TopDownPosterior,
+    "flow": ConditionalFlow,
+    "mixture": MixturePosterior,
+}
 SMALL = {"hidden": (16,), "epochs": 2, "progress": False, "device": "cpu", "compile": False}
 QUICK = {"proposals": 50, "steps": 12, "gradient_draws": 2, "chains": 3, "temperatures": 3, "transitions": 6}
 ANNEALING = {"method": "ais", "samples": 4, "steps": 5}
@@ -198,9 +210,9 @@ def test_a_mixture_may_take_the_place_of_the_prior(posterior, tmp_path):
 def test_the_command_line(posterior, tmp_path, capsys):
     file, home = tmp_path / "table.csv", tmp_path / "run"
     table().to_csv(file, index=False)
-    options = {"full": ["--posterior", "full", "--latent", "4"], "hierarchy": ["--hierarchy", "3,1"]}[
-        posterior
-    ]
+    options = (
+        ["--hierarchy", "3,1"] if posterior == "hierarchy" else ["--posterior", posterior, "--latent", "4"]
+    )
     fast = ["--hidden", "16", "--epochs", "2", "--no-compile", "--likelihood", "joint"]
     assert main(["fit", str(file), "-o", str(home), *options, *fast]) == 0
     codes, data = tmp_path / "z.csv", str(file)

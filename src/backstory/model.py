@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from backstory import console
 from backstory.data.conditions import chosen_conditions
@@ -32,7 +32,7 @@ from backstory.models.diagnostics import code_use
 from backstory.models.initial import drawn_from
 from backstory.models.priors import Mixture
 from backstory.models.vae import VAE, Terms
-from backstory.options import MixturePrior, ModelOptions
+from backstory.options import MixturePrior, ModelOptions, PriorOptions
 from backstory.restoring import Advance
 from backstory.runs.provenance import Provenance
 from backstory.runs.run import Config, Run
@@ -158,18 +158,22 @@ class Model(Trained):
         return results.array((len(batches), *part.shape[1:]), part.dtype)
 
     def fit_prior(self, x: Values, components: int = 10, seed: int = 0, given: Given = None) -> Self:
-        """Replace p(z) by a Gaussian mixture fitted to codes of x, drawn from q(z|x); changes this model.
-
-        The reference rows of `score` belong to the earlier p(x) and are dropped.
-        """
+        """Replace p(z) by a Gaussian mixture fitted to codes of x, drawn from q(z|x); see `replace_prior`."""
         q = self.encode(x, seed, given)
         check_components(components, len(q.centre))
         codes = q.sample(1, self._generator(seed))[0]
         with drawn_from(seed):  # initial parameters, which the fit replaces
             prior = Mixture(codes.shape[-1], components).to(self.device)
-        self.vae.prior_module, self.reference = prior.fit(codes, seed), None
-        self.options = self.options.model_copy(update={"prior": MixturePrior(components=components)})
+        self.replace_prior(prior.fit(codes, seed), MixturePrior(components=components))
         return self
+
+    def replace_prior(self, prior: nn.Module, options: PriorOptions) -> None:
+        """Give the model another p(z), and the options from which it is built.
+
+        The reference rows of `score` belong to the earlier p(x) and are dropped.
+        """
+        self.vae.prior_module, self.reference = prior, None
+        self.options = self.options.model_copy(update={"prior": options})
 
     def keep_reference(self, x: Values, given: Given = None) -> None:
         """Keep in the run the rows that `score` compares with, which were held out of training."""

@@ -228,7 +228,7 @@ def _raw_mode(tile: Any) -> str:
 
 def _deep_tiles(image: Image.Image) -> bool:
     """Whether this is a colour image of 16 bits, of which Pillow would keep the upper 8."""
-    tiles = getattr(image, "tile", ())
+    tiles = getattr(image, "tile", None) or ()  # None in icons by some releases
     modes = [_raw_mode(tile) for tile in tiles]
     return image.mode in ("RGB", "RGBA") and bool(modes) and all(mode in _SWAPPED for mode in modes)
 

@@ -5,11 +5,13 @@ whose call gives one of the small records of this folder, which check nothing an
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any, NamedTuple, Protocol, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from backstory.distributions.noise import randn
 
@@ -68,7 +70,7 @@ class Posterior(LatentDistribution, Protocol):
     @property
     @abstractmethod
     def centre(self) -> Tensor:
-        """The code that zero noise becomes, (B, D): the mean of a Gaussian."""
+        """One code for each row, (B, D): the mean where it is known, else what zero noise becomes."""
 
     @abstractmethod
     def transport(self, noise: Tensor) -> Tensor:
@@ -113,6 +115,14 @@ class Posterior(LatentDistribution, Protocol):
         record: Any = self
         changed: Self = replace(record, **parameters)
         return changed
+
+
+def detached(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, whose weights carry no gradient if it is a module."""
+    if not isinstance(function, nn.Module):
+        return function
+    weights = {name: weight.detach() for name, weight in function.named_parameters()}
+    return lambda *arguments, **named: functional_call(function, weights, arguments, named)
 
 
 def spread_around(mean: Tensor, z: Tensor, temperature: float) -> Tensor:

@@ -17,15 +17,13 @@ eqs. 17 to 19):
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Self, TypeAlias
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
-from backstory.distributions.latent import LatentDistribution, Posterior, Prior
+from backstory.distributions.latent import LatentDistribution, Posterior, Prior, detached
 from backstory.distributions.noise import randn
 
 Conditional: TypeAlias = Callable[[Tensor], DiagonalGaussian]  # from z of a level to the level below
@@ -113,7 +111,7 @@ class TopDownPosterior(TopDown, Posterior):
         return of_x if above is None else product(self.below[level - 1](above), of_x)
 
     def detach(self) -> Self:
-        return replace(super().detach(), below=tuple(map(_detached, self.below)))
+        return replace(super().detach(), below=tuple(map(detached, self.below)))
 
 
 def product(one: DiagonalGaussian, other: DiagonalGaussian) -> DiagonalGaussian:
@@ -125,11 +123,3 @@ def product(one: DiagonalGaussian, other: DiagonalGaussian) -> DiagonalGaussian:
     share = torch.sigmoid(2 * (one.log_std - other.log_std))  # of the other's precision in the sum of both
     log_std = -0.5 * torch.logaddexp(-2 * one.log_std, -2 * other.log_std)
     return DiagonalGaussian(torch.lerp(one.mean, other.mean, share), log_std)
-
-
-def _detached(conditional: Conditional) -> Conditional:
-    """The same function, whose weights carry no gradient."""
-    if not isinstance(conditional, nn.Module):
-        return conditional
-    weights = {name: weight.detach() for name, weight in conditional.named_parameters()}
-    return partial(functional_call, conditional, weights)

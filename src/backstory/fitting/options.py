@@ -10,6 +10,7 @@ from backstory.data.schema import Schema
 from backstory.data.splits import Splits, check_for_training, split
 from backstory.data.tables.statistics import as_numbers
 from backstory.errors import InputError
+from backstory.fitting.second_stage import check_second_stage
 from backstory.model import check_components
 from backstory.models.defaults import by_kinds, default_schedule, resolve
 from backstory.options import ModelOptions, TrainOptions, given_options, sort_options
@@ -103,6 +104,7 @@ def decide_options(dataset: Dataset, asked: dict[str, Any], train: np.ndarray, g
     schema, options = resolve(dataset.schema, options, gaps)
     training = schedule.resolve(training, len(train), default_schedule(schema, options, gaps))
     training = decide(training, len(train), group.device, group.world)
+    check_second_stage(options, training, asked.get("validation", VALIDATION))
     if options.posterior.name == "delta" and options.prior.name == "mixture":
         check_components(options.prior.values["components"], len(train))
     return Decided(schema, options, training)

@@ -16,6 +16,7 @@ from backstory.fitting.begun import check_same_data
 from backstory.fitting.job import Job
 from backstory.fitting.options import SEED, VALIDATION, Decided, as_modelled, decide_options, split_rows
 from backstory.fitting.progress import announce, report, run_trainer, summary
+from backstory.fitting.second_stage import second_stage
 from backstory.inference import scoring
 from backstory.inference.unusual import kept_rows
 from backstory.model import Model
@@ -46,6 +47,8 @@ def train_single(dataset: Dataset, job: Job) -> Model:
         held_out = held_out.by_weight(model.training.seed)
     history = _trained(model, rows, held_out, job)
     model.summary = summary(history)
+    if history.stopped != "interrupted":  # the run goes on with the prior that it began with
+        second_stage(model, rows, held_out, job.progress)
     _finish(model, rows, dataset)
     if job.written is not None:
         write_files(job.written, model.pack())

@@ -10,11 +10,13 @@ from backstory.options.choices import one_of as one_of
 from backstory.options.given import given_options as given_options
 from backstory.options.given import sort_options as sort_options
 from backstory.options.latents import DeltaPosterior as DeltaPosterior
+from backstory.options.latents import FlowPosterior as FlowPosterior
 from backstory.options.latents import FlowPrior as FlowPrior
 from backstory.options.latents import FullPosterior as FullPosterior
 from backstory.options.latents import GaussianPosterior as GaussianPosterior
 from backstory.options.latents import HierarchyPosterior as HierarchyPosterior
 from backstory.options.latents import HierarchyPrior as HierarchyPrior
+from backstory.options.latents import MixturePosterior as MixturePosterior
 from backstory.options.latents import MixturePrior as MixturePrior
 from backstory.options.latents import NormalPrior as NormalPrior
 from backstory.options.latents import PosteriorOptions as PosteriorOptions

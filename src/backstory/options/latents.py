@@ -88,6 +88,25 @@ class FullPosterior(PosteriorOptions):
 
 
 @choice
+class FlowPosterior(PosteriorOptions):
+    """A Gaussian that coupling layers bend, each of which knows x."""
+
+    lacks: ClassVar[tuple[Need, ...]] = ("units", "kl")
+    name: Literal["flow"] = "flow"
+    posterior_transforms: int = Field(default=4, ge=1, description="Number of coupling layers of q(z|x).")
+    posterior_width: int = Field(default=64, ge=1, description="Width of the networks of these layers.")
+
+
+@choice
+class MixturePosterior(PosteriorOptions):
+    """A mixture of Gaussians with independent units."""
+
+    lacks: ClassVar[tuple[Need, ...]] = ("units", "kl")
+    name: Literal["mixture"] = "mixture"
+    posterior_components: int = Field(default=4, ge=1, description="Number of Gaussians of q(z|x).")
+
+
+@choice
 class HierarchyPosterior(PosteriorOptions):
     """Levels of z, of which each depends on the one above: q(z2|x) q(z1|z2, x)."""
 

@@ -242,6 +242,11 @@ class TrainOptions(Record):
         description="Which epoch's weights are kept: the best on the validation rows, or the last; by "
         "default best, or last for tables of numbers with gaps.",
     )
+    prior_after: Literal["flow", "mixture"] | None = Field(
+        default=None,
+        description="The density that is fitted to the codes after training; it becomes p(z) if the ELBO of "
+        "held-out rows rises.",
+    )
     compile: bool | None = Field(
         default=None, description="Whether the step is compiled; by default it is in long runs."
     )
