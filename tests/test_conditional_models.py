@@ -35,7 +35,7 @@ LINEAR = {"network": "linear", "likelihood": "gaussian", "latent": 1, "incomplet
 @pytest.fixture(scope="module")
 def people():
     """A linear-Gaussian model of height and weight given sex and age."""
-    return backstory.fit(FRAME, conditions=("sex", "age"), epochs=60, lr=1e-2, progress=False, **LINEAR)
+    return backstory.fit(FRAME, given=("sex", "age"), epochs=60, lr=1e-2, progress=False, **LINEAR)
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +47,14 @@ def plain():
 @pytest.fixture(scope="module")
 def digits():
     """A small model of digits given their label."""
-    return backstory.fit(
-        "digits", conditions="label", epochs=30, hidden=(128,), latent=8, seed=0, progress=False
-    )
+    return backstory.fit("digits", given="label", epochs=30, hidden=(128,), latent=8, seed=0, progress=False)
 
 
 @pytest.fixture(scope="module")
 def pair(people):
     """An ensemble of two small models of digits given their label."""
     return backstory.fit(
-        "digits", conditions="label", ensemble=2, epochs=1, hidden=(16,), latent=3, progress=False
+        "digits", given="label", ensemble=2, epochs=1, hidden=(16,), latent=3, progress=False
     )
 
 
@@ -211,9 +209,18 @@ def test_a_model_of_x_alone_refuses_conditions(plain, refusal) -> None:
     assert "model of p(x)" in refusal(model.encode, StoredRows(x, np.ones((3, 1), np.float32)))
 
 
+def test_an_array_of_labels_is_given(tmp_path) -> None:
+    data = load("digits")
+    options = {"epochs": 1, "hidden": (8,), "latent": 2, "progress": False}
+    model = backstory.fit(data.values, tmp_path / "run", given=data.labels, **options)
+    assert model.sample(2, given={"class": 7}, seed=0).shape == (2, 8, 8)
+    again = backstory.fit(data.values, tmp_path / "run", given=data.labels, resume=True, progress=False)
+    assert again.schema.conditions == model.schema.conditions
+
+
 def test_names_of_conditions_in_fit(refusal) -> None:
-    assert "sex, age" in refusal(backstory.fit, FRAME, conditions="label", progress=False)
-    assert "left for x" in refusal(backstory.fit, FRAME, conditions=list(FRAME), progress=False)
+    assert "sex, age" in refusal(backstory.fit, FRAME, given="label", progress=False)
+    assert "left for x" in refusal(backstory.fit, FRAME, given=list(FRAME), progress=False)
 
 
 # -- labels -------------------------------------------------------------------------------------------------
@@ -283,11 +290,11 @@ def test_an_ensemble_is_told_the_conditions(pair, refusal) -> None:
 
 def test_a_run_goes_on_with_its_conditions(tmp_path, refusal) -> None:
     options = {"epochs": 2, "hidden": (8,), "latent": 2, "progress": False}
-    whole = backstory.fit("digits", tmp_path / "whole", conditions="label", **options)
+    whole = backstory.fit("digits", tmp_path / "whole", given="label", **options)
     again = backstory.fit("digits", tmp_path / "whole", resume=True, progress=False)
     assert again.schema == whole.schema
     shuffled = load("digits")
-    other = backstory.fit(shuffled, conditions="label", **options)
+    other = backstory.fit(shuffled, given="label", **options)
     assert other.provenance.fingerprint == whole.provenance.fingerprint
     assert whole.trained_on(shuffled)
     plain = backstory.fit("digits", **options)
@@ -311,7 +318,7 @@ def test_the_command_line(tmp_path, capsys) -> None:
     data, run = tmp_path / "a.csv", tmp_path / "run"
     gaps = FRAME.assign(weight=FRAME["weight"].where(FRAME.index % 3 > 0))
     gaps.to_csv(data, index=False)
-    fit = ["fit", str(data), "-o", str(run), "--condition", "sex", "--condition", "age", "--epochs", "1"]
+    fit = ["fit", str(data), "-o", str(run), "--given", "sex,age", "--epochs", "1"]
     assert main([*fit, "--hidden", "8", "--latent", "1"]) == 0
     drawn = tmp_path / "s.csv"
     assert (

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from backstory import console
+from backstory.data.conditions import Condition, at_level, with_levels
 from backstory.data.dataset import Dataset
 from backstory.data.observation import Observation
 from backstory.data.rows import Rows
@@ -18,6 +19,7 @@ from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
 from backstory.data.tables.aligned import no_frame
 from backstory.data.values import (
+    BATCH,
     Batches,
     Given,
     Values,
@@ -29,6 +31,8 @@ from backstory.data.values import (
 )
 from backstory.errors import InputError
 from backstory.inference import evaluate, scoring
+from backstory.inference.classification import CLASSIFYING, Classification
+from backstory.inference.evaluate import Evaluation
 from backstory.inference.importance import Evidence, tail_warning
 from backstory.inference.moments import posterior_moments
 from backstory.inference.requests import EvidenceRequest
@@ -258,15 +262,68 @@ class Trained(Sampler):
         """
         batches = self._batches(x, given)
         if self.is_autoencoder and method in ("auto", "is"):
-            return evaluate.reconstruction(
+            found = evaluate.reconstruction(
                 self.members[0].vae, batches.draw, self._generator(seed), self._active_units(batches, seed)
             )
+            return self._with_picture_quality(found, batches.rows, seed)
         active = self._active_units(batches, seed)
         evidence = self.log_evidence(batches.rows, samples, seed, method, progress, **options)
         if warning := tail_warning(evidence):
             console.warn(warning)
         entries = batches.observed_entries(self._generator(0)) if self.schema.discrete else None
-        return evaluate.average(evidence, active, entries)
+        average = evaluate.average(evidence, active, entries)
+        return self._with_picture_quality(average, batches.rows, seed)
+
+    def _with_picture_quality(self, found: Evaluation, rows: StoredRows, seed: int) -> Evaluation:
+        """The evaluation with PSNR and SSIM of reconstructed whole images, if x is images."""
+        if self.schema.kind != "images" or self.schema.bounds is None:
+            return found
+        parts = []
+        for start in range(0, len(rows), BATCH):
+            some = rows.part(slice(start, start + BATCH))
+            x, y = np.asarray(some.values), np.asarray(self._reconstruct(some, True, seed))
+            parts.append([self.schema.fractions(values.astype(np.float64)) for values in (x, y)])
+        nearness, likeness = evaluate.picture_averages(parts)
+        return replace(found, psnr=nearness, ssim=likeness)
+
+    # -- levels of conditions ---------------------------------------------------------------------------
+
+    def classified(self, condition: str | None = None) -> Condition:
+        """The condition of a name, or without one the only condition with levels; InputError for another."""
+        return with_levels(self.schema.conditions, condition)
+
+    def classify(
+        self,
+        x: Values,
+        condition: str | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        progress: bool = False,
+        given: Given = None,
+    ) -> Classification:
+        """p(c | x) of the levels c of a condition, by Bayes' rule, see `inference.classification`.
+
+        Args:
+            x: (N, *shape); a value of this condition that comes with x is not used.
+            condition: its name; by default the only one that has levels.
+            samples: draws of z for each observation and level, 50 by default.
+            seed: of the draws, which are the same for all levels.
+            progress: show a progress bar.
+            given: the other conditions of a model with several, in place of those that come with x.
+        """
+        asked, conditions = self.classified(condition), self.schema.conditions
+        levels = asked.levels or ()
+        if len(conditions) == 1 or given is not None:
+            given = {**(given or {}), asked.name: levels[0]}
+        rows = stored_rows(x, self.schema, given)
+        request = EvidenceRequest.of("is", CLASSIFYING if samples is None else samples, seed)
+        values = []
+        with console.progress("levels", len(rows) * len(levels), progress) as bar:
+            for k in range(len(levels)):
+                own = StoredRows(rows.values, at_level(conditions, asked, k, rows.given))
+                batches = Batches(own, self.schema, self.incomplete, self.device)
+                values.append(self._evidence(batches, request, bar.advance).log_evidence.cpu().numpy())
+        return Classification.by_bayes(asked.name, levels, np.stack(values, 1), asked.log_shares)
 
     # -- rows -----------------------------------------------------------------------------------------
 

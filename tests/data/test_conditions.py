@@ -11,6 +11,7 @@ from backstory.data.load import load
 from backstory.data.rows import FileRows
 from backstory.data.schema import Schema
 from backstory.data.splits import split
+from backstory.data.stated_values import names_and_values, with_values
 
 RNG = np.random.default_rng(0)
 ROWS = 60
@@ -72,7 +73,10 @@ def test_conditions_must_be_observed(missing, condition, refusal) -> None:
 def test_labels_become_a_condition() -> None:
     digits = load("digits")
     data = digits.conditioned_on("label")
-    assert data.schema.conditions == (Condition(name="label", levels=tuple("0123456789")),)
+    (condition,) = data.schema.conditions
+    counts = np.bincount(digits.labels[data.training_rows], minlength=10)
+    np.testing.assert_allclose(condition.shares, (counts + 1) / (counts.sum() + 10))
+    assert (condition.name, condition.levels, condition.known) == ("label", tuple("0123456789"), 1.0)
     np.testing.assert_array_equal(data.given, np.eye(10, dtype=np.float32)[digits.labels])
     assert data.values is digits.values
     assert data.schema.model_copy(update={"conditions": ()}) == digits.schema
@@ -234,3 +238,43 @@ def test_stored_numbers_of_conditions_are_exact() -> None:
     data = load(FRAME.assign(age=FRAME["age"] + 123456.78)).conditioned_on("age", "sex")
     np.testing.assert_array_equal(data.stated[:, 0], FRAME["age"] + 123456.78)
     np.testing.assert_array_equal(data.subset(np.array([3, 1])).stated, data.stated[[3, 1]])
+
+
+# -- values in Python ---------------------------------------------------------------------------------------
+
+
+def test_values_are_conditions_as_columns_and_labels_are() -> None:
+    digits = load("digits")
+    here = with_values(digits, {"class": digits.labels})
+    np.testing.assert_array_equal(here.given, digits.conditioned_on("class").given)
+    assert here.schema == digits.conditioned_on("class").schema
+    both = with_values(digits, {"kind": np.array(["a", "b", "b"] * 599), "size": np.arange(1797) + 0.5})
+    assert [c.name for c in both.schema.conditions] == ["kind", "size"]
+    assert both.given.shape == (1797, 3)
+    assert both.schema.conditions[0].levels == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"class": np.arange(3)}, "for each of 60 observations"),
+        ({"age": np.arange(60)}, "no column"),
+        ({"class": np.full(60, np.nan)}, "in some of the rows"),
+    ],
+)
+def test_wrong_values_are_refused(values, sentence, refusal) -> None:
+    assert sentence in refusal(with_values, load(FRAME), values)
+
+
+def test_names_and_values() -> None:
+    assert names_and_values(None) == (None, None)
+    names, values = names_and_values(FRAME[["sex", "age"]])
+    assert names == ["sex", "age"]
+    np.testing.assert_array_equal(values["sex"], FRAME["sex"])
+    assert names_and_values([1, 2, 2])[0] == ["class"]
+
+
+def test_labels_have_two_names() -> None:
+    digit = load("digits").conditioned_on("class").schema.conditions
+    for name in ("class", "label"):
+        np.testing.assert_array_equal(chosen_conditions(digit, {name: 3}, 1), np.eye(10)[[3]])

@@ -160,6 +160,6 @@ def test_a_row_is_scored_alike_in_any_company_and_training_rows_leave_themselves
 
 def test_conditional_models_have_scores_by_their_density():
     frame = pd.DataFrame(pair(200, 0), columns=list("abc")).assign(group=["u", "v"] * 100)
-    model = backstory.fit(frame, conditions=["group"], **NETWORK)
+    model = backstory.fit(frame, given=["group"], **NETWORK)
     assert model.known is None
     assert np.isfinite(model.score(frame).score).all()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from backstory.options.catalogue import Option
 
 # parameters of the command `fit` that are no options of `backstory.fit`
-NOT_OPTIONS = ("data", "run", "column", "condition", "schema", "as_json")
+NOT_OPTIONS = ("data", "run", "column", "given", "schema", "as_json")
 RECORDS = "backstory.records"  # where a command line keeps the parameters that are made from the records
 
 
@@ -76,7 +76,7 @@ def fit(
     devices: o.Devices = None,
     nodes: o.Nodes = None,
     column: o.Column = None,
-    condition: o.Condition = None,
+    given: o.GivenNames = None,
     schema: o.SchemaFile = None,
     checkpoint_every: o.CheckpointEvery = 60.0,
     tensorboard: o.TensorBoard = False,
@@ -94,14 +94,11 @@ def fit(
 
     backstory.keep_memory()
     left = (*NOT_OPTIONS, *vars(reading))
-    given = {name: v for name, v in context.params.items() if name not in left and v is not None}
-    given |= _parsed(context.obj) | reading.given()
-    given |= {
-        "columns": parsing.columns(column, schema),
-        "conditions": condition or None,
-    }
+    options = {name: v for name, v in context.params.items() if name not in left and v is not None}
+    options |= _parsed(context.obj) | reading.given()
+    options |= {"columns": parsing.columns(column, schema), "given": parsing.names(given)}
     with text.advice_to_resume(data, run):
-        model = backstory.fit(data, run, **given)
+        model = backstory.fit(data, run, **options)
     if console.hushed():  # one of many processes; the first goes on alone
         return
     folder = in_training(run)  # of an interrupted run that was to replace the one in RUN

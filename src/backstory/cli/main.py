@@ -20,6 +20,7 @@ import typer
 
 from backstory import __version__
 from backstory.cli import parameters as o
+from backstory.cli.classify import classify
 from backstory.cli.compare import compare
 from backstory.cli.encode import encode
 from backstory.cli.evaluate import evaluate
@@ -35,7 +36,7 @@ from backstory.cli.score import score
 from backstory.console import terminable
 from backstory.errors import InputError, TrainingFailed
 
-COMMANDS = (fit, sample, encode, reconstruct, restore, impute, score, evaluate, compare, info)
+COMMANDS = (fit, sample, encode, reconstruct, restore, impute, score, classify, evaluate, compare, info)
 
 app = typer.Typer(
     name="backstory",
@@ -134,8 +135,7 @@ def _option_names() -> dict[str, str]:
     group: Any = typer.main.get_command(app)
     options = [option for command in group.commands.values() for option in command.params]
     names = {option.name: option.opts[-1] for option in options if option.opts[-1].startswith("--")}
-    others = {"columns": "--column", "conditions": "--condition", "constraints": "--constraint"}
-    others["import"] = "--import"  # of one name each
+    others = {"columns": "--column", "constraints": "--constraint", "import": "--import"}  # of one name each
     return names | option_names() | others
 
 

@@ -123,16 +123,15 @@ Given = A[
     list[str] | None,
     Option(
         metavar="NAME=VALUE",
-        help="A condition, for a run of p(x|c), written as in the file, such as label=3; in place of those "
+        help="A condition, for a run of p(x|c), written as in the file, such as class=3; in place of those "
         "in DATA. May be repeated.",
     ),
 ]
-Condition = A[
+GivenNames = A[
     list[str] | None,
     Option(
-        metavar="NAME",
-        help="Learn p(x|c): what c is, `label` for the labels of images and arrays, or a column of a table, "
-        "which leaves x. May be repeated.",
+        metavar="NAME,…",
+        help="Learn p(x|c): what c is, class for the labels of images, or columns of a table, which leave x.",
     ),
 ]
 LaterPrior = A[
@@ -209,6 +208,14 @@ Target = A[
 Report = A[
     Path | None, Option("-o", "--output", metavar="FILE", help="File to write with all figures, .json.")
 ]
+
+# classify
+MaybeTable = A[Path | None, Option("-o", "--output", metavar="FILE", help=_TABLE)]
+ConditionName = A[
+    str | None,
+    Option(metavar="NAME", help="The condition to infer, of a run with several that have levels."),
+]
+LevelSamples = A[int | None, Option(metavar="K", help="Draws of z for each row and class; 50 by default.")]
 
 # restore, impute
 Restoring = A[

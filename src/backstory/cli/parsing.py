@@ -1,5 +1,6 @@
 """Words of a command line that Typer does not understand: sizes, and names with values."""
 
+import csv
 import importlib
 import os
 import re
@@ -61,6 +62,16 @@ def columns(options: Iterable[str] | None, file: Path | None) -> dict[str, Any]:
         kinds[name] = kind
     asked(kinds)  # refuses unknown kinds before any data is read
     return kinds
+
+
+def names(options: Iterable[str] | None) -> list[str] | None:
+    """Names, several of them apart by commas; a name in double quotes stays whole. None without any.
+
+    >>> names(["age,sex", '"a,b"'])
+    ['age', 'sex', 'a,b']
+    """
+    lines = list(csv.reader(options or (), skipinitialspace=True))
+    return [name.strip() for line in lines for name in line] or None
 
 
 def cells(options: Iterable[str] | None, option_name: str = "where") -> dict[str, str]:

@@ -142,8 +142,22 @@ def print_evaluation(result: dict[str, Any]) -> None:
         "methods": "with the number of observations",
         "pareto_k": "tail of the weights, which can be trusted up to 0.7",
         "acceptance": "share of accepted proposals",
+        "psnr": "dB, of reconstructions E[x|z]",
+        "ssim": "of reconstructions, 1 at best",
     }
     print_table(result | {"methods": _counted(result["methods"])}, notes)
+
+
+def print_quality(result: dict[str, Any]) -> None:
+    """Print how well inferred levels agree with known ones as a table."""
+    notes = {
+        "n": "rows whose class is known",
+        "accuracy": "share of rows whose most probable class is theirs",
+        "log_loss": "nats, -log p(c|x) of their class",
+        "calibration_error": "expected, of the most probable class, 15 bins",
+        "majority": "share of the most frequent class",
+    }
+    print_table(result, notes)
 
 
 def print_recovery(result: dict[str, Any], images: bool) -> None:

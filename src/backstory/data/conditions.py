@@ -1,8 +1,8 @@
 """Conditions c of p(x | c): what is known of each observation besides x, as numbers for the model.
 
 A condition is a level (a label, a cell of a categorical column) or a number. A level becomes a one-hot code
-with as many numbers as there are levels; a number y becomes (y − location) / scale. Conditions are always
-observed.
+with as many numbers as there are levels; a number y becomes (y − location) / scale. Conditions are
+observed in training.
 """
 
 import math
@@ -16,8 +16,10 @@ from backstory import console
 from backstory.data.tables.columns import Column, number_text
 from backstory.errors import InputError, counted
 
+LABELS = ("class", "label")  # names of the condition that the labels of images or arrays become
 _LEVELS_SHOWN = 10
 _MISSING = ("", "nan", "NaN", "<NA>", "NaT", "None")
+_UNLABELLED = ("unlabelled", "unlabeled")  # folders of images without a class
 
 
 class Condition(BaseModel):
@@ -30,6 +32,9 @@ class Condition(BaseModel):
         low, high: the smallest and the largest number in training; None for levels.
         column: the column of the table that became this condition; None for labels.
         place: index of that column among the columns of the table, conditions included; None for labels.
+        shares: p(c), the shares of the levels in training, with one more row for each level, so that none is
+            zero; None for numbers, and for even shares.
+        known: the share of training rows in which the condition is observed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +47,19 @@ class Condition(BaseModel):
     high: float | None = None
     column: Column | None = None
     place: int | None = None
+    shares: tuple[float, ...] | None = None
+    known: float = 1.0
+
+    @property
+    def inferred(self) -> bool:
+        """Whether the model infers the level where it is missing."""
+        return self.known < 1 and self.levels is not None
+
+    @property
+    def log_shares(self) -> np.ndarray:
+        """log p(c) of the levels, (L,)."""
+        count = len(self.levels or ())
+        return np.log(self.shares) if self.shares is not None else np.full(count, -math.log(count))
 
     @property
     def width(self) -> int:
@@ -59,7 +77,7 @@ class Condition(BaseModel):
             source: where they come from, for messages.
 
         Raises:
-            InputError: an unknown level, a text that is no number, or a missing value.
+            InputError: an unknown level, a text that is no number, or a missing value that is not inferred.
 
         >>> Condition(name="sex", levels=("f", "m")).encode(["m"])
         array([[0., 1.]], dtype=float32)
@@ -78,7 +96,7 @@ class Condition(BaseModel):
                 f"{stored[infinite][0]:g}; give another"
             )
         missing = np.flatnonzero(np.isnan(stored))
-        if len(missing):
+        if len(missing) and not self.inferred:
             raise InputError(
                 f"expected a value of the condition {self.name!r} in every row of {source}, because "
                 f"conditions must be observed, got none in row {missing[0] + 1}; fill it, or drop the row"
@@ -86,7 +104,9 @@ class Condition(BaseModel):
         if self.levels is None:
             self._warn_of_far(stored, source)
             return ((stored - self.location) / self.scale)[:, None].astype(np.float32)
-        return np.eye(len(self.levels), dtype=np.float32)[stored.astype(np.int64)]
+        codes = np.eye(len(self.levels), dtype=np.float32)[np.nan_to_num(stored).astype(np.int64)]
+        codes[missing] = np.nan
+        return codes
 
     def _warn_of_far(self, stored: np.ndarray, source: str) -> None:
         """Warn of a number that is farther than one standard deviation outside the range of training."""
@@ -113,12 +133,16 @@ class Condition(BaseModel):
     def decode(self, encoded: np.ndarray) -> np.ndarray:
         """The values for codes (N, width): (N,) of texts, or of numbers (days since 1970-01-01 for dates).
 
+        None for a level that is not known.
+
         >>> Condition(name="age", location=40, scale=10).decode(np.array([[-0.5]]))
         array([35.])
         """
         if self.levels is None:
             return encoded[:, 0].astype(np.float64) * self.scale + self.location
-        return np.array(self.levels, dtype=object)[encoded.argmax(axis=1)]
+        texts = np.array(self.levels, dtype=object)[encoded.argmax(axis=1)]
+        texts[np.isnan(encoded).any(axis=1)] = None
+        return texts
 
     def _stored(self, value: Any, source: str) -> float:
         """The index of a level, or a number; NaN for a missing value."""
@@ -126,7 +150,7 @@ class Condition(BaseModel):
         for level in (text, text.removesuffix(".0")):  # 3.0 is the level 3
             if level in known:
                 return float(known.index(level))
-        if text in _MISSING:
+        if text in _MISSING or (self.column is None and text in _UNLABELLED):
             return np.nan
         if self.column is not None:
             from backstory.data.tables.encode import encoded_cell  # with pandas, which is slow to import
@@ -153,21 +177,42 @@ def of_labels(name: str, labels: np.ndarray, rows: np.ndarray) -> Condition:
     Args:
         name: of the condition.
         labels: of all observations, so that no level is unknown.
-        rows: the rows that location and scale are computed from.
+        rows: the rows that location, scale and shares are computed from.
     """
     if labels.dtype.kind == "f" and (np.isfinite(labels) & (labels != np.rint(labels))).any():
         return _of_number(Condition(name=name), labels[rows])
     if labels.dtype.kind in "fiu":
         numbers = np.unique(labels[np.isfinite(labels)])
-        return Condition(name=name, levels=tuple(number_text(value) for value in numbers.tolist()))
-    texts = {str(label).strip() for label in labels.tolist()} - set(_MISSING)
-    return Condition(name=name, levels=tuple(sorted(texts)))
+        levels = tuple(number_text(value) for value in numbers.tolist())
+    else:
+        texts = {str(label).strip() for label in labels.tolist()}
+        levels = tuple(sorted(texts - {*_MISSING, *_UNLABELLED}))
+    if not levels:
+        raise InputError(
+            f"expected a value of the condition {name!r} in some of the rows, got none in all {len(labels)}; "
+            "give labels of some, or train without `given`"
+        )
+    condition = Condition(name=name, levels=levels)
+    return _of_levels(condition, condition.stored(labels[rows].tolist()))
 
 
 def of_column(column: Column, place: int, stored: np.ndarray) -> Condition:
     """The condition of a table's column, whose location and scale are computed from stored numbers (N,)."""
     condition = Condition(name=column.name, levels=column.levels, column=column, place=place)
-    return condition if column.levels is not None else _of_number(condition, stored)
+    return _of_number(condition, stored) if column.levels is None else _of_levels(condition, stored)
+
+
+def settled(conditions: Sequence[Condition]) -> list[Condition]:
+    """The conditions, each taken as observed in every row; `Condition.encode` refuses gaps."""
+    return [c.model_copy(update={"known": 1.0}) for c in conditions]
+
+
+def _of_levels(condition: Condition, stored: np.ndarray) -> Condition:
+    """The condition with the shares of its levels among stored indices, (N,), NaN where it is missing."""
+    there, count = stored[np.isfinite(stored)].astype(np.int64), len(condition.levels or ())
+    shares = (np.bincount(there, minlength=count) + 1) / (len(there) + count)
+    known = len(there) / len(stored) if len(stored) else 1.0
+    return condition.model_copy(update={"shares": tuple(shares.tolist()), "known": known})
 
 
 def _of_number(condition: Condition, values: np.ndarray) -> Condition:
@@ -203,16 +248,25 @@ def encode_stated(
     return np.concatenate(codes, axis=1)
 
 
-def stated_conditions(conditions: Sequence[Condition], values: Mapping[str, Iterable[Any]]) -> np.ndarray:
+def stated_conditions(
+    conditions: Sequence[Condition], values: Mapping[str, Iterable[Any]], source: str = "the conditions"
+) -> np.ndarray:
     """The stored numbers of all conditions, (N, K) of float64; arguments are those of `encode_conditions`."""
     names = [condition.name for condition in conditions]
+    values = {_own_name(conditions, name): column for name, column in values.items()}
     wrong = [name for name in values if name not in names] or [name for name in names if name not in values]
     if wrong:
         raise InputError(
             f"expected values of the conditions {', '.join(names) or '(none)'}, got "
             f"{', '.join(values) or 'none'}; {'leave out' if wrong[0] in values else 'add'} {wrong[0]}"
         )
-    return np.stack([condition.stored(values[condition.name]) for condition in conditions], axis=1)
+    return np.stack([condition.stored(values[condition.name], source) for condition in conditions], axis=1)
+
+
+def _own_name(conditions: Sequence[Condition], name: str) -> str:
+    """The name that a model has for its labels, where they are called `class` or `label`."""
+    own = [c.name for c in conditions if c.column is None and c.name in LABELS]
+    return own[0] if own and name in LABELS else name
 
 
 def chosen_conditions(conditions: Sequence[Condition], given: Any, rows: int) -> np.ndarray | None:
@@ -244,7 +298,7 @@ def chosen_stated(conditions: Sequence[Condition], given: Any, rows: int) -> np.
         return None
     if not isinstance(given, Mapping):
         raise InputError(
-            "expected conditions by name for `given`, such as {'label': 3}, got "
+            "expected conditions by name for `given`, such as {'class': 3}, got "
             f"{type(given).__name__}; give a value, or one for each observation, for each condition"
         )
     if not conditions:
@@ -278,7 +332,7 @@ def unexpected_conditions(conditions: Sequence[Condition | str]) -> InputError:
     names = ", ".join(c if isinstance(c, str) else c.name for c in conditions)
     return InputError(
         f"expected no conditions, because this is a model of p(x), got {names or 'some'}; leave them out, or "
-        "train a model with `conditions`"
+        "train a model with `given`"
     )
 
 
@@ -287,3 +341,28 @@ def decode_conditions(conditions: Sequence[Condition], given: np.ndarray) -> dic
     ends = np.cumsum([condition.width for condition in conditions])[:-1]
     parts = np.split(given, ends, axis=1)
     return {c.name: c.decode(part) for c, part in zip(conditions, parts, strict=True)}
+
+
+def with_levels(conditions: Sequence[Condition], name: str | None) -> Condition:
+    """The condition of a name, or without one the only condition that has levels; InputError for another."""
+    known = {condition.name: condition for condition in conditions if condition.levels is not None}
+    own = None if name is None else _own_name(conditions, name)
+    if own in known:
+        return known[own]
+    if own is None and len(known) == 1:
+        return next(iter(known.values()))
+    there = ", ".join(known) or "none, because this is a model of p(x)"
+    raise InputError(
+        f"expected the name of a condition with levels, which are {there}, got {name or 'no name'}; "
+        f"{'choose one with `condition`' if known else 'train a model with `given`'}"
+    )
+
+
+def at_level(
+    conditions: Sequence[Condition], condition: Condition, level: int, given: np.ndarray | Any
+) -> np.ndarray:
+    """Codes of conditions, (N, C), in which one of them has the level of this number in every row."""
+    codes = np.array(given, np.float32)
+    start = sum(c.width for c in conditions[: list(conditions).index(condition)])
+    codes[:, start : start + condition.width] = np.eye(condition.width, dtype=np.float32)[level]
+    return codes

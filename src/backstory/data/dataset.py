@@ -7,15 +7,13 @@ import numpy as np
 
 from backstory.data import conditions as how
 from backstory.data.checks import check_finite
-from backstory.data.conditions import Condition
+from backstory.data.conditions import LABELS, Condition
 from backstory.data.rows import Rows, blocks, mapped, subset
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
 from backstory.data.tables.constants import ConstantCells
 from backstory.data.tables.related_cells import RelatedCells
 from backstory.errors import InputError
-
-LABEL = "label"  # name of the condition that the labels become
 
 
 @dataclass(frozen=True)
@@ -91,31 +89,43 @@ class Dataset:
             weights=None if self.weights is None else self.weights[index],
         )
 
+    @property
+    def training_rows(self) -> np.ndarray:
+        """The numbers of the rows that are not of the data's own test part."""
+        train = np.ones(len(self), bool)
+        train[[] if self.test_rows is None else self.test_rows] = False
+        return np.flatnonzero(train)
+
+    def tells(self, condition: Condition) -> bool:
+        """Whether the data comes with values of a condition."""
+        if condition.column is None:
+            return self.labels is not None and condition.name in LABELS
+        return condition.name in (self.schema.columns or ())
+
     def conditioned_on(self, *names: str) -> "Dataset":
         """The same observations, of which some knowledge becomes conditions, so that p(x | c) is modelled.
 
         Args:
-            names: `label` for the labels; of a table, names of columns, which leave x.
+            names: `class` (or `label`) for the labels; of a table, names of columns, which leave x.
 
         Raises:
-            InputError: an unknown name, no labels, no column left for x, or a missing value.
+            InputError: an unknown name, no labels, no column left for x, or a missing value that cannot be
+                inferred.
 
         >>> from backstory.data.load import load
-        >>> load("digits").conditioned_on("label").given.shape
+        >>> load("digits").conditioned_on("class").given.shape
         (1797, 10)
         """
-        train = np.ones(len(self), bool)
-        train[[] if self.test_rows is None else self.test_rows] = False
-        rows = np.flatnonzero(train)
+        rows = self.training_rows
         if self.schema.columns is None:
-            self._check_names(names, [LABEL] if self.labels is not None else [])
+            self._check_names(names, LABELS if self.labels is not None else [])
             assert self.labels is not None
-            return self.conditioned_as([how.of_labels(LABEL, self.labels, rows)])
+            return self.conditioned_as(how.settled([how.of_labels(names[0], self.labels, rows)]))
         self._check_names(names, self.schema.columns)
         places = {column.name: j for j, column in enumerate(self.schema.unconditioned.kinds)}
         kinds = {column.name: column for column in self.schema.kinds}
         chosen = [(kinds[name], places[name], self._column(name)[rows]) for name in names]
-        return self.conditioned_as([how.of_column(*choice) for choice in chosen])
+        return self.conditioned_as(how.settled([how.of_column(*choice) for choice in chosen]))
 
     def conditioned_as(self, conditions: Sequence[Condition]) -> "Dataset":
         """The same as `conditioned_on` for known conditions, such as those of a model's schema.
@@ -141,7 +151,7 @@ class Dataset:
         if condition.column is not None:
             self._check_column(condition)
             return self._column(condition.name)
-        if self.labels is None:
+        if self.labels is None or not self.tells(condition):
             raise InputError(
                 f"expected labels for the condition {condition.name!r}, got none in {self.source}; "
                 "give data with labels"
@@ -172,12 +182,13 @@ class Dataset:
         """Raise InputError unless these are different names of conditions, which leave something for x."""
         if not known:
             raise InputError(
-                f"expected data with labels for `conditions`, got {self.source}, which has none; give an IDX "
-                "folder, a folder with a folder of images for each class, or a table, whose columns can be "
-                "conditions"
+                f"expected data with labels for `given`, got {self.source}, which has none; give an IDX "
+                "folder, a folder with a folder of images for each class, a table, whose columns can be "
+                "conditions, or in Python an array of labels"
             )
         unknown = [name for name in names if name not in known] or ([] if names else ["none"])
-        if unknown or len(set(names)) < len(names):
+        twice = len(set(names)) < len(names) or (self.schema.columns is None and len(names) > 1)
+        if unknown or twice:
             raise InputError(
                 f"expected different conditions out of {', '.join(known)} for {self.source}, got "
                 f"{', '.join(names) or 'none'}; choose among these"

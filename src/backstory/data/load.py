@@ -93,7 +93,7 @@ def read_source(source: Source, reading: Reading, schema: "Schema | None" = None
     dataset = _read(source, reading, schema)
     if schema is None or dataset.given is not None or dataset.labels is None:
         return dataset
-    return dataset.conditioned_as([c for c in schema.conditions if c.column is None])
+    return dataset.conditioned_as([c for c in schema.conditions if dataset.tells(c)])
 
 
 def _read(source: Source, reading: Reading, schema: "Schema | None") -> Dataset:

@@ -136,9 +136,9 @@ def with_conditions(data: Dataset, conditions: Sequence[Condition]) -> Dataset:
     if data.given is not None and conditions and own != tuple(conditions):
         stated = stated_conditions(conditions, decode_conditions(own, data.given))
         return replace(data, given=encode_stated(conditions, stated, data.source), stated=stated)
-    columns = data.schema.columns or ()
-    told = [data.labels is not None if c.column is None else c.name in columns for c in conditions]
-    return data.conditioned_as(conditions) if data.given is None and all(told) else data
+    return (
+        data.conditioned_as(conditions) if data.given is None and all(map(data.tells, conditions)) else data
+    )
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def _decided(config: Config, asked: dict[str, Any]) -> dict[str, Any]:
         **config.model.flat(),
         **config.training.flat(),
         "validation": config.validation,
-        "conditions": [condition.name for condition in config.data.conditions],
+        "given": [condition.name for condition in config.data.conditions],
         "split_seed": asked.get("split_seed", config.training.seed),
     }
 

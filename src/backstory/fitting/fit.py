@@ -1,6 +1,6 @@
 """`fit`: begin a run or go on with one, of a single model or an ensemble."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 from backstory import console
 from backstory.data.reading import NAMES, Reading
+from backstory.data.stated_values import names_and_values
 from backstory.ensemble import Ensemble
 from backstory.errors import InputError, TrainingFailed
 from backstory.files import CannotWrite
@@ -47,7 +48,7 @@ def fit(
     columns: Mapping[str, Any] | None = None,
     resize: int | tuple[int, int] | None = None,
     stream: bool | None = None,
-    conditions: str | Sequence[str] | None = None,
+    given: Any = None,
     **options: Any,
 ) -> Model | Ensemble:
     """Train a model on data.
@@ -74,9 +75,9 @@ def fit(
         progress: show a progress bar and the choices made, on standard error.
         columns: the kinds of some columns of a table, by name, see `load`; the others are inferred.
         resize, stream: see `load`, whose other ways to read are given among the options.
-        conditions: what is known of each observation besides x, so that p(x|c) is learned: `label` for the
-            labels of images or arrays, or names of columns of a table, which leave x. They must be observed
-            in every row.
+        given: the conditions c of each observation, so that p(x|c) is learned: `class` for the labels of
+            images, names of columns of a table, which leave x, an array of labels or numbers, (N,), or
+            several of these by name. See `data.stated_values`.
         options: any option of a model or of its training, see docs/options.md: a choice by its name, as a
             record or as an object of your own (see `backstory.register`), and its options by their names.
 
@@ -102,12 +103,12 @@ def fit(
     group = distributed.start(device, devices, nodes)
     with group.together(), _run_folder(folder, force, resume, group) as place:
         board = board_writer(folder) if tensorboard else None
-        given = {"split_seed": split_seed, "validation": validation, "seed": seed, **options}
-        given["conditions"] = [conditions] if isinstance(conditions, str) else conditions
+        named, values = names_and_values(given)
+        asked = {"split_seed": split_seed, "validation": validation, "seed": seed, "given": named, **options}
         job = Job({}, Saving(place, resume, checkpoint_every, board), group, progress)
         if place != folder:
             console.say(f"replacing   {folder} stays as it is until the run in {place} is finished", progress)
-        return _fit(Source(data, reading), given, job, ensemble)
+        return _fit(Source(data, reading, values), asked, job, ensemble)
 
 
 @contextmanager
@@ -137,11 +138,11 @@ def _run_folder(folder: Path | None, force: bool, resume: bool, group: Alone) ->
             take_place(folder, place)
 
 
-def _fit(source: Source, given: dict[str, Any], job: Job, ensemble: int | None) -> Model | Ensemble:
+def _fit(source: Source, options: dict[str, Any], job: Job, ensemble: int | None) -> Model | Ensemble:
     """`fit` in each of the processes."""
     group, folder = job.group, job.saving.folder
     begun = group.first(lambda: Begun.read(job.saving, ensemble))
-    asked = asked_options({name: value for name, value in given.items() if value is not None})
+    asked = asked_options({name: value for name, value in options.items() if value is not None})
     if begun is not None:
         begun.check_options(asked)
     if begun is not None and begun.finished:
@@ -150,7 +151,7 @@ def _fit(source: Source, given: dict[str, Any], job: Job, ensemble: int | None) 
             checkpoint.remove_checkpoint(folder)  # a kill may have come just before
         console.say(f"{folder} is finished: there is nothing to go on with", job.progress)
         return open(folder, str(group.device))
-    named = (asked if begun is None else begun.asked).get("conditions", ())
+    named = (asked if begun is None else begun.asked).get("given", ())
     dataset = source.load(None if begun is None else begun.schema, named)
     if begun is not None:
         job = replace(job, asked=begun.asked, earlier=begun.checkpoint)

@@ -1,6 +1,6 @@
 """What `fit` was asked for, in records."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from backstory.data.dataset import Dataset
 from backstory.data.load import read_source
 from backstory.data.reading import NAMES, PLAIN, Reading
 from backstory.data.schema import Schema
+from backstory.data.stated_values import with_values
 from backstory.data.values import with_conditions
 from backstory.errors import InputError
 from backstory.runs.checkpoint import Checkpoint
@@ -18,10 +19,11 @@ from backstory.training.devices import Alone
 
 @dataclass(frozen=True)
 class Source:
-    """Where the data comes from, and how it is read."""
+    """Where the data comes from, how it is read, and values of conditions that do not come with it."""
 
     data: Any
     reading: Reading = PLAIN
+    values: Mapping[str, Any] | None = None
 
     def load(self, known: Schema | None, conditions: Sequence[str]) -> Dataset:
         """The data, with its conditions.
@@ -36,6 +38,8 @@ class Source:
         else:
             reading = replace(self.reading, conditions=tuple(conditions))
             data = read_source(data, reading, None if self.reading.columns else known)
+        if self.values is not None:
+            return with_values(data, self.values, () if known is None else known.conditions)
         if known is not None:
             return with_conditions(data, known.conditions)
         already = [condition.name for condition in data.schema.conditions]

@@ -9,7 +9,6 @@ from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
 from backstory.data.splits import Splits, check_for_training, split
 from backstory.data.tables.statistics import as_numbers
-from backstory.errors import InputError
 from backstory.fitting.second_stage import check_second_stage
 from backstory.model import check_components
 from backstory.models.defaults import by_kinds, default_schedule, resolve
@@ -20,7 +19,7 @@ from backstory.training.compile import decide
 from backstory.training.devices import Alone
 
 VALIDATION, SEED = 0.1, 0  # by default
-OURS = ("split_seed", "validation", "conditions")  # options that are neither of the model nor of its training
+OURS = ("split_seed", "validation", "given")  # options that are neither of the model nor of its training
 
 
 @dataclass(frozen=True)
@@ -40,19 +39,7 @@ class Decided:
 def asked_options(options: dict[str, Any]) -> dict[str, Any]:
     """The given options as JSON values; InputError for an unknown one or one of the wrong type."""
     ours = {name: options[name] for name in OURS if name in options}
-    if "conditions" in ours:
-        ours["conditions"] = _names(ours["conditions"])
     return {**given_options({name: v for name, v in options.items() if name not in OURS}), **ours}
-
-
-def _names(conditions: Any) -> list[str]:
-    """The names of conditions; InputError for anything else."""
-    names = list(np.atleast_1d(np.array(conditions, dtype=object)))
-    if not all(isinstance(name, str) for name in names):
-        raise InputError(
-            f'conditions are names, such as "label" or a column of the table, got {conditions!r}; give names'
-        )
-    return names
 
 
 def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:

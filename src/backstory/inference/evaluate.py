@@ -1,13 +1,15 @@
 """The averages over observations that `Model.evaluate` returns."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from backstory.data.observation import Observation
 from backstory.inference.importance import Evidence
+from backstory.inference.picture_quality import psnr, ssim
 from backstory.models.diagnostics import bits_per_dim
 from backstory.models.vae import VAE
 
@@ -31,6 +33,8 @@ class Evaluation:
         methods: the number of observations of each method; what `auto` chose.
         pareto_k: of the weights, average over the observations that have one; see `inference.pareto`.
         acceptance: share of accepted proposals of `ais`.
+        psnr, ssim: of reconstructions E[x|z] of whole images, see `inference.picture_quality`, averaged over
+            images; psnr in dB, of those that are not reconstructed without any error.
     """
 
     elbo: float | None = None
@@ -47,6 +51,8 @@ class Evaluation:
     methods: dict[str, int] = field(default_factory=dict)
     pareto_k: float | None = None
     acceptance: float | None = None
+    psnr: float | None = None
+    ssim: float | None = None
 
 
 def average(evidence: Evidence, active_units: int, entries: float | None) -> Evaluation:
@@ -97,6 +103,19 @@ def reconstruction(
         total += float(vae.terms(batch, generator=generator).log_likelihood.double().sum())
         n += len(batch)
     return Evaluation(reconstruction=total / n, active_units=active_units, n=n, samples=1, method="is")
+
+
+def picture_averages(pairs: Iterable[Sequence[np.ndarray]]) -> tuple[float | None, float | None]:
+    """PSNR and SSIM, averaged over all images without missing entries, of pairs x and y in batches."""
+    nearness, likeness = [np.empty(0)], [np.empty(0)]
+    for x, y in pairs:
+        whole = ~np.isnan(x).reshape(len(x), -1).any(1)
+        nearness.append(psnr(x[whole], y[whole]))
+        likeness.append(ssim(x[whole], y[whole]))
+    finite, every = np.concatenate(nearness), np.concatenate(likeness)
+    finite = finite[np.isfinite(finite)]
+    means = [float(values.mean()) if len(values) else None for values in (finite, every)]
+    return means[0], means[1]
 
 
 def _number(value: Tensor) -> float | None:

@@ -128,11 +128,13 @@ This page is made from the records by `python docs/render_options.py`.
 
 CONDITIONS = """## Conditions
 
-`fit(data, conditions="label")`, on the command line the option `condition`, learns p(x|c): c is what is
-known of each observation besides x. A condition is `label`, for data with labels, or the name of a column of
-a table, which leaves x; several are given as a list, on the command line by the option once for each. A
-column with levels becomes one number for each level, and other columns become one standardised number.
-Conditions must be observed in every row.
+`fit(data, given="class")`, on the command line the option `given`, learns p(x|c): c is what is known of each
+observation besides x. A condition is `class` (or `label`), for the labels of images (folders, IDX files, the
+embedded digits), or the name of a column of a table, which leaves x; several are given as a list, on the
+command line with commas: age,sex. In Python values do as well: `fit(x, given=labels)` with an array of labels
+or numbers, (N,), or `given={"sex": …, "age": …}`. Levels become one number for each level, and numbers become
+one standardised number. Conditions must be observed in every row. The prior p(z) does not depend on c: z of
+any density p(z|c) is a function of N(0, I) and c, which the decoder, told of both, can learn.
 
 Every question to such a model needs c. A table or data set that has the conditions tells them. Elsewhere,
 or in place of the data's own, `given={"sex": "f", "age": 40}` (on the command line `given` sex=f and

@@ -131,7 +131,7 @@ def test_no_relation_leaves_the_table_as_it_was():
 
 def test_conditions_take_part_in_no_relation():
     frame = pd.DataFrame({"zone": ZONE, "borough": pd.Series(ZONE).map(BOROUGHS), "a": A})
-    model = backstory.fit(frame, conditions="zone", epochs=1, progress=False)
+    model = backstory.fit(frame, given="zone", epochs=1, progress=False)
     assert not model.schema.related
     with pytest.raises(backstory.InputError, match="take part in no relation"):
         load(frame).conditioned_on("zone")

@@ -1,0 +1,94 @@
+"""p(c | x) by Bayes' rule from a model of p(x | c), beside classifiers of the same rows.
+
+    python bench/classification.py digits            measures, and writes bench/results/classification.json
+    python bench/classification.py mnist --minutes 8 likewise, beside what the file has
+
+The model: `fit(DATA, given="class")`, with the likelihood bernoulli on MNIST. Beside it scikit-learn's
+logistic regression and a network with the hidden layers of the encoder, each with its defaults but for these
+layers and for early stopping. All learn from the training part, and are judged on the whole test part.
+"""
+
+import argparse
+import json
+import platform
+import shlex
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+
+import backstory
+from backstory.data.load import load
+from backstory.inference.classification import Classification
+
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("data", choices=["digits", "mnist"])
+    parser.add_argument("--folder", type=Path, default=ROOT.parent / "shared" / "data" / "mnist")
+    parser.add_argument("--minutes", type=float, help="of training; by default as many as epochs need")
+    parser.add_argument("--samples", type=int, default=20, help="draws of z for each row and class")
+    parser.add_argument("--run", type=Path, help="a trained run, in place of training")
+    parser.add_argument("--output", type=Path, default=ROOT / "bench" / "results" / "classification.json")
+    arguments = parser.parse_args()
+    source = arguments.folder if arguments.data == "mnist" else "digits"
+    data = load(source)
+    assert data.labels is not None
+    assert data.test_rows is not None
+    x = data.values[:].reshape(len(data), -1) / float(data.schema.maximum or 1)
+    test, train = data.test_rows, data.training_rows
+    rows = {}
+    wide = (400, 400) if arguments.data == "mnist" else (128, 128)
+    for name, judge in (
+        ("logistic regression", LogisticRegression(max_iter=100)),
+        (f"network {wide[0]}-{wide[1]}", MLPClassifier(wide, early_stopping=True, random_state=0)),
+    ):
+        begun = time.monotonic()
+        judge.fit(x[train], data.labels[train])
+        rows[name] = _row(_figures(judge.predict_proba(x[test]), data.labels[test]), begun)
+        print(name, rows[name], flush=True)
+    begun = time.monotonic()
+    likelihood = {"likelihood": "bernoulli", "latent": 32} if arguments.data == "mnist" else {}
+    limit = {} if arguments.minutes is None else {"minutes": arguments.minutes}
+    model = (
+        backstory.fit(source, given="class", **likelihood, **limit)
+        if arguments.run is None
+        else backstory.open(arguments.run)
+    )
+    found = model.classify(data.subset(test), samples=arguments.samples)
+    rows["Backstory, p(c | x)"] = _row(_figures(found.probabilities, data.labels[test]), begun)
+    known = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+    known[arguments.data] = {
+        "command": shlex.join(["python", *sys.argv]),
+        "machine": f"{platform.machine()}, one thread",
+        "versions": {"backstory": backstory.__version__, "python": platform.python_version()},
+        "test_rows": len(test),
+        "training": model.summary,
+        "methods": rows,
+    }
+    arguments.output.write_text(json.dumps(known, indent=1) + "\n")
+    print(json.dumps(known[arguments.data]["methods"], indent=1))
+
+
+def _figures(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    levels = tuple(map(str, range(probabilities.shape[1])))
+    even = np.full(len(levels), 1 / len(levels))
+    found = Classification("class", levels, probabilities, np.log(np.maximum(probabilities, 1e-300)), even)
+    quality = found.quality(labels.astype(float))
+    assert quality is not None
+    return asdict(quality)
+
+
+def _row(figures: dict[str, Any], begun: float) -> dict[str, Any]:
+    return {**figures, "seconds": round(time.monotonic() - begun, 1)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""`backstory classify`: the levels of a condition, inferred from x."""
+
+from backstory.cli import parameters as o
+from backstory.cli.groups import RowOptions
+from backstory.errors import counted
+
+
+def classify(
+    rows: RowOptions,
+    output: o.MaybeTable = None,
+    force: o.Force = False,
+    condition: o.ConditionName = None,
+    samples: o.LevelSamples = None,
+    as_json: o.Json = False,
+) -> None:
+    """Write the most probable class of each row of DATA and p(c|x) of all classes, for a run of p(x|c).
+
+    By Bayes' rule from the evidence log p(x|c) of each class and its share in training. Where DATA has
+    classes, report how well they agree: accuracy, log-loss, calibration, and the share of the majority.
+    """
+    from backstory.cli import text
+    from backstory.jobs.classify import classify as job
+    from backstory.jobs.output import Output
+
+    target = None if output is None else Output(output, force)
+    done = job(rows.open(), rows.source(), target, condition, samples, rows.seed, progress=True)
+    if done.files:
+        text.say_written(f"classes of {counted(done.n, 'observation')}", done.files)
+    if as_json:
+        text.print_json({"rows": done.n, **done.figures})
+    elif done.figures:
+        text.print_quality(done.figures)
+    elif not done.files:
+        text.say("DATA has no classes to compare with: give -o FILE for those that are inferred")
+    text.say_trained(done.trained, done.n, rows.split)
