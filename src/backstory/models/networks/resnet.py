@@ -4,7 +4,7 @@ The feature maps have the sides and the channels of `networks.conv`. The encoder
 convolution of stride 2. The decoder repeats each pixel and smooths with a convolution of stride 1, whose
 outputs all have equally many inputs, so that no checkerboard can arise (Odena, Dumoulin & Olah 2016). At each
 side but the image's own come `depth` residual blocks with the norms before the convolutions (He et al. 2016,
-"Identity mappings in deep residual networks"). A block is the identity at first. A norm is over a group of
+"Identity mappings in deep residual networks"). A norm is over a group of
 channels of one observation (Wu & He 2018), so that the observations of a batch do not depend on each other.
 """
 
@@ -47,11 +47,10 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        last = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(last.weight)
-        self.body = nn.Sequential(
-            _norm(width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1), _norm(width), nn.SiLU(), last
-        )
+        layers: list[nn.Module] = []
+        for _ in range(2):
+            layers += [_norm(width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)]
+        self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
