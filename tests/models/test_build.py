@@ -188,7 +188,7 @@ def test_what_is_refused_in_one_sentence(schema, options, message):
         (ModelOptions, {"network": "plain", "hidden": ("a",)}, "hidden"),
         (ModelOptions, {"sigma": "small"}, "sigma"),
         (ModelOptions, {"likelihood": "gaussian-fixed", "sigma": "small"}, "sigma"),
-        (ModelOptions, {"depth": 3}, "depth"),
+        (ModelOptions, {"storeys": 3}, "storeys"),
         (TrainOptions, {"epochs": 1.5}, "epochs"),
         (TrainOptions, {"lr": "fast"}, "lr"),
         (TrainOptions, {"seed": None}, "seed"),
