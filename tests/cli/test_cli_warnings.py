@@ -3,9 +3,7 @@
 import os
 import subprocess
 import sys
-from importlib.metadata import version
 
-import pytest
 from mixed import mixed_table
 
 COMMANDS = """
@@ -41,10 +39,6 @@ for line in sys.stdin.read().split("\\n"):
 """
 
 
-@pytest.mark.skipif(
-    version("matplotlib").split(".")[:2] == ["3", "8"],
-    reason="the lowest Matplotlib and Typer warn of names that their own newer requirements have renamed",
-)
 def test_no_command_warns(tmp_path):
     table = mixed_table(60, 0)
     table.loc[3, "version"] = None
