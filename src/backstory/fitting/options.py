@@ -9,7 +9,6 @@ from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
 from backstory.data.splits import Splits, check_for_training, split
 from backstory.data.tables.statistics import as_numbers
-from backstory.errors import InputError
 from backstory.fitting.second_stage import check_second_stage
 from backstory.model import check_components
 from backstory.models.defaults import by_kinds, default_schedule, resolve
