@@ -364,7 +364,12 @@ def test_the_command_line(tmp_path, capsys) -> None:
     assert filled["weight"].notna().all()
     for command in (["evaluate"], ["score", "-o", str(tmp_path / "c.csv")]):
         assert main([command[0], str(run), str(data), *command[1:]]) == 0
-    capsys.readouterr()
+        assert f"given sex, age: read from {data}\n" in capsys.readouterr().err
+    given = ["--given", "sex=m", "--given", "age=40"]
+    assert main(["evaluate", str(run), str(data), *given]) == 0
+    assert "read from" not in capsys.readouterr().err
+    assert main(["classify", str(run), str(data), "-o", str(tmp_path / "p.csv")]) == 0
+    assert f"given age: read from {data}\n" in capsys.readouterr().err
     assert main(["sample", str(run), "-o", str(tmp_path / "no.csv")]) == 2
     assert "--given" in capsys.readouterr().err
 
