@@ -333,7 +333,7 @@ def test_a_run_goes_on_with_its_conditions(tmp_path, refusal) -> None:
     assert plain.provenance.fingerprint != whole.provenance.fingerprint
 
 
-@pytest.mark.parametrize("network", ["mlp", "residual", "plain", "linear", "conv"])
+@pytest.mark.parametrize("network", ["mlp", "residual", "plain", "linear", "conv", "resnet"])
 def test_each_network_learns_from_conditions(network) -> None:
     given = np.arange(200) % 2
     images = (given[:, None, None] * 200 + RNG.integers(0, 50, (200, 8, 8))).astype(np.uint8)

@@ -65,6 +65,7 @@ CASES = {
     "predicted": (shades, {"likelihood": "gaussian-predicted"}),
     "table": (frame, {"likelihood": "joint"}),
     "conv": (digits, {"network": "conv", "hidden": None}),
+    "resnet": (digits, {"network": "resnet", "hidden": None}),
     "linear": (columns, {"network": "linear", "likelihood": "gaussian", "hidden": None}),
     "mixture prior": (columns, {"prior": "mixture", "components": 3}),
     "table with holes": (lambda: with_holes(frame()), {"objective": "iwae", "samples": 5}),

@@ -104,6 +104,7 @@ REFUSED = [
     (DIGITS, {"prior": "mixture", "components": -1}, r"components has to be at least 1, got -1"),
     (DIGITS, {"hidden": (30, 0)}, r"hidden widths have to be at least 1, got \(30, 0\)"),
     (table(3), {"network": "conv"}, r"conv needs images; use mlp"),
+    (table(3), {"network": "resnet"}, r"resnet needs images; use mlp"),
     (
         images(3, 40, levels=256, maximum=255),
         {"network": "conv"},
@@ -148,7 +149,7 @@ REFUSED = [
         r"conv has no activation; residual and plain have it",
     ),
     (DIGITS, {"hidden": (10,), "activation": "relu"}, r"mlp has no activation; residual and plain have it"),
-    (DIGITS, {"network": "mlp", "width": 8}, r"network mlp has no width; conv has it"),
+    (DIGITS, {"network": "mlp", "width": 8}, r"network mlp has no width; conv and resnet have it"),
     (DIGITS, {"components": 3}, r"prior normal has no components; mixture has it"),
     (DIGITS, {"prior": MixturePrior(components=4), "components": 3}, r"components was given twice"),
     (DIGITS, {"prior": Student()}, r"expected a prior, got likelihood student"),
@@ -187,7 +188,7 @@ def test_what_is_refused_in_one_sentence(schema, options, message):
         (ModelOptions, {"network": "plain", "hidden": ("a",)}, "hidden"),
         (ModelOptions, {"sigma": "small"}, "sigma"),
         (ModelOptions, {"likelihood": "gaussian-fixed", "sigma": "small"}, "sigma"),
-        (ModelOptions, {"depth": 3}, "depth"),
+        (ModelOptions, {"storeys": 3}, "storeys"),
         (TrainOptions, {"epochs": 1.5}, "epochs"),
         (TrainOptions, {"lr": "fast"}, "lr"),
         (TrainOptions, {"seed": None}, "seed"),
@@ -201,7 +202,7 @@ def test_options_of_the_wrong_type(kind, values, name):
 
 # -- weights ----------------------------------------------------------------------------------------------
 
-NETWORKS = ["mlp", "residual", "plain", "conv", "linear"]
+NETWORKS = ["mlp", "residual", "plain", "conv", "resnet", "linear"]
 
 
 def weights(seed, network="mlp", prior="mixture"):

@@ -21,6 +21,7 @@ CHOICES = [
     (TABLE, {"prior": "mixture", "posterior": "full"}),
     (TABLE, {"hierarchy": (3, 2), "network": "plain"}),
     (IMAGES, {"network": "conv"}),
+    (IMAGES, {"network": "resnet"}),
 ]
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from backstory.models.networks.conv import ConvDecoder, ConvEncoder, channels, sides
 from backstory.models.networks.mlp import ACTIVATIONS, MLP
+from backstory.models.networks.resnet import Enlarged, ResNetDecoder, ResNetEncoder
 
 SHAPES = [(8, 8), (28, 20), (5, 7), (64, 64, 3), (1,), (11,), (13, 1), (4, 9, 2)]
 BLOCKS = ["gated", "residual", "plain"]
@@ -143,3 +144,27 @@ def test_colours_are_kept_apart():
         for colour in range(3):
             expected = 6 * torch.arange(35).view(5, 7) + 3 * parameter + colour
             assert torch.equal(output[0, parameter, :, :, colour], expected.float())
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("shape", IMAGES, ids=str)
+def test_resnet_shapes_and_gradients(shape, rows):
+    encoder = seeded(ResNetEncoder, shape, (2, 6), width=4, depth=2)
+    decoder = seeded(ResNetDecoder, (6,), (3, *shape), width=4, depth=2)
+    features = encoder(noise(rows, *shape))
+    assert features.shape == (rows, 2, 6)
+    assert decoder(features[:, 0]).shape == (rows, 3, *shape)
+    assert_gradient_everywhere(encoder, noise(rows, *shape))
+    assert_gradient_everywhere(decoder, noise(rows, 6))
+
+
+def test_resnet_rows_do_not_mix():
+    encoder = seeded(ResNetEncoder, (9, 12), (4,), width=4)
+    x = noise(6, 9, 12)
+    torch.testing.assert_close(encoder(x)[2:3], encoder(x[2:3]))
+
+
+def test_resnet_makes_no_checkerboard():
+    """A constant map stays constant away from the border, which a transposed convolution does not keep."""
+    grown = seeded(Enlarged, (16, 16), 4, 4)(torch.ones(1, 4, 8, 8))[..., 1:-1, 1:-1]
+    torch.testing.assert_close(grown, grown[..., :1, :1].expand_as(grown))

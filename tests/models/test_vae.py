@@ -23,13 +23,13 @@ LIKELIHOODS = {
     "gaussian-predicted": Schema(kind="array", shape=(2, 2, 2, 2), dtype="float64"),
     "student": Schema(kind="table", shape=(3,), dtype="float64", columns=("a", "b", "c")),
 }
-NETWORKS = ["mlp", "residual", "plain", "linear", "conv"]
+NETWORKS = ["mlp", "residual", "plain", "linear", "conv", "resnet"]
 
 
 def model(likelihood, network="mlp", **options):
     schema = LIKELIHOODS[likelihood]
     sigma = 0.2 if likelihood == "gaussian-fixed" else None
-    values = {"latent": 3, "hidden": None if network in ("conv", "linear") else (8, 8), **options}
+    values = {"latent": 3, "hidden": None if network in ("conv", "resnet", "linear") else (8, 8), **options}
     schema, resolved = resolve(
         schema, ModelOptions(likelihood=likelihood, network=network, sigma=sigma, **values)
     )
@@ -47,7 +47,12 @@ def data(schema, rows=4):
 @pytest.mark.parametrize("samples", [1, 6])
 @pytest.mark.parametrize(
     ("network", "likelihood"),
-    [(n, l) for n in NETWORKS for l, schema in LIKELIHOODS.items() if n != "conv" or schema.kind == "images"],
+    [
+        (n, l)
+        for n in NETWORKS
+        for l, schema in LIKELIHOODS.items()
+        if n not in ("conv", "resnet") or schema.kind == "images"
+    ],
 )
 def test_every_likelihood_with_every_network(likelihood, network, samples, rows):
     schema, vae = model(likelihood, network)
@@ -137,7 +142,7 @@ def test_a_row_without_an_observed_entry_has_no_likelihood(small_vae, levels):
     assert torch.isfinite(vae.terms(x, 2).log_likelihood).all()
 
 
-@pytest.mark.parametrize("network", ["mlp", "conv"])
+@pytest.mark.parametrize("network", ["mlp", "conv", "resnet"])
 def test_the_encoder_is_told_what_is_there(network):
     schema, vae = model("gaussian-fixed", network, incomplete=True)
     x = data(schema)

@@ -43,7 +43,7 @@ def test_gaps_of_a_frame_of_numbers_are_filled_in_a_frame(numbers):
     assert not full.isna().any(axis=None)
     observed = numbers.notna()
     assert ((full == numbers) | ~observed).all(axis=None)
-    means = {"visits": "float64", "member": "float64"}  # whose means are not whole, as with `Model.impute`
+    means = {"visits": "float64"}  # whose means are not whole, as with `Model.impute`
     assert {name: str(dtype) for name, dtype in full.dtypes.items()} == {
         name: means.get(name, str(dtype)) for name, dtype in numbers.dtypes.items()
     }

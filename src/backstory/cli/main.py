@@ -135,7 +135,7 @@ def _option_names() -> dict[str, str]:
     group: Any = typer.main.get_command(app)
     options = [option for command in group.commands.values() for option in command.params]
     names = {option.name: option.opts[-1] for option in options if option.opts[-1].startswith("--")}
-    others = {"columns": "--column", "import": "--import"}  # of one name each
+    others = {"columns": "--column", "constraints": "--constraint", "import": "--import"}  # of one name each
     return names | option_names() | others
 
 

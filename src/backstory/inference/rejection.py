@@ -45,7 +45,7 @@ def drawn_in(
 
 
 def _too_rare(count: int, tried: int, n: int) -> InputError:
-    share = f"about {count / tried:.2g}" if count else f"less than {3 / tried:.1g}"
+    share = f"about {count / tried:.2g}" if count else f"less than 1 in {tried // 3:,}"
     needed = f"about {n * tried / count:,.0f}" if count else f"more than {n * tried / 3:,.0f}"
     return InputError(
         f"expected {n:,} draws in the given ranges and sets, got {count:,} of {tried:,} draws: their share "

@@ -155,8 +155,8 @@ def _network(schema: Schema, options: ModelOptions) -> Any:
     network: Any = asked
     if not asked.decided:
         network = make("network", _auto_network(schema, asked.given), asked.given)
-    if network.name == "conv":
-        _check_images(schema)
+    if network.convolutional:
+        _check_images(schema, network.name)
     if "hidden" in network.values and network.hidden is None:
         hidden = (400, 400) if schema.numel > 128 else (128, 128)
         network = network.model_copy(update={"hidden": hidden})
@@ -169,11 +169,11 @@ def _auto_network(schema: Schema, given: dict[str, Any]) -> str:
     return "conv" if large and not {"hidden", "activation"} & set(given) else "mlp"
 
 
-def _check_images(schema: Schema) -> None:
+def _check_images(schema: Schema, name: str) -> None:
     if schema.kind != "images":
-        raise InputError("network conv needs images; use mlp for tables and arrays")
+        raise InputError(f"network {name} needs images; use mlp for tables and arrays")
     if min(schema.shape[:2]) < 4:
-        raise InputError(f"network conv needs images of at least 4 × 4, got {schema.shape}; use mlp")
+        raise InputError(f"network {name} needs images of at least 4 × 4, got {schema.shape}; use mlp")
 
 
 def _hierarchy(schema: Schema, options: ModelOptions) -> tuple[int, ...]:

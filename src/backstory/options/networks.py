@@ -10,10 +10,16 @@ Activation = Literal["relu", "tanh", "silu", "gelu"]
 
 
 class NetworkOptions(Choice):
-    """The networks of encoder and decoder."""
+    """The networks of encoder and decoder.
+
+    Attributes:
+        affine: whether they are affine maps.
+        convolutional: whether they take images alone.
+    """
 
     group: ClassVar[str] = "network"
     affine: ClassVar[bool] = False
+    convolutional: ClassVar[bool] = False
 
 
 @auto
@@ -68,14 +74,28 @@ class PlainNetwork(ActivatedOptions):
     name: Literal["plain"] = "plain"
 
 
-@choice
-class ConvNetwork(NetworkOptions):
+class ConvolutionalOptions(NetworkOptions):
     """Convolutions, for images."""
 
-    name: Literal["conv"] = "conv"
+    convolutional: ClassVar[bool] = True
     width: int = Field(
         default=32, ge=1, description="Channels of the first stage; they double from stage to stage."
     )
+
+
+@choice
+class ConvNetwork(ConvolutionalOptions):
+    """Convolutions, for images."""
+
+    name: Literal["conv"] = "conv"
+
+
+@choice
+class ResNetwork(ConvolutionalOptions):
+    """Convolutions in residual blocks, for images."""
+
+    name: Literal["resnet"] = "resnet"
+    depth: int = Field(default=1, ge=0, description="Residual blocks of each stage.")
 
 
 @choice

@@ -103,7 +103,7 @@ class Estimator(BaseEstimator):
         x = self._numbers(X if frame is None else frame, reset=True)[kept]
         rows = pd.DataFrame(x) if frame is None else frame.iloc[kept]
         self._form = Form.of_numbers(x if frame is None else X, rows)
-        low, high = value_ranges(x)
+        low, high = value_ranges(x, rows.columns.tolist())
         varies = low < high
         origins = [origin_of(*ends) for ends in zip(low.tolist(), high.tolist(), strict=True)]
         self.constant_, self.origin_ = np.where(varies, np.nan, low), np.where(varies, origins, 0.0)
@@ -116,7 +116,7 @@ class Estimator(BaseEstimator):
         data = load(frame.iloc[kept], **self._reading)
         for column in data.schema.left_out:
             if column.reason == "empty":
-                raise empty_column(repr(column.name))
+                raise empty_column(column.name)
         self.constant_ = np.full(len(data.schema.kinds), np.nan)
         self.origin_ = np.zeros(len(data.schema.kinds))
         self._schema, self._form = data.schema, Form(data.schema, library_of(X))

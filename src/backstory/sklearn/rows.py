@@ -104,14 +104,17 @@ def _settled(values: np.ndarray, kinds: Sequence[Column]) -> np.ndarray:
     """Drawn values, (…, C), in which whole numbers are such, in the range of training."""
     values = np.array(values, np.float64)
     for j, column in enumerate(kinds):
-        if column.cells == "whole":
+        if column.cells in ("whole", "bool"):
             values[..., j] = column.settled(values[..., j])
     return values
 
 
 def _number_column(name: str, cells: pd.Series) -> Column:
     """The description of a column of numbers, for its cells; the model takes all for continuous."""
-    whole = is_integer_dtype(cells.dtype) or is_bool_dtype(cells.dtype)
+    if is_bool_dtype(cells.dtype):
+        levels = ("False", "True")
+        return Column(name=name, kind="binary", levels=levels, cells="bool", dtype=str(cells.dtype))
+    whole = is_integer_dtype(cells.dtype)
     numbers = cells.dropna().to_numpy(np.float64)
     ends: dict[str, Any] = {"low": float(numbers.min()), "high": float(numbers.max())} if len(numbers) else {}
     written: dict[str, Any] = {"cells": "whole", "decimals": 0} if whole else {"cells": "number"}
@@ -141,11 +144,11 @@ def constant_cells(x: np.ndarray, constant: np.ndarray, names: Sequence[str]) ->
     return found
 
 
-def value_ranges(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest value of each column; InputError if one is empty, or no column varies."""
+def value_ranges(x: np.ndarray, names: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest value of each named column; InputError if one is empty, or no column varies."""
     empty = np.isnan(x).all(0)
     if empty.any():
-        raise empty_column(empty.argmax())
+        raise empty_column(names[int(empty.argmax())])
     low, high = np.nanmin(x, 0), np.nanmax(x, 0)
     if (low == high).all():
         raise InputError(
@@ -156,4 +159,4 @@ def value_ranges(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def empty_column(column: Any) -> InputError:
     """The error for a column without a value, by its name or number."""
-    return InputError(f"expected a value in each column, got none in column {column}; drop it")
+    return InputError(f"expected a value in each column, got none in column {column!r}; drop it")

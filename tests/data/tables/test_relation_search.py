@@ -135,3 +135,21 @@ def test_conditions_take_part_in_no_relation():
     assert not model.schema.related
     with pytest.raises(backstory.InputError, match="take part in no relation"):
         load(frame).conditioned_on("zone")
+
+
+GAPS = pd.DataFrame({"start": START, "end": START + pd.to_timedelta(RNG.integers(2, 40, N), "min"), "a": A})
+GAPS = GAPS.mask(RNG.random(GAPS.shape) < 0.3)
+
+
+def test_a_relation_that_gaps_forbid_is_named(caplog):
+    assert found(GAPS) == []
+    (message,) = caplog.messages
+    rows = GAPS[["start", "end"]].notna().all(axis=1).sum()
+    assert message.startswith(f"not kept: end >= start holds in all {rows} rows with its cells")
+    assert "`constraints` 'end >= start' keeps it" in message
+
+
+@pytest.mark.parametrize("options", [{"constraints": ["end >= start"]}, {"no_relation": ["end >= start"]}])
+def test_nothing_is_named_that_a_person_has_decided_on(options, caplog):
+    assert found(GAPS, **options) == options.get("constraints", [])
+    assert not caplog.messages

@@ -26,6 +26,7 @@ KINDS: tuple[Kind, ...] = ("continuous", "grid", "count", "binary", "categorical
 LEVELLED = ("binary", "categorical", "ordinal")
 NUMBERS = ("continuous", "grid", "date")  # kinds for which a likelihood of numbers is enough
 IGNORE = "ignore"
+MOST_DRAWABLE = 10_000  # different numbers, of which one is drawn often enough
 WITH_ATOMS = ("continuous", "count", "date")  # kinds that may have point masses
 SINGLE = 1e-6  # error of single precision as a fraction of a column's range, counted from the origin
 # Texts that stand for an empty cell: those of pandas, and ?
@@ -63,6 +64,7 @@ class Column(BaseModel):
         dtype: pandas name of the type in a frame or a Parquet file, such as `category` or `float32`; None
             for text tables, and where `cells` is enough.
         unused: categories of a pandas type that no cell has.
+        order: all categories of a pandas type in order, if this is not that of the levels, then `unused`.
         writing: how numbers are written in the file, such as `$1,234.50`; None if as plain numbers.
         kept: texts that are levels of this column, though they stand for an empty cell elsewhere; with
             an empty text, empty cells are the level NA.
@@ -93,6 +95,7 @@ class Column(BaseModel):
     zone: str | None = None
     dtype: str | None = None
     unused: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
     writing: Writing | None = None
     kept: tuple[str, ...] = ()
     atoms: tuple[tuple[float, float], ...] = ()
@@ -107,6 +110,14 @@ class Column(BaseModel):
     def cell(self, number: float) -> str:
         """A number as people write it: as in the file, or with six digits."""
         return f"{number:.6g}" if self.writing is None else self.writing.text(number)
+
+    def shown(self, value: float) -> str:
+        """A stored number as people read it; of dates the day, in the time zone of the column."""
+        if self.kind != "date":
+            return self.cell(value)
+        from backstory.data.tables.dates import local_day  # with pandas, which is slow to import
+
+        return local_day(value, self.zone, self.dtype)
 
     def settled(self, values: np.ndarray) -> np.ndarray:
         """Stored values rounded to what the column can hold and clipped to its range, of the same shape.
@@ -135,6 +146,18 @@ class Column(BaseModel):
         if self.kind == "date":
             return SECOND
         return None if self.decimals is None else 10.0**-self.decimals
+
+    def is_drawable(self, values: np.ndarray) -> bool:
+        """Whether one of some stored values, (n,), has a share of draws that is worth waiting for."""
+        if self.levels is not None or self.values is not None or self.kind == "count":
+            return True
+        if self.low is None or self.high is None or np.isin(values, [value for value, _ in self.atoms]).any():
+            return True
+        if self.lattice is not None:
+            possible = (self.high - self.low) * self.lattice.density
+        else:
+            possible = math.inf if self.decimals is None else (self.high - self.low) * 10.0**self.decimals
+        return bool(possible <= MOST_DRAWABLE)
 
     def check_levels(self, values: np.ndarray) -> None:
         """Raise InputError for numbers, (N,), that are no levels: those of a table read as an array."""
@@ -174,7 +197,7 @@ class LeftOut(BaseModel):
             `determined` where other columns give its cells.
         place: its number among all columns of the file, from 0.
         text: the text in every cell of a constant column.
-        cells, dtype, unused: of a constant column, as in `Column`.
+        cells, dtype, unused, order: of a constant column, as in `Column`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -186,6 +209,7 @@ class LeftOut(BaseModel):
     cells: Cells = "text"
     dtype: str | None = None
     unused: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
 
     def as_level(self) -> tuple[Column, float]:
         """A column that can hold the value of a constant column, and its stored number.
@@ -206,6 +230,7 @@ class LeftOut(BaseModel):
             cells=self.cells,
             dtype=self.dtype,
             unused=self.unused,
+            order=self.order,
         )
         return column, float(levels.index(text))
 

@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, time
+from contextlib import suppress
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from backstory.errors import InputError
 
 MICROSECONDS = 86_400_000_000  # of a day
 _UNPADDED = "#" if os.name == "nt" else "-"
@@ -33,6 +36,38 @@ def days(dates: pd.Series, form: str | None = None) -> np.ndarray:
         stored[late] = _one_by_one(dates.iloc[late], form)
     stored[(stored < FIRST_DAY) | (stored >= LAST_DAY + 1)] = np.nan
     return stored
+
+
+def _zone(offset: str | None, dtype: str | None) -> Any:
+    """The time zone of an offset such as +02:00, or of a pandas type; UTC without."""
+    if dtype is not None and "," in dtype:
+        zoned: Any = pd.DatetimeTZDtype.construct_from_string(dtype)
+        return zoned.tz
+    return datetime.strptime(offset, "%z").tzinfo if offset else UTC
+
+
+def midnight(day: str, offset: str | None = None, dtype: str | None = None) -> float:
+    """Days since 1970-01-01 (UTC) of the beginning of a day such as 2024-01-05, see `local_day`.
+
+    InputError for a day that does not exist.
+    """
+    try:
+        moment = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=_zone(offset, dtype))
+    except ValueError:
+        raise InputError(f"expected a day such as 2024-01-31, got {day!r}; correct it") from None
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() / 86400
+
+
+def local_day(value: float, offset: str | None = None, dtype: str | None = None) -> str:
+    """The day of a number of days since 1970-01-01 (UTC), in an offset or in the zone of a pandas type.
+
+    >>> local_day(0.99, "+02:00"), local_day(0.99), local_day(0.99, dtype="datetime64[ns, Asia/Tokyo]")
+    ('1970-01-02', '1970-01-01', '1970-01-02')
+    """
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=round(value * MICROSECONDS))
+    with suppress(OverflowError):  # at the ends of the calendar
+        moment = moment.astimezone(_zone(offset, dtype))
+    return moment.date().isoformat()
 
 
 def reads(words: pd.Series, form: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Stored numbers of a column to cells, as its `Column` describes them; the way back from `encode`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,16 @@ _PLAIN = {"number": "float64", "whole": "Int64", "bool": "boolean"}  # types of 
 def decoded(values: np.ndarray, column: Column) -> pd.Series:
     """The cells for stored numbers (n,): texts of levels, dates in the file's format, integers.
 
-    Means of levels need not be levels. They stay numbers if the levels are numbers, are from 0 to 1 if the
-    levels are booleans, and become the nearest level if the levels are texts.
+    Means of levels need not be levels. They stay numbers if the levels are numbers, and become the nearest
+    level if the levels are texts, booleans or categories.
     """
     if column.writing is not None:
         write, plain = column.writing.text, column.model_copy(update={"writing": None, "dtype": None})
         numbers = decoded(values, plain).astype(object)
         texts = [None if pd.isna(number) else write(float(number)) for number in numbers]
         return typed(pd.Series(texts, dtype=object), column.dtype)
-    if column.kind == "date":
-        return _dates(values, column)
+    if column.kind == "date":  # means are whole minutes or days, too
+        return _dates(values if column.lattice is None else column.lattice.nearest(values), column)
     whole = bool((np.isnan(values) | (values == np.rint(values))).all())
     if column.levels is None:
         cells = pd.Series(values)
@@ -34,7 +35,7 @@ def decoded(values: np.ndarray, column: Column) -> pd.Series:
         elif column.cells == "whole" and not str(column.dtype).startswith("timedelta"):
             return cells
         return typed(cells, column.dtype)
-    if column.cells == "text" or whole:
+    if column.cells in ("text", "bool") or column.dtype == "category" or whole:
         return _level_cells(column.settled(values), column)
     levels = level_numbers(column)
     return pd.Series(np.interp(values, np.arange(len(levels)), levels))
@@ -46,13 +47,25 @@ def _level_cells(codes: np.ndarray, column: Column) -> pd.Series:
     plain: Any = _PLAIN.get(column.cells, "object")
     levels = pd.Series(levels).astype(plain).tolist()
     if column.dtype == "category":
-        unused = [level if column.cells == "text" else float(level) for level in column.unused]
-        categories: Any = pd.Index([*levels, *pd.Series(unused).astype(plain).tolist()])
-        return pd.Series(pd.Categorical.from_codes(index, categories, ordered=column.kind == "ordinal"))
+        ordered = column.kind == "ordinal"
+        unused, order = (_categories(texts, column) for texts in (column.unused, column.order))
+        known: Any = pd.Index([*levels, *unused])
+        in_order = list(dict.fromkeys([*order, *known]))
+        return pd.Series(pd.Categorical.from_codes(index, known, ordered).reorder_categories(in_order))
     cells = pd.Series(np.array([*levels, None], dtype=object)[index], dtype=object)
     if column.cells == "bool" and (index >= 0).all():
         plain = "bool"
     return typed(cells.astype(plain), column.dtype)
+
+
+def _categories(texts: Sequence[str], column: Column) -> list[Any]:
+    """Categories of the column's type for their texts."""
+    if column.cells == "bool":
+        return [text == "True" for text in texts]
+    if column.cells == "text":
+        return list(texts)
+    kind: Any = _PLAIN[column.cells]
+    return pd.Series([float(text) for text in texts], dtype=np.float64).astype(kind).tolist()
 
 
 def _dates(values: np.ndarray, column: Column) -> pd.Series:

@@ -166,6 +166,8 @@ def _indices(cells: pd.Series, column: Column, unknown: Unknown, first: int) -> 
         keys = pd.Series(numbers(cells, column, unknown, first))
         levels = pd.Index(level_numbers(column))
     codes = levels.get_indexer(keys)
+    if column.cells == "text" and pd.api.types.is_numeric_dtype(cells):
+        codes = _by_value(codes, cells, column, levels, unknown.source)
     empty = keys.isna().to_numpy()
     new = np.flatnonzero((codes < 0) & ~empty)
     stored = np.where(codes < 0, math.nan, codes)
@@ -176,6 +178,26 @@ def _indices(cells: pd.Series, column: Column, unknown: Unknown, first: int) -> 
         elif _has_order(column):
             stored[new] = np.abs(keys.to_numpy()[new, None] - levels.to_numpy()).argmin(axis=1)
     return stored
+
+
+def _by_value(
+    codes: np.ndarray, cells: pd.Series, column: Column, levels: pd.Index, source: str
+) -> np.ndarray:
+    """Numbers of levels, (n,), in which 10 is the level 010, if no other level has this value."""
+    own = pd.to_numeric(pd.Series(levels), errors="coerce")
+    single = own[~own.duplicated(keep=False) & own.notna()]
+    place = pd.Index(single).get_indexer(cells.to_numpy(np.float64, na_value=np.nan))
+    hits = np.flatnonzero((codes < 0) & (place >= 0) & cells.notna().to_numpy())
+    if not len(hits):
+        return codes
+    codes = codes.copy()
+    codes[hits] = single.index.to_numpy()[place[hits]]
+    number, text = number_text(float(cells.iloc[hits[0]])), levels[codes[hits[0]]]
+    console.warn(
+        f"column {column.name!r} of {source} holds numbers, in training texts; they are matched by value, "
+        f"such as {number} with {text!r}"
+    )
+    return codes
 
 
 def _on_grid(values: np.ndarray, column: Column, unknown: Unknown, first: int) -> np.ndarray:

@@ -126,7 +126,7 @@ def _left_out(column: Column, survey: Survey, reason: Reason, place: int) -> Lef
         text=text,
         cells=cells,
         dtype=column.dtype,
-        unused=_unused(survey, cells, (text,)),
+        **_categories(survey, cells, (text,)),
     )
 
 
@@ -241,14 +241,16 @@ def _with_levels(column: Column, survey: Survey, kind: Kind) -> Column:
     if levels.rare and not survey.texts.words:  # the level of the rare ones is no number
         changes |= {"cells": "text", "dtype": None}
     column = column.model_copy(update=changes)
-    return column.model_copy(update={"unused": _unused(survey, column.cells, column.levels or ())})
+    return column.model_copy(update=_categories(survey, column.cells, column.levels or ()))
 
 
-def _unused(survey: Survey, cells: Cells, levels: Sequence[str]) -> tuple[str, ...]:
-    """The categories that are no levels; 2 and 2.0 are the same number."""
+def _categories(survey: Survey, cells: Cells, levels: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The categories that are no levels, and the order of all; 2 and 2.0 are the same number."""
     value: Callable[[str], object] = float if cells in ("number", "whole") else str
-    known = set(map(value, levels))
-    return tuple(text for text in survey.categories if value(text) not in known)
+    known, whole = set(map(value, levels)), survey.categories
+    unused = tuple(text for text in whole if value(text) not in known)
+    usual = [*map(value, (*levels, *unused))] == [*map(value, whole)]
+    return {"unused": unused, "order": () if usual else whole}
 
 
 @dataclass(frozen=True)

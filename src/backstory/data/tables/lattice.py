@@ -50,8 +50,10 @@ class Lattice(BaseModel):
             return "on some days of the week" if of_dates else "in few endings"
         if not of_dates:
             return f"in steps of {self.period:g}"
-        days = f"{self.period:g} days" if self.period > 1 else "a day"
-        return f"in steps of {days if self.period >= 1 else f'{self.period * 1440:.6g} minutes'}"
+        days, minutes = f"{self.period:g} days", f"{self.period * 1440:.6g} minutes"
+        one = {"1 days": "a day", "1 minutes": "a minute"}
+        shown = days if self.period >= 1 else minutes
+        return f"in steps of {one.get(shown, shown)}"
 
     def nearest(self, values: np.ndarray) -> np.ndarray:
         """The nearest numbers of the lattice, of the same shape.

@@ -1,6 +1,7 @@
 """What a person says of the cells of a row of a table: values, ranges and sets."""
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -9,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from backstory import console
-from backstory.data.checks import listed
+from backstory.data.checks import listed, shown
 from backstory.data.schema import Schema
-from backstory.data.tables.columns import SINGLE, Column
+from backstory.data.tables.columns import SINGLE, Column, LeftOut, is_number
 from backstory.errors import InputError, counted
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,12 @@ def wanted(schema: Schema, where: Any) -> Wanted:
     row, ranges, sets = np.full(len(kinds), math.nan), {}, {}
     positions = {column.name: j for j, column in enumerate(kinds)}
     left_out = {column.name: column.reason for column in schema.left_out if column.name not in positions}
+    constant = {column.name: column for column in schema.left_out if column.reason == "constant"}
     for name, cell in _cells(where).items():
         if name in left_out:
-            if isinstance(where, Mapping) and not _is_empty(cell):
+            if name in constant:
+                _check_constant(cell, constant[name])
+            elif isinstance(where, Mapping) and not _is_empty(cell):
                 raise InputError(
                     f"expected columns of x for `where`, got {name!r}, which the model leaves out "
                     f"({left_out[name]}); leave it out here, too"
@@ -90,9 +96,30 @@ def wanted(schema: Schema, where: Any) -> Wanted:
                 ranges[j] = _range(cell, kinds[j])
             case set() | frozenset() | list():
                 sets[j] = _choice(cell, kinds[j])
+            case _ if _is_day(cell, kinds[j]):
+                ranges[j] = _range((cell, cell), kinds[j])
             case _ if not _is_empty(cell):
                 row[j] = _stored(cell, kinds[j])
     return _related(row, ranges, sets, schema) if schema.related else Wanted(row, ranges, sets)
+
+
+def _check_constant(cell: Any, column: LeftOut) -> None:
+    """Raise InputError for cells without the value of a constant column, which every draw has."""
+    from backstory.data.tables.watch import is_constant  # with pandas, which is slow to import
+
+    several = isinstance(cell, set | frozenset | list)
+    cells = [one for one in (cell if several else [cell]) if not _is_empty(one)]
+    if cells and not any(is_constant(one, column) for one in cells):
+        raise InputError(
+            f"expected {shown(column.text or '')} for column {column.name!r}, its only value in training, "
+            f"got {shown(str(cells[0]))}; leave it out"
+        )
+
+
+def _is_day(cell: Any, column: Column) -> bool:
+    """Whether this is a day alone, for a column of dates with times."""
+    has_times = column.kind == "date" and column.decimals != 0
+    return has_times and isinstance(cell, str) and bool(_DAY.fullmatch(cell.strip()))
 
 
 def _related(
@@ -123,14 +150,20 @@ def _related(
 def _choice(cells: Collection[Any], column: Column) -> np.ndarray:
     if not cells:
         raise InputError(f"expected values of column {column.name!r}, got an empty set; give some")
-    return np.array([_stored(cell, column) for cell in cells])
+    stored = np.array([_stored(cell, column) for cell in cells])
+    if not column.is_drawable(stored):
+        raise InputError(
+            f"expected a value or a range of column {column.name!r}, whose numbers hardly ever come twice, "
+            f"got {counted(len(cells), 'possible value')}; give a range such as (low, high)"
+        )
+    return stored
 
 
 def _range(cells: tuple[Any, ...], column: Column) -> tuple[float, float]:
     """The stored ends of a range of numbers or dates."""
     low, high = _ends(cells, column, column.model_copy(update={"values": None}))
     if column.low is not None and column.high is not None and (low > column.high or high < column.low):
-        ends = " to ".join(_text(value, column) for value in (column.low, column.high))
+        ends = " to ".join(column.shown(value) for value in (column.low, column.high))
         raise InputError(
             f"expected a range of column {column.name!r} that meets the training data, {ends}, got "
             f"{_written(cells)}; choose another"
@@ -174,6 +207,8 @@ def _ends(cells: tuple[Any, ...], column: Column, reader: Column) -> tuple[float
         end if _is_empty(cell) else _encoded(cell, reader)[0]
         for cell, end in zip(cells, (-math.inf, math.inf), strict=True)
     )
+    if _is_day(cells[1], column):
+        high = math.nextafter(high + 1, low)  # the whole day
     if low > high:
         raise InputError(
             f"expected a range from low to high for column {column.name!r}, got {_written(cells)}; "
@@ -226,11 +261,37 @@ def _encoded(cell: Any, column: Column) -> tuple[float, str]:
         cell = int(cell)  # in a column of numbers
     is_date = column.format is not None and hasattr(cell, "strftime")
     text = cell.strftime(column.format) if is_date else str(cell).strip()
+    if not is_date and _is_day(cell, column):
+        return _midnight(cell, column), str(cell)
+    if str(column.dtype).startswith("timedelta"):
+        text = _seconds(cell, column)
     if column.writing is not None and isinstance(cell, int | float):
         text = column.writing.text(cell)
     if column.levels is not None and text not in column.levels:
         text = text.removesuffix(".0")  # 3.0 is the level 3
     return encoded_cell(text, column), text
+
+
+def _midnight(cell: str, column: Column) -> float:
+    """The stored value of the beginning of a day, in the time zone of the column."""
+    from backstory.data.tables.dates import midnight  # with pandas, which is slow to import
+
+    return midnight(cell.strip(), column.zone, column.dtype)
+
+
+def _seconds(cell: Any, column: Column) -> str:
+    """A duration in seconds, of a duration, a text such as `5 min` or `00:05:00`, or a number of seconds."""
+    import pandas as pd
+
+    if isinstance(cell, int | float) or (isinstance(cell, str) and is_number(cell)):
+        return str(cell).strip()
+    try:
+        return repr(pd.Timedelta(cell).total_seconds())
+    except ValueError:
+        raise InputError(
+            f"expected a duration in column {column.name!r}, got {shown(str(cell))}; write it as 00:05:00 or "
+            "5 min, or give its seconds"
+        ) from None
 
 
 def _check_range(stored: float, text: str, column: Column) -> None:
@@ -240,17 +301,10 @@ def _check_range(stored: float, text: str, column: Column) -> None:
     low, high, spread = column.low, column.high, column.high - column.low
     if low <= stored <= high:
         return
-    ends = " to ".join(_text(value, column) for value in (low, high))
+    ends = " to ".join(column.shown(value) for value in (low, high))
     if not low - spread <= stored <= high + spread:
         raise InputError(
             f"expected a value from {ends} in column {column.name!r}, as in the training data, got {text!r}; "
             "choose one that is not far from these"
         )
     console.warn(f"{text!r} lies outside the training data of column {column.name!r}, {ends}")
-
-
-def _text(value: float, column: Column) -> str:
-    """A stored number as people write it."""
-    if column.kind != "date":
-        return column.cell(value)
-    return str(np.datetime64(0, "D") + np.timedelta64(math.floor(value), "D"))

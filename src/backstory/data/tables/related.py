@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from backstory import console
 from backstory.data.rows import Rows, blocks, mapped
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import Column, LeftOut
@@ -18,8 +19,10 @@ from backstory.data.tables.relation_set import Related
 from backstory.data.tables.relations import Relation, Sum
 from backstory.data.tables.totals import Totals
 from backstory.data.tables.wishes import Wishes
+from backstory.errors import counted
 
 HIGHEST_COUNT = 1000
+NOT_KEPT_SHOWN = 5  # relations
 
 
 def with_rare_texts(column: Column) -> Column:
@@ -167,7 +170,22 @@ def _found(values: Rows, schema: Schema, wishes: Wishes, source: str) -> Related
     found = (
         [relation for relation in search.found() if not wishes.refuses(relation)] if wishes.searched else []
     )
+    _say_not_kept(search, told, wishes)
     return related([without_constant_distance(relation, values, schema) for relation in (*told, *found)])
+
+
+def _say_not_kept(search: Search, told: Sequence[Relation], wishes: Wishes) -> None:
+    """Names the relations that gaps forbid, unless a person has given or refused them."""
+    known = {name for relation in told for name in relation.text.split(" and ")}
+    others = [
+        left
+        for text, left in search.not_kept.items()
+        if text not in known and not wishes.refuses(left.relation)
+    ]
+    for left in others[:NOT_KEPT_SHOWN]:
+        console.warn(str(left))
+    if len(others) > NOT_KEPT_SHOWN:
+        console.warn(f"not kept: {counted(len(others) - NOT_KEPT_SHOWN, 'more relation')} with as many gaps")
 
 
 def stored_block(block: np.ndarray, names: Sequence[str], schema: Schema) -> np.ndarray:

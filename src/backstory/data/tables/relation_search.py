@@ -11,13 +11,14 @@ below `CHANCE`.
     empty        20 rows with the level, and cells elsewhere
 
 In at most 5 % of the rows a dependent cell is observed without those that give it: to a model it says nothing
-there. Candidates come from some rows; then all rows are compared.
+there. A relation that only this rule forbids is named, so that a person may give it. Candidates come from
+some rows; then all rows are compared.
 """
 
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -41,6 +42,28 @@ _POWERS = ((1, 1), (1, -1), (-1, 1), (1, -2), (-2, 1), (2, 1), (1, 2))
 
 
 @dataclass(frozen=True)
+class NotKept:
+    """A relation that no row breaks, and that is not kept because of gaps.
+
+    Attributes:
+        relation: with its number of rows.
+        unknown: the share of rows with the dependent cell, but not those that give it.
+    """
+
+    relation: Relation
+    unknown: float
+
+    def __str__(self) -> str:
+        """What it is, and why it is not kept."""
+        text, name = self.relation.text, self.relation.dependent
+        return (
+            f"not kept: {text} holds in all {self.relation.rows:,} rows with its cells, but "
+            f"{100 * self.unknown:.2g} % of rows have {name!r} alone, which would tell a model nothing; "
+            f"`constraints` {text!r} keeps it"
+        )
+
+
+@dataclass(frozen=True)
 class Search:
     """The rows in which relations are looked for.
 
@@ -48,11 +71,13 @@ class Search:
         values: numbers of the cells, (N, C).
         columns: those among which relations are looked for.
         places: their numbers among the C columns.
+        not_kept: relations that no row breaks and that `MOST_UNKNOWN` forbids, by their texts.
     """
 
     values: Rows
     columns: tuple[Column, ...]
     places: tuple[int, ...]
+    not_kept: dict[str, NotKept] = field(default_factory=dict)
 
     def found(self) -> list[Relation]:
         """The relations, those that say most first."""
@@ -72,9 +97,12 @@ class Search:
             observed = relation.observed(cells)
             rows += int(observed.sum())
             unknown += int((~np.isnan(cells[relation.dependent]) & ~observed).sum())
-        if not relation.leaves_gaps and (rows < FEWEST or unknown > MOST_UNKNOWN * len(self.values)):
-            return None
-        return relation.model_copy(update={"rows": len(self.values) if relation.leaves_gaps else rows})
+        if relation.leaves_gaps:
+            return relation.model_copy(update={"rows": len(self.values)})
+        whole = relation.model_copy(update={"rows": rows})
+        if rows >= FEWEST and unknown > MOST_UNKNOWN * len(self.values):
+            self.not_kept[relation.text] = NotKept(whole, unknown / len(self.values))
+        return whole if rows >= FEWEST and relation.text not in self.not_kept else None
 
     def parts(self, names: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
         """The cells of some columns, block by block."""

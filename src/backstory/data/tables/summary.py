@@ -1,6 +1,5 @@
 """The columns of a table, as a printed table and as the records of a schema file."""
 
-from datetime import datetime, timedelta
 from typing import Any
 
 from backstory import console
@@ -78,18 +77,11 @@ def _values_of(column: Column) -> str:
     if column.low is None or column.high is None:
         return ""
     many = f"{len(column.values)} from " if column.values is not None else ""
-    atoms = [f"{_number(column, value)} in {100 * share:.3g} %" for value, share in column.atoms[:MOST_ATOMS]]
+    atoms = [f"{column.shown(value)} in {100 * share:.3g} %" for value, share in column.atoms[:MOST_ATOMS]]
     more = [f"{len(column.atoms) - MOST_ATOMS} more"] if len(column.atoms) > MOST_ATOMS else []
-    return f"{many}{_number(column, column.low)} to {_number(column, column.high)}" + "".join(
+    return f"{many}{column.shown(column.low)} to {column.shown(column.high)}" + "".join(
         f", {part}" for part in (*atoms, *more)
     )
-
-
-def _number(column: Column, value: float) -> str:
-    """A stored number or date as people read it."""
-    if column.kind == "date":
-        return (datetime(1970, 1, 1) + timedelta(days=value)).date().isoformat()
-    return column.cell(value)
 
 
 def records(schema: Schema) -> dict[str, dict[str, Any]]:

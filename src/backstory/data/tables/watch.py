@@ -1,6 +1,7 @@
 """The cells of constant columns, compared part by part with the constants that a model knows."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,11 @@ class Watch:
             np.concatenate([np.zeros(0, np.int64), *parts]) for parts in (self._empty, self._different)
         )
         return ConstantCells(self.column, self.place, empty, different, tuple(self._texts))
+
+
+def is_constant(cell: Any, column: LeftOut) -> bool:
+    """Whether a cell has the value of a constant column."""
+    return bool(_is_constant(texts(_plain(pd.Series([cell]))), column)[0])
 
 
 def _plain(cells: pd.Series) -> pd.Series:

@@ -36,7 +36,8 @@ def channels(stages: int, width: int) -> list[int]:
     return [width * min(2**stage, 8) for stage in range(stages)]
 
 
-def _channels_last(module: Any) -> nn.Module:
+def channels_last(module: Any) -> nn.Module:
+    """The module with its weights in the order that feature maps have in memory."""
     moved: nn.Module = module.to(memory_format=torch.channels_last)
     return moved
 
@@ -66,7 +67,7 @@ class ConvEncoder(nn.Module):
         layers: list[nn.Module] = []
         for before, after in pairwise(counts):
             layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.SiLU()]
-        self.stages = _channels_last(nn.Sequential(*layers))
+        self.stages = channels_last(nn.Sequential(*layers))
         self.dense = nn.Sequential(
             nn.Linear(counts[-1] * math.prod(path[-1]) + context, hidden),
             nn.SiLU(),
@@ -105,7 +106,7 @@ class ConvDecoder(nn.Module):
                     counts[stage + 1], counts[stage], 4, stride=2, padding=1, output_padding=odd
                 ),
             ]
-        self.stages = _channels_last(nn.Sequential(*layers))
+        self.stages = channels_last(nn.Sequential(*layers))
 
     def forward(self, z: Tensor) -> Tensor:
         maps = self.dense(z.flatten(1)).unflatten(1, self.coarsest).movedim(-1, 1)

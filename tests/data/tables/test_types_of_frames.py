@@ -1,0 +1,81 @@
+"""Frames out have the types of frames in: categories in their order, booleans, times on the grid."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import backstory
+from backstory import VAEImputer, VAETransformer
+from backstory.data.load import load
+from backstory.errors import InputError
+
+RNG = np.random.default_rng(0)
+N = 120
+START = pd.Timestamp("2024-01-01", tz="Asia/Tokyo") + pd.to_timedelta(RNG.integers(0, 40_000, N), "min")
+FRAME = pd.DataFrame(
+    {
+        "size": pd.Categorical(RNG.choice(["small", "mid"], N), ["small", "mid", "huge"]),
+        "rank": pd.Categorical(RNG.choice([3, 1, 2], N), [3, 1, 7, 2]),
+        "flag": RNG.random(N) < 0.4,
+        "maybe": pd.array(RNG.random(N) < 0.4, "boolean"),
+        "start": START,
+        "wait": pd.to_timedelta(RNG.integers(1, 90, N), "min"),
+        "x": RNG.normal(size=N),
+    }
+)
+FRAME.loc[0, "maybe"] = pd.NA
+FRAME.loc[1, ["start", "wait"]] = pd.NaT
+
+
+@pytest.fixture(scope="module")
+def model():
+    return backstory.fit(FRAME, epochs=1, seed=0, progress=False)
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        lambda model: model.sample(5, seed=0),
+        lambda model: model.reconstruct(FRAME),
+        lambda model: model.impute(FRAME),
+        lambda model: model.restore(FRAME, draws=1).to_frame(),
+    ],
+    ids=["sample", "reconstruct", "impute", "restore"],
+)
+def test_frames_have_the_training_types(model, out):
+    frame = out(model)
+    pd.testing.assert_series_equal(frame.dtypes, FRAME.dtypes)
+    for name in ("size", "rank"):  # pandas takes types for equal whatever the order is
+        assert list(frame[name].cat.categories) == list(FRAME[name].cat.categories)
+
+
+def test_filled_dates_are_whole_minutes(model):
+    filled = model.impute(FRAME).loc[1]
+    assert filled["start"].second == filled["start"].microsecond == 0
+
+
+def test_days_are_those_of_the_time_zone():
+    column = load(FRAME).schema.kinds[4]
+    assert column.shown(column.low) == START.min().date().isoformat()
+
+
+def test_booleans_of_number_frames():
+    frame = FRAME[["flag", "x"]].assign(y=np.arange(N))
+    transformer = VAETransformer(latent=1, epochs=1, random_state=0).fit(frame)
+    assert transformer.inverse_transform(transformer.transform(frame)).dtypes["flag"] == "bool"
+    imputer = VAEImputer(latent=1, epochs=1, random_state=0).fit(frame)
+    assert imputer.sample(frame, 1)[0].dtypes["flag"] == "bool"
+
+
+def test_an_empty_column_of_numbers_is_named():
+    with pytest.raises(InputError, match="got none in column 'nothing'"):
+        VAEImputer().fit(FRAME[["x"]].assign(nothing=np.nan))
+
+
+def test_numbers_are_matched_with_texts_of_their_value(tmp_path, caplog):
+    codes = pd.DataFrame({"code": RNG.choice(["010", "020"], N), "x": RNG.normal(size=N)})
+    codes.to_csv(tmp_path / "codes.csv", index=False)
+    schema = load(tmp_path / "codes.csv").schema
+    read = load(pd.read_csv(tmp_path / "codes.csv"), schema=schema)
+    assert (read.values[:, 0] == load(codes, schema=schema).values[:, 0]).all()
+    assert "they are matched by value, such as" in caplog.text
