@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 import backstory
 from backstory.cli.main import main
@@ -285,6 +286,37 @@ def test_an_ensemble_is_told_the_conditions(pair, refusal) -> None:
     np.testing.assert_array_equal(drawn[::2], first)
 
 
+def test_rows_are_drawn_at_each_level(people, refusal) -> None:
+    drawn = people.sample(30, each="sex", given={"age": 40}, seed=0)
+    assert drawn["sex"].tolist() == ["f"] * 30 + ["m"] * 30
+    assert drawn["height"][30:].mean() - drawn["height"][:30].mean() == pytest.approx(12, abs=4)
+    one_by_one = people.sample(60, given={"sex": ["f"] * 30 + ["m"] * 30, "age": 40}, seed=0)
+    pd.testing.assert_frame_equal(drawn, one_by_one)
+
+
+def test_only_a_condition_with_levels_is_drawn_at_each(people, plain, refusal) -> None:
+    assert "which are sex, got age; choose one with `each`" in refusal(people.sample, 3, each="age")
+    assert "this is a model of p(x), got sex" in refusal(plain.sample, 3, each="sex")
+    both = refusal(people.sample, 3, each="sex", given={"sex": "f", "age": 40})
+    assert "got both; leave it out of `given`" in both
+    assert "got sex; add age" in refusal(people.sample, 3, each="sex")
+    assert "leave `each` out" in refusal(people.sample, 3, each="sex", where={"height": 170})
+
+
+def test_files_of_draws_at_each_level(digits, tmp_path, capsys) -> None:
+    run = digits.save(tmp_path / "run")
+    line = ["sample", str(run), "--each", "class", "--seed", "0"]
+    assert main([*line, "-n", "3", "-o", str(tmp_path / "sheet.png")]) == 0
+    assert "30 draws of x, 3 of each class: 0, 1, 2" in capsys.readouterr().err
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (3 * 66 + 2, 10 * 66 + 2)
+    assert main([*line, "-n", "3", "-o", str(tmp_path / "folder")]) == 0
+    again = load(tmp_path / "folder")
+    assert again.labels.tolist() == np.arange(10).repeat(3).astype(str).tolist()
+    assert main([*line, "-n", "3", "-o", str(tmp_path / "x.npy")]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), digits.sample(3, each="label", seed=0))
+
+
 # -- training -----------------------------------------------------------------------------------------------
 
 
@@ -332,7 +364,12 @@ def test_the_command_line(tmp_path, capsys) -> None:
     assert filled["weight"].notna().all()
     for command in (["evaluate"], ["score", "-o", str(tmp_path / "c.csv")]):
         assert main([command[0], str(run), str(data), *command[1:]]) == 0
-    capsys.readouterr()
+        assert f"given sex, age: read from {data}\n" in capsys.readouterr().err
+    given = ["--given", "sex=m", "--given", "age=40"]
+    assert main(["evaluate", str(run), str(data), *given]) == 0
+    assert "read from" not in capsys.readouterr().err
+    assert main(["classify", str(run), str(data), "-o", str(tmp_path / "p.csv")]) == 0
+    assert f"given age: read from {data}\n" in capsys.readouterr().err
     assert main(["sample", str(run), "-o", str(tmp_path / "no.csv")]) == 2
     assert "--given" in capsys.readouterr().err
 

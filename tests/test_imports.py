@@ -30,6 +30,7 @@ LAYERS = [
     "runs",
     "restoring",
     "sampling",
+    "classifying",
     "trained",
     "model",
     "ensemble",

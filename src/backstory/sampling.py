@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from backstory.data.conditions import chosen_conditions, chosen_stated
+from backstory.data.conditions import at_each_level, chosen_conditions, chosen_stated
 from backstory.data.observation import Observation
 from backstory.data.stored import StoredRows
 from backstory.data.tables.partial import Wanted, wanted
@@ -47,6 +47,7 @@ class Sampler(Restorer):
         given: Given = None,
         frame: bool = True,
         missing_cells: str = "fill",
+        each: str | None = None,
     ) -> Any:
         """Draw n observations, z ~ p(z) then x ~ p(x|z), in the data's type; or E[x|z] with `mean`.
 
@@ -68,12 +69,21 @@ class Sampler(Restorer):
             frame: false for the stored values of a table, (n, C), in place of a frame.
             missing_cells: `fill`, no cell of a table is empty; `keep`, as many are as in training, see
                 `inference.gap_patterns`.
+            each: the name of a condition with levels, of which n observations are drawn at each level, in the
+                order of the levels; `given` has the other conditions.
 
         Raises:
             InputError: for a plain autoencoder, see `fit_prior`; or for conditions that do not fit the model.
         """
         one_of("missing_cells", missing_cells, ["fill", "keep"])
         seed = torch.Generator().seed() % 2**31 if seed is None else seed
+        if each is not None and where is not None:
+            raise InputError(
+                "draws given some entries are at one level of each condition; leave `each` out, and choose "
+                "the level with `given`"
+            )
+        if each is not None:
+            n, given = at_each_level(self.schema.conditions, each, _whole(n), given)
         asked = None if where is None else self._wanted(where)
         x = self._draw(n, mean, temperature, seed, asked, given)
         if missing_cells == "keep":
@@ -109,8 +119,7 @@ class Sampler(Restorer):
         self, n: int, mean: bool, temperature: float, seed: int, asked: Wanted | None, given: Given
     ) -> np.ndarray:
         """The stored values of `sample`."""
-        if n != int(n):
-            raise InputError(f"the number of samples has to be whole, got {n}")
+        n = _whole(n)
         if asked is None:
             return self._sample(
                 n, mean, temperature, seed, chosen_conditions(self.schema.conditions, given, n)
@@ -127,3 +136,10 @@ class Sampler(Restorer):
             return self.restore(StoredRows(asked.row[None], c), draws=count, seed=own).draws[:, 0]
 
         return draw(n, seed) if asked.is_exact else drawn_in(draw, asked.holds, n, seed)
+
+
+def _whole(n: int) -> int:
+    """The number of samples; InputError unless it is whole."""
+    if n != int(n):
+        raise InputError(f"the number of samples has to be whole, got {n}")
+    return int(n)

@@ -4,14 +4,14 @@ from abc import abstractmethod
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from backstory import console
-from backstory.data.conditions import Condition, at_level, with_levels
+from backstory.classifying import Classifier
 from backstory.data.dataset import Dataset
 from backstory.data.observation import Observation
 from backstory.data.rows import Rows
@@ -19,7 +19,6 @@ from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
 from backstory.data.tables.aligned import no_frame
 from backstory.data.values import (
-    BATCH,
     Batches,
     Given,
     Values,
@@ -31,8 +30,7 @@ from backstory.data.values import (
 )
 from backstory.errors import InputError
 from backstory.inference import evaluate, scoring
-from backstory.inference.classification import CLASSIFYING, Classification
-from backstory.inference.evaluate import Evaluation
+from backstory.inference.evaluate import Evaluation, with_picture_quality
 from backstory.inference.importance import Evidence, tail_warning
 from backstory.inference.moments import posterior_moments
 from backstory.inference.requests import EvidenceRequest
@@ -41,11 +39,8 @@ from backstory.runs.provenance import Provenance
 from backstory.runs.saving import save_run
 from backstory.sampling import Sampler
 
-if TYPE_CHECKING:
-    pass
 
-
-class Trained(Sampler):
+class Trained(Classifier, Sampler):
     """A trained density of observations: sample, encode, reconstruct, restore, log_evidence, evaluate, save.
 
     Observations x are passed as stored values, (N, *shape), in NumPy arrays, tensors, a frame, a `Dataset` or
@@ -254,7 +249,7 @@ class Trained(Sampler):
         progress: bool = False,
         given: Given = None,
         **options: Any,
-    ) -> evaluate.Evaluation:
+    ) -> Evaluation:
         """The ELBO, the log-evidence and the use of the codes, averaged over observations.
 
         Arguments are those of `log_evidence`. Warns where importance weights are too heavy-tailed to trust.
@@ -265,65 +260,20 @@ class Trained(Sampler):
             found = evaluate.reconstruction(
                 self.members[0].vae, batches.draw, self._generator(seed), self._active_units(batches, seed)
             )
-            return self._with_picture_quality(found, batches.rows, seed)
+            return self._with_nearness(found, batches.rows, seed)
         active = self._active_units(batches, seed)
         evidence = self.log_evidence(batches.rows, samples, seed, method, progress, **options)
         if warning := tail_warning(evidence):
             console.warn(warning)
         entries = batches.observed_entries(self._generator(0)) if self.schema.discrete else None
         average = evaluate.average(evidence, active, entries)
-        return self._with_picture_quality(average, batches.rows, seed)
+        return self._with_nearness(average, batches.rows, seed)
 
-    def _with_picture_quality(self, found: Evaluation, rows: StoredRows, seed: int) -> Evaluation:
-        """The evaluation with PSNR and SSIM of reconstructed whole images, if x is images."""
-        if self.schema.kind != "images" or self.schema.bounds is None:
-            return found
-        parts = []
-        for start in range(0, len(rows), BATCH):
-            some = rows.part(slice(start, start + BATCH))
-            x, y = np.asarray(some.values), np.asarray(self._reconstruct(some, True, seed))
-            parts.append([self.schema.fractions(values.astype(np.float64)) for values in (x, y)])
-        nearness, likeness = evaluate.picture_averages(parts)
-        return replace(found, psnr=nearness, ssim=likeness)
-
-    # -- levels of conditions ---------------------------------------------------------------------------
-
-    def classified(self, condition: str | None = None) -> Condition:
-        """The condition of a name, or without one the only condition with levels; InputError for another."""
-        return with_levels(self.schema.conditions, condition)
-
-    def classify(
-        self,
-        x: Values,
-        condition: str | None = None,
-        samples: int | None = None,
-        seed: int = 0,
-        progress: bool = False,
-        given: Given = None,
-    ) -> Classification:
-        """p(c | x) of the levels c of a condition, by Bayes' rule, see `inference.classification`.
-
-        Args:
-            x: (N, *shape); a value of this condition that comes with x is not used.
-            condition: its name; by default the only one that has levels.
-            samples: draws of z for each observation and level, 50 by default.
-            seed: of the draws, which are the same for all levels.
-            progress: show a progress bar.
-            given: the other conditions of a model with several, in place of those that come with x.
-        """
-        asked, conditions = self.classified(condition), self.schema.conditions
-        levels = asked.levels or ()
-        if len(conditions) == 1 or given is not None:
-            given = {**(given or {}), asked.name: levels[0]}
-        rows = stored_rows(x, self.schema, given)
-        request = EvidenceRequest.of("is", CLASSIFYING if samples is None else samples, seed)
-        values = []
-        with console.progress("levels", len(rows) * len(levels), progress) as bar:
-            for k in range(len(levels)):
-                own = StoredRows(rows.values, at_level(conditions, asked, k, rows.given))
-                batches = Batches(own, self.schema, self.incomplete, self.device)
-                values.append(self._evidence(batches, request, bar.advance).log_evidence.cpu().numpy())
-        return Classification.by_bayes(asked.name, levels, np.stack(values, 1), asked.log_shares)
+    def _with_nearness(self, found: Evaluation, rows: StoredRows, seed: int) -> Evaluation:
+        """The evaluation with PSNR and SSIM of reconstructed images, if x is images."""
+        return with_picture_quality(
+            found, self.schema, rows, lambda part: self._reconstruct(part, mean=True, seed=seed)
+        )
 
     # -- rows -----------------------------------------------------------------------------------------
 

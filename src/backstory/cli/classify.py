@@ -23,7 +23,10 @@ def classify(
     from backstory.jobs.output import Output
 
     target = None if output is None else Output(output, force)
-    done = job(rows.open(), rows.source(), target, condition, samples, rows.seed, progress=True)
+    model = rows.model()
+    asked = model.classified(condition)
+    rows.say_given([other.name for other in model.schema.conditions if other != asked])
+    done = job(model, rows.source(), target, condition, samples, rows.seed, progress=True)
     if done.files:
         text.say_written(f"classes of {counted(done.n, 'observation')}", done.files)
     if as_json:

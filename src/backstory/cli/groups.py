@@ -1,7 +1,7 @@
 """Options that commands share, as records: a command takes a record, and Typer reads its fields."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -83,10 +83,23 @@ class DataOptions:
     skip_damaged: r.SkipDamaged = False
 
     def open(self) -> "Trained":
+        """The model of the run; prints which conditions are read from the data."""
+        model = self.model()
+        self.say_given([condition.name for condition in model.schema.conditions])
+        return model
+
+    def model(self) -> "Trained":
         """The model of the run."""
         import backstory
 
         return backstory.open(self.run, self.device)
+
+    def say_given(self, names: Sequence[str]) -> None:
+        """Print which conditions are read from the data, if they are not given on the command line."""
+        from backstory.cli import text
+
+        if names and not self.given:
+            text.say(f"given {', '.join(names)}: read from {self.data}")
 
     def source(self) -> "Source":
         """All rows of the data."""

@@ -127,6 +127,14 @@ Given = A[
         "in DATA. May be repeated.",
     ),
 ]
+EachLevel = A[
+    str | None,
+    Option(
+        metavar="NAME",
+        help="Draw N observations at each level of this condition, such as class; a sheet has a line for "
+        "each level, and a folder of images a folder.",
+    ),
+]
 GivenNames = A[
     list[str] | None,
     Option(

@@ -16,6 +16,7 @@ class SamplingOptions:
     temperature: o.Temperature = 1.0
     where: o.Where = None
     given: o.Given = None
+    each: o.EachLevel = None
     missing_cells: o.MissingCells = "fill"
     seed: o.FreeSeed = None
 
@@ -58,9 +59,13 @@ def sample(
         sampling.seed,
         given,
         sampling.missing_cells,
+        sampling.each,
     )
     done = job(model, target, drawn)
     what = "means E[x|z], which are no draws of x" if sampling.mean else "draws of x"
     known = [*(sampling.given or ()), *(sampling.where or ())]
     what += f" given {', '.join(known)}" if known else ""
+    if sampling.each is not None:
+        levels = text.shortened(model.classified(sampling.each).levels or ())
+        what += f", {sampling.number} of each {sampling.each}: {levels}"
     text.say_written(f"{done.n} {what}", done.files)

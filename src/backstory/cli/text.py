@@ -5,7 +5,7 @@ import math
 import re
 import shlex
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date, timedelta
@@ -269,8 +269,7 @@ def _condition(condition: dict[str, Any]) -> str:
     name, levels, column = condition["name"], condition["levels"], condition["column"] or {}
     kind = column.get("kind", "levels" if levels else "number")
     if levels:
-        more = ", …" if len(levels) > LEVELS_SHOWN else ""
-        return f"{name} ({kind}: {', '.join(levels[:LEVELS_SHOWN])}{more})"
+        return f"{name} ({kind}: {shortened(levels)})"
     low, high = condition.get("low"), condition.get("high")
     if low is None or high is None:
         return f"{name} ({kind})"
@@ -278,6 +277,11 @@ def _condition(condition: dict[str, Any]) -> str:
         first, last = (EPOCH + timedelta(math.floor(day)) for day in (low, high))
         return f"{name} ({kind}: {first} to {last})"
     return f"{name} ({kind}: {low:.6g} to {high:.6g})"
+
+
+def shortened(levels: Sequence[str]) -> str:
+    """The first levels in one line."""
+    return ", ".join(levels[:LEVELS_SHOWN]) + (", …" if len(levels) > LEVELS_SHOWN else "")
 
 
 def _text(value: Any) -> str:

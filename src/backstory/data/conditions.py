@@ -343,19 +343,51 @@ def decode_conditions(conditions: Sequence[Condition], given: np.ndarray) -> dic
     return {c.name: c.decode(part) for c, part in zip(conditions, parts, strict=True)}
 
 
-def with_levels(conditions: Sequence[Condition], name: str | None) -> Condition:
-    """The condition of a name, or without one the only condition that has levels; InputError for another."""
+def with_levels(conditions: Sequence[Condition], name: str | None, option: str = "condition") -> Condition:
+    """The condition of a name, or without one the only condition that has levels; InputError for another.
+
+    `option` is what the name was chosen with, for the message.
+    """
     known = {condition.name: condition for condition in conditions if condition.levels is not None}
     own = None if name is None else _own_name(conditions, name)
     if own in known:
         return known[own]
     if own is None and len(known) == 1:
         return next(iter(known.values()))
-    there = ", ".join(known) or "none, because this is a model of p(x)"
+    numbers = ", ".join(condition.name for condition in conditions)
+    there = ", ".join(known) or f"none, because this is a model of p(x{numbers and ' | ' + numbers})"
     raise InputError(
         f"expected the name of a condition with levels, which are {there}, got {name or 'no name'}; "
-        f"{'choose one with `condition`' if known else 'train a model with `given`'}"
+        + (f"choose one with `{option}`" if known else "train a model with `given`")
     )
+
+
+def at_each_level(
+    conditions: Sequence[Condition], name: str, n: int, given: Mapping[str, Any] | None = None
+) -> tuple[int, dict[str, Any]]:
+    """The number of rows, and their conditions, for n rows of each level of a condition in their order.
+
+    Args:
+        conditions: of a model's schema.
+        name: of the condition that takes each of its levels.
+        n: the number of rows of each level.
+        given: the other conditions, one value for all rows or one for each of them.
+
+    Raises:
+        InputError: the model has no such condition, it is a number, or it is given, too.
+
+    >>> at_each_level([Condition(name="sex", levels=("f", "m"))], "sex", 2)
+    (4, {'sex': ['f', 'f', 'm', 'm']})
+    """
+    condition = with_levels(conditions, name, "each")
+    others = {_own_name(conditions, other): value for other, value in (given or {}).items()}
+    if condition.name in others:
+        raise InputError(
+            f"expected one value of the condition {condition.name!r}, or each of its levels, got both; leave "
+            "it out of `given`, or leave out `each`"
+        )
+    levels = [level for level in condition.levels or () for _ in range(n)]
+    return len(levels), {**others, condition.name: levels}
 
 
 def at_level(

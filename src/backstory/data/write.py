@@ -173,6 +173,21 @@ def _write_picture(handle: BinaryIO, values: np.ndarray, schema: Schema) -> None
         contact_sheet(pixels(values, schema)).save(handle, format="PNG")
 
 
+def write_sheet(
+    path: str | os.PathLike[str],
+    values: np.ndarray,
+    schema: Schema,
+    columns: int | None = None,
+    force: bool = False,
+) -> Path:
+    """Writes images (N, *schema.shape) as one picture, `columns` in a row; by default it is nearly square."""
+
+    def save(handle: BinaryIO) -> None:
+        contact_sheet(pixels(values, schema), columns).save(handle, format="PNG")
+
+    return _write_file(Path(path), force, save)
+
+
 def _write_folder(path: Path, values: Rows, schema: Schema, names: Sequence[str] | None, force: bool) -> Path:
     _check_folder(path)
     files = _file_names(names, len(values))

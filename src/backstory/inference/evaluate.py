@@ -1,13 +1,17 @@
 """The averages over observations that `Model.evaluate` returns."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from backstory.data.observation import Observation
+from backstory.data.rows import Rows
+from backstory.data.schema import Schema
+from backstory.data.stored import StoredRows
+from backstory.data.values import BATCH
 from backstory.inference.importance import Evidence
 from backstory.inference.picture_quality import psnr, ssim
 from backstory.models.diagnostics import bits_per_dim
@@ -105,17 +109,33 @@ def reconstruction(
     return Evaluation(reconstruction=total / n, active_units=active_units, n=n, samples=1, method="is")
 
 
-def picture_averages(pairs: Iterable[Sequence[np.ndarray]]) -> tuple[float | None, float | None]:
-    """PSNR and SSIM, averaged over all images without missing entries, of pairs x and y in batches."""
+def with_picture_quality(
+    found: Evaluation, schema: Schema, rows: StoredRows, reconstruct: Callable[[StoredRows], Rows]
+) -> Evaluation:
+    """The evaluation with PSNR and SSIM, averaged over images without missing pixels; as it is for other x.
+
+    Args:
+        found: the other averages.
+        schema: of x.
+        rows: x as it is stored.
+        reconstruct: gives the means E[x|z] of some rows as they are stored.
+    """
+    if schema.kind != "images" or schema.bounds is None:
+        return found
     nearness, likeness = [np.empty(0)], [np.empty(0)]
-    for x, y in pairs:
+    for start in range(0, len(rows), BATCH):
+        some = rows.part(slice(start, start + BATCH))
+        x, y = (
+            schema.fractions(np.asarray(values).astype(np.float64))
+            for values in (some.values, reconstruct(some))
+        )
         whole = ~np.isnan(x).reshape(len(x), -1).any(1)
         nearness.append(psnr(x[whole], y[whole]))
         likeness.append(ssim(x[whole], y[whole]))
     finite, every = np.concatenate(nearness), np.concatenate(likeness)
     finite = finite[np.isfinite(finite)]
     means = [float(values.mean()) if len(values) else None for values in (finite, every)]
-    return means[0], means[1]
+    return replace(found, psnr=means[0], ssim=means[1])
 
 
 def _number(value: Tensor) -> float | None:

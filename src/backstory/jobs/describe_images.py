@@ -10,10 +10,9 @@ import numpy as np
 from backstory.data.decoding import Header, header
 from backstory.data.image_folder import ImageFiles, find_images, labels_of
 from backstory.data.images import load_images
-from backstory.data.pictures import contact_sheet, pixels
 from backstory.data.reading import Reading
+from backstory.data.write import write_sheet
 from backstory.errors import InputError, counted
-from backstory.files import atomic_path
 from backstory.jobs.output import Output
 
 _SHEET, _SIDE = 64, 64  # images of a contact sheet, and the pixels of their sides
@@ -114,8 +113,7 @@ def _headers(files: ImageFiles) -> tuple[list[Header], list[str]]:
 def _write_sheet(path: Path, output: Output) -> None:
     reading = Reading(resize=(_SIDE, _SIDE), aspect="pad", limit=_SHEET, skip_damaged=True, pages="first")
     data = load_images(path, replace(reading, alpha="white"))
-    with atomic_path(output.path, output.force) as temporary:
-        contact_sheet(pixels(np.asarray(data.values), data.schema)).save(temporary, format="PNG")
+    write_sheet(output.path, np.asarray(data.values), data.schema, force=output.force)
 
 
 def _counts(values: Any) -> dict[str, int]:

@@ -1,13 +1,13 @@
 """New observations, drawn from a model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from backstory.data.conditions import chosen_stated
+from backstory.data.conditions import at_each_level, chosen_stated
 from backstory.data.load import Source as Data
 from backstory.data.load import load
-from backstory.data.write import write_table
+from backstory.data.write import write_sheet, write_table
 from backstory.errors import InputError
 from backstory.files import TABLES
 from backstory.jobs.checks import at_least_one
@@ -29,6 +29,7 @@ class Sampling:
         seed: of all draws; None draws anew each time.
         missing_cells: `keep` leaves as many cells of a table empty as training had.
         conditions: those of a model of p(x|c) by name, as in a file or one for each draw.
+        each: the name of a condition; n observations are then drawn at each of its levels.
     """
 
     n: int = 64
@@ -38,10 +39,13 @@ class Sampling:
     seed: int | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)
     missing_cells: str = "fill"
+    each: str | None = None
 
 
 def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
     """Write observations, z ~ p(z) then x ~ p(x|z), or p(x | given), in the data's own type.
+
+    At each level of a condition, a `.png` has a line, and a folder of images a folder, for each level.
 
     Raises:
         InputError: the model is a plain autoencoder without a prior, or has no such column, or a cell cannot
@@ -59,13 +63,27 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
         given=sampling.conditions or None,
         frame=as_table,
         missing_cells=sampling.missing_cells,
+        each=sampling.each,
     )
     if as_table:
         write_table(output.path, dict(x), output.force, schema.header, schema.separator)
         return Outcome((output.path,), len(x))
-    stated = chosen_stated(schema.conditions, sampling.conditions or None, len(x))
-    write_observations(output, x, schema, stated=stated)
+    given, names = sampling.conditions or None, None
+    if sampling.each is not None:
+        if output.format == "png":
+            write_sheet(output.path, x, schema, sampling.n, output.force)
+            return Outcome((output.path,), len(x))
+        _, given = at_each_level(schema.conditions, sampling.each, sampling.n, given)
+        names = _names(model.classified(sampling.each).levels or (), sampling.n)
+    stated = chosen_stated(schema.conditions, given, len(x))
+    write_observations(output, x, schema, names, stated)
     return Outcome((output.path,), len(x))
+
+
+def _names(levels: Sequence[str], n: int) -> tuple[str, ...]:
+    """The names of n images of each level, in a folder for each level."""
+    width = len(str(n - 1))
+    return tuple(f"{level}/{i:0{width}d}.png" for level in levels for i in range(n))
 
 
 def fit_prior(
