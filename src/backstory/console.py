@@ -57,7 +57,7 @@ class _Lines:
     def _share(self, now: float) -> str:
         """How much is done, and how long the rest may take."""
         here, left = self.done - self.before, max(self.total - self.done, 0.0)
-        rest = f", {_duration(left / here * (now - self.started))} left" if here > 0 else ""
+        rest = f", {_duration(left / here * (now - self.started))} left" if here > 0.01 * self.total else ""
         return f"{min(self.done / self.total, 1):.0%}{rest}" if self.total else f"{self.done:g}"
 
 
