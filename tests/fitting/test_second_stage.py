@@ -167,7 +167,7 @@ def test_codes_beside_auxiliary_coordinates_and_conditions():
     )
     assert "second_stage" in model.summary
     assert len(model.sample(3, seed=0)) == 3
-    model = backstory.fit(frame, prior_after="flow", conditions="b", likelihood="joint", **SMALL)
+    model = backstory.fit(frame, prior_after="flow", given="b", likelihood="joint", **SMALL)
     assert "second_stage" in model.summary
 
 

@@ -52,3 +52,8 @@ def test_a_model_of_images_is_evaluated_with_both() -> None:
     assert found.ssim == pytest.approx(float(ssim(x, y).mean()), rel=1e-5)
     table = backstory.fit(RNG.normal(size=(50, 3)), epochs=1, hidden=(4,), latent=1, progress=False)
     assert table.evaluate(RNG.normal(size=(5, 3)), samples=5).ssim is None
+
+
+def test_no_images() -> None:
+    none = np.zeros((0, 9, 8))
+    assert psnr(none, none).shape == ssim(none, none).shape == (0,)

@@ -23,7 +23,7 @@ def psnr(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     >>> psnr(np.zeros((1, 2, 2)), np.full((1, 2, 2), 0.1))
     array([20.])
     """
-    error = np.square(x - y).reshape(len(x), -1).mean(1)
+    error = np.square(x - y).mean(axis=_pixels(x))
     return -10 * np.log10(error, out=np.full(len(x), -math.inf), where=error > 0)
 
 
@@ -51,5 +51,10 @@ def ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     covariance = local(x * y) - mean_x * mean_y
     values = (2 * mean_x * mean_y + C1) * (2 * covariance + C2)
     values /= (mean_x**2 + mean_y**2 + C1) * (var_x + var_y + C2)
-    result: np.ndarray = values.reshape(len(x), -1).mean(1)
+    result: np.ndarray = values.mean(axis=_pixels(x))
     return result
+
+
+def _pixels(x: np.ndarray) -> tuple[int, ...]:
+    """All axes but that of the images, which may be none."""
+    return tuple(range(1, x.ndim))
