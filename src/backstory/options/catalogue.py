@@ -141,6 +141,11 @@ or in place of the data's own, `given={"sex": "f", "age": 40}` (on the command l
 age=40) tells all of them, with one value for all rows; in Python, a sequence has one value for each row.
 Tables that `sample`, `reconstruct`, `impute` and `restore` write hold the conditions that the answer was
 made under, where the training table had them. `backstory info RUN` lists the conditions of a model.
+
+    backstory fit digits -o RUN --given class
+    backstory sample RUN --each class -n 8 -o sheet.png    # a line of 8 draws for each class
+
+`model.sample(8, each="class")` draws 8 observations at each level of a condition, in the order of the levels.
 """
 
 
