@@ -42,6 +42,18 @@ def channels_last(module: Any) -> nn.Module:
     return moved
 
 
+def planes(x: Tensor) -> Tensor:
+    """Images (B, H, W) or (B, H, W, C) as feature maps, (B, C, H, W)."""
+    return x.unsqueeze(1) if x.dim() == 3 else x.movedim(-1, 1)
+
+
+def entries(maps: Tensor, outputs: tuple[int, ...]) -> Tensor:
+    """Feature maps (B, P · C, H, W) as parameters of the entries of images, (B, *outputs)."""
+    if len(outputs) == 4:
+        return maps.unflatten(1, (outputs[0], outputs[3])).movedim(2, -1)
+    return maps
+
+
 class ConvEncoder(nn.Module):
     """Images (B, H, W) or (B, H, W, C) to features (B, *outputs).
 
@@ -75,7 +87,7 @@ class ConvEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
-        maps = self.stages(x.unsqueeze(1) if x.dim() == 3 else x.movedim(-1, 1))
+        maps = self.stages(planes(x))
         return self.dense(beside(maps.movedim(1, -1).flatten(1), given)).unflatten(1, self.outputs)
 
 
@@ -111,9 +123,7 @@ class ConvDecoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         maps = self.dense(z.flatten(1)).unflatten(1, self.coarsest).movedim(-1, 1)
         x: Tensor = self.stages(maps)
-        if len(self.outputs) == 4:
-            return x.unflatten(1, (self.outputs[0], self.outputs[3])).movedim(2, -1)
-        return x
+        return entries(x, self.outputs)
 
 
 BUILDERS[o.ConvNetwork] = Networks(

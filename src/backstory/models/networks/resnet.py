@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from backstory import options as o
 from backstory.models.networks.conditions import beside
-from backstory.models.networks.conv import channels, channels_last, sides
+from backstory.models.networks.conv import channels, channels_last, entries, planes, sides
 from backstory.models.registry import BUILDERS, Networks
 
 GROUP = 16  # channels that share a norm
@@ -101,7 +101,7 @@ class ResNetEncoder(nn.Module):
         self.last = nn.Linear(counts[-1] * math.prod(path[-1]) + context, math.prod(outputs))
 
     def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
-        maps = self.stages(x.unsqueeze(1) if x.dim() == 3 else x.movedim(-1, 1))
+        maps = self.stages(planes(x))
         return self.last(beside(maps.movedim(1, -1).flatten(1), given)).unflatten(1, self.outputs)
 
 
@@ -130,10 +130,7 @@ class ResNetDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         maps = self.first(z.flatten(1)).unflatten(1, self.coarsest).movedim(-1, 1)
-        x: Tensor = self.stages(maps)
-        if len(self.outputs) == 4:
-            return x.unflatten(1, (self.outputs[0], self.outputs[3])).movedim(2, -1)
-        return x
+        return entries(self.stages(maps), self.outputs)
 
 
 BUILDERS[o.ResNetwork] = Networks(
