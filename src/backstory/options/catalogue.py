@@ -142,10 +142,10 @@ age=40) tells all of them, with one value for all rows; in Python, a sequence ha
 Tables that `sample`, `reconstruct`, `impute` and `restore` write hold the conditions that the answer was
 made under, where the training table had them. `backstory info RUN` lists the conditions of a model.
 
-    backstory fit digits -o RUN --given class
-    backstory sample RUN --each class -n 8 -o sheet.png    # a line of 8 draws for each class
+    model = fit("digits", given="class")
+    rows = model.sample(8, each="class")    # 8 draws at each level of class, in the order of the levels
 
-`model.sample(8, each="class")` draws 8 observations at each level of a condition, in the order of the levels.
+The command `sample` with the option `each` writes the same draws, as a sheet with a line for each level.
 """
 
 
