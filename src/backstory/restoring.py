@@ -109,7 +109,7 @@ class Restorer(ABC):
             found = self._restore(rows, operator, request, bar.advance)
         vae = self.members[0].vae
         weighed = request.weighed(len(rows), vae.latents.units, vae.codes_to_weigh)
-        for warning in stored.warnings(found, weighed):
+        for warning in stored.warnings(found, weighed, self.schema.noun):
             console.warn(warning)
         return replace(found, rows=frame)
 
