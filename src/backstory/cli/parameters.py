@@ -209,8 +209,8 @@ Target = A[
     list[str] | None,
     Option(
         metavar="COLUMN",
-        help="Column to predict by models of synthetic and of real rows; by default the last one with "
-        "levels. May be repeated.",
+        help="Column to predict by models of synthetic and of real rows; by default the one that "
+        "the others predict best. May be repeated.",
     ),
 ]
 Report = A[
