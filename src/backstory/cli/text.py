@@ -8,7 +8,6 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,7 +193,6 @@ def _counted(methods: dict[str, int]) -> str | None:
 
 
 COLUMNS_SHOWN, LEVELS_SHOWN = 20, 12
-EPOCH = date(1970, 1, 1)
 
 
 def print_filled(columns: dict[str, int], rows: int, cells: int, noun: str) -> None:
@@ -287,10 +285,12 @@ def _condition(condition: dict[str, Any]) -> str:
     low, high = condition.get("low"), condition.get("high")
     if low is None or high is None:
         return f"{name} ({kind})"
-    if kind == "date":
-        first, last = (EPOCH + timedelta(math.floor(day)) for day in (low, high))
-        return f"{name} ({kind}: {first} to {last})"
-    return f"{name} ({kind}: {low:.6g} to {high:.6g})"
+    if not column:
+        return f"{name} ({kind}: {low:.6g} to {high:.6g})"
+    from backstory.data.tables.columns import Column  # which records of numbers do not need
+
+    shown = Column.model_validate(column).shown
+    return f"{name} ({kind}: {shown(low)} to {shown(high)})"
 
 
 def shortened(levels: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any
 
@@ -255,6 +256,8 @@ def _stored(cell: Any, column: Column) -> float:
 
 def _encoded(cell: Any, column: Column) -> tuple[float, str]:
     """The stored value of a cell, and its text."""
+    import pandas as pd
+
     from backstory.data.tables.encode import encoded_cell  # with pandas, which is slow to import
 
     if column.levels is None and isinstance(cell, bool | np.bool_):
@@ -267,6 +270,8 @@ def _encoded(cell: Any, column: Column) -> tuple[float, str]:
         text = _seconds(cell, column)
     if column.writing is not None and isinstance(cell, int | float):
         text = column.writing.text(cell)
+    if column.writing is not None and isinstance(cell, timedelta | np.timedelta64):
+        text = column.writing.text(pd.Timedelta(cell).total_seconds() / (column.seconds or 1))
     if column.levels is not None and text not in column.levels:
         text = text.removesuffix(".0")  # 3.0 is the level 3
     return encoded_cell(text, column), text
