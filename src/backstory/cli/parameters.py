@@ -142,6 +142,13 @@ GivenNames = A[
         help="Learn p(x|c): what c is, class for the labels of images, or columns of a table, which leave x.",
     ),
 ]
+Weights = A[
+    str | None,
+    Option(
+        metavar="COLUMN",
+        help="Column of a table with a weight for each row, which leaves x: a row of weight 2 counts as two.",
+    ),
+]
 LaterPrior = A[
     str | None,
     Option(help="mixture: draw z from a Gaussian mixture that is fitted to the codes of the training rows."),
