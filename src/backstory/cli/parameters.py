@@ -100,7 +100,10 @@ Import = A[
 Version = A[bool, Option("--version", help="Print the version.")]
 
 # sample
-Number = A[int, Option("-n", "--number", metavar="N", help="How many observations to draw.")]
+Number = A[
+    int | None,
+    Option("-n", "--number", metavar="N", help="How many observations to draw: 64, or 8 at each level."),
+]
 Mean = A[bool, Option("--mean", help="Write means E\\[x|z], which are no draws of x.")]
 Temperature = A[float, Option(help="Multiply the standard deviation of the prior by this factor.")]
 Where = A[

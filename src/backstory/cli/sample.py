@@ -11,7 +11,7 @@ from backstory.errors import InputError, counted
 class SamplingOptions:
     """What to draw."""
 
-    number: o.Number = 64
+    number: o.Number = None
     mean: o.Mean = False
     temperature: o.Temperature = 1.0
     where: o.Where = None
@@ -72,5 +72,5 @@ def sample(
     what += f" given {', '.join(known)}" if known else ""
     if sampling.each is not None:
         levels = text.shortened(model.classified(sampling.each).levels or ())
-        what += f", {sampling.number} of each {sampling.each}: {levels}"
+        what += f", {drawn.number} of each {sampling.each}: {levels}"
     text.say_written(what, done.files)
