@@ -14,5 +14,5 @@ def encode(
 
     model = rows.open()
     done = job(model, rows.source(), output.target(), std, draws, rows.seed)
-    text.say_written(f"codes of {counted(done.n, model.schema.noun)}", done.files)
+    text.say_written(f"codes of {counted(done.n, model.noun)}", done.files)
     text.say_trained(done.trained, done.n, rows.split)

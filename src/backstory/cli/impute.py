@@ -22,5 +22,5 @@ def impute(
         record = text.record_of(done, without=("trained", "columns", "cells"))
         text.print_json(record | {"filled": done.filled, "columns": done.columns})
     else:
-        text.print_filled(done.columns, done.n, done.cells, model.schema.noun)
-    text.say_restored(done, model.schema.noun)
+        text.print_filled(done.columns, done.n, done.cells, model.noun)
+    text.say_restored(done, model.noun)

@@ -26,5 +26,5 @@ def restore(
     done = job(model, rows.source(), output.target(), damage.damage(), settings, whole)
     if as_json:
         text.print_json(text.record_of(done, without=("trained",)))
-    text.say_restored(done, model.schema.noun)
+    text.say_restored(done, model.noun)
     text.say_trained(done.trained, done.n, rows.split)

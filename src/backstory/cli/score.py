@@ -23,5 +23,5 @@ def score(output: TableOutputOptions, rows: RowOptions, reference: o.Reference =
     compared = None if reference is None else replace(source, data=reference, split="auto", limit=None)
     model = rows.open()
     done = job(model, source, output.target(), compared, rows.seed)
-    text.say_written(f"scores of {counted(done.n, model.schema.noun)}", done.files)
+    text.say_written(f"scores of {counted(done.n, model.noun)}", done.files)
     text.say_trained(done.trained, done.n, rows.split)

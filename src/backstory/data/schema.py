@@ -98,13 +98,6 @@ class Schema(BaseModel):
     conditions: tuple[Condition, ...] = ()
 
     @property
-    def noun(self) -> str:
-        """What people call one observation: an image, a row of numbers or cells, or an observation."""
-        if self.kind == "images":
-            return "image"
-        return "row" if len(self.shape) == 1 else "observation"
-
-    @property
     def numel(self) -> int:
         """Entries of one observation."""
         return int(np.prod(self.shape))

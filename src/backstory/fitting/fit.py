@@ -100,9 +100,7 @@ def fit(
     folder = None if run is None else Path(run)
     if resume and force:
         raise InputError("resume goes on with a run and force replaces it; leave one of them out")
-    begun = folder if resume else None
-    several = ensemble not in (None, 1) or (begun is not None and is_ensemble(in_training(begun)))
-    if several and distributed.processes(devices, nodes) > 1:
+    if _is_of_several(ensemble, folder if resume else None) and distributed.processes(devices, nodes) > 1:
         raise InputError(
             "an ensemble trains in one process; leave devices and nodes out, or train its members apart"
         )
@@ -121,6 +119,11 @@ def fit(
         if place != folder:
             console.say(f"replacing   {folder} stays as it is until the run in {place} is finished", progress)
         return _fit(Source(data, reading, values, weights), asked, job, ensemble)
+
+
+def _is_of_several(ensemble: int | None, begun: Path | None) -> bool:
+    """Whether an ensemble is asked for, or the run in a folder is one."""
+    return ensemble not in (None, 1) or (begun is not None and is_ensemble(in_training(begun)))
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def evaluate(
     x = read_rows(model, source).data
     figures = asdict(model.evaluate(x, samples, seed, method=method, **options))
     _check_numbers(figures)
-    return Evaluated(figures, len(x), model.count_trained_on(x.values), model.schema.noun)
+    return Evaluated(figures, len(x), model.count_trained_on(x.values), model.noun)
 
 
 def _check_numbers(figures: dict[str, Any]) -> None:
@@ -93,6 +93,4 @@ def evaluate_restoration(
     masked = damage.mask is not None
     operator = Mask(~np.isnan(problem.y)) @ problem.operator if masked else problem.operator
     result = model.evaluate_restoration(truth, operator, damage.missing or 0.0, seed=seed, **options)
-    return Evaluated(
-        asdict(result), len(problem.rows), model.count_trained_on(problem.rows), model.schema.noun
-    )
+    return Evaluated(asdict(result), len(problem.rows), model.count_trained_on(problem.rows), model.noun)
