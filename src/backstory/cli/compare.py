@@ -84,7 +84,6 @@ def compare(
 
 def _print(done: "Comparison") -> None:
     from backstory.cli import text
-    from backstory.cli.main import with_dashes
     from backstory.comparing.comparison import MEANINGS
 
     lines, notes = {}, {}
@@ -96,7 +95,7 @@ def _print(done: "Comparison") -> None:
     if done.left_out:
         text.say(f"not compared: {', '.join(f'{name} ({why})' for name, why in done.left_out.items())}")
     for note in done.notes:
-        text.say(with_dashes(note))
+        text.say(note.replace("`target`", "--target"))
 
 
 def _figures(done: "Comparison") -> dict[str, tuple[str, str]]:
