@@ -1,4 +1,4 @@
-"""Pixels that depend on each other given z, in reading order (van den Oord et al. 2016, Gulrajani et al. 2017).
+"""Pixels that depend on each other given z, in reading order (PixelVAE, Gulrajani et al. 2017).
 
     p(x|z) = ∏_i p(x_i | x_1, …, x_{i−1}, z)                p(x) = ∫ p(x|z) p(z) dz
 

@@ -10,8 +10,6 @@ few layers leave the rest of the image to z (Gulrajani et al. 2017, "PixelVAE").
 The last layer begins at zero, which stands for the location and scale of the training data.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -57,25 +55,26 @@ class PixelNetwork(nn.Module):
         self.join = nn.Conv2d(maps, width, 1)
         self.blocks = nn.ModuleList(_block(width) for _ in range(layers))
         parameters = outputs[0] * (outputs[3] if len(outputs) == 4 else 1)
-        self.last: Any = nn.Sequential(nn.SiLU(), nn.Conv2d(width, parameters, 1))
-        nn.init.zeros_(self.last[1].weight)
-        nn.init.zeros_(self.last[1].bias)
+        self.last = nn.Conv2d(width, parameters, 1)
+        for weights in self.last.parameters():
+            nn.init.zeros_(weights)
 
     def forward(self, x: Tensor, maps: Tensor) -> Tensor:
         """Parameters, (*batch, *outputs).
 
         Args:
-            x: images in standard units, (*some, H, W) or (*some, H, W, C); `some` broadcasts against `batch`.
-            maps: m(z), (*batch, M, H, W).
+            x: images in standard units, (*some, H, W) or (*some, H, W, C).
+            maps: m(z), (*codes, M, H, W); `some` and `codes` broadcast to `batch`.
         """
         dims = len(self.outputs) - 1
-        seen = self.first(planes(x.flatten(0, -dims - 1) if x.dim() > dims else x.unsqueeze(0)))
-        seen = seen.view(*x.shape[:-dims], *seen.shape[1:])
-        joined = self.join(maps.flatten(0, -4)).view(*maps.shape[:-3], *seen.shape[-3:])
-        h = (seen + joined).flatten(0, -4)
+        seen = self.first(planes(x.reshape(-1, *x.shape[-dims:])))
+        joined = self.join(maps.reshape(-1, *maps.shape[-3:]))
+        both = seen.view(*x.shape[:-dims], *seen.shape[1:]) + joined.view(*maps.shape[:-3], *joined.shape[1:])
+        h = both.reshape(-1, *both.shape[-3:])
         for block in self.blocks:
             h = h + block(h)
-        return entries(self.last(h), self.outputs).view(*maps.shape[:-3], *self.outputs)
+        parameters = entries(self.last(nn.functional.silu(h)), self.outputs)
+        return parameters.view(*both.shape[:-3], *self.outputs)
 
 
 def _block(width: int) -> nn.Module:
