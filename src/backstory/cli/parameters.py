@@ -142,6 +142,13 @@ GivenNames = A[
         help="Learn p(x|c): what c is, class for the labels of images, or columns of a table, which leave x.",
     ),
 ]
+Labelled = A[
+    int | None,
+    Option(
+        metavar="N",
+        help="Keep the class of N training rows, balanced, and infer it in the others, with --given class.",
+    ),
+]
 LaterPrior = A[
     str | None,
     Option(help="mixture: draw z from a Gaussian mixture that is fitted to the codes of the training rows."),

@@ -77,9 +77,10 @@ def fit(
         resize, stream: see `load`, whose other ways to read are given among the options.
         given: the conditions c of each observation, so that p(x|c) is learned: `class` for the labels of
             images, names of columns of a table, which leave x, an array of labels or numbers, (N,), or
-            several of these by name. See `data.stated_values`.
+            several by name, see `data.stated_values`. The level of one may be missing in some rows.
         options: any option of a model or of its training, see docs/options.md: a choice by its name, as a
-            record or as an object of your own (see `backstory.register`), and its options by their names.
+            record or an object of your own (`backstory.register`), and its options; and `labelled`, the
+            number of training rows that keep their label, balanced over the levels.
 
     Raises:
         InputError: for data or options that cannot work, or that differ from those of the run to go on with;

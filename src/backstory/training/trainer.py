@@ -74,7 +74,7 @@ class Trainer:
         own = slice(self.devices.rank, None, self.devices.world)
         self.shuffled = ShuffledRows(self.rows, self.batch_size, self.device, own)
         self.generator = torch.Generator(self.device).manual_seed(options.seed)
-        self.bound = Bound(vae, schema, options)
+        self.bound = Bound(vae, schema, options, _labelled(vae, self.rows))
         self._try_objective()
         self.step = Step(self.bound, len(self.rows), self.batch_size, self.devices)
         if self._compiles():
@@ -319,7 +319,9 @@ class Trainer:
 
     def _step(self, stored: Stored, count: int, warmup: Tensor, lr: float) -> None:
         """One step of Adam on this process's part of a batch of `count` rows."""
-        batch = self.bound.batch(stored, count, self.generator, self.devices.rank, self.devices.world)
+        rank, world = self.devices.rank, self.devices.world
+        batch = self.bound.batch(stored, count, self.generator, rank, world)
+        batch = self.bound.with_labelled(batch, count, self.generator, rank, world)
         own = self.devices.own_generator(self.generator, self.options.seed, self.updates.taken)
         outcome = self.step(batch, warmup, count, own)
         if self.updates.apply(outcome, lr):
@@ -327,3 +329,20 @@ class Trainer:
             self.position.spikes += 1
         else:
             self.sums += outcome.sums
+
+
+def _labelled(vae: VAE, rows: StoredRows) -> StoredRows | None:
+    """The training rows with a level of the condition that may be missing; None without such a condition.
+
+    InputError if there are none.
+    """
+    if vae.levels is None or rows.given is None:
+        return None
+    known = np.flatnonzero(~np.asarray(vae.levels.missing.gaps(rows.given)))
+    if not len(known):
+        name = vae.levels.missing.condition.name
+        raise InputError(
+            f"expected a value of the condition {name!r} in some of the training rows, got none; give more "
+            "rows with one, or a smaller `validation`"
+        )
+    return rows.take(known)
