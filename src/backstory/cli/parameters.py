@@ -230,6 +230,13 @@ ConditionName = A[
     str | None,
     Option(metavar="NAME", help="The condition to infer, of a run with several that have levels."),
 ]
+LevelMethod = A[
+    str,
+    Option(
+        metavar="NAME",
+        help="bayes, or encoder: the network q(c|x) of a run with rows without a class, which is faster.",
+    ),
+]
 LevelSamples = A[int | None, Option(metavar="K", help="Draws of z for each row and class; 50 by default.")]
 
 # restore, impute

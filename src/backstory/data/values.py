@@ -166,6 +166,11 @@ class Batches:
         """The stored values."""
         return self.rows.values
 
+    @property
+    def given(self) -> Tensor | None:
+        """Codes of the conditions, (N, C); None without."""
+        return None if self.rows.given is None else torch.as_tensor(self.rows.given)
+
     def __len__(self) -> int:
         """The number of rows."""
         return len(self.values)

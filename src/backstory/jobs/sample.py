@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from backstory.data.conditions import at_each_level, chosen_stated
 from backstory.data.load import Source as Data
 from backstory.data.load import load
@@ -54,13 +56,17 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
     output.check()
     schema = model.schema
     as_table = bool(schema.kinds) and output.format in TABLES and not sampling.mean  # means have few digits
+    given, names = sampling.conditions or None, None
+    if sampling.each is None and not sampling.given:
+        seed = torch.Generator().seed() % 2**31 if sampling.seed is None else sampling.seed
+        given = model.given_or_drawn(given, sampling.n, seed)
     x = model.sample(
         sampling.n,
         mean=sampling.mean,
         temperature=sampling.temperature,
         seed=sampling.seed,
         where=sampling.given or None,
-        given=sampling.conditions or None,
+        given=given,
         frame=as_table,
         missing_cells=sampling.missing_cells,
         each=sampling.each,
@@ -68,7 +74,6 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
     if as_table:
         write_table(output.path, dict(x), output.force, schema.header, schema.separator)
         return Outcome((output.path,), len(x))
-    given, names = sampling.conditions or None, None
     if sampling.each is not None:
         if output.format == "png":
             write_sheet(output.path, x, schema, sampling.n, output.force)
