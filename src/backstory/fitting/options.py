@@ -14,7 +14,7 @@ from backstory.errors import InputError
 from backstory.fitting.second_stage import check_second_stage
 from backstory.model import check_components
 from backstory.models.defaults import by_kinds, default_schedule, resolve
-from backstory.options import ModelOptions, TrainOptions, given_options, sort_options
+from backstory.options import ExemplarPrior, ModelOptions, TrainOptions, given_options, sort_options
 from backstory.options.given import model_names
 from backstory.training import schedule
 from backstory.training.compile import decide
@@ -105,6 +105,7 @@ def decide_options(dataset: Dataset, asked: dict[str, Any], train: np.ndarray, g
     options, training = _sort_options(asked)
     gaps = dataset.incomplete
     schema, options = resolve(dataset.schema, options, gaps)
+    options = _with_exemplars(options, len(train))
     training = schedule.resolve(training, len(train), default_schedule(schema, options, gaps))
     training = _with_label_weight(training, dataset)
     training = decide(training, len(train), group.device, group.world)
@@ -112,6 +113,14 @@ def decide_options(dataset: Dataset, asked: dict[str, Any], train: np.ndarray, g
     if options.posterior.name == "delta" and options.prior.name == "mixture":
         check_components(options.prior.values["components"], len(train))
     return Decided(schema, options, training)
+
+
+def _with_exemplars(options: ModelOptions, rows: int) -> ModelOptions:
+    """The options with as many exemplars as there are training rows, at most."""
+    if not isinstance(options.prior, ExemplarPrior):
+        return options
+    prior = options.prior.model_copy(update={"exemplars": min(options.prior.exemplars, rows)})
+    return options.model_copy(update={"prior": prior})
 
 
 def _with_label_weight(training: TrainOptions, dataset: Dataset) -> TrainOptions:

@@ -7,6 +7,7 @@ several processes: the draws are those of the whole batch for any number of proc
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -29,7 +30,7 @@ class Batch(NamedTuple):
     """The rows of a batch in one process: x in the model's units, ε, (K, B, D), and conditions, (B, C).
 
     Where the level of a condition is missing in some rows, each row of a step brings along a row that has
-    one: `labelled`, x, and `labels`, its conditions.
+    one: `labelled`, x, and `labels`, its conditions. `own` is the exemplar of the prior that each row is.
     """
 
     x: Tensor
@@ -37,6 +38,7 @@ class Batch(NamedTuple):
     given: Tensor | None = None
     labelled: Tensor | None = None
     labels: Tensor | None = None
+    own: Tensor | None = None
 
     @property
     def observation(self) -> Observation:
@@ -144,17 +146,22 @@ class Bound(nn.Module):
         known = {"beta": beta, "warmup": warmup, "rows": rows, "generator": generator}
         supplied = {name: value for name, value in known.items() if name in self.supplied}
         if self.vae.levels is None:
-            return self._pass(batch.observation, batch.noise, supplied)
+            return self._pass(batch.observation, batch.noise, batch.own, supplied)
         with self._precision(batch.x.device.type):
             spread = self.vae.spread(batch.observation)
-        one_each = self._pass(spread.observation, batch.noise[:, spread.rows], supplied)
+        own = None if batch.own is None else batch.own[spread.rows]
+        one_each = self._pass(spread.observation, batch.noise[:, spread.rows], own, supplied)
         summed = one_each.over_levels(spread, beta)
         return summed._replace(objective=summed.objective + self._of_labels(batch))
 
-    def _pass(self, observation: Observation, noise: Tensor, supplied: dict[str, Any]) -> Pass:
+    def _pass(
+        self, observation: Observation, noise: Tensor, own: Tensor | None, supplied: dict[str, Any]
+    ) -> Pass:
         """A pass of rows that all have their conditions; `supplied` are arguments of the objective."""
         with self._precision(observation.x.device.type):
             terms = self.vae.terms(observation, self.options.samples or 1, noise=noise)
+        if own is not None:
+            terms = replace(terms, prior=self.vae.latents.lift(self.vae.prior_module().leaving_out(own)))
         objective = self.objective(terms, **supplied, **self.arguments)
         with torch.no_grad():  # metrics
             per_unit = None if terms.kl_per_unit is None else terms.kl_per_unit.detach()
@@ -212,7 +219,8 @@ class Step:
         self.module: Any = devices.setup(bound)
         self.parameters = [p for p in bound.parameters() if p.requires_grad]
         self.graph: Callable[..., tuple[Any, ...]] | None = None
-        fixed = devices.world == 1 and bound.vae.levels is None  # how many rows a spread batch has varies
+        varying = bound.vae.levels is not None  # how many rows a spread batch has
+        fixed = devices.world == 1 and not varying
         self.recorded = Recorded() if fixed and bound.vae.device.type == "cpu" else None
 
     def compile(self) -> None:

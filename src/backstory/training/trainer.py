@@ -32,6 +32,7 @@ from backstory.training.best import Best
 from backstory.training.devices import Alone
 from backstory.training.divergence import DIVERGED, Yardstick, attained, yardstick
 from backstory.training.evaluation import Evaluation
+from backstory.training.exemplars import Exemplars
 from backstory.training.schedule import Schedule
 from backstory.training.state import Autosave, History, Metrics, Position, State, prefixed, under
 from backstory.training.step import Batch, Bound, Step
@@ -76,6 +77,7 @@ class Trainer:
         self.generator = torch.Generator(self.device).manual_seed(options.seed)
         self.bound = Bound(vae, schema, options, _labelled(vae, self.rows))
         self._try_objective()
+        self.exemplars = Exemplars.of(vae, schema, self.rows, options.seed)
         self.step = Step(self.bound, len(self.rows), self.batch_size, self.devices)
         if self._compiles():
             self.step.compile()
@@ -200,6 +202,8 @@ class Trainer:
     def _train(self, on_epoch: Callable[[Metrics], None], advance: Callable[[int], None]) -> None:
         if self.step.graph is not None:
             self._try_step()  # compiles, and the clock of the run starts after it
+        if self.exemplars is not None and self.position == Position():
+            self.exemplars.refresh()
         if self.history.yardstick is None:
             self.history.yardstick = self.devices.first(self._yardstick)
         self.epoch_started = time.monotonic()
@@ -226,6 +230,8 @@ class Trainer:
     def _judge(self, epoch: int) -> Metrics:
         """Evaluate the weights that would be kept, and copy them if they are the best."""
         with self.updates.averaged():
+            if self.exemplars is not None:
+                self.exemplars.refresh()
             metrics = self.evaluate()
             if self.best.offer(metrics):
                 self.history.best_epoch = epoch
@@ -322,6 +328,8 @@ class Trainer:
         rank, world = self.devices.rank, self.devices.world
         batch = self.bound.batch(stored, count, self.generator, rank, world)
         batch = self.bound.with_labelled(batch, count, self.generator, rank, world)
+        if self.exemplars is not None and stored.numbers is not None:
+            batch = batch._replace(own=self.exemplars.own(stored.numbers))
         own = self.devices.own_generator(self.generator, self.options.seed, self.updates.taken)
         outcome = self.step(batch, warmup, count, own)
         if self.updates.apply(outcome, lr):
