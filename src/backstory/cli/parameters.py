@@ -149,6 +149,10 @@ Labelled = A[
         help="Keep the class of N training rows, balanced, and infer it in the others, with --given class.",
     ),
 ]
+NearestImages = A[
+    str | None,
+    Option(metavar="DATA", help="Show the three nearest training images of DATA beside each draw (.png)."),
+]
 LaterPrior = A[
     str | None,
     Option(help="mixture: draw z from a Gaussian mixture that is fitted to the codes of the training rows."),
