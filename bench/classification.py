@@ -7,7 +7,7 @@
 The model: `fit(DATA, given="class")`, with the likelihood bernoulli on MNIST. Beside it scikit-learn's
 logistic regression and a network with the hidden layers of the encoder, each with its defaults but for these
 layers and for early stopping. All learn from the training part, and are judged on the whole test part. With
-few labels the classifiers learn from these rows alone, and the model from all rows, with the settings of `FEW`.
+few labels the classifiers learn from these rows alone, and the model from all rows, with the settings `FEW`.
 """
 
 import argparse

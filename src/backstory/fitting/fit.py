@@ -73,14 +73,13 @@ def fit(
             costs less than a hundredth of the time since the last.
         tensorboard: also write the metrics to RUN/tensorboard; needs `pip install 'backstory[tensorboard]'`.
         progress: show a progress bar and the choices made, on standard error.
-        columns: the kinds of some columns of a table, by name, see `load`; the others are inferred.
-        resize, stream: see `load`, whose other ways to read are given among the options.
+        columns, resize, stream: see `load`, whose other ways to read are given among the options.
         given: the conditions c of each observation, so that p(x|c) is learned: `class` for the labels of
             images, names of columns of a table, which leave x, an array of labels or numbers, (N,), or
-            several by name, see `data.stated_values`. The level of one may be missing in some rows.
+            several by name, see `data.stated_values`. The level of one may be missing.
         options: any option of a model or of its training, see docs/options.md: a choice by its name, as a
-            record or an object of your own (`backstory.register`), and its options; and `labelled`, the
-            number of training rows that keep their label, balanced over the levels.
+            record or an object of your own (`backstory.register`), and its options; and `labelled`,
+            how many training rows keep their label.
 
     Raises:
         InputError: for data or options that cannot work, or that differ from those of the run to go on with;
