@@ -92,6 +92,14 @@ class Auxiliary:
         per_unit: Tensor | None = self.base.kl_per_unit(prior.base)
         return per_unit
 
+    def conditionals(self, z: Tensor) -> tuple[Any, ...] | None:
+        levels: tuple[Any, ...] | None = self.base.conditionals(self.own(z))
+        return levels
+
+    def kl_given(self, prior: "Auxiliary", z: Tensor) -> Tensor | None:
+        kl: Tensor | None = self.base.kl_given(prior.base, self.own(z))
+        return kl
+
     def _padded(self, values: Tensor) -> Tensor:
         return torch.cat((values, values.new_zeros(*values.shape[:-1], self.width)), -1)
 

@@ -52,6 +52,10 @@ class LatentDistribution(Protocol):
         """Mean and log standard deviation of a Gaussian with independent dimensions; None for others."""
         return None
 
+    def conditionals(self, z: Tensor) -> "tuple[Any, ...] | None":
+        """Of z in levels, the Gaussian of each level given z of those above; None for z without levels."""
+        return None
+
 
 class Prior(LatentDistribution, Protocol):
     """p(z)."""
@@ -83,6 +87,14 @@ class Posterior(LatentDistribution, Protocol):
 
     def kl_per_unit(self, prior: Prior) -> Tensor | None:
         """KL of each dimension, (B, D), where their sum is the KL in closed form; None elsewhere."""
+        return None
+
+    def kl_given(self, prior: Prior, z: Tensor) -> Tensor | None:
+        """KL of each dimension given the levels above it, (K, B, D) for draws z, where both have levels.
+
+        The mean over the draws of their sum is an estimate of KL(q(z|x) ‖ p(z)), with less noise than log q
+        − log p of the draws.
+        """
         return None
 
     def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:

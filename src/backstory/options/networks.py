@@ -99,6 +99,13 @@ class ResNetwork(ConvolutionalOptions):
 
 
 @choice
+class LadderNetwork(ResNetwork):
+    """Convolutions for groups of z at several sizes of feature maps, in images."""
+
+    name: Literal["ladder"] = "ladder"  # type: ignore[assignment]
+
+
+@choice
 class LinearNetwork(NetworkOptions):
     """Affine maps, so that many p(x) have a closed form."""
 

@@ -37,12 +37,12 @@ class Batch(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """The results of one pass through the model: (B,) each, and (B, D) for the codes."""
+    """The results of one pass through the model: (B,) each, and (B, D) for the codes; no means in training."""
 
     objective: Tensor
     reconstruction: Tensor
     kl: Tensor
-    means: Tensor
+    means: Tensor | None
     kl_per_unit: Tensor | None
 
     def sums(self) -> Tensor:
@@ -104,6 +104,12 @@ class Bound(nn.Module):
             rows: number of rows of the data set that the batch comes from.
             generator: for objectives that draw.
         """
+        with self.vae.one_pass():
+            return self._pass(batch, warmup, rows, generator)
+
+    def _pass(
+        self, batch: Batch, warmup: Tensor | float, rows: int, generator: torch.Generator | None
+    ) -> Pass:
         with self._precision(batch.x.device.type):
             terms = self.vae.terms(batch.observation, self.options.samples or 1, noise=batch.noise)
         beta = warmup * self.options.beta
@@ -111,12 +117,12 @@ class Bound(nn.Module):
         supplied = {name: value for name, value in known.items() if name in self.supplied}
         objective = self.objective(terms, **supplied, **self.arguments)
         with torch.no_grad():  # metrics
-            per_unit = None if terms.kl_per_unit is None else terms.kl_per_unit.detach()
+            per_unit = terms.kl_given if terms.kl_per_unit is None else terms.kl_per_unit
+            per_unit = None if per_unit is None else per_unit.detach()
             kl = terms.kl.detach()
             reconstruction = terms.log_likelihood.mean(0)
-        return Pass(
-            objective, reconstruction, kl, terms.posterior.own(terms.posterior.centre.detach()), per_unit
-        )
+            means = None if self.vae.training else terms.posterior.own(terms.posterior.centre)
+        return Pass(objective, reconstruction, kl, means, per_unit)
 
     def codes(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The centre of q(z|x) and the KL of each dimension, (B, D), by the encoder alone."""
