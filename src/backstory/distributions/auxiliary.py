@@ -59,7 +59,9 @@ class Auxiliary:
     def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
         return self._beside(self.base.sample(samples, generator), generator)
 
-    def tempered(self, temperature: float, samples: int, generator: torch.Generator | None = None) -> Tensor:
+    def tempered(
+        self, temperature: float | Tensor, samples: int, generator: torch.Generator | None = None
+    ) -> Tensor:
         return self._beside(self.base.tempered(temperature, samples, generator), generator)
 
     def transport(self, noise: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class Walk:
 
 
 class Pass(Protocol):
-    """A network that makes a pass: of given codes, or with `draw` of noise that becomes codes level by level."""
+    """A network that makes a pass of codes; with `draw` of noise that becomes codes level by level."""
 
     def __call__(self, points: Tensor, features: Tensor | None = None, draw: bool = False) -> Walk: ...
 

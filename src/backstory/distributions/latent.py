@@ -61,8 +61,13 @@ class Prior(LatentDistribution, Protocol):
     """p(z)."""
 
     @abstractmethod
-    def tempered(self, temperature: float, samples: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draws, (samples, D), whose spread around their centre is multiplied by the temperature."""
+    def tempered(
+        self, temperature: float | Tensor, samples: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draws, (samples, D), whose spread around their centre is multiplied by the temperature.
+
+        Of z in levels, the spread of each level given those above; then (D,) factors are possible, too.
+        """
 
 
 class Posterior(LatentDistribution, Protocol):
@@ -137,6 +142,6 @@ def detached(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *arguments, **named: functional_call(function, weights, arguments, named)
 
 
-def spread_around(mean: Tensor, z: Tensor, temperature: float) -> Tensor:
+def spread_around(mean: Tensor, z: Tensor, temperature: float | Tensor) -> Tensor:
     """Draws z whose distance from the mean is multiplied by the temperature."""
     return mean + temperature * (z - mean)

@@ -72,7 +72,9 @@ class TopDownPrior(TopDown, Prior):
     def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
         return self.tempered(1.0, samples, generator)
 
-    def tempered(self, temperature: float, samples: int, generator: torch.Generator | None = None) -> Tensor:
+    def tempered(
+        self, temperature: float | Tensor, samples: int, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Draws in which the deviation of each level given the one above is multiplied by the temperature."""
         noise = randn((samples, sum(self.sizes)), self.top.mean, generator)
         return self.transport(temperature * noise)

@@ -10,6 +10,7 @@ from backstory.data.load import load
 from backstory.data.write import write_sheet, write_table
 from backstory.errors import InputError
 from backstory.files import TABLES
+from backstory.inference.generate import Temperature
 from backstory.jobs.checks import at_least_one
 from backstory.jobs.output import Outcome, Output, write_observations
 from backstory.options import MixturePrior, one_of
@@ -23,7 +24,7 @@ class Sampling:
     Attributes:
         n: the number of observations.
         mean: write E[x|z] in place of draws of x.
-        temperature: factor of the prior's standard deviation.
+        temperature: factor of the prior's standard deviation, or one for each level of z.
         given: cells of a table by the name of their column, as they would stand in a file, or ranges
             and sets of them, see `tables.partial.wanted`; draws are of p(x | given).
         seed: of all draws; None draws anew each time.
@@ -34,7 +35,7 @@ class Sampling:
 
     n: int = 64
     mean: bool = False
-    temperature: float = 1.0
+    temperature: Temperature = 1.0
     given: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)

@@ -193,7 +193,7 @@ def _hierarchy(schema: Schema, options: ModelOptions) -> tuple[Group, ...]:
 
 def _ladder(schema: Schema, groups: tuple[Group, ...] | None) -> tuple[Group, ...]:
     """The groups of a ladder; InputError for shapes that the feature maps of the images do not have."""
-    sides = [shape[1:] for shape in maps(*schema.shape[:2], 1)[:-1]]
+    sides = [shape[1:] for shape in maps(schema.shape[:2], 1)[:-1]]
     if groups is None:
         first, *others = sides
         return (2, *first), *((4, *side) for side in others), 16
@@ -204,8 +204,7 @@ def _ladder(schema: Schema, groups: tuple[Group, ...] | None) -> tuple[Group, ..
         if side is not None and side not in sides:
             raise InputError(
                 f"images of {schema.shape[0]} x {schema.shape[1]} have feature maps of {' and '.join(names)} "
-                f"for groups of z, got {written((group,))}; take one of these, such as {group[0]}x{names[0]}, "
-                "or a number of units"
+                f"for groups of z, got {written((group,))}; take one of these or a number of units"
             )
         at.append(len(sides) if side is None else sides.index(side))
     if at != sorted(at):

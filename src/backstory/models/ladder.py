@@ -4,6 +4,7 @@ The posterior owns the pass. The mathematics is in `distributions.ladder` and `m
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from backstory.distributions.base import full_precision
 from backstory.distributions.ladder import LadderPosterior, LadderPrior
 from backstory.models.latents import LatentGroup
 from backstory.models.networks.conv import channels_last
-from backstory.models.networks.ladder import BottomUp, Map, ToImage, TopDownNetwork, conv, maps
+from backstory.models.networks.ladder import BottomUp, Map, ToImage, TopDownNetwork, maps
 from backstory.models.registry import BUILDERS, Networks, Setting, Shape
 
 
@@ -28,16 +29,17 @@ class Ladder(nn.Module):
 
     has_density = True
 
-    def __init__(self, groups: tuple[Map, ...], image: tuple[int, int], network: o.LadderNetwork):
+    def __init__(self, groups: tuple[Map, ...], image: Sequence[int], network: o.LadderNetwork):
         super().__init__()
         named = [LatentGroup(f"z{level}", _plain(shape), level) for level, shape in enumerate(groups, 1)]
         self.groups = tuple(named[::-1])
-        path = maps(*image, network.width)
+        path = maps(image, network.width)
         self.whole_path = path
         self.path = path[: [shape[1:] for shape in path].index(groups[-1][1:]) + 1]
         self.features_shape = (sum(map(math.prod, self.path)),)
         self.top_down = TopDownNetwork(groups[::-1], path, network.depth)
-        self.of_groups = channels_last(nn.ModuleList(conv(s[0], s[0], s[1:]) for s in self.top_down.states))
+        self.of_groups = nn.ModuleList(nn.Conv2d(s[0], s[0], 1) for s in self.top_down.states)
+        channels_last(self.of_groups)
 
     @property
     def networks(self) -> Networks:

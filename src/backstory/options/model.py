@@ -223,7 +223,7 @@ class ModelOptions(Record):
     hierarchy: tuple[Group, ...] | None = Field(
         default=None,
         json_schema_extra={"metavar": "16,8"},
-        description="Units of the levels z1, z2, … from x upwards, or their shapes in feature maps of images; "
+        description="Units of the levels z1, z2, … from x upwards, or shapes in feature maps of images; "
         "prior and posterior are then hierarchy, or ladder with shapes, unless they are given, and latent is "
         "the sum; by default a third of latent is z2.",
     )
@@ -279,7 +279,9 @@ class ModelOptions(Record):
                 "hierarchy",
             )
         if self.latent not in (None, total):
-            raise OptionError(f"latent is the sum of hierarchy, {total}, got {self.latent}; leave it out", "latent")
+            raise OptionError(
+                f"latent is the sum of hierarchy, {total}, got {self.latent}; leave it out", "latent"
+            )
         return self
 
     def flat(self) -> dict[str, Any]:
@@ -294,7 +296,9 @@ def _with_levels(values: Mapping[str, Any]) -> Mapping[str, Any]:
     if not several:
         return {**values, "hierarchy": hierarchy} if hierarchy else values
     if hierarchy is not None:
-        raise OptionError("latent with groups is another way to give hierarchy; leave one of them out", "latent")
+        raise OptionError(
+            "latent with groups is another way to give hierarchy; leave one of them out", "latent"
+        )
     groups = as_groups(latent, "latent")
     assert groups is not None
     if len(groups) == 1 and isinstance(groups[0], int):

@@ -37,7 +37,7 @@ class Batch(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """The results of one pass through the model: (B,) each, and (B, D) for the codes; no means in training."""
+    """The results of one pass through the model: (B,) each, and (B, D) of codes; no means in training."""
 
     objective: Tensor
     reconstruction: Tensor
@@ -125,10 +125,15 @@ class Bound(nn.Module):
         return Pass(objective, reconstruction, kl, means, per_unit)
 
     def codes(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """The centre of q(z|x) and the KL of each dimension, (B, D), by the encoder alone."""
+        """The centre of q(z|x) and the KL of each dimension, (B, D), without the decoder."""
         with self._precision(batch.x.device.type):
-            posterior = self.vae.encode(batch.observation)
-        return posterior.own(posterior.centre), posterior.kl_per_unit(self.vae.prior())
+            posterior, prior = self.vae.encode(batch.observation), self.vae.prior()
+            kl = posterior.kl_per_unit(prior)
+            if kl is None:
+                with self.vae.one_pass():
+                    of_draws = posterior.kl_given(prior, posterior.transport(batch.noise))
+                kl = None if of_draws is None else of_draws.mean(0)
+        return posterior.own(posterior.centre), kl
 
     def _precision(self, device: str) -> Any:
         return torch.autocast(device, torch.bfloat16) if self.options.precision == "bf16" else nullcontext()

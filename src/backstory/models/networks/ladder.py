@@ -33,16 +33,16 @@ Map: TypeAlias = tuple[int, int, int]  # channels, height, width
 LOG_STD_LOW, LOG_STD_HIGH = -7.0, 4.0  # of p(z_l | …), and of the factor by which q(z_l | …, x) differs
 
 
-def maps(height: int, width: int, base: int) -> list[Map]:
+def maps(sides: Sequence[int], base: int) -> list[Map]:
     """The feature maps between an image and a vector: those of half its sides, of a quarter …, and 1 × 1.
 
-    >>> maps(28, 28, 16)
-    [(16, 14, 14), (32, 7, 7), (32, 1, 1)]
+    >>> maps((28, 28), 16)
+    [(16, 14, 14), (32, 7, 7), (128, 1, 1)]
     """
-    path = stages(height, width)
+    path = stages(*sides)
     counts = channels(len(path) - 1, base)
     found = [(count, *side) for count, side in zip(counts, path[1:], strict=True)]
-    return [*found, (counts[-1], 1, 1)]
+    return [*found, (8 * base, 1, 1)]
 
 
 def conv(before: int, after: int, side: Sequence[int]) -> nn.Module:
@@ -57,13 +57,13 @@ def _zero(layer: nn.Module) -> nn.Module:
 
 
 class Block(nn.Module):
-    """x + conv(a(conv(a(x)))), which begins as x."""
+    """x + W a(conv(a(x))), which begins as x."""
 
     def __init__(self, shape: Map):
         super().__init__()
         width, *side = shape
         self.body = nn.Sequential(
-            nn.SiLU(), conv(width, width, side), nn.SiLU(), _zero(conv(width, width, side))
+            nn.SiLU(), conv(width, width, side), nn.SiLU(), _zero(nn.Conv2d(width, width, 1))
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -95,7 +95,8 @@ def _down(before: Map, after: Map) -> nn.Module:
 def _up(before: Map, after: Map) -> nn.Module:
     if before[1:] == (1, 1):
         return Reshaped(before, after)
-    return Enlarged(after[1:], before[0], after[0])
+    narrow = nn.Conv2d(before[0], after[0], 1) if before[0] > after[0] else nn.Identity()
+    return nn.Sequential(narrow, Enlarged(after[1:], min(before[0], after[0]), after[0]))
 
 
 class BottomUp(nn.Module):
@@ -111,12 +112,11 @@ class BottomUp(nn.Module):
     def __init__(self, inputs: tuple[int, ...], path: Sequence[Map], depth: int, context: int = 0):
         super().__init__()
         image: Map = (inputs[2] if len(inputs) == 3 else 1, inputs[0], inputs[1])
-        self.stages = channels_last(
-            nn.ModuleList(
-                nn.Sequential(_down(before, after), *_blocks(after, depth))
-                for before, after in zip((image, *path), path, strict=False)
-            )
+        self.stages = nn.ModuleList(
+            nn.Sequential(_down(before, after), *_blocks(after, depth))
+            for before, after in pairwise((image, *path))
         )
+        channels_last(self.stages)
         self.given = nn.ModuleList(nn.Linear(context, shape[0]) for shape in path if context)
 
     def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
@@ -144,7 +144,7 @@ class Level(nn.Module):
         (count, *side), width = group, shape[0]
         self.group = group
         self.prior = None if top else nn.Sequential(nn.SiLU(), _zero(conv(width, 2 * count, side)))
-        self.state = conv(width, width, side)
+        self.state = nn.Conv2d(width, width, 1)
         self.correction = nn.Sequential(nn.SiLU(), _zero(conv(width, 2 * count, side)))
         self.enter = nn.Conv2d(count, width, 1)
         self.after = nn.Sequential(*_blocks(shape, depth))
@@ -207,9 +207,9 @@ class TopDownNetwork(nn.Module):
         priors, posteriors, codes = [], [], []
         for index, (level, part) in enumerate(zip(self.levels, parts, strict=True)):
             h = self.ups[index - 1](h) if index else h
-            priors.append(level.p(h, points))
+            priors.append(level.p(h, points))  # type: ignore[operator]
             if of_x is not None:
-                posteriors.append(level.q(h, priors[-1], of_x[index]))
+                posteriors.append(level.q(h, priors[-1], of_x[index]))  # type: ignore[operator]
             codes.append((posteriors or priors)[-1].transport(part) if draw else part)
             h = level(h, codes[-1])
         z = torch.cat(codes, -1).reshape(points.shape) if draw else points
@@ -251,9 +251,15 @@ class ToImage(nn.Module):
         layers: list[nn.Module] = [*_blocks(first, depth if context else 0)]
         for before, after in pairwise((first, *above)):
             layers += [_up(before, after), *_blocks(after, depth)]
-        image = (path[0][0], *outputs[1:3])
+        width = max(1, width // 2)
+        image = (width, outputs[1], outputs[2])
         colours = outputs[3] if len(outputs) == 4 else 1
-        layers += [nn.SiLU(), _up(path[0], image), nn.SiLU(), nn.Conv2d(width, outputs[0] * colours, 3, padding=1)]
+        layers += [
+            nn.SiLU(),
+            _up(path[0], image),
+            nn.SiLU(),
+            nn.Conv2d(width, outputs[0] * colours, 3, padding=1),
+        ]
         self.layers = channels_last(nn.Sequential(*layers))
         self.given = nn.Linear(context, first[0]) if context else None
 
