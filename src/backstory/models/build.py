@@ -50,7 +50,7 @@ def build(
     likelihood: Likelihood = builder(options.likelihood)
     with drawn_from(seed):
         posterior = builder(options.posterior)(options.posterior, setting)
-        network: Networks = getattr(posterior, "networks", None) or builder(options.network)
+        network: Networks = builder(options.network).beside(posterior)
         head = likelihood.head(options.likelihood, setting)
         inputs = likelihood.inputs(options.likelihood, setting) if likelihood.inputs else None
         read = (inputs.outputs,) if inputs else setting.encoder_shape

@@ -181,7 +181,7 @@ def _check_images(schema: Schema, name: str) -> None:
 def _hierarchy(schema: Schema, options: ModelOptions) -> tuple[Group, ...]:
     """Units or shapes of the levels of z from x upwards; () for z without levels."""
     if options.network.name == "ladder":
-        return _ladder(schema, options.hierarchy)
+        return _ladder(schema, options.hierarchy or ((options.latent,) if options.latent else None))
     if options.hierarchy or "hierarchy" not in (options.prior.name, options.posterior.name):
         return options.hierarchy or ()
     latent = options.latent or _auto_latent(schema)

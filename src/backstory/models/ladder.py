@@ -86,5 +86,13 @@ def _posterior(options: o.LadderPosterior, setting: Setting) -> Ladder:
     return Ladder(groups, setting.shape[:2], setting.network)
 
 
+class _OfPosterior:
+    """The networks of a ladder, which its posterior builds."""
+
+    def beside(self, posterior: Ladder) -> Networks:
+        return posterior.networks
+
+
+BUILDERS[o.LadderNetwork] = _OfPosterior()
 BUILDERS[o.LadderPosterior] = _posterior
 BUILDERS[o.LadderPrior] = lambda options, setting: PriorOfLadder(setting.posterior.top_down)

@@ -97,6 +97,10 @@ class Networks:
     encoder: Callable[[Any, Shape, Shape, int], nn.Module]
     decoder: Callable[[Any, Shape, Shape], nn.Module]
 
+    def beside(self, posterior: Any) -> "Networks":
+        """The builders of networks beside a posterior, with which they may share weights."""
+        return self
+
 
 Network: TypeAlias = Callable[[Shape, Shape], nn.Module]
 

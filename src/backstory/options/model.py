@@ -252,9 +252,10 @@ class ModelOptions(Record):
             )
         values = _with_levels(values)
         defaults = {"likelihood": AUTO, "network": AUTO, "prior": "normal", "posterior": "gaussian"}
-        groups, network = values.get("hierarchy"), values.get("network")
-        if getattr(network, "name", network) == "ladder" or any(isinstance(g, tuple) for g in groups or ()):
-            defaults |= dict.fromkeys(("network", "prior", "posterior"), "ladder")
+        groups, parts = values.get("hierarchy"), ("network", "prior", "posterior")
+        named = [getattr(values.get(part), "name", values.get(part)) for part in parts]
+        if "ladder" in named or any(isinstance(group, tuple) for group in groups or ()):
+            defaults |= dict.fromkeys(parts, "ladder")
         elif groups is not None:
             defaults |= {"prior": "hierarchy", "posterior": "hierarchy"}
         chosen, rest = gather(MODEL_GROUPS, defaults, values)

@@ -19,30 +19,30 @@ from itertools import pairwise
 from typing import TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backstory.distributions.base import full_precision, soft_clamp
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.ladder import Walk, walk
-from backstory.models.networks.conv import channels, channels_last, entries, planes
+from backstory.models.networks.conv import channels_last, entries, planes
 from backstory.models.networks.resnet import Enlarged, smaller, stages
 
 Map: TypeAlias = tuple[int, int, int]  # channels, height, width
 
-LOG_STD_LOW, LOG_STD_HIGH = -7.0, 4.0  # of p(z_l | …), and of the factor by which q(z_l | …, x) differs
+BOUND = 6.0  # of log σ of p(z_l | …), and of the log of the factor by which q(z_l | …, x) differs
 
 
 def maps(sides: Sequence[int], base: int) -> list[Map]:
     """The feature maps between an image and a vector: those of half its sides, of a quarter …, and 1 × 1.
 
-    >>> maps((28, 28), 16)
-    [(16, 14, 14), (32, 7, 7), (128, 1, 1)]
+    Their channels grow fourfold where their sides are halved, up to 16 · base, so that a convolution takes as
+    long at each size.
+
+    >>> maps((28, 28), 8)
+    [(8, 14, 14), (32, 7, 7), (128, 1, 1)]
     """
-    path = stages(*sides)
-    counts = channels(len(path) - 1, base)
-    found = [(count, *side) for count, side in zip(counts, path[1:], strict=True)]
-    return [*found, (8 * base, 1, 1)]
+    path = stages(*sides)[1:]
+    return [*((base * min(4**i, 16), *side) for i, side in enumerate(path)), (16 * base, 1, 1)]
 
 
 def conv(before: int, after: int, side: Sequence[int]) -> nn.Module:
@@ -144,7 +144,7 @@ class Level(nn.Module):
         (count, *side), width = group, shape[0]
         self.group = group
         self.prior = None if top else nn.Sequential(nn.SiLU(), _zero(conv(width, 2 * count, side)))
-        self.state = nn.Conv2d(width, width, 1)
+        self.state = nn.Sequential(nn.SiLU(), nn.Conv2d(width, width, 1))
         self.correction = nn.Sequential(nn.SiLU(), _zero(conv(width, 2 * count, side)))
         self.enter = nn.Conv2d(count, width, 1)
         self.after = nn.Sequential(*_blocks(shape, depth))
@@ -156,16 +156,16 @@ class Level(nn.Module):
             return DiagonalGaussian(zeros, zeros)
         with full_precision(like):
             mean, log_std = self.prior(h.to(like.dtype)).chunk(2, 1)
-        return DiagonalGaussian(mean.flatten(1), soft_clamp(log_std.flatten(1), LOG_STD_LOW, LOG_STD_HIGH))
+        return DiagonalGaussian(mean.flatten(1), soft_clamp(log_std.flatten(1), -BOUND, BOUND))
 
     def q(self, h: Tensor, p: DiagonalGaussian, features: Tensor) -> DiagonalGaussian:
         """q(z_l | …, x) of N states and the packed features of B observations; N is a multiple of B."""
         with full_precision(features):
-            inner = self.state(F.silu(h.to(features.dtype)))
+            inner = self.state(h.to(features.dtype))
             of_x = features.unflatten(1, inner.shape[1:])
             inner = (inner.unflatten(0, (-1, len(of_x))) + of_x).flatten(0, 1)
             shift, raw = (part.flatten(1) for part in self.correction(inner).chunk(2, 1))
-        change = soft_clamp(raw, LOG_STD_LOW, LOG_STD_HIGH)
+        change = soft_clamp(raw, -BOUND, BOUND)
         return DiagonalGaussian(p.mean + p.std * shift, p.log_std + change)
 
     def forward(self, h: Tensor, z: Tensor) -> Tensor:
