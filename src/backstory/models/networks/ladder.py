@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from backstory.distributions.base import full_precision, soft_clamp
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.ladder import Walk, walk
-from backstory.models.networks.conv import channels_last, entries, planes
+from backstory.models.networks.conv import channels, channels_last, entries, planes
 from backstory.models.networks.resnet import Enlarged, smaller, stages
 
 Map: TypeAlias = tuple[int, int, int]  # channels, height, width
@@ -35,14 +35,12 @@ BOUND = 6.0  # of log σ of p(z_l | …), and of the log of the factor by which 
 def maps(sides: Sequence[int], base: int) -> list[Map]:
     """The feature maps between an image and a vector: those of half its sides, of a quarter …, and 1 × 1.
 
-    Their channels grow fourfold where their sides are halved, up to 16 · base, so that a convolution takes as
-    long at each size.
-
-    >>> maps((28, 28), 8)
-    [(8, 14, 14), (32, 7, 7), (128, 1, 1)]
+    >>> maps((28, 28), 16)
+    [(16, 14, 14), (32, 7, 7), (128, 1, 1)]
     """
     path = stages(*sides)[1:]
-    return [*((base * min(4**i, 16), *side) for i, side in enumerate(path)), (16 * base, 1, 1)]
+    found = [(count, *side) for count, side in zip(channels(len(path), base), path, strict=True)]
+    return [*found, (8 * base, 1, 1)]
 
 
 def conv(before: int, after: int, side: Sequence[int]) -> nn.Module:
