@@ -14,7 +14,7 @@ from backstory.data.tables.partial import Wanted, wanted
 from backstory.data.values import Given
 from backstory.errors import InputError
 from backstory.inference.gap_patterns import drawn_gaps
-from backstory.inference.generate import Temperature
+from backstory.inference.generate import Temperature, checked_number
 from backstory.inference.rejection import drawn_in
 from backstory.options import one_of
 from backstory.restoring import Restorer
@@ -85,7 +85,7 @@ class Sampler(Restorer):
                 "the level with `given`"
             )
         if each is not None:
-            n, given = at_each_level(self.schema.conditions, each, _whole(n), given)
+            n, given = at_each_level(self.schema.conditions, each, checked_number(n), given)
         asked = None if where is None else self._wanted(where)
         x = self._draw(n, mean, temperature, seed, asked, given)
         if missing_cells == "keep":
@@ -121,7 +121,7 @@ class Sampler(Restorer):
         self, n: int, mean: bool, temperature: Temperature, seed: int, asked: Wanted | None, given: Given
     ) -> np.ndarray:
         """The stored values of `sample`."""
-        n = _whole(n)
+        n = checked_number(n)
         if asked is None:
             return self._sample(
                 n, mean, temperature, seed, chosen_conditions(self.schema.conditions, given, n)
@@ -138,10 +138,3 @@ class Sampler(Restorer):
             return self.restore(StoredRows(asked.row[None], c), draws=count, seed=own).draws[:, 0]
 
         return draw(n, seed) if asked.is_exact else drawn_in(draw, asked.holds, n, seed)
-
-
-def _whole(n: int) -> int:
-    """The number of samples; InputError unless it is whole."""
-    if n != int(n):
-        raise InputError(f"the number of samples has to be whole, got {n}")
-    return int(n)

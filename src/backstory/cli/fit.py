@@ -77,6 +77,7 @@ def fit(
     nodes: o.Nodes = None,
     column: o.Column = None,
     given: o.GivenNames = None,
+    weights: o.Weights = None,
     schema: o.SchemaFile = None,
     checkpoint_every: o.CheckpointEvery = 60.0,
     tensorboard: o.TensorBoard = False,

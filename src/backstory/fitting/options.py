@@ -19,7 +19,7 @@ from backstory.training.compile import decide
 from backstory.training.devices import Alone
 
 VALIDATION, SEED = 0.1, 0  # by default
-OURS = ("split_seed", "validation", "given")  # options that are neither of the model nor of its training
+OURS = ("split_seed", "validation", "given", "weights")  # neither of the model nor of its training
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,7 @@ def sample(
         InputError: the model is a plain autoencoder without a p(z), n is below 1, or a temperature is
             negative, or there are not as many as levels.
     """
-    if n < 1:
-        raise InputError(f"the number of samples has to be at least 1, got {n}")
-    factors = _factors(vae, temperature)
+    n, factors = checked_number(n), _factors(vae, temperature)
     if vae.is_autoencoder and isinstance(vae.prior_module, StandardNormal):
         raise InputError(
             "this model is a plain autoencoder: nothing was learned about how z is distributed, so there is "
@@ -81,3 +79,10 @@ def reconstruct(
     if mean:
         return vae.decode(q.centre, o.given).mean
     return vae.decode(q.sample(1, generator)[0], o.given).sample(generator)
+
+
+def checked_number(n: float) -> int:
+    """The number of samples; InputError unless it is whole and at least 1."""
+    if n != int(n) or n < 1:
+        raise InputError(f"expected a whole number of samples, at least 1, got {n:g}; give such a number")
+    return int(n)

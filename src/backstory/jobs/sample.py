@@ -16,13 +16,15 @@ from backstory.jobs.output import Outcome, Output, write_observations
 from backstory.options import MixturePrior, one_of
 from backstory.trained import Trained
 
+USUAL, USUAL_OF_EACH = 64, 8  # observations: a sheet of 8 by 8, or a line of 8 for each level
+
 
 @dataclass(frozen=True)
 class Sampling:
     """What to draw.
 
     Attributes:
-        n: the number of observations.
+        n: the number of observations; None for 64, or 8 at each level.
         mean: write E[x|z] in place of draws of x.
         temperature: factor of the prior's standard deviation, or one for each level of z.
         given: cells of a table by the name of their column, as they would stand in a file, or ranges
@@ -33,7 +35,7 @@ class Sampling:
         each: the name of a condition; n observations are then drawn at each of its levels.
     """
 
-    n: int = 64
+    n: int | None = None
     mean: bool = False
     temperature: Temperature = 1.0
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -41,6 +43,11 @@ class Sampling:
     conditions: Mapping[str, Any] = field(default_factory=dict)
     missing_cells: str = "fill"
     each: str | None = None
+
+    @property
+    def number(self) -> int:
+        """The number of observations, in all or of each level."""
+        return (USUAL if self.each is None else USUAL_OF_EACH) if self.n is None else self.n
 
 
 def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
@@ -56,7 +63,7 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
     schema = model.schema
     as_table = bool(schema.kinds) and output.format in TABLES and not sampling.mean  # means have few digits
     x = model.sample(
-        sampling.n,
+        sampling.number,
         mean=sampling.mean,
         temperature=sampling.temperature,
         seed=sampling.seed,
@@ -72,10 +79,10 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
     given, names = sampling.conditions or None, None
     if sampling.each is not None:
         if output.format == "png":
-            write_sheet(output.path, x, schema, sampling.n, output.force)
+            write_sheet(output.path, x, schema, sampling.number, output.force)
             return Outcome((output.path,), len(x))
-        _, given = at_each_level(schema.conditions, sampling.each, sampling.n, given)
-        names = _names(model.classified(sampling.each).levels or (), sampling.n)
+        _, given = at_each_level(schema.conditions, sampling.each, sampling.number, given)
+        names = _names(model.classified(sampling.each).levels or (), sampling.number)
     stated = chosen_stated(schema.conditions, given, len(x))
     write_observations(output, x, schema, names, stated)
     return Outcome((output.path,), len(x))
