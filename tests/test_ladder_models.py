@@ -87,8 +87,8 @@ def test_evidence_does_not_depend_on_chunks_or_company(case):
     model, x = case
     whole, parts = (model.log_evidence(x, 70, chunk=chunk) for chunk in (None, 5))
     torch.testing.assert_close(whole.log_evidence, parts.log_evidence, rtol=1e-5, atol=1e-4)
-    annealing = {"method": "ais", "samples": 4, "steps": 5}
-    whole, alone = (model.log_evidence(rows, **annealing) for rows in (x, x[:1]))
+    annealing = {"method": "ais", "samples": 2, "steps": 3}
+    whole, alone = (model.log_evidence(rows, **annealing) for rows in (x[:2], x[:1]))
     torch.testing.assert_close(whole.log_evidence[:1], alone.log_evidence, rtol=1e-4, atol=1e-3)
     found = model.evaluate(x, 20)
     assert found.reconstruction - found.kl == pytest.approx(found.elbo)

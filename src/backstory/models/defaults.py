@@ -276,6 +276,8 @@ def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) 
     """
     if options.likelihood.dependent:
         return ScheduleDefaults(2e-3, least_steps=1, steps=3_000, ema=0.998)
+    if options.network.name == "ladder":
+        return ScheduleDefaults(3e-3, ema=0.998)
     affine = options.network.affine
     defaults = ScheduleDefaults(1e-2, longest=2000) if affine else ScheduleDefaults(3e-3)
     if not gaps or schema.kind == "images" or options.posterior.name == "delta":

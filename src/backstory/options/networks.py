@@ -79,7 +79,9 @@ class ConvolutionalOptions(NetworkOptions):
 
     convolutional: ClassVar[bool] = True
     width: int = Field(
-        default=32, ge=1, description="Channels of the first stage; they double from stage to stage."
+        default=32,
+        ge=1,
+        description="Channels of the first stage; they double from stage to stage. A ladder has 16 by default.",
     )
 
 
@@ -103,6 +105,7 @@ class LadderNetwork(ResNetwork):
     """Convolutions for groups of z at several sizes of feature maps, in images."""
 
     name: Literal["ladder"] = "ladder"  # type: ignore[assignment]
+    width: int = Field(default=16, ge=1, description="Channels of the first stage.")
 
 
 @choice

@@ -262,7 +262,9 @@ class ToImage(nn.Module):
         self.given = nn.Linear(context, first[0]) if context else None
 
     def forward(self, z: Tensor, given: Tensor | None = None) -> Tensor:
-        """Parameters (*, *outputs) for codes (*, D) and conditions (*, C)."""
+        """Parameters (*, *outputs) for codes (*, D) and conditions (*, C), which may also stand behind z."""
+        if given is None and self.given is not None:
+            z, given = z.split((sum(self.shared[0].sizes), self.given.in_features), -1)
         h = walk(self.shared[0], z).state
         if given is not None and self.given is not None:
             around = given.expand(*z.shape[:-1], -1).reshape(len(h), -1)
