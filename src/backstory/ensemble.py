@@ -19,6 +19,7 @@ from backstory.data.values import Batches, Given, Values, stored_rows
 from backstory.distributions.side_by_side import SideBySide
 from backstory.errors import InputError
 from backstory.inference import scoring
+from backstory.inference.generate import Temperature
 from backstory.inference.hmc import mixed_seed
 from backstory.inference.importance import Evidence
 from backstory.inference.mixture import (
@@ -114,7 +115,7 @@ class Ensemble(Trained):
         return self
 
     def _sample(
-        self, n: int, mean: bool, temperature: float, seed: int | None, given: np.ndarray | None
+        self, n: int, mean: bool, temperature: Temperature, seed: int | None, given: np.ndarray | None
     ) -> np.ndarray:
         """Draws of the members in turn: draw j is of member j modulo their number."""
         count = len(self.members)
@@ -160,6 +161,9 @@ class Ensemble(Trained):
 
     def _look(self, observation: Observation) -> scoring.Looks:
         return mixture_looks([member._look(observation) for member in self.members])
+
+    def _kl_per_level(self, batches: Batches, seed: int) -> None:
+        """Members have levels of their own."""
 
     def _active_units(self, batches: Batches, seed: int) -> int:
         """The sum over all members."""

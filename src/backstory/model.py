@@ -24,6 +24,8 @@ from backstory.distributions.base import DataDistribution
 from backstory.distributions.latent import Posterior, Prior
 from backstory.errors import InputError, counted
 from backstory.inference import evidence, gap, generate, missing_levels, scoring
+from backstory.inference.evaluate import kl_per_level
+from backstory.inference.generate import Temperature
 from backstory.inference.importance import Evidence
 from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.operators import Operator
@@ -189,7 +191,7 @@ class Model(Trained):
         self.known = self._drawn(x)
 
     def _sample(
-        self, n: int, mean: bool, temperature: float, seed: int | None, given: np.ndarray | None
+        self, n: int, mean: bool, temperature: Temperature, seed: int | None, given: np.ndarray | None
     ) -> np.ndarray:
         c = None if given is None else torch.from_numpy(given).to(self.vae.shift)
         x = generate.sample(self.vae, n, mean, temperature, self._generator(seed), c)
@@ -243,6 +245,10 @@ class Model(Trained):
             use = code_use(self.vae.encode(x).centre, None, use)
         assert use is not None
         return use.active_units
+
+    def _kl_per_level(self, batches: Batches, seed: int) -> dict[str, float] | None:
+        generator = self._generator(seed)
+        return kl_per_level(self.vae, batches.draw(generator), generator)
 
     # -- storage --------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from backstory.data.tables.partial import Wanted, wanted
 from backstory.data.values import Given
 from backstory.errors import InputError
 from backstory.inference.gap_patterns import drawn_gaps
-from backstory.inference.generate import checked_number
+from backstory.inference.generate import Temperature, checked_number
 from backstory.inference.rejection import drawn_in
 from backstory.options import one_of
 from backstory.restoring import Restorer
@@ -35,7 +35,7 @@ class Sampler(Restorer):
 
     @abstractmethod
     def _sample(
-        self, n: int, mean: bool, temperature: float, seed: int | None, given: np.ndarray | None
+        self, n: int, mean: bool, temperature: Temperature, seed: int | None, given: np.ndarray | None
     ) -> np.ndarray:
         """`sample` from p(x), or from p(x|c) for codes of conditions, (n, C)."""
 
@@ -43,7 +43,7 @@ class Sampler(Restorer):
         self,
         n: int,
         mean: bool = False,
-        temperature: float = 1.0,
+        temperature: Temperature = 1.0,
         seed: int | None = None,
         where: "np.ndarray | Mapping[str, Any] | pd.Series[Any] | pd.DataFrame | None" = None,
         given: Given = None,
@@ -60,7 +60,8 @@ class Sampler(Restorer):
         Args:
             n: how many.
             mean: return E[x|z] of each drawn z in place of a draw of x.
-            temperature: factor of the prior's standard deviation.
+            temperature: factor of the prior's standard deviation; of z in levels also one for each level,
+                from x upwards.
             seed: of the draws; without one each call draws anew.
             where: one observation with some of its entries: the draws are then of p(x | given entries), by
                 `restore`. Stored values, (*shape), with NaN for the other entries; of a table also cells by
@@ -127,7 +128,7 @@ class Sampler(Restorer):
         return wanted(self.schema, where) if named else Wanted(np.asarray(where))
 
     def _draw(
-        self, n: int, mean: bool, temperature: float, seed: int, asked: Wanted | None, given: Given
+        self, n: int, mean: bool, temperature: Temperature, seed: int, asked: Wanted | None, given: Given
     ) -> np.ndarray:
         """The stored values of `sample`."""
         n = checked_number(n)

@@ -101,6 +101,10 @@ class Trained(Classifier, Sampler):
         """log p(x) of each row and the surprise of its entries, which `score` compares."""
 
     @abstractmethod
+    def _kl_per_level(self, batches: Batches, seed: int) -> dict[str, float] | None:
+        """See `inference.evaluate.kl_per_level`."""
+
+    @abstractmethod
     def _active_units(self, batches: Batches, seed: int) -> int:
         """The number of latent units whose posterior mean varies over the rows."""
 
@@ -267,6 +271,7 @@ class Trained(Classifier, Sampler):
             console.warn(warning)
         entries = batches.observed_entries(self._generator(0)) if self.schema.discrete else None
         average = evaluate.average(evidence, active, entries)
+        average = replace(average, kl_per_level=self._kl_per_level(batches, seed))
         return self._with_nearness(average, batches.rows, seed)
 
     def _with_nearness(self, found: Evaluation, rows: StoredRows, seed: int) -> Evaluation:

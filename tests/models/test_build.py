@@ -149,7 +149,7 @@ REFUSED = [
         r"conv has no activation; residual and plain have it",
     ),
     (DIGITS, {"hidden": (10,), "activation": "relu"}, r"mlp has no activation; residual and plain have it"),
-    (DIGITS, {"network": "mlp", "width": 8}, r"network mlp has no width; conv and resnet have it"),
+    (DIGITS, {"network": "mlp", "width": 8}, r"network mlp has no width; conv, resnet and ladder have it"),
     (DIGITS, {"components": 3}, r"prior normal has no components; mixture has it"),
     (DIGITS, {"prior": MixturePrior(components=4), "components": 3}, r"components was given twice"),
     (DIGITS, {"prior": Student()}, r"expected a prior, got likelihood student"),

@@ -105,7 +105,14 @@ Number = A[
     Option("-n", "--number", metavar="N", help="How many observations to draw: 64, or 8 at each level."),
 ]
 Mean = A[bool, Option("--mean", help="Write means E\\[x|z], which are no draws of x.")]
-Temperature = A[float, Option(help="Multiply the standard deviation of the prior by this factor.")]
+Temperature = A[
+    str,
+    Option(
+        metavar="T",
+        help="Multiply the standard deviation of the prior by this factor; of z in levels, T1,T2,… has "
+        "one for each level given those above, from x upwards.",
+    ),
+]
 Where = A[
     list[str] | None,
     Option(

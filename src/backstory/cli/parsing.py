@@ -41,6 +41,19 @@ def pair(text: str | None, option: str) -> tuple[float, float] | None:
     return low, high
 
 
+def numbers(text: str, option: str) -> float | tuple[float, ...]:
+    """One number, or several with commas between them.
+
+    >>> numbers("0.7", "temperature"), numbers("0.7,1", "temperature")
+    (0.7, (0.7, 1.0))
+    """
+    try:
+        found = tuple(map(float, text.split(",")))
+        return found if len(found) > 1 else found[0]
+    except ValueError:
+        raise InputError(f"expected numbers such as 0.7 or 0.7,0.8 for --{option}, got {text!r}") from None
+
+
 def sign(text: str | None) -> str | None:
     """A sign, which may be called tab.
 

@@ -13,7 +13,7 @@ class SamplingOptions:
 
     number: o.Number = None
     mean: o.Mean = False
-    temperature: o.Temperature = 1.0
+    temperature: o.Temperature = "1"
     where: o.Where = None
     given: o.Given = None
     each: o.EachLevel = None
@@ -55,7 +55,7 @@ def sample(
     drawn = Sampling(
         sampling.number,
         sampling.mean,
-        sampling.temperature,
+        parsing.numbers(sampling.temperature, "temperature"),
         where,
         sampling.seed,
         given,

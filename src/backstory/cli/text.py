@@ -5,7 +5,7 @@ import math
 import re
 import shlex
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -137,6 +137,7 @@ def print_evaluation(result: dict[str, Any], noun: str) -> None:
         "elbo": "nats, reconstruction - kl",
         "reconstruction": "nats, E_q[log p(x|z)]",
         "kl": "nats, KL(q(z|x) || p(z))",
+        "kl_per_level": "nats, what each level adds to the KL, from x upwards",
         "log_evidence": f"nats, log p(x) by {METHODS[result['method']]}",
         "standard_error": "nats, Monte Carlo error of log_evidence",
         "ess": f"effective draws, average over {noun}s",
@@ -151,7 +152,8 @@ def print_evaluation(result: dict[str, Any], noun: str) -> None:
         "psnr": "dB, of reconstructions E[x|z]",
         "ssim": "of reconstructions, 1 at best",
     }
-    shown = result | {"methods": _counted(result["methods"])}
+    levels = {name: f"{kl:.2f}" for name, kl in (result["kl_per_level"] or {}).items()}
+    shown = result | {"methods": _counted(result["methods"]), "kl_per_level": _counted(levels)}
     print_table({name: value for name, value in shown.items() if value is not None}, notes)
 
 
@@ -187,8 +189,8 @@ def print_recovery(result: dict[str, Any], noun: str) -> None:
     print_table({name: value for name, value in shown.items() if value is not None}, notes)
 
 
-def _counted(methods: dict[str, int]) -> str | None:
-    """Names of methods with the number of observations of each."""
+def _counted(methods: Mapping[str, object]) -> str | None:
+    """Names with a number each, such as methods with the number of observations."""
     return ", ".join(f"{name} {count}" for name, count in methods.items()) or None
 
 

@@ -59,7 +59,9 @@ class Auxiliary:
     def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
         return self._beside(self.base.sample(samples, generator), generator)
 
-    def tempered(self, temperature: float, samples: int, generator: torch.Generator | None = None) -> Tensor:
+    def tempered(
+        self, temperature: float | Tensor, samples: int, generator: torch.Generator | None = None
+    ) -> Tensor:
         return self._beside(self.base.tempered(temperature, samples, generator), generator)
 
     def transport(self, noise: Tensor) -> Tensor:
@@ -91,6 +93,14 @@ class Auxiliary:
     def kl_per_unit(self, prior: "Auxiliary") -> Tensor | None:
         per_unit: Tensor | None = self.base.kl_per_unit(prior.base)
         return per_unit
+
+    def conditionals(self, z: Tensor) -> tuple[Any, ...] | None:
+        levels: tuple[Any, ...] | None = self.base.conditionals(self.own(z))
+        return levels
+
+    def kl_given(self, prior: "Auxiliary", z: Tensor) -> Tensor | None:
+        kl: Tensor | None = self.base.kl_given(prior.base, self.own(z))
+        return kl
 
     def _padded(self, values: Tensor) -> Tensor:
         return torch.cat((values, values.new_zeros(*values.shape[:-1], self.width)), -1)

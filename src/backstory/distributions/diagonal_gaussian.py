@@ -50,7 +50,9 @@ class DiagonalGaussian(Posterior, Prior):
         """z = μ + σ·ε."""
         return self.mean + self.std * noise
 
-    def tempered(self, temperature: float, samples: int, generator: torch.Generator | None = None) -> Tensor:
+    def tempered(
+        self, temperature: float | Tensor, samples: int, generator: torch.Generator | None = None
+    ) -> Tensor:
         return spread_around(self.mean, self.sample(samples, generator), temperature)
 
     def kl_per_unit(self, prior: Prior) -> Tensor | None:

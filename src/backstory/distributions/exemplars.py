@@ -56,5 +56,7 @@ class ExemplarMixture(Prior):
         spread = self.means.var(0, correction=0)
         return Moments(self.means.mean(0), (spread + torch.exp(2 * self.log_std)).sqrt())
 
-    def tempered(self, temperature: float, samples: int, generator: torch.Generator | None = None) -> Tensor:
+    def tempered(
+        self, temperature: float | Tensor, samples: int, generator: torch.Generator | None = None
+    ) -> Tensor:
         return spread_around(self.means.mean(0), self.sample(samples, generator), temperature)

@@ -42,7 +42,9 @@ class Flow(Prior):
         """(samples, D)."""
         return self.tempered(1.0, samples, generator)
 
-    def tempered(self, temperature: float, samples: int, generator: torch.Generator | None = None) -> Tensor:
+    def tempered(
+        self, temperature: float | Tensor, samples: int, generator: torch.Generator | None = None
+    ) -> Tensor:
         """T(temperature · u): the spread of the noise is multiplied."""
         return self.transport(temperature * randn((samples, len(self.zeros)), self.zeros, generator))
 

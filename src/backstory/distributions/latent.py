@@ -52,13 +52,22 @@ class LatentDistribution(Protocol):
         """Mean and log standard deviation of a Gaussian with independent dimensions; None for others."""
         return None
 
+    def conditionals(self, z: Tensor) -> "tuple[Any, ...] | None":
+        """Of z in levels, the Gaussian of each level given z of those above; None for z without levels."""
+        return None
+
 
 class Prior(LatentDistribution, Protocol):
     """p(z)."""
 
     @abstractmethod
-    def tempered(self, temperature: float, samples: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draws, (samples, D), whose spread around their centre is multiplied by the temperature."""
+    def tempered(
+        self, temperature: float | Tensor, samples: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draws, (samples, D), whose spread around their centre is multiplied by the temperature.
+
+        Of z in levels, the spread of each level given those above; then (D,) factors are possible, too.
+        """
 
 
 class Posterior(LatentDistribution, Protocol):
@@ -83,6 +92,14 @@ class Posterior(LatentDistribution, Protocol):
 
     def kl_per_unit(self, prior: Prior) -> Tensor | None:
         """KL of each dimension, (B, D), where their sum is the KL in closed form; None elsewhere."""
+        return None
+
+    def kl_given(self, prior: Prior, z: Tensor) -> Tensor | None:
+        """KL of each dimension given the levels above it, (K, B, D) for draws z, where both have levels.
+
+        The mean over the draws of their sum is an estimate of KL(q(z|x) ‖ p(z)), with less noise than log q
+        − log p of the draws.
+        """
         return None
 
     def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
@@ -125,6 +142,6 @@ def detached(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *arguments, **named: functional_call(function, weights, arguments, named)
 
 
-def spread_around(mean: Tensor, z: Tensor, temperature: float) -> Tensor:
+def spread_around(mean: Tensor, z: Tensor, temperature: float | Tensor) -> Tensor:
     """Draws z whose distance from the mean is multiplied by the temperature."""
     return mean + temperature * (z - mean)

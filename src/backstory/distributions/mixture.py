@@ -33,7 +33,9 @@ class GaussianMixture(Prior):
     def moments(self) -> Moments:
         return Moments(self.mean, self.std)
 
-    def tempered(self, temperature: float, samples: int, generator: torch.Generator | None = None) -> Tensor:
+    def tempered(
+        self, temperature: float | Tensor, samples: int, generator: torch.Generator | None = None
+    ) -> Tensor:
         return spread_around(self.mean, self.sample(samples, generator), temperature)
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -85,6 +87,8 @@ class EvenMixture(Prior):
         mean = each.mean.mean(0)
         return Moments(mean, (each.std.square() + (each.mean - mean).square()).mean(0).sqrt())
 
-    def tempered(self, temperature: float, samples: int, generator: torch.Generator | None = None) -> Tensor:
+    def tempered(
+        self, temperature: float | Tensor, samples: int, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Around the mean of the centres."""
         return spread_around(self.parts.centre.mean(0), self.sample(samples, generator), temperature)

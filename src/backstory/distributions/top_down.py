@@ -23,30 +23,23 @@ import torch
 from torch import Tensor
 
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
-from backstory.distributions.latent import LatentDistribution, Posterior, Prior, detached
+from backstory.distributions.latent import Posterior, Prior, detached
+from backstory.distributions.levels import Levels
 from backstory.distributions.noise import randn
 
 Conditional: TypeAlias = Callable[[Tensor], DiagonalGaussian]  # from z of a level to the level below
 
 
-class TopDown(LatentDistribution):
-    """What prior and posterior share: `given`, level by level.
-
-    Attributes:
-        sizes: dimensions of each level, from the top down, as they are packed in z.
-    """
-
-    sizes: tuple[int, ...]
+class TopDown(Levels):
+    """What prior and posterior share: each level depends on the one above it alone."""
 
     @abstractmethod
     def given(self, level: int, above: Tensor | None) -> DiagonalGaussian:
         """The distribution of a level, counted from the top, given z of the level above it."""
 
-    def log_prob(self, z: Tensor) -> Tensor:
-        """log density of packed codes in nats, the sum over the levels."""
-        parts = z.split(self.sizes, -1)
-        levels = zip(parts, (None, *parts), strict=False)
-        return sum(self.given(level, above).log_prob(own) for level, (own, above) in enumerate(levels))  # type: ignore[return-value]
+    def conditionals(self, z: Tensor) -> tuple[DiagonalGaussian, ...]:
+        above = (None, *z.split(self.sizes, -1)[:-1])
+        return tuple(self.given(level, part) for level, part in enumerate(above))
 
     def transport(self, noise: Tensor) -> Tensor:
         """Packed codes of standard normal noise: each level is shifted and scaled given the level above."""
@@ -79,7 +72,9 @@ class TopDownPrior(TopDown, Prior):
     def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
         return self.tempered(1.0, samples, generator)
 
-    def tempered(self, temperature: float, samples: int, generator: torch.Generator | None = None) -> Tensor:
+    def tempered(
+        self, temperature: float | Tensor, samples: int, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Draws in which the deviation of each level given the one above is multiplied by the temperature."""
         noise = randn((samples, sum(self.sizes)), self.top.mean, generator)
         return self.transport(temperature * noise)

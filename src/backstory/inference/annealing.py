@@ -352,10 +352,11 @@ class Chains:
 
     def _density(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """log start(z) and log p(x, z) − log start(z), both (C, B)."""
-        start, log_likelihood = self.start.log_prob(z), self.target.log_likelihood(z)
-        if self.how.start == "prior":
-            return start, log_likelihood
-        return start, log_likelihood + self.target.prior.log_prob(z) - start
+        with self.target.vae.one_pass():
+            start, log_likelihood = self.start.log_prob(z), self.target.log_likelihood(z)
+            if self.how.start == "prior":
+                return start, log_likelihood
+            return start, log_likelihood + self.target.prior.log_prob(z) - start
 
     def _noise(self, stream: int, chains: int) -> RowNoise:
         return self.rows.noise(stream, chains, self.target.posterior.centre)

@@ -30,6 +30,8 @@ class Evaluation:
         standard_error: Monte Carlo error of log_evidence, over the draws for the same observations.
         ess: effective sample size, average over observations.
         bits_per_dim: −log₂ p(x) per entry, from log_evidence; for discrete data.
+        kl_per_level: of z in levels, the part of the KL that each level adds to those above it, by the name
+            of the level, from x upwards; estimated with one draw of z for each observation.
         active_units: latent units whose posterior mean varies over the observations.
         n: observations.
         samples: K; of method `auto` the draws with which every observation begins.
@@ -48,6 +50,7 @@ class Evaluation:
     standard_error: float | None = None
     ess: float | None = None
     bits_per_dim: float | None = None
+    kl_per_level: dict[str, float] | None = None
     active_units: int
     n: int
     samples: int
@@ -85,6 +88,31 @@ def average(evidence: Evidence, active_units: int, entries: float | None) -> Eva
         pareto_k=_number(evidence.pareto_k.nanmean()),
         acceptance=_number(evidence.acceptance.nanmean()),
     )
+
+
+@torch.no_grad()
+def kl_per_level(
+    vae: VAE, batches: Iterable[Observation], generator: torch.Generator
+) -> dict[str, float] | None:
+    """See `Evaluation`; None for z without levels.
+
+    Args:
+        vae: the model.
+        batches: of x.
+        generator: of one z for each x.
+    """
+    if len(vae.latents.groups) < 2:
+        return None
+    prior, parts = vae.prior(), []
+    for batch in batches:
+        posterior = vae.encode(batch)
+        with vae.one_pass():
+            kl = posterior.kl_given(prior, posterior.sample(1, generator))
+        if kl is None:
+            return None
+        parts.append(kl[0])
+    mean = torch.cat(parts).double().mean(0)
+    return {name: float(kl) for name, kl in vae.latents.per_level(mean).items()}
 
 
 @torch.no_grad()

@@ -1,6 +1,8 @@
 """Ancestral sampling, z ~ p(z) and x ~ p(x|z), and reconstruction, x → z → x."""
 
 import math
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from backstory.models.priors import StandardNormal
 from backstory.models.vae import VAE
 
 BATCH = 512
+Temperature: TypeAlias = float | Sequence[float]
 
 
 @torch.no_grad()
@@ -18,7 +21,7 @@ def sample(
     vae: VAE,
     n: int,
     mean: bool = False,
-    temperature: float = 1.0,
+    temperature: Temperature = 1.0,
     generator: torch.Generator | None = None,
     given: Tensor | None = None,
 ) -> Tensor:
@@ -28,29 +31,42 @@ def sample(
         vae: the model.
         n: number of draws.
         mean: return E[x|z] for each drawn z instead of a draw of x.
-        temperature: factor of the spread of p(z) around its centre; 1 is the model itself.
+        temperature: factor of the spread of p(z) around its centre; 1 is the model itself. Of z in levels one
+            for each level given those above, from x upwards, or one for all.
         generator: source of the draws, on the model's device.
         given: conditions of each observation, (n, C); None for a model of p(x).
 
     Raises:
-        InputError: the model is a plain autoencoder without a p(z), n is below 1, or the temperature is
-            negative.
+        InputError: the model is a plain autoencoder without a p(z), n is below 1, or a temperature is
+            negative, or there are not as many as levels.
     """
-    n = checked_number(n)
-    if not 0 <= temperature < math.inf:
-        raise InputError(f"temperature has to be 0 or more, got {temperature:g}")
+    n, factors = checked_number(n), _factors(vae, temperature)
     if vae.is_autoencoder and isinstance(vae.prior_module, StandardNormal):
         raise InputError(
             "this model is a plain autoencoder: nothing was learned about how z is distributed, so there is "
             "nothing to sample from; fit a density to its codes with `prior` mixture (Model.fit_prior)"
         )
-    z = vae.prior().tempered(temperature, n, generator)
+    z = vae.prior().tempered(factors, n, generator)
     parts = []
     for start in range(0, n, BATCH):
         some = slice(start, start + BATCH)
         p = vae.decode(z[some], None if given is None else given[some])
         parts.append(p.mean if mean else p.sample(generator))
     return torch.cat(parts)
+
+
+def _factors(vae: VAE, temperature: Temperature) -> float | Tensor:
+    """The temperature, or one for each unit of z in levels."""
+    given = (temperature,) if isinstance(temperature, int | float) else tuple(temperature)
+    for value in given:
+        if not 0 <= value < math.inf:
+            raise InputError(f"temperature has to be 0 or more, got {value:g}")
+    levels = len(vae.latents.groups)
+    if len(given) not in (1, levels):
+        raise InputError(
+            f"temperature is one number, or one for each level of z, {levels} of this model, got {len(given)}"
+        )
+    return given[0] if len(given) == 1 else vae.latents.spread(given, vae.shift)
 
 
 @torch.no_grad()

@@ -186,8 +186,9 @@ def target_evidence(
             some = target.rows(part)
             for k in range(0, size[0], draws):
                 at = slice(k, k + draws)
-                terms = terms_at(some, some.posterior, some.posterior.transport(noise[at, part]))
-                log_likelihood[at, part], log_weight[at, part] = terms.log_likelihood, terms.log_weight
+                with target.vae.one_pass():
+                    terms = terms_at(some, some.posterior, some.posterior.transport(noise[at, part]))
+                    log_likelihood[at, part], log_weight[at, part] = terms.log_likelihood, terms.log_weight
         sums.add(log_likelihood, log_weight)
     kl = target.posterior.kl(target.prior)
     return sums.evidence(kl.double() if kl is not None else None)

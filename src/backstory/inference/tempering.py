@@ -68,7 +68,8 @@ def tempered_walk(
     step = first_step(latents.units, len(target), target.vae.device)
 
     def density(z: Tensor) -> tuple[Tensor, Tensor]:
-        return target.prior.log_prob(z), target.log_likelihood(z)
+        with target.vae.one_pass():
+            return target.prior.log_prob(z), target.log_likelihood(z)
 
     with frozen(target.vae):
         at = _tempered(target, density, near, step, noise, effort)

@@ -63,8 +63,9 @@ def diagonal_fit(
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
         q = target.vae.latents.lift(current())
-        terms = terms_at(target, q, q.transport(next(noise)))
-        loss = (terms.kl - terms.log_likelihood.mean(0)).sum()
+        with target.vae.one_pass():
+            terms = terms_at(target, q, q.transport(next(noise)))
+            loss = (terms.kl - terms.log_likelihood.mean(0)).sum()
         gradients = torch.autograd.grad(loss, [shift, widen])
         shift.grad, widen.grad = (part.nan_to_num(0, 0, 0) for part in gradients)
         optimiser.step()

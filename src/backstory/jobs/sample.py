@@ -16,6 +16,7 @@ from backstory.data.values import stored_values
 from backstory.data.write import write_sheet, write_table
 from backstory.errors import InputError
 from backstory.files import TABLES, atomic_path
+from backstory.inference.generate import Temperature
 from backstory.jobs.checks import at_least_one
 from backstory.jobs.output import Outcome, Output, write_observations
 from backstory.options import MixturePrior, one_of
@@ -32,7 +33,7 @@ class Sampling:
     Attributes:
         n: the number of observations; None for 64, or 8 at each level.
         mean: write E[x|z] in place of draws of x.
-        temperature: factor of the prior's standard deviation.
+        temperature: factor of the prior's standard deviation, or one for each level of z.
         given: cells of a table by the name of their column, as they would stand in a file, or ranges
             and sets of them, see `tables.partial.wanted`; draws are of p(x | given).
         seed: of all draws; None draws anew each time.
@@ -44,7 +45,7 @@ class Sampling:
 
     n: int | None = None
     mean: bool = False
-    temperature: float = 1.0
+    temperature: Temperature = 1.0
     given: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from backstory.data.schema import Schema
 from backstory.data.tables.statistics import quantities
 from backstory.distributions.quantities import ColumnStatistics
 from backstory.errors import counted
-from backstory.models import hierarchy, likelihoods, networks, posteriors, priors
+from backstory.models import hierarchy, ladder, likelihoods, networks, posteriors, priors
 from backstory.models.initial import drawn_from
 from backstory.models.level_posterior import LevelPosterior
 from backstory.models.networks.conditions import Behind
@@ -16,8 +16,9 @@ from backstory.models.registry import Likelihood, Networks, Setting, builder
 from backstory.models.statistics import Statistics, blank_statistics
 from backstory.models.vae import VAE, Inputs
 from backstory.options import ModelOptions
+from backstory.options.levels import written
 
-__all__ = ["build", "describe", "hierarchy", "likelihoods", "networks", "posteriors", "priors"]
+__all__ = ["build", "describe", "hierarchy", "ladder", "likelihoods", "networks", "posteriors", "priors"]
 
 
 def build(
@@ -46,11 +47,12 @@ def build(
         bool(options.incomplete),
         options.hierarchy or (),
         options.network.affine or options.network.values.get("hidden") == (),
+        options.network,
     )
-    network: Networks = builder(options.network)
     likelihood: Likelihood = builder(options.likelihood)
     with drawn_from(seed):
         posterior = builder(options.posterior)(options.posterior, setting)
+        network: Networks = builder(options.network).beside(posterior)
         head = likelihood.head(options.likelihood, setting)
         inputs = likelihood.inputs(options.likelihood, setting) if likelihood.inputs else None
         read = (inputs.outputs,) if inputs else setting.encoder_shape
@@ -92,11 +94,12 @@ def describe(schema: Schema, options: ModelOptions) -> list[str]:
     hidden = options.network.model_dump().get("hidden")
     network = options.network.name + (f" {'-'.join(map(str, hidden))}" if hidden else "")
     shape = " × ".join(map(str, schema.shape))
+    groups = f" in groups {written(options.hierarchy)} from x upwards" if options.hierarchy else ""
     return [
         f"data        {schema.kind}, {shape}, {schema.dtype}",
         f"likelihood  {likelihood}",
         f"network     {network}",
         *([f"given       {', '.join(map(str, schema.conditions))}"] if schema.conditions else []),
-        f"latent      {counted(options.latent or 0, 'unit')}, prior {options.prior.name}, "
+        f"latent      {counted(options.latent or 0, 'unit')}{groups}, prior {options.prior.name}, "
         f"posterior {options.posterior.name}",
     ]

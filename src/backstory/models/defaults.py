@@ -6,8 +6,10 @@ from typing import Any
 from backstory.data.schema import Presentation, Schema
 from backstory.data.tables.statistics import many_gaps, only_numbers
 from backstory.errors import InputError
+from backstory.models.networks.ladder import maps
 from backstory.options import GaussianOptions, LikelihoodOptions, ModelOptions, NetworkOptions
 from backstory.options.choices import make
+from backstory.options.levels import Group, size, written
 
 GAPS_FLOOR = 0.2  # sigma_floor of numbers with gaps, if the likelihood is auto
 
@@ -42,7 +44,7 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
         update={
             "likelihood": likelihood,
             "network": network,
-            "latent": sum(hierarchy) or options.latent or _auto_latent(schema),
+            "latent": sum(map(size, hierarchy)) or options.latent or _auto_latent(schema),
             "hierarchy": hierarchy,
             "incomplete": incomplete,
         }
@@ -188,8 +190,10 @@ def _check_images(schema: Schema, name: str) -> None:
         raise InputError(f"network {name} needs images of at least 4 × 4, got {schema.shape}; use mlp")
 
 
-def _hierarchy(schema: Schema, options: ModelOptions) -> tuple[int, ...]:
-    """Units of the levels of z from x upwards; () for z without levels."""
+def _hierarchy(schema: Schema, options: ModelOptions) -> tuple[Group, ...]:
+    """Units or shapes of the levels of z from x upwards; () for z without levels."""
+    if options.network.name == "ladder":
+        return _ladder(schema, options.hierarchy or ((options.latent,) if options.latent else None))
     if options.hierarchy or "hierarchy" not in (options.prior.name, options.posterior.name):
         return options.hierarchy or ()
     latent = options.latent or _auto_latent(schema)
@@ -197,6 +201,29 @@ def _hierarchy(schema: Schema, options: ModelOptions) -> tuple[int, ...]:
         raise InputError(f"a hierarchy of two levels needs two units of z or more, got latent {latent}")
     above = max(1, latent // 3)
     return latent - above, above
+
+
+def _ladder(schema: Schema, groups: tuple[Group, ...] | None) -> tuple[Group, ...]:
+    """The groups of a ladder; InputError for shapes that the feature maps of the images do not have."""
+    sides = [shape[1:] for shape in maps(schema.shape[:2], 1)[:-1]]
+    if groups is None:
+        first, *others = sides
+        return (2, *first), *((4, *side) for side in others), 16
+    names = [f"{height}x{width}" for height, width in sides]
+    at = []
+    for group in groups:
+        side = None if isinstance(group, int) else group[1:]
+        if side is not None and side not in sides:
+            raise InputError(
+                f"images of {schema.shape[0]} x {schema.shape[1]} have feature maps of {' and '.join(names)} "
+                f"for groups of z, got {written((group,))}; take one of these or a number of units"
+            )
+        at.append(len(sides) if side is None else sides.index(side))
+    if at != sorted(at):
+        raise InputError(
+            f"groups of z go from x upwards, so their feature maps may not grow, got {written(groups)}"
+        )
+    return groups
 
 
 def _auto_latent(schema: Schema) -> int:
@@ -249,6 +276,8 @@ def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) 
     """
     if options.likelihood.dependent:
         return ScheduleDefaults(2e-3, least_steps=1, steps=3_000, ema=0.998)
+    if options.network.name == "ladder":
+        return ScheduleDefaults(3e-3, ema=0.998)
     affine = options.network.affine
     defaults = ScheduleDefaults(1e-2, longest=2000) if affine else ScheduleDefaults(3e-3)
     if not gaps or schema.kind == "images" or options.posterior.name == "delta":

@@ -5,6 +5,7 @@ of a hierarchy unpacks them here.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,21 @@ class LatentSpace:
             group.name: part.unflatten(-1, group.shape)
             for group, part in zip(self.groups, parts, strict=True)
         }
+
+    def per_level(self, values: Tensor) -> dict[str, Tensor]:
+        """Sums over the units of each group, from x upwards, of values (*, units).
+
+        >>> LatentSpace((LatentGroup("z2", (2,)), LatentGroup("z1", (3,)))).per_level(torch.ones(5))
+        {'z1': tensor(3.), 'z2': tensor(2.)}
+        """
+        parts = values.split([group.size for group in self.groups], -1)
+        named = [(group.name, part.sum(-1)) for group, part in zip(self.groups, parts, strict=True)]
+        return dict(named[::-1])
+
+    def spread(self, values: Sequence[float], like: Tensor) -> Tensor:
+        """A value for each group, from x upwards, repeated for each of its units, (units,)."""
+        pairs = zip(self.groups, tuple(values)[::-1], strict=True)
+        return torch.cat([like.new_full((group.size,), value) for group, value in pairs])
 
     def lift(self, distribution: Any) -> Any:
         """A distribution of z itself as one of packed codes."""

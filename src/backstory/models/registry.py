@@ -31,8 +31,9 @@ class Setting:
         shift, scale: location and scale of x in the training data, broadcast against `shape`.
         columns: statistics of the columns of a table; blank for other data.
         incomplete: whether entries of x may be missing.
-        hierarchy: units of the levels of z from x upwards; () for z without levels.
+        hierarchy: units or shapes of the levels of z from x upwards; () for z without levels.
         affine: whether the networks are affine.
+        network: options of the networks.
         encoder, posterior: the network and the module that give q(z|x), for a prior that is made of them.
         encoder_input: the shape of that network's input for one observation.
     """
@@ -43,8 +44,9 @@ class Setting:
     scale: Tensor
     columns: ColumnStatistics
     incomplete: bool = False
-    hierarchy: tuple[int, ...] = ()
+    hierarchy: tuple[Any, ...] = ()
     affine: bool = False
+    network: Any = None
     encoder: nn.Module | None = None
     posterior: nn.Module | None = None
     encoder_input: Shape = ()
@@ -94,6 +96,10 @@ class Networks:
 
     encoder: Callable[[Any, Shape, Shape, int], nn.Module]
     decoder: Callable[[Any, Shape, Shape], nn.Module]
+
+    def beside(self, posterior: Any) -> "Networks":
+        """The builders of networks beside a posterior, with which they may share weights."""
+        return self
 
 
 Network: TypeAlias = Callable[[Shape, Shape], nn.Module]

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from backstory.data.observation import Observation
 from backstory.distributions.base import DataDistribution
+from backstory.distributions.ladder import once
 from backstory.distributions.latent import Posterior, Prior
 from backstory.models.latents import LatentSpace
 from backstory.models.level_posterior import LevelPosterior, Spread
@@ -71,12 +72,26 @@ class Terms:
 
     @property
     def kl(self) -> Tensor:
-        """KL(q(z|x) ‖ p(z)), (B,): in closed form where there is one, else its estimate from the draws."""
+        """KL(q(z|x) ‖ p(z)), (B,): in closed form where there is one, else its estimate from the draws.
+
+        Of z in levels the estimate takes the closed form of each level given those above.
+        """
         return self._once("kl", self._kl)
+
+    @property
+    def kl_given(self) -> Tensor | None:
+        """Of z in levels, the KL of each dimension given the levels above, mean of the draws, (B, D)."""
+        return self._once("kl_given", self._kl_given)
+
+    def _kl_given(self) -> Tensor | None:
+        kl = self.posterior.kl_given(self.prior, self.z)
+        return None if kl is None else kl.mean(0)
 
     def _kl(self) -> Tensor:
         per_unit = self.kl_per_unit
         kl = self.posterior.kl(self.prior) if per_unit is None else per_unit.sum(-1)
+        if kl is None and self.kl_given is not None:
+            return self.kl_given.sum(-1)
         return (self.log_posterior - self.log_prior).mean(0) if kl is None else kl
 
     def _once(self, name: str, compute: Callable[[], Any]) -> Any:
@@ -142,6 +157,7 @@ class VAE(nn.Module):
         levels: q(c|x) of a condition whose level may be missing; None where all conditions are observed.
 
     With conditions, the encoder takes c as its second argument, and the decoder takes c after z, (B, D + C).
+    A decoder with `takes_codes` takes z with all axes, (*, D), and c beside it.
     """
 
     def __init__(
@@ -241,11 +257,21 @@ class VAE(nn.Module):
             given: the conditions c, (*, C), which broadcast against z; None for a model of p(x).
         """
         own, beside = self.latents.own(z), self.latents.beside(z)
-        inputs = own if given is None else torch.cat((own, given.expand(*z.shape[:-1], -1)), -1)
-        features = self.decoder(inputs.reshape(-1, inputs.shape[-1])).to(z.dtype)
-        features = features.reshape(*z.shape[:-1], *features.shape[1:])
-        distribution: DataDistribution = self.head(features, *beside)
+        distribution: DataDistribution = self.head(self._features(own, given).to(z.dtype), *beside)
         return distribution
+
+    def _features(self, z: Tensor, given: Tensor | None) -> Tensor:
+        """What the decoder makes of z, (*, *features_shape)."""
+        if getattr(self.decoder, "takes_codes", False):
+            features: Tensor = self.decoder(z, given)
+            return features
+        inputs = z if given is None else torch.cat((z, given.expand(*z.shape[:-1], -1)), -1)
+        features = self.decoder(inputs.reshape(-1, inputs.shape[-1]))
+        return features.reshape(*z.shape[:-1], *features.shape[1:])
+
+    def one_pass(self) -> once:
+        """A context in which the densities of the same codes share the pass from the top down of a ladder."""
+        return once(getattr(self.posterior, "top_down", None))
 
     def log_likelihood(self, observation: Observation | Tensor, z: Tensor) -> Tensor:
         """log p(x|z) of the observed entries of x, (K, B), for codes (K, B, D)."""

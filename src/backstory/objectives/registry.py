@@ -62,7 +62,7 @@ def arguments(name: str) -> list[str]:
 
 def path(terms: Terms, name: str) -> None:
     """Check that the draws carry the encoder's gradient."""
-    if torch.is_grad_enabled() and terms.posterior.centre.requires_grad and not terms.z.requires_grad:
+    if torch.is_grad_enabled() and not terms.z.requires_grad and terms.posterior.centre.requires_grad:
         raise InputError(
             f"objective {name} differentiates through z, but these draws of z carry no gradient (they are "
             "discrete, or were made under no_grad); draw z by reparameterisation, or use objective score"

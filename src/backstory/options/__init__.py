@@ -17,6 +17,8 @@ from backstory.options.latents import FullPosterior as FullPosterior
 from backstory.options.latents import GaussianPosterior as GaussianPosterior
 from backstory.options.latents import HierarchyPosterior as HierarchyPosterior
 from backstory.options.latents import HierarchyPrior as HierarchyPrior
+from backstory.options.latents import LadderPosterior as LadderPosterior
+from backstory.options.latents import LadderPrior as LadderPrior
 from backstory.options.latents import MixturePosterior as MixturePosterior
 from backstory.options.latents import MixturePrior as MixturePrior
 from backstory.options.latents import NormalPrior as NormalPrior
@@ -46,6 +48,7 @@ from backstory.options.model import Student as Student
 from backstory.options.networks import ActivatedOptions as ActivatedOptions
 from backstory.options.networks import AutoNetwork as AutoNetwork
 from backstory.options.networks import ConvNetwork as ConvNetwork
+from backstory.options.networks import LadderNetwork as LadderNetwork
 from backstory.options.networks import LayeredOptions as LayeredOptions
 from backstory.options.networks import LinearNetwork as LinearNetwork
 from backstory.options.networks import MLPNetwork as MLPNetwork

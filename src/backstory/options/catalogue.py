@@ -36,7 +36,8 @@ class Option:
     @property
     def kind(self) -> Any:
         """Its type without None: int, float, bool, str, or a tuple."""
-        if self.words:
+        extra = self.field.json_schema_extra
+        if self.words or (isinstance(extra, dict) and extra.get("text")):
             return str
         kind = self.field.annotation
         return next((k for k in get_args(kind) if get_origin(kind) is UnionType and k is not NoneType), kind)

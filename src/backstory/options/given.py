@@ -56,7 +56,7 @@ def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were given, checked, flat, and as JSON has them."""
     records = sort_options(options)
     everything = records[0].flat() | records[1].flat()
-    named = set(options)
+    named = {*options, *(("hierarchy",) if "latent" in options and records[0].hierarchy else ())}
     for group in (*MODEL_GROUPS, "objective"):
         if group in options and not isinstance(options[group], str):
             _, inside = spelt_out(group, options[group])

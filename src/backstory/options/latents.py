@@ -76,6 +76,14 @@ class HierarchyPrior(PriorOptions):
     name: Literal["hierarchy"] = "hierarchy"
 
 
+@choice
+class LadderPrior(PriorOptions):
+    """Levels of z in feature maps of images, of which each depends on all above, for network ladder."""
+
+    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
+    name: Literal["ladder"] = "ladder"
+
+
 class PosteriorOptions(Choice):
     """A posterior; `lacks` is as of a prior."""
 
@@ -123,6 +131,14 @@ class HierarchyPosterior(PosteriorOptions):
 
     lacks: ClassVar[tuple[Need, ...]] = ("units",)
     name: Literal["hierarchy"] = "hierarchy"
+
+
+@choice
+class LadderPosterior(PosteriorOptions):
+    """Levels of z as corrections of prior ladder by features of x at the same size."""
+
+    lacks: ClassVar[tuple[Need, ...]] = ("units",)
+    name: Literal["ladder"] = "ladder"
 
 
 @choice

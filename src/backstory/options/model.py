@@ -4,6 +4,7 @@ Networks are in `options.networks`, priors and posteriors in `options.latents`. 
 record, and a line beside the module that it builds (`BUILDERS[MyRecord] = ...`, see `models.registry`).
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -16,13 +17,13 @@ from backstory.options.choices import (
     OptionError,
     Record,
     Undecided,
-    as_tuple,
     auto,
     choice,
     flat,
     gather,
 )
 from backstory.options.latents import GaussianPosterior, NormalPrior, PosteriorOptions, PriorOptions
+from backstory.options.levels import Group, as_groups, size, written
 from backstory.options.networks import AutoNetwork, NetworkOptions
 
 # -- likelihoods p(x|z) -----------------------------------------------------------------------------------
@@ -241,14 +242,17 @@ class ModelOptions(Record):
     latent: int | None = Field(
         default=None,
         ge=1,
+        json_schema_extra={"metavar": "16|2x14x14,16", "text": True},
         description="Number of units of z; by default 16 or 40 for images, and half as many as there are "
-        "columns, at most 16, for tables.",
+        "columns, at most 16, for tables. Several groups, from x upwards, are levels as in hierarchy: 32,16, "
+        "or for images 2x14x14,4x7x7,16 with channels, height and width.",
     )
-    hierarchy: tuple[int, ...] | None = Field(
+    hierarchy: tuple[Group, ...] | None = Field(
         default=None,
         json_schema_extra={"metavar": "16,8"},
-        description="Units of the levels z1, z2, … from x upwards; prior and posterior are hierarchy then, "
-        "unless they are given, and latent is the sum; by default a third of latent is z2.",
+        description="Units of the levels z1, z2, … from x upwards, or shapes in feature maps of images; "
+        "prior and posterior are then hierarchy, or ladder with shapes, unless they are given, and latent is "
+        "the sum; by default a third of latent is z2.",
     )
     prior: SerializeAsAny[PriorOptions] = Field(default_factory=NormalPrior, description="p(z).")
     posterior: SerializeAsAny[PosteriorOptions] = Field(
@@ -260,7 +264,7 @@ class ModelOptions(Record):
         "default, whether some are missing in the training data.",
     )
 
-    _one_level = field_validator("hierarchy", mode="before")(as_tuple)
+    _groups = field_validator("hierarchy", mode="before")(as_groups)
 
     @model_validator(mode="before")
     @classmethod
@@ -273,36 +277,73 @@ class ModelOptions(Record):
                 f"it, so KL(q(z|x) ‖ p(z)) is infinite; use prior {' or '.join(CHOICES['prior'])}",
                 "prior",
             )
+        values = _with_levels(values)
         defaults = {"likelihood": AUTO, "network": AUTO, "prior": "normal", "posterior": "gaussian"}
-        if values.get("hierarchy") is not None:
+        groups, parts = values.get("hierarchy"), ("network", "prior", "posterior")
+        named = [getattr(values.get(part), "name", values.get(part)) for part in parts]
+        if "ladder" in named or any(isinstance(group, tuple) for group in groups or ()):
+            defaults |= dict.fromkeys(parts, "ladder")
+        elif groups is not None:
             defaults |= {"prior": "hierarchy", "posterior": "hierarchy"}
         chosen, rest = gather(MODEL_GROUPS, defaults, values)
         return {**rest, **chosen}
 
     @model_validator(mode="after")
     def _levels(self) -> Self:
-        named = [f"{c.group} {c.name}" for c in (self.prior, self.posterior)]
-        asked = any(choice.endswith(" hierarchy") for choice in named)
+        _check_ladder(self)
         if not self.hierarchy:
             return self
-        if len(self.hierarchy) < 2 or min(self.hierarchy) < 1:
+        ladder, total = self.posterior.name == "ladder", sum(map(size, self.hierarchy))
+        if len(self.hierarchy) < 2 - ladder or min(map(size, self.hierarchy)) < 1:
             raise OptionError(
-                f"hierarchy has two levels or more, with at least 1 unit each, got {self.hierarchy}",
+                f"hierarchy has two levels or more, with at least 1 unit each, got {written(self.hierarchy)}",
                 "hierarchy",
             )
-        if not asked:
+        named = [f"{c.group} {c.name}" for c in (self.prior, self.posterior)]
+        if not ladder and not any(choice.endswith(" hierarchy") for choice in named):
             raise OptionError(
                 f"hierarchy is for prior hierarchy or posterior hierarchy, got {' and '.join(named)}; leave "
                 "it out",
                 "hierarchy",
             )
-        if self.latent not in (None, sum(self.hierarchy)):
+        if self.latent not in (None, total):
             raise OptionError(
-                f"latent is the sum of hierarchy, {sum(self.hierarchy)}, got {self.latent}; leave it out",
-                "latent",
+                f"latent is the sum of hierarchy, {total}, got {self.latent}; leave it out", "latent"
             )
         return self
 
     def flat(self) -> dict[str, Any]:
         """All options by name, flat and as JSON has them, as they are given to `fit`."""
         return flat(self, MODEL_GROUPS)
+
+
+def _with_levels(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values with groups in `hierarchy`, where people gave them as `latent`."""
+    latent, hierarchy = values.get("latent"), as_groups(values.get("hierarchy"))
+    several = isinstance(latent, list | tuple) or (isinstance(latent, str) and re.search("[x,]", latent))
+    if not several:
+        return {**values, "hierarchy": hierarchy} if hierarchy else values
+    if hierarchy is not None:
+        raise OptionError(
+            "latent with groups is another way to give hierarchy; leave one of them out", "latent"
+        )
+    groups = as_groups(latent, "latent")
+    assert groups is not None
+    if len(groups) == 1 and isinstance(groups[0], int):
+        return {**values, "latent": groups[0]}
+    return {**values, "latent": None, "hierarchy": groups}
+
+
+def _check_ladder(options: ModelOptions) -> None:
+    """OptionError for a piece of a ladder without the others."""
+    chosen = (options.network, options.prior, options.posterior)
+    if "ladder" not in (c.name for c in chosen):
+        return
+    if options.network.name == options.posterior.name == "ladder":
+        return
+    named = ", ".join(f"{c.group} {c.name}" for c in chosen)
+    raise OptionError(
+        f"a ladder has network ladder and posterior ladder, got {named}; give latent with shapes, such as "
+        "2x14x14,16, and leave these out",
+        "network",
+    )

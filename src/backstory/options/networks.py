@@ -79,7 +79,9 @@ class ConvolutionalOptions(NetworkOptions):
 
     convolutional: ClassVar[bool] = True
     width: int = Field(
-        default=32, ge=1, description="Channels of the first stage; they double from stage to stage."
+        default=32,
+        ge=1,
+        description="Channels of the first stage, which double from stage to stage; 16 by default in a ladder.",
     )
 
 
@@ -96,6 +98,14 @@ class ResNetwork(ConvolutionalOptions):
 
     name: Literal["resnet"] = "resnet"
     depth: int = Field(default=1, ge=0, description="Residual blocks of each stage.")
+
+
+@choice
+class LadderNetwork(ResNetwork):
+    """Convolutions for groups of z at several sizes of feature maps, in images."""
+
+    name: Literal["ladder"] = "ladder"  # type: ignore[assignment]
+    width: int = Field(default=16, ge=1, description="Channels of the first stage.")
 
 
 @choice

@@ -42,12 +42,17 @@ class Evaluation:
                 parts: Pass = self.step.module(batch, 1.0, self.count, own)
                 sums += parts.sums()
                 means, per_unit = parts.means, parts.kl_per_unit
+                assert means is not None
             else:
                 means, per_unit = self.step.module.codes(batch)
             use = self._code_use(means, per_unit, total, use)
         assert use is not None
         kl_per_unit = None if use.kl_per_unit is None else use.kl_per_unit.tolist()
         metrics: Metrics = {"kl_per_unit": kl_per_unit, "active_units": use.active_units}
+        if len(self.vae.latents.groups) > 1 and use.kl_per_unit is not None:
+            metrics["kl_per_level"] = [
+                float(kl) for kl in self.vae.latents.per_level(use.kl_per_unit).values()
+            ]
         if not self.validated:
             return metrics
         objective, reconstruction, kl, _ = (self.devices.sum(sums) / self.count).tolist()

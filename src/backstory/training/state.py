@@ -120,10 +120,16 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Give an optimiser of the same parameters the memory that `optimiser_tensors` took."""
+    """Give an optimiser of the same parameters the memory that `optimiser_tensors` took.
+
+    Moments get the order in memory of their parameter, which a step that is fused takes to be the same.
+    """
     described = optimiser.state_dict()["param_groups"]
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         number, _, key = name.partition(".")
-        state.setdefault(int(number), {})[key] = value
+        like = parameters[int(number)]
+        ordered = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+        state.setdefault(int(number), {})[key] = ordered
     optimiser.load_state_dict({"state": state, "param_groups": described})

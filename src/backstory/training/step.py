@@ -46,12 +46,12 @@ class Batch(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """The results of one pass through the model: (B,) each, and (B, D) for the codes."""
+    """The results of one pass through the model: (B,) each, and (B, D) of codes; no means in training."""
 
     objective: Tensor
     reconstruction: Tensor
     kl: Tensor
-    means: Tensor
+    means: Tensor | None
     kl_per_unit: Tensor | None
 
     def sums(self) -> Tensor:
@@ -66,7 +66,7 @@ class Pass(NamedTuple):
             spread.mean(self.objective) - beta * spread.kl,
             spread.mean(self.reconstruction).detach(),
             spread.mean(self.kl).detach() + kl,
-            spread.mean(self.means).detach(),
+            None if self.means is None else spread.mean(self.means).detach(),
             None if self.kl_per_unit is None else spread.mean(self.kl_per_unit).detach(),
         )
 
@@ -146,11 +146,13 @@ class Bound(nn.Module):
         known = {"beta": beta, "warmup": warmup, "rows": rows, "generator": generator}
         supplied = {name: value for name, value in known.items() if name in self.supplied}
         if self.vae.levels is None:
-            return self._pass(batch.observation, batch.noise, batch.own, supplied)
+            with self.vae.one_pass():
+                return self._pass(batch.observation, batch.noise, batch.own, supplied)
         with self._precision(batch.x.device.type):
             spread = self.vae.spread(batch.observation)
         own = None if batch.own is None else batch.own[spread.rows]
-        one_each = self._pass(spread.observation, batch.noise[:, spread.rows], own, supplied)
+        with self.vae.one_pass():
+            one_each = self._pass(spread.observation, batch.noise[:, spread.rows], own, supplied)
         summed = one_each.over_levels(spread, beta)
         return summed._replace(objective=summed.objective + self._of_labels(batch))
 
@@ -164,12 +166,12 @@ class Bound(nn.Module):
             terms = replace(terms, prior=self.vae.latents.lift(self.vae.prior_module().leaving_out(own)))
         objective = self.objective(terms, **supplied, **self.arguments)
         with torch.no_grad():  # metrics
-            per_unit = None if terms.kl_per_unit is None else terms.kl_per_unit.detach()
+            per_unit = terms.kl_given if terms.kl_per_unit is None else terms.kl_per_unit
+            per_unit = None if per_unit is None else per_unit.detach()
             kl = terms.kl.detach()
             reconstruction = terms.log_likelihood.mean(0)
-        return Pass(
-            objective, reconstruction, kl, terms.posterior.own(terms.posterior.centre.detach()), per_unit
-        )
+            means = None if self.vae.training else terms.posterior.own(terms.posterior.centre)
+        return Pass(objective, reconstruction, kl, means, per_unit)
 
     def _of_labels(self, batch: Batch) -> Tensor | float:
         """α log q(c|x) of the rows with a level that a batch brings along, (B,); 0 where there are none."""
@@ -181,10 +183,16 @@ class Bound(nn.Module):
         return (self.options.label_weight or 0.0) * (own * log_q).sum(-1)
 
     def codes(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """The centre of q(z|x) and the KL of each dimension, (B, D), by the encoder alone."""
+        """The centre of q(z|x) and the KL of each dimension, (B, D), without the decoder."""
         with self._precision(batch.x.device.type):
-            posterior = self.vae.encode(self.vae.completed(batch.observation))
-        return posterior.own(posterior.centre), posterior.kl_per_unit(self.vae.prior())
+            observation = self.vae.completed(batch.observation)
+            posterior, prior = self.vae.encode(observation), self.vae.prior()
+            kl = posterior.kl_per_unit(prior)
+            if kl is None:
+                with self.vae.one_pass():
+                    of_draws = posterior.kl_given(prior, posterior.transport(batch.noise))
+                kl = None if of_draws is None else of_draws.mean(0)
+        return posterior.own(posterior.centre), kl
 
     def _precision(self, device: str) -> Any:
         return torch.autocast(device, torch.bfloat16) if self.options.precision == "bf16" else nullcontext()

@@ -36,7 +36,8 @@ def stages(height: int, width: int) -> list[tuple[int, int]]:
     return path if len(path) > 1 else path * 2
 
 
-def _smaller(side: tuple[int, int], next_side: tuple[int, int], before: int, after: int) -> nn.Module:
+def smaller(side: tuple[int, int], next_side: tuple[int, int], before: int, after: int) -> nn.Module:
+    """The convolution to the next feature map, of half the sides or of the same ones."""
     if side == next_side:
         return nn.Conv2d(before, after, 3, padding=1)
     return nn.Conv2d(before, after, 4, stride=2, padding=1)
@@ -96,7 +97,7 @@ class ResNetEncoder(nn.Module):
         counts = [inputs[2] if len(inputs) == 3 else 1, *channels(len(path) - 1, width)]
         layers: list[nn.Module] = []
         for step, (before, after) in zip(pairwise(path), pairwise(counts), strict=True):
-            layers += [_smaller(*step, before, after), *_blocks(after, depth)]
+            layers += [smaller(*step, before, after), *_blocks(after, depth)]
         self.stages = channels_last(nn.Sequential(*layers, _norm(counts[-1]), nn.SiLU()))
         self.last = nn.Linear(counts[-1] * math.prod(path[-1]) + context, math.prod(outputs))
 
