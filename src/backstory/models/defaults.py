@@ -235,7 +235,7 @@ def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) 
         schema, options: see `resolve`.
         gaps: whether entries of the data are missing.
     """
-    if options.likelihood.dependent:
+    if options.likelihood.mixed and options.likelihood.dependent:
         return ScheduleDefaults(2e-3, least_steps=1, steps=3_000, ema=0.998)
     affine = options.network.affine
     defaults = ScheduleDefaults(1e-2, longest=2000) if affine else ScheduleDefaults(3e-3)

@@ -12,6 +12,7 @@ from backstory.distributions.categorical import CategoricalHead
 from backstory.distributions.gaussian import GaussianHead
 from backstory.distributions.laplace import LaplaceHead
 from backstory.distributions.logistic import DiscretisedLogisticHead
+from backstory.distributions.logistic_mixture import LogisticMixtureHead
 from backstory.distributions.self_masked import SIGNS, SelfMasking
 from backstory.distributions.student import StudentTHead
 from backstory.distributions.table_row import JointHead
@@ -55,6 +56,9 @@ BUILDERS[o.Bernoulli] = Likelihood(lambda options, s: BernoulliHead(s.shape))
 BUILDERS[o.Categorical] = Likelihood(lambda options, s: CategoricalHead(s.shape, s.levels))
 BUILDERS[o.Logistic] = Likelihood(
     lambda options, s: DiscretisedLogisticHead(s.shape, s.levels, s.shift, s.scale)
+)
+BUILDERS[o.LogisticMixture] = Likelihood(
+    lambda options, s: LogisticMixtureHead(s.shape, s.levels, s.shift, s.scale, options.logistics)
 )
 BUILDERS[o.Gaussian] = Likelihood(lambda options, s: _gaussian("learned", options, s))
 BUILDERS[o.GaussianFixed] = Likelihood(lambda options, s: _gaussian("fixed", options, s))
