@@ -41,9 +41,15 @@ AUTO = {
     "digits": (DIGITS, "logistic", "mlp", 16, "exact"),
     "binary images": (BINARY, "bernoulli", "mlp", 40, "exact"),
     "grey images": (GREY, "logistic", "mlp", 40, "exact"),
-    "colour images": (images(64, 64, 3, levels=256, maximum=255), "logistic", "conv", 40, "exact"),
+    "colour images": (
+        images(64, 64, 3, levels=256, maximum=255),
+        "logistic-mixture",
+        "resnet",
+        40,
+        "exact",
+    ),
     "float images": (FLOATS, "gaussian", "mlp", 40, "exact"),
-    "large float images": (images(40, 40, maximum=1.0, dtype="float32"), "gaussian", "conv", 40, "exact"),
+    "large float images": (images(40, 40, maximum=1.0, dtype="float32"), "gaussian", "resnet", 40, "exact"),
     "a narrow strip": (images(4, 300, levels=256, maximum=255), "logistic", "mlp", 40, "exact"),
     "a table": (table(11), "gaussian-per-entry", "mlp", 5, "exact"),
     "one column": (table(1), "gaussian-per-entry", "mlp", 1, "exact"),
@@ -344,7 +350,7 @@ def test_every_choice_has_a_builder():
 
 def test_hidden_layers_of_a_large_image_are_those_of_a_fully_connected_network():
     large = images(64, 64, levels=256, maximum=255)
-    assert resolve(large, ModelOptions())[1].network.name == "conv"
+    assert resolve(large, ModelOptions())[1].network.name == "resnet"
     assert resolve(large, ModelOptions(hidden=(30,)))[1].network.name == "mlp"
 
 

@@ -68,4 +68,5 @@ def sample(
     if sampling.each is not None:
         levels = text.shortened(model.classified(sampling.each).levels or ())
         what += f", {sampling.number} of each {sampling.each}: {levels}"
+    what += ", each below its mean E[x|z]" if drawn.shows_means(target) else ""
     text.say_written(f"{done.n} {what}", done.files)

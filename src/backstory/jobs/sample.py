@@ -1,7 +1,9 @@
 """New observations, drawn from a model."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from backstory.data.conditions import at_each_level, chosen_stated
@@ -12,6 +14,7 @@ from backstory.errors import InputError
 from backstory.files import TABLES
 from backstory.jobs.checks import at_least_one
 from backstory.jobs.output import Outcome, Output, write_observations
+from backstory.jobs.pair_sheet import write_pair_sheet
 from backstory.options import MixturePrior, one_of
 from backstory.trained import Trained
 
@@ -41,11 +44,17 @@ class Sampling:
     missing_cells: str = "fill"
     each: str | None = None
 
+    def shows_means(self, output: Output) -> bool:
+        """Whether the output is a picture with the mean E[x|z] above each draw."""
+        return output.format == "png" and not self.mean and not self.given and (self.n > 1 or bool(self.each))
+
 
 def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
     """Write observations, z ~ p(z) then x ~ p(x|z), or p(x | given), in the data's own type.
 
-    At each level of a condition, a `.png` has a line, and a folder of images a folder, for each level.
+    At each level of a condition, a `.png` has a line, and a folder of images a folder, for each level. In a
+    `.png` of several draws each has its mean E[x|z] above it, so that the noise of p(x|z) is not taken for a
+    failure.
 
     Raises:
         InputError: the model is a plain autoencoder without a prior, or has no such column, or a cell cannot
@@ -54,17 +63,22 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
     output.check()
     schema = model.schema
     as_table = bool(schema.kinds) and output.format in TABLES and not sampling.mean  # means have few digits
-    x = model.sample(
+    draw = partial(
+        model.sample,
         sampling.n,
-        mean=sampling.mean,
         temperature=sampling.temperature,
-        seed=sampling.seed,
         where=sampling.given or None,
         given=sampling.conditions or None,
         frame=as_table,
         missing_cells=sampling.missing_cells,
         each=sampling.each,
     )
+    if sampling.shows_means(output):
+        seed = secrets.randbits(62) if sampling.seed is None else sampling.seed  # the same z for both
+        x, means = draw(seed=seed), draw(seed=seed, mean=True)
+        write_pair_sheet(output, means, x, schema, sampling.n if sampling.each else None)
+        return Outcome((output.path,), len(x))
+    x = draw(mean=sampling.mean, seed=sampling.seed)
     if as_table:
         write_table(output.path, dict(x), output.force, schema.header, schema.separator)
         return Outcome((output.path,), len(x))

@@ -84,7 +84,7 @@ class LogisticMixture(LikelihoodOptions):
     takes: ClassVar[Literal["binary", "levels", "numbers"]] = "levels"
     dependent: ClassVar[bool] = True
     name: Literal["logistic-mixture"] = "logistic-mixture"
-    logistics: int = Field(default=5, ge=1, description="Number of logistics in the mixture of a pixel.")
+    logistics: int = Field(default=3, ge=1, description="Number of logistics in the mixture of a pixel.")
 
 
 class GaussianOptions(LikelihoodOptions):
