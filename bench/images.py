@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import backstory
 from backstory.distributions.logistic import DiscretisedLogisticHead
-from record import environment, write
+from record import environment, place, write
 
 ROOT = Path(__file__).parents[1]
 SETS = {  # the data, and the epochs of a few minutes
@@ -151,6 +151,30 @@ def main() -> None:
         known = json.loads(a.output.read_text()) if a.output.exists() else {}
         write(a.output, {**known, name: {**environment(), **row}})
         print(name, json.dumps(row), flush=True)
+    render(a.output)
+
+
+def render(results: Path) -> None:
+    """The table of docs/images.md."""
+    lines = [
+        "",
+        "| bits per dimension, ELBO | Backstory | plain network | processor time of each | length of each |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, row in json.loads(results.read_text()).items():
+        own, plain = row["backstory"], row["plain"]
+        bits = f"{own['bits_per_dim']:.2f} | {plain['bits_per_dim']:.2f}"
+        length = f"{row['epochs']} epochs, {plain['steps']} steps"
+        first = f"| {name}, {row['training_rows']:,} images"
+        lines.append(f"{first} | {bits} | {row['processor_seconds']:.0f} s | {length} |")
+    lines += [
+        "",
+        "`OMP_NUM_THREADS=1 python bench/images.py SET`, one seed, 300 images held out of both, beside other",
+        "work on two cores ([bench/results/images.json](../bench/results/images.json)). The plain network has",
+        "convolutions with stride 2, BatchNorm, Adam with a rate of 0.001 and a discretised logistic.",
+        "",
+    ]
+    place(ROOT / "docs" / "images.md", "images", lines)
 
 
 if __name__ == "__main__":

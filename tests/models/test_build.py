@@ -354,6 +354,26 @@ def test_hidden_layers_of_a_large_image_are_those_of_a_fully_connected_network()
     assert resolve(large, ModelOptions(hidden=(30,)))[1].network.name == "mlp"
 
 
+@pytest.mark.parametrize(
+    ("shape", "likelihood", "batch"),
+    [
+        ((64, 64, 3), "logistic-mixture", 32),
+        ((64, 64, 4), "logistic-mixture", 32),
+        ((64, 64, 5), "logistic", 32),
+        ((64, 64), "logistic", 32),
+        ((128, 128, 3), "logistic-mixture", 8),
+        ((256, 256), "logistic", 8),
+        ((28, 28), "logistic", None),
+    ],
+)
+def test_defaults_of_images_follow_their_size_and_channels(shape, likelihood, batch):
+    schema, options = resolve(images(*shape, levels=256, maximum=255), ModelOptions())
+    assert options.likelihood.name == likelihood
+    assert options.network.name == ("mlp" if batch is None else "resnet")
+    assert options.network.values.get("depth", 0) == 0
+    assert default_schedule(schema, options).batch_size == batch
+
+
 def test_the_width_of_convolutions_is_that_of_the_option():
     schema, options = resolve(GREY, ModelOptions(network="conv", width=8, latent=2))
     vae = build.build(schema, options)

@@ -1,5 +1,6 @@
 """Options that are left to the data: the values that replace `auto` and None."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,8 +85,8 @@ def _auto_likelihood(schema: Schema, options: ModelOptions, gaps: bool) -> str:
 
 
 def _coloured(schema: Schema) -> bool:
-    """Whether the data are images of several channels."""
-    return schema.kind == "images" and len(schema.shape) == 3 and schema.shape[2] > 1
+    """Whether the data are images of three colours, perhaps with transparency."""
+    return schema.kind == "images" and len(schema.shape) == 3 and schema.shape[2] in (3, 4)
 
 
 def by_kinds(schema: Schema, options: ModelOptions) -> bool:
@@ -250,7 +251,8 @@ def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) 
     affine = options.network.affine
     defaults = ScheduleDefaults(1e-2, longest=2000) if affine else ScheduleDefaults(3e-3)
     if options.network.name == "resnet":
-        defaults = ScheduleDefaults(2e-3, batch_size=32)
+        rows = 32 * 64**2 // math.prod(schema.shape[:2])  # of larger images fewer, which bounds the memory
+        defaults = ScheduleDefaults(2e-3, batch_size=max(8, min(32, rows)))
     if not gaps or schema.kind == "images" or options.posterior.name == "delta":
         return defaults
     defaults = replace(defaults, objective="iwae", samples=20, ema=0.995)
