@@ -77,4 +77,5 @@ def sample(
         what += f", {drawn.number} of each {sampling.each}: {levels}"
     if sampling.nearest is not None:
         what += ", each with the three nearest training images"
+    what += ", each below its mean E[x|z]" if drawn.shows_means(target) else ""
     text.say_written(what, done.files)

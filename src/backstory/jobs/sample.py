@@ -1,7 +1,9 @@
 """New observations, drawn from a model."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from backstory.files import TABLES, atomic_path
 from backstory.inference.generate import Temperature
 from backstory.jobs.checks import at_least_one
 from backstory.jobs.output import Outcome, Output, write_observations
+from backstory.jobs.pair_sheet import write_pair_sheet
 from backstory.options import MixturePrior, one_of
 from backstory.trained import Trained
 
@@ -58,11 +61,18 @@ class Sampling:
         """The number of observations, in all or of each level."""
         return (USUAL if self.each is None else USUAL_OF_EACH) if self.n is None else self.n
 
+    def shows_means(self, output: Output) -> bool:
+        """Whether the output is a picture with the mean E[x|z] above each draw."""
+        plain = not self.mean and not self.given and self.nearest is None
+        return output.format == "png" and plain and self.number > 1
+
 
 def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
     """Write observations, z ~ p(z) then x ~ p(x|z), or p(x | given), in the data's own type.
 
-    At each level of a condition, a `.png` has a line, and a folder of images a folder, for each level.
+    At each level of a condition, a `.png` has a line, and a folder of images a folder, for each level. In a
+    `.png` of several draws each has its mean E[x|z] above it, so that the noise of p(x|z) is not taken for a
+    failure.
 
     Raises:
         InputError: the model is a plain autoencoder without a prior, or has no such column, or a cell cannot
@@ -80,17 +90,22 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
     if sampling.each is None and not sampling.given:
         seed = torch.Generator().seed() % 2**31 if sampling.seed is None else sampling.seed
         given = model.given_or_drawn(given, sampling.number, seed)
-    x = model.sample(
+    draw = partial(
+        model.sample,
         sampling.number,
-        mean=sampling.mean,
         temperature=sampling.temperature,
-        seed=sampling.seed,
         where=sampling.given or None,
         given=given,
         frame=as_table,
         missing_cells=sampling.missing_cells,
         each=sampling.each,
     )
+    if sampling.shows_means(output):
+        seed = secrets.randbits(62) if sampling.seed is None else sampling.seed  # the same z for both
+        x, means = draw(seed=seed), draw(seed=seed, mean=True)
+        write_pair_sheet(output, means, x, schema, sampling.number if sampling.each else None)
+        return Outcome((output.path,), len(x))
+    x = draw(mean=sampling.mean, seed=sampling.seed)
     if as_table:
         write_table(output.path, dict(x), output.force, schema.header, schema.separator)
         return Outcome((output.path,), len(x))

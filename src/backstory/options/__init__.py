@@ -40,6 +40,7 @@ from backstory.options.model import Laplace as Laplace
 from backstory.options.model import LearnedSigma as LearnedSigma
 from backstory.options.model import LikelihoodOptions as LikelihoodOptions
 from backstory.options.model import Logistic as Logistic
+from backstory.options.model import LogisticMixture as LogisticMixture
 from backstory.options.model import ModelOptions as ModelOptions
 from backstory.options.model import PixelOptions as PixelOptions
 from backstory.options.model import Pixels as Pixels
