@@ -310,6 +310,8 @@ def test_files_of_draws_at_each_level(digits, tmp_path, capsys) -> None:
     assert "30 draws of x, 3 of each class: 0, 1, 2" in capsys.readouterr().err
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (3 * 66 + 2, 10 * 66 + 2)
+    assert main([*line, "-o", str(tmp_path / "usual.png")]) == 0
+    assert "80 draws of x, 8 of each class: 0, 1, 2" in capsys.readouterr().err
     assert main([*line, "-n", "3", "-o", str(tmp_path / "folder")]) == 0
     again = load(tmp_path / "folder")
     assert again.labels.tolist() == np.arange(10).repeat(3).astype(str).tolist()

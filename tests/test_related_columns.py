@@ -76,6 +76,15 @@ def test_filled_gaps_keep_every_relation_and_observed_cells(model):
             assert (full[name][known] == before[name][known]).all(), name
 
 
+def test_means_of_dates_that_belong_together_are_whole_minutes(model):
+    holes = FRAME.iloc[:40].copy()
+    holes.loc[:19, "end"] = holes.loc[10:29, "start"] = None
+    for frame in (model.sample(40, mean=True, seed=0), model.reconstruct(FRAME), model.impute(holes)):
+        for name in ("start", "end"):
+            assert (pd.to_datetime(frame[name]).dt.second == 0).all(), name
+        assert (frame["end"] >= frame["start"]).all()
+
+
 def test_a_dependent_cell_is_filled_without_the_model(model):
     holes = FRAME.iloc[:5].copy()
     holes["borough"], holes["total"] = None, np.nan

@@ -68,6 +68,13 @@ class Restorer(ABC):
         return self.schema if given is None else self.schema.without_conditions()
 
     @property
+    def noun(self) -> str:
+        """What one observation is called: `image`, `row` or `observation`."""
+        if self.schema.kind == "images":
+            return "image"
+        return "row" if len(self.schema.shape) == 1 else "observation"
+
+    @property
     def units(self) -> stored.StoredUnits:
         """The units of stored values."""
         return stored.StoredUnits(self.schema, self.members[0].vae.scale)
@@ -109,7 +116,7 @@ class Restorer(ABC):
             found = self._restore(rows, operator, request, bar.advance)
         vae = self.members[0].vae
         weighed = request.weighed(len(rows), vae.latents.units, vae.codes_to_weigh)
-        for warning in stored.warnings(found, weighed):
+        for warning in stored.warnings(found, weighed, self.noun):
             console.warn(warning)
         return replace(found, rows=frame)
 
@@ -134,12 +141,20 @@ class Restorer(ABC):
         data = self._read(x, given) if frame is None else frame.data
         rows = stored_rows(data, self.schema, given, 0.0).in_memory()
         stored = np.array(rows.values)
-        gaps = np.isnan(stored)
-        some = np.flatnonzero(gaps.reshape(len(gaps), -1).any(1))
-        if len(some):
-            found = self.restore(rows.take(some), None, 0, seed=seed, progress=progress, **options)
-            stored[some] = np.where(gaps[some], found.mean, stored[some])
+        some, found = self.restore_gaps(rows, 0, seed, progress, **options)
+        if found is not None:
+            stored[some] = np.where(np.isnan(stored[some]), found.mean, stored[some])
         return stored if frame is None else frame.completed(stored)
+
+    def restore_gaps(
+        self, rows: StoredRows, draws: int, seed: int = 0, progress: bool = False, **options: Any
+    ) -> tuple[np.ndarray, Restoration[np.ndarray] | None]:
+        """The numbers of the rows with missing entries, and `restore` of these; None if there are none."""
+        gaps = np.isnan(np.asarray(rows.values))
+        some = np.flatnonzero(gaps.reshape(len(gaps), -1).any(1))
+        if not len(some):
+            return some, None
+        return some, self.restore(rows.take(some), None, draws, seed=seed, progress=progress, **options)
 
     def damage(
         self, x: Values, operator: Operator | None = None, missing: float = 0.0, seed: int = 0

@@ -15,6 +15,7 @@ from backstory.data.tables.partial import Wanted, wanted
 from backstory.data.values import Given
 from backstory.errors import InputError
 from backstory.inference.gap_patterns import drawn_gaps
+from backstory.inference.generate import checked_number
 from backstory.inference.rejection import drawn_in
 from backstory.options import one_of
 from backstory.restoring import Restorer
@@ -85,9 +86,9 @@ class Sampler(Restorer):
                 "the level with `given`"
             )
         if each is not None:
-            n, given = at_each_level(self.schema.conditions, each, _whole(n), given)
+            n, given = at_each_level(self.schema.conditions, each, checked_number(n), given)
         asked = None if where is None else self._wanted(where)
-        given = self.given_or_drawn(given, _whole(n), seed) if asked is None else given
+        given = self.given_or_drawn(given, checked_number(n), seed) if asked is None else given
         x = self._draw(n, mean, temperature, seed, asked, given)
         if missing_cells == "keep":
             x = self._with_gaps(x, asked, seed)
@@ -129,7 +130,7 @@ class Sampler(Restorer):
         self, n: int, mean: bool, temperature: float, seed: int, asked: Wanted | None, given: Given
     ) -> np.ndarray:
         """The stored values of `sample`."""
-        n = _whole(n)
+        n = checked_number(n)
         if asked is None:
             return self._sample(
                 n, mean, temperature, seed, chosen_conditions(self.schema.conditions, given, n)
@@ -146,10 +147,3 @@ class Sampler(Restorer):
             return self.restore(StoredRows(asked.row[None], c), draws=count, seed=own).draws[:, 0]
 
         return draw(n, seed) if asked.is_exact else drawn_in(draw, asked.holds, n, seed)
-
-
-def _whole(n: int) -> int:
-    """The number of samples; InputError unless it is whole."""
-    if n != int(n):
-        raise InputError(f"the number of samples has to be whole, got {n}")
-    return int(n)

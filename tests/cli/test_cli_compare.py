@@ -15,6 +15,8 @@ def test_it_prints_figures_with_their_meaning(home, capfd) -> None:
     assert ".5 is best" in " ".join(out.split())
     assert "customer_id (identifier)" in err
     assert "no rows are held out" in err
+    assert "transfer predicts 'stars'; name other columns with --target" in err
+    assert "as far" in " ".join(out.split()) or "nearer" in out
 
 
 def test_a_run_draws_rows(home, capfd) -> None:

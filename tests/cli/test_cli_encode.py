@@ -49,3 +49,14 @@ def test_resize_brings_images_to_the_size_of_the_model(home, tmp_path, refuse):
     assert run("encode", home / "pictures", tmp_path / "mixed", *options) == 0
     options = ["-o", tmp_path / "y.csv", "--resize", "six"]
     refuse("encode", home / "pictures", tmp_path / "mixed", *options, says="32x24")
+
+
+def test_results_of_a_folder_of_images_name_the_files(home, tmp_path) -> None:
+    names = sorted(path.name for path in (home / "folder").glob("*.png"))
+    for command in ("encode", "score"):
+        reference = ["--reference", home / "folder"] if command == "score" else []
+        output = tmp_path / f"{command}.csv"
+        assert run(command, home / "pictures", home / "folder", "-o", output, *reference) == 0
+        assert pd.read_csv(output)["file"].tolist() == names
+    assert run("encode", home / "pictures", home / "folder", "-o", tmp_path / "z.npy") == 0
+    assert np.load(tmp_path / "z.npy").dtype.kind == "f"

@@ -22,7 +22,8 @@ def test_evaluate_prints_one_object_or_a_table(home, capfd):
     assert result["elbo"] == pytest.approx(result["reconstruction"] - result["kl"], abs=1e-3)
     assert run(*command) == 0
     out = capfd.readouterr().out
-    assert all(name in out for name in names.split())
+    lines = {line.split()[0] for line in out.splitlines() if line[0] != " "}
+    assert lines == {name for name, value in result.items() if value not in (None, {})}
     assert f"{result['log_evidence']:.2f}" in out
 
 

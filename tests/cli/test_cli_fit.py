@@ -8,6 +8,7 @@ from commands import BAD_DATA, TINY, run, table, write_bad
 
 import backstory
 from backstory.options import ModelOptions, TrainOptions
+from backstory.runs.info import run_info
 
 
 def test_fit_writes_a_run_and_prints_one_object(home, tmp_path, capfd):
@@ -158,3 +159,12 @@ def test_what_cannot_be_said_of_columns(home, tmp_path, refuse, option):
     says = {"--column=age": "NAME=KIND", "--column=wide=count": "did you mean 'width'"}
     run_folder = tmp_path / "run"
     refuse("fit", home / "table.csv", "-o", run_folder, option, says=says.get(option, "expected one of"))
+
+
+def test_a_column_of_weights_leaves_x(home, tmp_path) -> None:
+    table(60, 0).assign(w=[1, 2, 3] * 20).to_csv(tmp_path / "a.csv", index=False)
+    command = ["fit", tmp_path / "a.csv", "-o", tmp_path / "run", "--weights", "w", "--epochs", 1]
+    assert run(*command, "--hidden", "8") == 0
+    record = run_info(tmp_path / "run")["data"]
+    assert [column["name"] for column in record["left_out"]] == ["w"]
+    assert set(record["columns"]) == {"width", "height", "price"}

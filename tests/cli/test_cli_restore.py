@@ -61,8 +61,9 @@ def test_impute_fills_the_gaps_and_leaves_all_else_as_it_stands(home, tmp_path, 
     out, err = capfd.readouterr()
     assert out.split()[:2] == ["filled", "6"]
     assert "of 4 cells" in out
-    assert "all entries of 1 of 4 observations are missing: their draws come from the prior" in err
-    assert "nothing is missing in 1 of 4 observations" in err
+    assert "all entries of 1 of 4 rows are missing: their draws come from the prior" in err
+    assert "4 restored rows (1 with nothing missing, as it came; " in err
+    assert "; 1 with nothing observed, from the prior), written to" in err
     lines = output.read_bytes().decode().split("\r\n")
     assert lines[:2] == ['"whole",height,width', "11,1.500,0.1"]
     assert lines[2].endswith(",-2.0, 0.25")
@@ -83,11 +84,28 @@ def test_impute_fills_the_gaps_and_leaves_all_else_as_it_stands(home, tmp_path, 
 def test_imputing_what_is_whole_is_a_copy(home, tmp_path, capfd):
     assert run("impute", home / "sizes", home / "table.csv", "-o", tmp_path / "same.csv", "--json") == 0
     out, err = capfd.readouterr()
-    assert "nothing is missing: what is written is the data itself" in err
+    assert "60 rows without gaps, as in the data, written to" in err
     assert (tmp_path / "same.csv").read_bytes() == (home / "table.csv").read_bytes()
     record = json.loads(out)
     assert record["columns"] == {"width": 0, "height": 0, "whole": 0}
     assert record["methods"] == {"observed": 60}
+
+
+def test_a_table_without_gaps_is_said_to_have_none(home, tmp_path, capfd):
+    assert run("impute", home / "sizes", home / "table.csv", "-o", tmp_path / "same.csv") == 0
+    assert capfd.readouterr().out == "nothing is missing in 60 rows\n"
+
+
+def test_results_are_of_rows_or_of_images(home, tmp_path, capfd):
+    for command, name, data in [("encode", "sizes", "table.csv"), ("encode", "bars", "images.npy")]:
+        assert run(command, home / name, home / data, "-o", tmp_path / f"{name}.csv", "--limit", 1) == 0
+    err = capfd.readouterr().err
+    assert "codes of 1 row, written to" in err
+    assert "codes of 1 image, written to" in err
+    assert run("evaluate", home / "sizes", home / "table.csv", "--samples", 2) == 0
+    out = capfd.readouterr().out
+    assert "psnr" not in out
+    assert ["n", "60", "rows"] in [line.split() for line in out.splitlines()]
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".npy", ".tsv", ".csv.gz"])
@@ -270,8 +288,8 @@ def test_evaluate_hides_entries_and_counts_the_error(home, capfd):
     assert 60 < result["entries"] < 120
     assert result["n"] == 60
     assert run(*command) == 0
-    out = capfd.readouterr().out
-    assert all(name in out for name in names.split())
+    lines = {line.split()[0] for line in capfd.readouterr().out.splitlines() if line[0] != " "}
+    assert lines == {name for name, value in result.items() if value is not None}
 
 
 def test_evaluate_with_noise_counts_all_entries(home, tmp_path, capfd):

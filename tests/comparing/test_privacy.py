@@ -27,6 +27,10 @@ def test_rows_of_one_source_are_as_near_to_held_out_rows() -> None:
     assert found.nearer_to_training == pytest.approx(0.5, abs=0.04)
     assert found.membership == pytest.approx(0.5, abs=0.04)
     assert found.distance == pytest.approx(found.held_out_distance, rel=0.1)
+    assert found.closer == pytest.approx(0.5, abs=0.03)
+    assert found.closer_error == pytest.approx(0.0091, abs=1e-4)
+    assert found.verdict == "as far"
+    assert nearness(normal(2000, 0) * 2, normal(2000, 1), normal(2000, 2), [X, Y]).verdict == "farther"
 
 
 def test_copies_of_training_rows_are_nearer_to_them() -> None:
@@ -35,6 +39,7 @@ def test_copies_of_training_rows_are_nearer_to_them() -> None:
     assert found.nearer_to_training == 1
     assert found.membership == 1
     assert found.distance == pytest.approx(0, abs=1e-6)
+    assert (found.closer, found.verdict) == (1, "nearer")
 
 
 def test_identical_tables_are_as_near_to_both() -> None:

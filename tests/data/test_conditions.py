@@ -5,13 +5,21 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from backstory.data.conditions import Condition, chosen_conditions, decode_conditions, encode_conditions
+from backstory.cli.text import _condition
+from backstory.data.conditions import (
+    Condition,
+    chosen_conditions,
+    decode_conditions,
+    encode_conditions,
+    of_column,
+)
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
 from backstory.data.rows import FileRows
 from backstory.data.schema import Schema
 from backstory.data.splits import split
 from backstory.data.stated_values import names_and_values, with_values
+from backstory.data.tables.columns import Column
 
 RNG = np.random.default_rng(0)
 ROWS = 60
@@ -280,3 +288,12 @@ def test_labels_have_two_names() -> None:
     digit = load("digits").conditioned_on("class").schema.conditions
     for name in ("class", "label"):
         np.testing.assert_array_equal(chosen_conditions(digit, {name: 3}, 1), np.eye(10)[[3]])
+
+
+def test_days_of_a_condition_are_those_of_its_time_zone(caplog) -> None:
+    """The first hour of a day in Tokyo is in the day before in UTC."""
+    column = Column(name="start", kind="date", cells="date", dtype="datetime64[ns, Asia/Tokyo]")
+    condition = of_column(column, 0, np.array([1.99, 5.99]))
+    condition.encode_stored(np.array([90.99]), "a.csv")
+    assert "was from 1970-01-03 to 1970-01-07 in training, and is 1970-04-02" in caplog.text
+    assert _condition(condition.model_dump()) == "start (date: 1970-01-03 to 1970-01-07)"

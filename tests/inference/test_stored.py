@@ -140,7 +140,7 @@ def test_people_are_told_what_came_from_the_prior(caplog):
     with caplog.at_level(logging.WARNING):
         found = model.restore(values, **{**QUICK, "proposals": 1000})
     assert found.methods.count("prior") == 2
-    assert "all entries of 2 of 5 observations are missing" in caplog.text
+    assert "all entries of 2 of 5 rows are missing" in caplog.text
     assert torch.isfinite(found.codes[:, 1]).all()
     caplog.clear()
     values[:] = np.nan

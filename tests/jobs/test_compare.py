@@ -46,7 +46,7 @@ def test_learned_by_heart_shows_beside_held_out_rows(customers) -> None:
     assert done.nearness.nearer_to_training == 1
     assert done.nearness.membership == 1
     assert (done.copies, done.held_out_copies) == (200, 0)
-    assert done.notes == ()
+    assert done.notes == ("transfer predicts 'member'; name other columns with `target`",)
     assert done.rows["held_out"] == 200
 
 
@@ -80,9 +80,11 @@ def test_empty_levels_count_and_empty_numbers_do_not() -> None:
     assert done.shapes["x"] > 0.85
 
 
-def test_targets_are_named_or_the_last_levels() -> None:
+def test_targets_are_named_or_the_last_levels_of_noise() -> None:
     real = numbers()
-    assert [one.target for one in compare(real, real).transfer] == ["sex"]
+    same = compare(real, real)
+    assert [one.target for one in same.transfer] == ["sex"]
+    assert same.notes[-1] == "transfer predicts 'sex'; name other columns with `target`"
     done = compare(real, numbers(seed=1), targets=["x", "sex"])
     assert [(one.target, one.measure) for one in done.transfer] == [("x", "r2"), ("sex", "auroc")]
     with pytest.raises(backstory.InputError, match="did you mean 'sex'"):

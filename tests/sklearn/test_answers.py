@@ -3,17 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from small_estimators import LINEAR, SMALL
 
 from backstory import VAEDensity, VAEImputer, VAEOutlierDetector
 from backstory.errors import InputError
-
-LINEAR = {
-    "latent": 1,
-    "epochs": 300,
-    "random_state": 0,
-    "options": {"network": "linear", "validation": 0.0, "warmup": 0, "compile": False},
-}
-SMALL = {"latent": 1, "epochs": 1, "random_state": 0, "options": {"hidden": (8,), "compile": False}}
 
 
 @pytest.fixture(scope="module")
@@ -121,5 +114,5 @@ def test_a_gap_that_no_training_row_had_is_refused_everywhere(density, pairs):
 
 
 def test_a_share_of_a_row_is_not_drawn(density):
-    with pytest.raises(InputError, match=r"whole, got 2\.5"):
+    with pytest.raises(InputError, match=r"a whole number of samples, at least 1, got 2\.5"):
         density.sample(2.5)

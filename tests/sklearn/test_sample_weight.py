@@ -3,17 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from small_estimators import LINEAR, SMALL
 
 from backstory import VAEDensity, VAEImputer, VAEOutlierDetector, VAETransformer
 from backstory.errors import InputError
-
-LINEAR = {
-    "latent": 1,
-    "epochs": 200,
-    "random_state": 0,
-    "options": {"network": "linear", "validation": 0.0, "warmup": 0, "compile": False},
-}
-SMALL = {"latent": 1, "epochs": 1, "random_state": 0, "options": {"hidden": (8,), "compile": False}}
 
 
 @pytest.fixture(scope="module")

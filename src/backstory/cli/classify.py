@@ -29,7 +29,7 @@ def classify(
     rows.say_given([other.name for other in model.schema.conditions if other != asked])
     done = job(model, rows.source(), target, condition, samples, rows.seed, True, method)
     if done.files:
-        text.say_written(f"classes of {counted(done.n, 'observation')}", done.files)
+        text.say_written(f"classes of {counted(done.n, model.noun)}", done.files)
     if as_json:
         text.print_json({"rows": done.n, **done.figures})
     elif done.figures:

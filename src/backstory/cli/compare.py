@@ -136,7 +136,7 @@ def _print(done: "Comparison") -> None:
     if done.left_out:
         text.say(f"not compared: {', '.join(f'{name} ({why})' for name, why in done.left_out.items())}")
     for note in done.notes:
-        text.say(note)
+        text.say(note.replace("`target`", "--target"))
 
 
 def _figures(done: "Comparison") -> dict[str, tuple[str, str]]:
@@ -152,7 +152,10 @@ def _figures(done: "Comparison") -> dict[str, tuple[str, str]]:
     held_out = "" if done.held_out_copies is None else f", held-out {done.held_out_copies}"
     return lines | {
         "nearer to training": (f"{near.nearer_to_training:.3f}", "nearer_to_training"),
-        "distance": (f"{near.distance:.3g}, held-out {near.held_out_distance:.3g}", "distance"),
+        "distance": (
+            f"{near.distance:.3g}, held-out {near.held_out_distance:.3g}: {near.verdict}",
+            "distance",
+        ),
         "copies": (f"{done.copies} of {done.rows['synthetic']}{held_out}", "copies"),
         "membership": (f"{near.membership:.3f}", "membership"),
     }

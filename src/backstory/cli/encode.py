@@ -12,6 +12,7 @@ def encode(
     from backstory.cli import text
     from backstory.jobs.encode import encode as job
 
-    done = job(rows.open(), rows.source(), output.target(), std, draws, rows.seed)
-    text.say_written(f"codes of {counted(done.n, 'observation')}", done.files)
+    model = rows.open()
+    done = job(model, rows.source(), output.target(), std, draws, rows.seed)
+    text.say_written(f"codes of {counted(done.n, model.noun)}", done.files)
     text.say_trained(done.trained, done.n, rows.split)

@@ -57,7 +57,7 @@ def evaluate(
     if as_json:
         text.print_json(done.figures)
     elif happened:
-        text.print_recovery(done.figures, done.kind == "images")
+        text.print_recovery(done.figures, done.noun)
     else:
-        text.print_evaluation(done.figures)
+        text.print_evaluation(done.figures, done.noun)
     text.say_trained(done.trained, done.n, rows.split)

@@ -16,10 +16,11 @@ def impute(
     from backstory.jobs.impute import impute as job
 
     settings = restoration.settings(data.seed)
-    done = job(data.open(), data.source(), output.target(), settings)
+    model = data.open()
+    done = job(model, data.source(), output.target(), settings)
     if as_json:
         record = text.record_of(done, without=("trained", "columns", "cells"))
         text.print_json(record | {"filled": done.filled, "columns": done.columns})
     else:
-        text.print_filled(done.columns, done.n, done.cells)
-    text.say_restored(done)
+        text.print_filled(done.columns, done.n, done.cells, model.noun)
+    text.say_restored(done, model.noun)

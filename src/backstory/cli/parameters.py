@@ -100,7 +100,10 @@ Import = A[
 Version = A[bool, Option("--version", help="Print the version.")]
 
 # sample
-Number = A[int, Option("-n", "--number", metavar="N", help="How many observations to draw.")]
+Number = A[
+    int | None,
+    Option("-n", "--number", metavar="N", help="How many observations to draw: 64, or 8 at each level."),
+]
 Mean = A[bool, Option("--mean", help="Write means E\\[x|z], which are no draws of x.")]
 Temperature = A[float, Option(help="Multiply the standard deviation of the prior by this factor.")]
 Where = A[
@@ -152,6 +155,13 @@ Labelled = A[
 NearestImages = A[
     str | None,
     Option(metavar="DATA", help="Show the three nearest training images of DATA beside each draw (.png)."),
+]
+Weights = A[
+    str | None,
+    Option(
+        metavar="COLUMN",
+        help="Column of a table with a weight for each row, which leaves x: a row of weight 2 counts as two.",
+    ),
 ]
 LaterPrior = A[
     str | None,
@@ -220,8 +230,8 @@ Target = A[
     list[str] | None,
     Option(
         metavar="COLUMN",
-        help="Column to predict by models of synthetic and of real rows; by default the last one with "
-        "levels. May be repeated.",
+        help="Column to predict by models of synthetic and of real rows; by default the one that "
+        "the others predict best. May be repeated.",
     ),
 ]
 Report = A[

@@ -2,6 +2,7 @@
 
 from backstory.cli import parameters as o
 from backstory.cli.groups import OutputOptions, RowOptions
+from backstory.errors import counted
 
 
 def reconstruct(output: OutputOptions, rows: RowOptions, draw: o.Draw = False) -> None:
@@ -14,6 +15,6 @@ def reconstruct(output: OutputOptions, rows: RowOptions, draw: o.Draw = False) -
 
     done = job(rows.open(), rows.source(), output.target(), not draw, rows.seed)
     what = "draws of x" if draw else "means E[x|z]"
-    above = "originals above their " if done.sheet else ""
-    text.say_written(f"{done.n} {above}reconstructions ({what})", done.files)
+    above = "originals above " if done.sheet else ""
+    text.say_written(f"{above}{counted(done.n, 'reconstruction')} ({what})", done.files)
     text.say_trained(done.trained, done.n, rows.split)

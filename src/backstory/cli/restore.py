@@ -22,8 +22,9 @@ def restore(
     from backstory.jobs.restore import restore as job
 
     settings = restoration.settings(rows.seed)
-    done = job(rows.open(), rows.source(), output.target(), damage.damage(), settings, whole)
+    model = rows.open()
+    done = job(model, rows.source(), output.target(), damage.damage(), settings, whole)
     if as_json:
         text.print_json(text.record_of(done, without=("trained",)))
-    text.say_restored(done)
+    text.say_restored(done, model.noun)
     text.say_trained(done.trained, done.n, rows.split)

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from backstory.cli import parameters as o
 from backstory.cli.groups import OutputOptions
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
     """What to draw."""
 
-    number: o.Number = 64
+    number: o.Number = None
     mean: o.Mean = False
     temperature: o.Temperature = 1.0
     where: o.Where = None
@@ -64,12 +64,17 @@ def sample(
         sampling.nearest,
     )
     done = job(model, target, drawn)
-    what = "means E[x|z], which are no draws of x" if sampling.mean else "draws of x"
+    one, several = (
+        ("mean E[x|z], which is no draw of x", "means E[x|z], which are no draws of x")
+        if sampling.mean
+        else ("draw of x", "draws of x")
+    )
+    what = counted(done.n, one, several)
     known = [*(sampling.given or ()), *(sampling.where or ())]
     what += f" given {', '.join(known)}" if known else ""
     if sampling.each is not None:
         levels = text.shortened(model.classified(sampling.each).levels or ())
-        what += f", {sampling.number} of each {sampling.each}: {levels}"
+        what += f", {drawn.number} of each {sampling.each}: {levels}"
     if sampling.nearest is not None:
         what += ", each with the three nearest training images"
-    text.say_written(f"{done.n} {what}", done.files)
+    text.say_written(what, done.files)

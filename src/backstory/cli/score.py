@@ -21,6 +21,7 @@ def score(output: TableOutputOptions, rows: RowOptions, reference: o.Reference =
 
     source = rows.source()
     compared = None if reference is None else replace(source, data=reference, split="auto", limit=None)
-    done = job(rows.open(), source, output.target(), compared, rows.seed)
-    text.say_written(f"scores of {counted(done.n, 'observation')}", done.files)
+    model = rows.open()
+    done = job(model, source, output.target(), compared, rows.seed)
+    text.say_written(f"scores of {counted(done.n, model.noun)}", done.files)
     text.say_trained(done.trained, done.n, rows.split)

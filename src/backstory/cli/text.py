@@ -8,7 +8,6 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,17 +47,24 @@ def say_trained(count: int, n: int, split: str) -> None:
         console.warn(f"{some} among those that the model was trained on")
 
 
-def say_restored(done: "Restored") -> None:
-    """Print what was restored and how, and which rows had no gaps and are written as they came."""
-    untouched = done.methods.get("observed", 0)
-    if untouched == done.n:
-        say("nothing is missing: what is written is the data itself")
-    elif untouched:
-        rows = counted(done.n, "observation")
-        they = "it is written as it came" if untouched == 1 else "they are written as they came"
-        say(f"nothing is missing in {untouched} of {rows}: {they}")
-    how = ", ".join(f"{name} {count}" for name, count in done.methods.items())
-    say_written(f"{counted(done.n, 'restored observation')} ({how})", done.files)
+RESTORED = {
+    "observed": "with nothing missing, as it came",
+    "prior": "with nothing observed, from the prior",
+    "constant": "with gaps in constant columns alone",
+    "encoder": "by the encoder",
+    "importance": "by importance sampling",
+    "variational": "by a variational fit",
+    "hmc": "by Hamiltonian Monte Carlo",
+}
+
+
+def say_restored(done: "Restored", noun: str) -> None:
+    """Print how many observations, with their noun, were restored and how."""
+    if done.methods.get("observed") == done.n:
+        say_written(f"{counted(done.n, noun)} without gaps, as in the data", done.files)
+        return
+    ways = [f"{count} {RESTORED[name]}" for name, count in done.methods.items()]
+    say_written(f"{counted(done.n, f'restored {noun}')} ({'; '.join(ways)})", done.files)
 
 
 @contextmanager
@@ -125,27 +131,28 @@ METHODS = {
 }
 
 
-def print_evaluation(result: dict[str, Any]) -> None:
-    """Print an evaluation as a table."""
+def print_evaluation(result: dict[str, Any], noun: str) -> None:
+    """Print an evaluation of observations, with their noun, as a table; what does not exist is left out."""
     notes = {
         "elbo": "nats, reconstruction - kl",
         "reconstruction": "nats, E_q[log p(x|z)]",
         "kl": "nats, KL(q(z|x) || p(z))",
         "log_evidence": f"nats, log p(x) by {METHODS[result['method']]}",
         "standard_error": "nats, Monte Carlo error of log_evidence",
-        "ess": "effective draws, average over observations",
+        "ess": f"effective draws, average over {noun}s",
         "bits_per_dim": "from log_evidence",
-        "active_units": "latent units whose posterior mean varies over the observations",
-        "n": "observations",
-        "samples": "draws or chains per observation" + (", at first" if result["method"] == "auto" else ""),
+        "active_units": f"latent units whose posterior mean varies over the {noun}s",
+        "n": f"{noun}s",
+        "samples": f"draws or chains per {noun}" + (", at first" if result["method"] == "auto" else ""),
         "method": "that estimated log_evidence",
-        "methods": "with the number of observations",
+        "methods": f"with the number of {noun}s",
         "pareto_k": "tail of the weights, which can be trusted up to 0.7",
         "acceptance": "share of accepted proposals",
         "psnr": "dB, of reconstructions E[x|z]",
         "ssim": "of reconstructions, 1 at best",
     }
-    print_table(result | {"methods": _counted(result["methods"])}, notes)
+    shown = result | {"methods": _counted(result["methods"])}
+    print_table({name: value for name, value in shown.items() if value is not None}, notes)
 
 
 def print_quality(result: dict[str, Any]) -> None:
@@ -160,9 +167,9 @@ def print_quality(result: dict[str, Any]) -> None:
     print_table(result, notes)
 
 
-def print_recovery(result: dict[str, Any], images: bool) -> None:
-    """Print an evaluation of restorations as a table."""
-    unit = "fractions of the full range" if images else "standard deviations of the columns"
+def print_recovery(result: dict[str, Any], noun: str) -> None:
+    """Print an evaluation of restorations as a table; what does not exist is left out."""
+    unit = "fractions of the full range" if noun == "image" else "standard deviations of the columns"
     notes = {
         "rmse": f"of the mean, in {unit}",
         "mse": "its square",
@@ -172,11 +179,12 @@ def print_recovery(result: dict[str, Any], images: bool) -> None:
         "coverage_90": "share of true entries in 90 % intervals",
         "log_likelihood": "nats, log p(hidden | observed)",
         "entries": "that were compared: those hidden, or all",
-        "n": "observations",
+        "n": f"{noun}s",
         "draws": "from which the intervals were made",
-        "methods": "that inferred z, with the number of observations",
+        "methods": f"that inferred z, with the number of {noun}s",
     }
-    print_table(result | {"methods": _counted(result["methods"])}, notes)
+    shown = result | {"methods": _counted(result["methods"])}
+    print_table({name: value for name, value in shown.items() if value is not None}, notes)
 
 
 def _counted(methods: dict[str, int]) -> str | None:
@@ -185,15 +193,17 @@ def _counted(methods: dict[str, int]) -> str | None:
 
 
 COLUMNS_SHOWN, LEVELS_SHOWN = 20, 12
-EPOCH = date(1970, 1, 1)
 
 
-def print_filled(columns: dict[str, int], rows: int, cells: int) -> None:
+def print_filled(columns: dict[str, int], rows: int, cells: int, noun: str) -> None:
     """Print how many cells were filled, in all and in each column, which has so many cells."""
+    if not any(columns.values()):
+        print(f"nothing is missing in {counted(rows, noun)}")
+        return
     lines = {"filled": sum(columns.values())} | {n: count for n, count in columns.items() if count}
     shown = dict(list(lines.items())[: COLUMNS_SHOWN + 1])
     notes = dict.fromkeys(shown, f"of {counted(cells, 'cell')}")
-    notes["filled"] = f"empty {'cell' if lines['filled'] == 1 else 'cells'}, in {counted(rows, 'row')}"
+    notes["filled"] = f"empty {'cell' if lines['filled'] == 1 else 'cells'}, in {counted(rows, noun)}"
     print_table(shown, notes)
     if len(lines) > len(shown):
         print(f"and {counted(len(lines) - len(shown), 'more column')}")
@@ -206,6 +216,8 @@ def print_data(record: dict[str, Any]) -> None:
 
 def _kind(data: dict[str, Any]) -> str:
     """One observation in words: its kind, shape, type and levels."""
+    if data["kind"] == "table":
+        return f"table, {counted(data['shape'][0], 'modelled column')}"
     shape = " × ".join(map(str, data["shape"]))
     levels = f", {data['levels']} levels" if data["levels"] else ""
     return f"{data['kind']}, {shape}, {data['dtype']}{levels}"
@@ -229,7 +241,7 @@ def print_run(record: dict[str, Any]) -> None:
         **conditions,
         **_unmodelled(data.get("left_out") or []),
         **_relations(data.get("related") or {}),
-        "rows": ", ".join(f"{count} {part}" for part, count in record["rows"].items()),
+        "rows": ", ".join(f"{count} {part}" for part, count in record["rows"].items() if count),
         "likelihood": f"{model['likelihood']}, data presented as {data['presentation']}",
         "network": f"{model['network']}{hidden}, {record['parameters']:,} parameters",
         "latent": f"{counted(model['latent'], 'unit')}, {summary['active_units']} active; "
@@ -273,10 +285,12 @@ def _condition(condition: dict[str, Any]) -> str:
     low, high = condition.get("low"), condition.get("high")
     if low is None or high is None:
         return f"{name} ({kind})"
-    if kind == "date":
-        first, last = (EPOCH + timedelta(math.floor(day)) for day in (low, high))
-        return f"{name} ({kind}: {first} to {last})"
-    return f"{name} ({kind}: {low:.6g} to {high:.6g})"
+    if not column:
+        return f"{name} ({kind}: {low:.6g} to {high:.6g})"
+    from backstory.data.tables.columns import Column  # which records of numbers do not need
+
+    shown = Column.model_validate(column).shown
+    return f"{name} ({kind}: {shown(low)} to {shown(high)})"
 
 
 def shortened(levels: Sequence[str]) -> str:

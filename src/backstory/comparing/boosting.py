@@ -17,6 +17,7 @@ from backstory.comparing.rows import keys
 from backstory.data.tables.columns import Column
 
 FOLDS = 3
+ROUNDS = 100  # of boosting
 MOST_LEVELS = 254  # of a category, for scikit-learn's boosting
 
 
@@ -76,7 +77,9 @@ def _partners(rows: np.ndarray, label: np.ndarray) -> np.ndarray:
     return partner[pair]
 
 
-def predictability(train: np.ndarray, test: np.ndarray, columns: Sequence[Column], target: int) -> float:
+def predictability(
+    train: np.ndarray, test: np.ndarray, columns: Sequence[Column], target: int, rounds: int = ROUNDS
+) -> float:
     """AUROC or R² on test rows for a column, given by its number, of boosting that learned on other rows.
 
     Rows in which the column is empty are left out. NaN if the test rows are alike in it, or there is no other
@@ -90,7 +93,7 @@ def predictability(train: np.ndarray, test: np.ndarray, columns: Sequence[Column
         return 0.5
     others = [j for j in range(len(columns)) if j != target]
     kinds = [columns[j] for j in others]
-    model = _Boosting.fitted(train[:, others], train[:, target], kinds, numbers=levels is None)
+    model = _Boosting.fitted(train[:, others], train[:, target], kinds, levels is None, rounds)
     if levels is None:
         return float(r2_score(truth, model.predictions(test[:, others])))
     return _auroc(truth, model.model.classes_, model.probabilities(test[:, others]))
@@ -109,11 +112,18 @@ class _Boosting:
     empty: np.ndarray
 
     @classmethod
-    def fitted(cls, x: np.ndarray, y: np.ndarray, columns: Sequence[Column], numbers: bool = False) -> Self:
+    def fitted(
+        cls,
+        x: np.ndarray,
+        y: np.ndarray,
+        columns: Sequence[Column],
+        numbers: bool = False,
+        rounds: int = ROUNDS,
+    ) -> Self:
         """Boosting that has learned y, (N,), from x, (N, C): levels, or numbers."""
         kind = HistGradientBoostingRegressor if numbers else HistGradientBoostingClassifier
         empty = np.isnan(x).all(axis=0)
-        model = kind(categorical_features=categories(columns), random_state=0)
+        model = kind(max_iter=rounds, categorical_features=categories(columns), random_state=0)
         return cls(model.fit(np.where(empty, 0, x), y), empty)
 
     def predictions(self, x: np.ndarray) -> np.ndarray:

@@ -21,8 +21,8 @@ MEANINGS = {
     "transfer": "boosting learns from synthetic rows and predicts real ones: best as high as from real rows",
     "nearer_to_training": "share of synthetic rows nearer to training than to held-out rows: .5 is best; "
     "far above, rows were learned by heart",
-    "distance": "median distance of a synthetic row to the nearest training row: best not below that of "
-    "held-out rows",
+    "distance": "median distance of a synthetic row to the nearest training row: best as far as held-out "
+    "rows are; nearer by more than chance, rows may repeat training rows",
     "copies": "synthetic rows that equal a training row: best no larger share than of held-out rows",
     "membership": "an attacker tells by the nearest synthetic row who was trained on (AUROC): .5 is best",
 }
@@ -92,7 +92,7 @@ class Comparison:
             "pairs": {"mean": means["pairs"], "each": each},
             "two_sample": self.two_sample,
             "transfer": [_all_known(asdict(one)) for one in self.transfer],
-            "privacy": asdict(self.nearness) | copies,
+            "privacy": asdict(self.nearness) | {"distance_verdict": self.nearness.verdict} | copies,
             "left_out": dict(self.left_out),
             "notes": list(self.notes),
             "meanings": MEANINGS,

@@ -4,16 +4,19 @@ The distance of two rows is Euclidean over their columns: numbers in standard de
 stands at the median; two levels that differ are 1 apart, and an empty cell is a level of its own.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import mannwhitneyu
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from backstory.comparing.rows import keys
 from backstory.data.tables.columns import Column
 
+ERRORS = 2  # standard errors from which distances differ
 TIE = 1e-6  # distances that differ by less are equal, in standard deviations
 
 
@@ -26,6 +29,9 @@ class Nearness:
             row, among as many rows of each kind; ties count half.
         distance: the median distance of a synthetic row to the nearest training row.
         held_out_distance: that of a held-out row.
+        closer: the probability that a synthetic row is nearer to the training rows than a held-out row is;
+            ties count half.
+        closer_error: its standard error, if all rows are of one distribution.
         membership: AUROC of telling training rows from held-out rows by their distance to the nearest
             synthetic row.
     """
@@ -33,7 +39,15 @@ class Nearness:
     nearer_to_training: float
     distance: float
     held_out_distance: float
+    closer: float
+    closer_error: float
     membership: float
+
+    @property
+    def verdict(self) -> str:
+        """How the distances of synthetic rows compare with those of held-out rows."""
+        beyond = (self.closer - 0.5) / self.closer_error
+        return "nearer" if beyond > ERRORS else "farther" if beyond < -ERRORS else "as far"
 
 
 def nearness(
@@ -43,12 +57,20 @@ def nearness(
     space = Space.of(training, columns)
     drawn, known, new = map(space.points, (synthetic, training, held_out))
     members = np.repeat([1, 0], [len(known), len(new)])
+    own, others = nearest(drawn, known), nearest(new, known)
     return Nearness(
         nearer_share(drawn, known, new),
-        float(np.median(nearest(drawn, known))),
-        float(np.median(nearest(new, known))),
+        float(np.median(own)),
+        float(np.median(others)),
+        _share_below(own, others),
+        math.sqrt((len(own) + len(others) + 1) / (12 * len(own) * len(others))),
         float(roc_auc_score(members, -nearest(np.concatenate([known, new]), drawn))),
     )
+
+
+def _share_below(x: np.ndarray, y: np.ndarray) -> float:
+    """The probability that a number of x is below one of y, where ties count half (Mann and Whitney 1947)."""
+    return float(1 - mannwhitneyu(x, y, method="asymptotic").statistic / (len(x) * len(y)))
 
 
 @dataclass(frozen=True)

@@ -128,10 +128,9 @@ class Condition(BaseModel):
             )
 
     def _shown(self, stored: Sequence[float]) -> list[str]:
-        """Numbers as texts, days since 1970-01-01 as dates."""
-        if self.column is None or self.column.kind != "date":
-            return [f"{value:.6g}" for value in stored]
-        return [str(np.datetime64(math.floor(value), "D")) for value in stored]
+        """Numbers as texts, as the column writes them."""
+        show = "{:.6g}".format if self.column is None else self.column.shown
+        return [show(value) for value in stored]
 
     def decode(self, encoded: np.ndarray) -> np.ndarray:
         """The values for codes (N, width): (N,) of texts, or of numbers (days since 1970-01-01 for dates).

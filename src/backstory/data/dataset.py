@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
 from backstory.data.tables.constants import ConstantCells
 from backstory.data.tables.related_cells import RelatedCells
+from backstory.data.weights import checked_weights
 from backstory.errors import InputError
 
 
@@ -88,6 +90,29 @@ class Dataset:
             related=None if self.related is None else self.related.subset(index),
             weights=None if self.weights is None else self.weights[index],
         )
+
+    def weighted(self, weights: Any) -> "Dataset":
+        """The observations with a weight above zero, each with its weight; equal weights say nothing.
+
+        Args:
+            weights: (N,), see `checked_weights`.
+
+        >>> from backstory.data.arrays import from_array
+        >>> from_array(np.arange(8.0).reshape(4, 2)).weighted([2, 0, 1, 1]).weights
+        array([2., 1., 1.])
+        """
+        values = checked_weights(weights, len(self))
+        kept = np.flatnonzero(values > 0)
+        data = self if len(kept) == len(self) else self._part_of(kept)
+        return replace(data, weights=values[kept] if np.ptp(values[kept]) else None)
+
+    def _part_of(self, index: np.ndarray) -> "Dataset":
+        """The observations of these row numbers, in rising order, with what is left of the test part."""
+        test, validation = (
+            None if rows is None else np.flatnonzero(np.isin(index, rows))
+            for rows in (self.test_rows, self.validation_rows)
+        )
+        return replace(self.subset(index), test_rows=test, validation_rows=validation)
 
     @property
     def training_rows(self) -> np.ndarray:

@@ -120,6 +120,11 @@ _BELONGS = {
 }
 
 
+def is_table(source: Source) -> bool:
+    """Whether a source is a table with named columns."""
+    return _is_table(source, _path(source))
+
+
 def _refuse(reading: Reading, names: Sequence[str]) -> None:
     """Raise InputError for an option that belongs to data of another kind."""
     for name in reading.chosen(names):

@@ -1,5 +1,6 @@
 """Weights of rows: a row of weight 2 counts as two rows do, in training and validation."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,8 @@ import torch
 from torch import Tensor
 
 from backstory.errors import InputError
+
+COLUMN = "column "
 
 
 def checked_weights(weights: Any, rows: int) -> np.ndarray:
@@ -35,6 +38,27 @@ def checked_weights(weights: Any, rows: int) -> np.ndarray:
             "give more rows a weight"
         )
     return values
+
+
+def name_of(weights: Any) -> str | None:
+    """How a run records its weights: the name of their column, or a checksum of their values; None without.
+
+    >>> name_of("w"), name_of([1, 2])
+    ('column w', 'values 2bc1933bf39751c1')
+    """
+    if weights is None:
+        return None
+    if isinstance(weights, str):
+        return f"{COLUMN}{weights}"
+    content = np.ascontiguousarray(weights, np.float64).tobytes()
+    return f"values {hashlib.blake2b(content, digest_size=8).hexdigest()}"
+
+
+def column_of(name: str | None) -> str | None:
+    """The column that a run took its weights from, by `name_of`; None for weights by value, or without."""
+    if name is None or not name.startswith(COLUMN):
+        return None
+    return name.removeprefix(COLUMN)
 
 
 def drawn_by_weight(weights: Tensor, generator: torch.Generator) -> Tensor:

@@ -63,7 +63,10 @@ class Bernoulli(Entrywise):
         return self.entries(level_values(self.levels, self.logits))
 
     def sample(self, generator: Generators = None) -> Tensor:
-        u = rand(self.logits.shape, self.logits, generator)
+        return self.transport(rand(self.logits.shape, self.logits, generator))
+
+    def transport(self, u: Tensor) -> Tensor:
+        """The draw that belongs to uniform noise of the same shape."""
         return (u < self.mean).to(self.logits.dtype)
 
 

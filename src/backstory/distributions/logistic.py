@@ -74,7 +74,10 @@ class DiscretisedLogistic(Entrywise):
         return None if few else Rounded(self.location, self.log_scale.exp(), self.levels)
 
     def sample(self, generator: Generators = None) -> Tensor:
-        u = rand(self.location.shape, self.location, generator)
+        return self.transport(rand(self.location.shape, self.location, generator))
+
+    def transport(self, u: Tensor) -> Tensor:
+        """The draw that belongs to uniform noise of the same shape."""
         draw = self.location + self.log_scale.exp() * torch.logit(u, eps=1e-7)
         return draw.round().clamp(0, self.levels - 1)
 

@@ -9,6 +9,7 @@ from typing import Any
 from backstory import console
 from backstory.data.reading import NAMES, Reading
 from backstory.data.stated_values import names_and_values
+from backstory.data.weights import name_of
 from backstory.ensemble import Ensemble
 from backstory.errors import InputError, TrainingFailed
 from backstory.files import CannotWrite
@@ -49,6 +50,7 @@ def fit(
     resize: int | tuple[int, int] | None = None,
     stream: bool | None = None,
     given: Any = None,
+    weights: Any = None,
     **options: Any,
 ) -> Model | Ensemble:
     """Train a model on data.
@@ -77,6 +79,10 @@ def fit(
         given: the conditions c of each observation, so that p(x|c) is learned: `class` for the labels of
             images, names of columns of a table, which leave x, an array of labels or numbers, (N,), or
             several by name, see `data.stated_values`. The level of one may be missing.
+        weights: of the rows, (N,), not negative, or the name of a column of a table, which leaves x: each
+            epoch draws rows in proportion to it, as if a row of weight 2 were there twice, and validation
+            likewise. Rows of weight 0 are left out. What is read of the columns, such as their kinds and
+            scales, does not depend on positive weights.
         options: any option of a model or of its training, see docs/options.md: a choice by its name, as a
             record or an object of your own (`backstory.register`), and its options; and `labelled`,
             how many training rows keep their label.
@@ -94,9 +100,7 @@ def fit(
     folder = None if run is None else Path(run)
     if resume and force:
         raise InputError("resume goes on with a run and force replaces it; leave one of them out")
-    begun = folder if resume else None
-    several = ensemble not in (None, 1) or (begun is not None and is_ensemble(in_training(begun)))
-    if several and distributed.processes(devices, nodes) > 1:
+    if _is_of_several(ensemble, folder if resume else None) and distributed.processes(devices, nodes) > 1:
         raise InputError(
             "an ensemble trains in one process; leave devices and nodes out, or train its members apart"
         )
@@ -104,11 +108,22 @@ def fit(
     with group.together(), _run_folder(folder, force, resume, group) as place:
         board = board_writer(folder) if tensorboard else None
         named, values = names_and_values(given)
-        asked = {"split_seed": split_seed, "validation": validation, "seed": seed, "given": named, **options}
+        asked: dict[str, Any] = {
+            "split_seed": split_seed,
+            "validation": validation,
+            "seed": seed,
+            "given": named,
+        }
+        asked |= {"weights": name_of(weights), **options}
         job = Job({}, Saving(place, resume, checkpoint_every, board), group, progress)
         if place != folder:
             console.say(f"replacing   {folder} stays as it is until the run in {place} is finished", progress)
-        return _fit(Source(data, reading, values), asked, job, ensemble)
+        return _fit(Source(data, reading, values, weights), asked, job, ensemble)
+
+
+def _is_of_several(ensemble: int | None, begun: Path | None) -> bool:
+    """Whether an ensemble is asked for, or the run in a folder is one."""
+    return ensemble not in (None, 1) or (begun is not None and is_ensemble(in_training(begun)))
 
 
 @contextmanager
@@ -152,6 +167,7 @@ def _fit(source: Source, options: dict[str, Any], job: Job, ensemble: int | None
         console.say(f"{folder} is finished: there is nothing to go on with", job.progress)
         return open(folder, str(group.device))
     named = (asked if begun is None else begun.asked).get("given", ())
+    source = source.weighted_as(None if begun is None else begun.asked.get("weights"))
     dataset = source.load(None if begun is None else begun.schema, named)
     if begun is not None:
         job = replace(job, asked=begun.asked, earlier=begun.checkpoint)

@@ -5,13 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from backstory import console
 from backstory.data.dataset import Dataset
-from backstory.data.load import read_source
+from backstory.data.load import is_table, read_source
 from backstory.data.reading import NAMES, PLAIN, Reading
 from backstory.data.schema import Schema
 from backstory.data.stated_values import with_values
+from backstory.data.tables.columns import IGNORE
 from backstory.data.values import with_conditions
-from backstory.errors import InputError
+from backstory.data.weights import column_of
+from backstory.errors import InputError, counted
 from backstory.runs.checkpoint import Checkpoint
 from backstory.runs.folder import member_folder
 from backstory.training.devices import Alone
@@ -19,14 +24,76 @@ from backstory.training.devices import Alone
 
 @dataclass(frozen=True)
 class Source:
-    """Where the data comes from, how it is read, and values of conditions that do not come with it."""
+    """Where the data comes from and how it is read.
+
+    Attributes:
+        data: see `fit`.
+        reading: how it is read.
+        values: of conditions that do not come with the data.
+        weights: of rows: the name of a column, or numbers, (N,); None without.
+    """
 
     data: Any
     reading: Reading = PLAIN
     values: Mapping[str, Any] | None = None
+    weights: Any = None
+
+    def weighted_as(self, name: str | None) -> "Source":
+        """The same source with the weights of a run to go on with, by `weights.name_of`.
+
+        InputError for weights by value, which the run does not keep, unless they are given again.
+        """
+        if self.weights is not None or name is None:
+            return self
+        if (column := column_of(name)) is None:
+            raise InputError(
+                "expected the weights that the run was begun with, which are no column of its data, got "
+                "none; give the same numbers as `weights`"
+            )
+        return replace(self, weights=column)
 
     def load(self, known: Schema | None, conditions: Sequence[str]) -> Dataset:
-        """The data, with its conditions.
+        """The data, with its conditions and weights.
+
+        Args:
+            known: the schema of a run to go on with; columns are read as there, unless `columns` are given.
+            conditions: their names, where no schema is known.
+        """
+        if self.weights is None:
+            return self._unweighted(known, conditions)
+        if isinstance(self.weights, str):
+            source, name = self._without_column(self.weights, known), self.weights
+            data = source._unweighted(known, conditions)
+            weights = source._numbers(name, data.schema)
+        else:
+            data, weights = self._unweighted(known, conditions), self.weights
+        weighted = data.weighted(weights)
+        if len(weighted) < len(data):
+            console.say(f"weights     {counted(len(data) - len(weighted), 'row')} of weight 0 left out")
+        return weighted
+
+    def _without_column(self, name: str, known: Schema | None) -> "Source":
+        """The table without the column of weights; InputError for other data."""
+        data = self.data() if callable(self.data) else self.data
+        if isinstance(data, Dataset) or not is_table(data):
+            raise InputError(
+                f"expected a table that is still to be read for weights from its column {name!r}, got other "
+                "data; give the numbers as `weights`"
+            )
+        columns = {**(self.reading.columns or {}), name: IGNORE} if known is None else self.reading.columns
+        return replace(self, data=data, reading=replace(self.reading, columns=columns))
+
+    def _numbers(self, name: str, schema: Schema) -> np.ndarray:
+        """The numbers of the column of weights, (N,), read without the others, which a schema names."""
+        whole = schema.unconditioned
+        others = {column.name for column in whole.cell_kinds} | {column.name for column in whole.left_out}
+        columns: dict[str, Any] = {**dict.fromkeys(others, IGNORE), name: "continuous"}
+        alone = replace(self.reading, relations=False, constraints=(), no_relation=(), columns=columns)
+        weights = read_source(self.data, alone)
+        return np.asarray(weights.values)[:, (weights.schema.columns or ()).index(name)]
+
+    def _unweighted(self, known: Schema | None, conditions: Sequence[str]) -> Dataset:
+        """The data with its conditions, see `load`.
 
         Args:
             known: the schema of a run to go on with; columns are read as there, unless `columns` are given.

@@ -27,7 +27,8 @@ OURS = (
     "validation",
     "given",
     "labelled",
-)  # options that are neither of the model nor of its training
+    "weights",
+)  # neither of the model nor of its training
 
 
 @dataclass(frozen=True)

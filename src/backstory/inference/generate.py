@@ -36,8 +36,7 @@ def sample(
         InputError: the model is a plain autoencoder without a p(z), n is below 1, or the temperature is
             negative.
     """
-    if n < 1:
-        raise InputError(f"the number of samples has to be at least 1, got {n}")
+    n = checked_number(n)
     if not 0 <= temperature < math.inf:
         raise InputError(f"temperature has to be 0 or more, got {temperature:g}")
     if vae.is_autoencoder and isinstance(vae.prior_module, StandardNormal):
@@ -64,3 +63,10 @@ def reconstruct(
     if mean:
         return vae.decode(q.centre, o.given).mean
     return vae.decode(q.sample(1, generator)[0], o.given).sample(generator)
+
+
+def checked_number(n: float) -> int:
+    """The number of samples; InputError unless it is whole and at least 1."""
+    if n != int(n) or n < 1:
+        raise InputError(f"expected a whole number of samples, at least 1, got {n:g}; give such a number")
+    return int(n)

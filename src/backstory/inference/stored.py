@@ -166,11 +166,11 @@ def known_operator(operator: Operator | None) -> Operator:
     return NOTHING if operator is None else operator
 
 
-def warnings(found: Restoration[Any], proposals: int) -> list[str]:
+def warnings(found: Restoration[Any], proposals: int, noun: str = "observation") -> list[str]:
     """Sentences for people: which draws come from the prior, and which results not to trust."""
     blank = found.methods.count("prior")
     count, sentences = len(found.methods), []
-    observations = counted(count, "observation")
+    observations = counted(count, noun)
     if blank:
         sentences.append(
             f"all entries of {blank} of {observations} are missing: their draws come from the prior"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backstory.comparing.comparison import Comparison, RealRows, compared
+from backstory.comparing.target import usual_target
 from backstory.data.checks import listed
 from backstory.data.conditions import decode_conditions
 from backstory.data.dataset import Dataset
@@ -62,7 +63,8 @@ def compare(
         synthetic: a table, as `backstory.load` takes it, or a trained model.
         real: the table to compare with, such as the one that the synthetic rows were learned from.
         held_out: real rows from the same source that the synthetic rows were not learned from.
-        targets: names of columns to predict; by default the last column with levels, or else the last one.
+        targets: names of columns to predict; by default the one that the others predict best, see
+            `comparing.target`.
         columns: what columns of the real table hold, see `backstory.load`.
         seed: of draws and of the choice of rows.
 
@@ -83,8 +85,11 @@ def compare(
         tables = _read(synthetic, real, held_out, columns)
     _check_sizes(tables)
     names = [column.name for column in tables.columns]
-    numbers = [names.index(one_of("target", name, names)) for name in targets] or [_usual(tables.columns)]
+    numbers = [names.index(one_of("target", name, names)) for name in targets]
     notes = (*tables.notes, *_notes(tables.real))
+    if not numbers:
+        numbers = [usual_target(tables.real.training, tables.columns)]
+        notes = (*notes, f"transfer predicts {names[numbers[0]]!r}; name other columns with `target`")
     comparison = compared(tables.synthetic, tables.real, tables.columns, numbers, seed)
     return replace(comparison, left_out=tables.left_out, notes=notes)
 
@@ -219,12 +224,6 @@ def _check_sizes(tables: _Tables) -> None:
     few = [f"{len(rows)} {name}" for name, rows in counts.items() if rows is not None and len(rows) < FEWEST]
     if few:
         raise InputError(f"expected at least {FEWEST} rows of each table, got {listed(few)}; give more rows")
-
-
-def _usual(columns: Sequence[Column]) -> int:
-    """The number of the last column with levels, or else of the last one."""
-    levelled = [j for j, column in enumerate(columns) if column.levels is not None]
-    return levelled[-1] if levelled else len(columns) - 1
 
 
 def _notes(real: RealRows) -> tuple[str, ...]:

@@ -26,13 +26,13 @@ class Evaluated:
         figures: those of `Evaluation` or `Recovery` by name; None for what does not exist.
         n: the number of observations.
         trained: how many of them the model was trained on.
-        kind: of the data: `images`, `table` or `array`.
+        noun: what one observation is called, such as `image`.
     """
 
     figures: dict[str, Any]
     n: int
     trained: int
-    kind: str
+    noun: str
 
 
 def evaluate(
@@ -60,7 +60,7 @@ def evaluate(
     x = read_rows(model, source).data
     figures = asdict(model.evaluate(x, samples, seed, method=method, **options))
     _check_numbers(figures)
-    return Evaluated(figures, len(x), model.count_trained_on(x.values), model.schema.kind)
+    return Evaluated(figures, len(x), model.count_trained_on(x.values), model.noun)
 
 
 def _check_numbers(figures: dict[str, Any]) -> None:
@@ -93,6 +93,4 @@ def evaluate_restoration(
     masked = damage.mask is not None
     operator = Mask(~np.isnan(problem.y)) @ problem.operator if masked else problem.operator
     result = model.evaluate_restoration(truth, operator, damage.missing or 0.0, seed=seed, **options)
-    return Evaluated(
-        asdict(result), len(problem.rows), model.count_trained_on(problem.rows), model.schema.kind
-    )
+    return Evaluated(asdict(result), len(problem.rows), model.count_trained_on(problem.rows), model.noun)

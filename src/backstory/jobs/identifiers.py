@@ -1,4 +1,4 @@
-"""The columns of a table that name or number its rows, which stand before results of these rows."""
+"""What names or numbers rows, which stands before their results: columns of a table, names of files."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,15 +9,20 @@ from backstory.files import EXCEL, TABLES, format_of
 from backstory.jobs.output import Output
 from backstory.jobs.source import ChosenRows, Source
 
+FILE = "file"  # the column of the names of image files
+
 
 def identified(
     columns: Mapping[str, np.ndarray], output: Output, source: Source, chosen: ChosenRows
 ) -> dict[str, Any]:
     """Results by column, each (N,), after the identifiers and the index of the rows if a table is written.
 
-    An identifier with the name of a result gets the sign _ after it.
+    The images of a folder have the column `file`. An identifier with the name of a result gets the sign _
+    after it.
     """
     path, schema = source.path, chosen.data.schema
+    if chosen.names is not None and output.format in TABLES:
+        return {FILE: np.array(chosen.names, object), **columns}
     names = [column.name for column in schema.left_out if column.reason in ("identifier", "index")]
     if not names or output.format not in TABLES or path is None or format_of(path) not in (*TABLES, *EXCEL):
         return dict(columns)

@@ -16,7 +16,6 @@ import numpy as np
 from backstory.data.decoding import suffixes
 from backstory.data.rows import Rows
 from backstory.data.schema import Schema
-from backstory.data.tables.aligned import as_frame
 from backstory.data.tables.cells import Cells
 from backstory.data.tables.refill import cell_texts, refilled
 from backstory.data.tables.relation_set import Related
@@ -139,7 +138,7 @@ def _finished(form: str, x: np.ndarray, problem: InverseProblem) -> np.ndarray:
 def _is_table_of_cells(form: str, problem: InverseProblem) -> bool:
     """Whether a table is written of a table in a file or a frame, whose other cells stay as they are."""
     path = problem.source.path
-    is_table = as_frame(problem.source.data) is not None if path is None else format_of(path) in _WITH_CELLS
+    is_table = problem.source.frame is not None if path is None else format_of(path) in _WITH_CELLS
     return form in TABLES and is_table and bool(problem.chosen.data.schema.kinds)
 
 
@@ -176,7 +175,7 @@ def _completed(values: np.ndarray, problem: InverseProblem) -> Any:
     """The chosen rows of the table, as a frame, with their gaps filled."""
     from backstory.data.tables.frames import filled, whole_frame  # with pandas, which is slow to import
 
-    frame, chosen = as_frame(problem.source.data), problem.chosen
+    frame, chosen = problem.source.frame, problem.chosen
     if frame is None:
         assert problem.source.path is not None
         frame = whole_frame(problem.source.path, chosen.data)

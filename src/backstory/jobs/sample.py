@@ -22,6 +22,7 @@ from backstory.options import MixturePrior, one_of
 from backstory.trained import Trained
 
 NEAREST, GROUPS = 3, 4  # training images beside a draw; draws in a line of the picture
+USUAL, USUAL_OF_EACH = 64, 8  # observations: a sheet of 8 by 8, or a line of 8 for each level
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Sampling:
     """What to draw.
 
     Attributes:
-        n: the number of observations.
+        n: the number of observations; None for 64, or 8 at each level.
         mean: write E[x|z] in place of draws of x.
         temperature: factor of the prior's standard deviation.
         given: cells of a table by the name of their column, as they would stand in a file, or ranges
@@ -41,7 +42,7 @@ class Sampling:
         nearest: images, of which the three that are nearest to a draw are shown beside it, in a `.png`.
     """
 
-    n: int = 64
+    n: int | None = None
     mean: bool = False
     temperature: float = 1.0
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -50,6 +51,11 @@ class Sampling:
     missing_cells: str = "fill"
     each: str | None = None
     nearest: "Data | None" = None
+
+    @property
+    def number(self) -> int:
+        """The number of observations, in all or of each level."""
+        return (USUAL if self.each is None else USUAL_OF_EACH) if self.n is None else self.n
 
 
 def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
@@ -72,9 +78,9 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
     given, names = sampling.conditions or None, None
     if sampling.each is None and not sampling.given:
         seed = torch.Generator().seed() % 2**31 if sampling.seed is None else sampling.seed
-        given = model.given_or_drawn(given, sampling.n, seed)
+        given = model.given_or_drawn(given, sampling.number, seed)
     x = model.sample(
-        sampling.n,
+        sampling.number,
         mean=sampling.mean,
         temperature=sampling.temperature,
         seed=sampling.seed,
@@ -92,10 +98,10 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
         return Outcome((output.path,), len(x))
     if sampling.each is not None:
         if output.format == "png":
-            write_sheet(output.path, x, schema, sampling.n, output.force)
+            write_sheet(output.path, x, schema, sampling.number, output.force)
             return Outcome((output.path,), len(x))
-        _, given = at_each_level(schema.conditions, sampling.each, sampling.n, given)
-        names = _names(model.classified(sampling.each).levels or (), sampling.n)
+        _, given = at_each_level(schema.conditions, sampling.each, sampling.number, given)
+        names = _names(model.classified(sampling.each).levels or (), sampling.number)
     stated = chosen_stated(schema.conditions, given, len(x))
     write_observations(output, x, schema, names, stated)
     return Outcome((output.path,), len(x))

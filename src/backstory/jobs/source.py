@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from backstory.data.load import holds_images, read_source
 from backstory.data.reading import PLAIN, Reading
 from backstory.data.rows import mapped
 from backstory.data.schema import Schema
+from backstory.data.tables.aligned import as_frame
 from backstory.data.units import Units
 from backstory.errors import InputError
 from backstory.jobs.checks import at_least_one
@@ -23,6 +25,8 @@ from backstory.jobs.units import units_of
 from backstory.trained import Trained
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from backstory.data.tables.read import Columns
 
 
@@ -48,6 +52,11 @@ class Source:
     def path(self) -> Path | None:
         """Where the data lies; None for data in memory."""
         return Path(self.data).expanduser() if isinstance(self.data, str | os.PathLike) else None
+
+    @cached_property
+    def frame(self) -> "pd.DataFrame | None":
+        """The data as a frame of pandas, if it is a frame of any library; None for other data."""
+        return None if self.path is not None else as_frame(self.data)
 
     def first(self, rows: int) -> "Source":
         """The same source, limited to so many rows unless it has a limit."""

@@ -31,6 +31,8 @@ def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> 
             f"likelihood {likelihood.name} is for tables, got data of kind {schema.kind}; leave it out"
         )
     _check_prior(options)
+    if likelihood.images:
+        _check_complete_images(schema, likelihood, incomplete)
     if likelihood.gaussian:
         _check_missingness(likelihood, incomplete)
         affine = network.affine or network.values.get("hidden") == ()
@@ -104,6 +106,16 @@ def _check_missingness(likelihood: GaussianOptions, incomplete: bool) -> None:
         raise InputError(
             f"missingness {likelihood.missingness} is learned from missing entries, got data without any; "
             "leave it out"
+        )
+
+
+def _check_complete_images(schema: Schema, likelihood: LikelihoodOptions, incomplete: bool) -> None:
+    if schema.kind != "images":
+        raise InputError(f"likelihood {likelihood.name} is for images, got {schema.kind}; leave it out")
+    if incomplete:
+        raise InputError(
+            f"likelihood {likelihood.name} learns from complete images, got some with missing pixels; use "
+            "logistic or bernoulli"
         )
 
 

@@ -7,15 +7,18 @@ from torch import nn
 from backstory import options as o
 from backstory.data.tables.statistics import many_gaps, quantities
 from backstory.distributions.autoregressive import AutoregressiveHead, Shares
+from backstory.distributions.base import Head
 from backstory.distributions.bernoulli import BernoulliHead
 from backstory.distributions.categorical import CategoricalHead
 from backstory.distributions.gaussian import GaussianHead
 from backstory.distributions.laplace import LaplaceHead
 from backstory.distributions.logistic import DiscretisedLogisticHead
+from backstory.distributions.pixels import PixelsHead
 from backstory.distributions.self_masked import SIGNS, SelfMasking
 from backstory.distributions.student import StudentTHead
 from backstory.distributions.table_row import JointHead
 from backstory.models.networks.column_transformer import ColumnTransformer
+from backstory.models.networks.masked_conv import PixelNetwork
 from backstory.models.networks.row_features import ColumnInputs
 from backstory.models.registry import BUILDERS, Likelihood, Setting
 
@@ -51,11 +54,23 @@ def _joint(s: Setting) -> JointHead:
     return JointHead(quantities(s.schema), s.columns.marginals)
 
 
+def _logistic(s: Setting) -> DiscretisedLogisticHead:
+    return DiscretisedLogisticHead(s.shape, s.levels, s.shift, s.scale)
+
+
+def _pixels(own: Head, options: o.PixelOptions, s: Setting) -> PixelsHead:
+    channels = s.shape[2] if len(s.shape) == 3 else 1
+    network = PixelNetwork(
+        channels, options.maps, own.features_shape, options.pixel_width, options.pixel_layers
+    )
+    return PixelsHead(own, network, options.maps, s.shift, s.scale)
+
+
 BUILDERS[o.Bernoulli] = Likelihood(lambda options, s: BernoulliHead(s.shape))
 BUILDERS[o.Categorical] = Likelihood(lambda options, s: CategoricalHead(s.shape, s.levels))
-BUILDERS[o.Logistic] = Likelihood(
-    lambda options, s: DiscretisedLogisticHead(s.shape, s.levels, s.shift, s.scale)
-)
+BUILDERS[o.Logistic] = Likelihood(lambda options, s: _logistic(s))
+BUILDERS[o.Pixels] = Likelihood(lambda options, s: _pixels(_logistic(s), options, s))
+BUILDERS[o.PixelsBernoulli] = Likelihood(lambda options, s: _pixels(BernoulliHead(s.shape), options, s))
 BUILDERS[o.Gaussian] = Likelihood(lambda options, s: _gaussian("learned", options, s))
 BUILDERS[o.GaussianFixed] = Likelihood(lambda options, s: _gaussian("fixed", options, s))
 BUILDERS[o.GaussianPerEntry] = Likelihood(lambda options, s: _gaussian("per-entry", options, s))

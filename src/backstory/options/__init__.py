@@ -39,6 +39,9 @@ from backstory.options.model import LearnedSigma as LearnedSigma
 from backstory.options.model import LikelihoodOptions as LikelihoodOptions
 from backstory.options.model import Logistic as Logistic
 from backstory.options.model import ModelOptions as ModelOptions
+from backstory.options.model import PixelOptions as PixelOptions
+from backstory.options.model import Pixels as Pixels
+from backstory.options.model import PixelsBernoulli as PixelsBernoulli
 from backstory.options.model import Student as Student
 from backstory.options.networks import ActivatedOptions as ActivatedOptions
 from backstory.options.networks import AutoNetwork as AutoNetwork

@@ -38,7 +38,8 @@ class LikelihoodOptions(Choice):
             (integers) or `numbers` (anything; levels are dequantised).
         mixed: whether it models each column of a table by its kind; the others take all columns as numbers.
         gaussian: whether p(x|z) is Gaussian in each entry.
-        dependent: whether entries depend on each other given z.
+        dependent: whether columns depend on each other given z.
+        images: whether it is for complete images alone.
     """
 
     group: ClassVar[str] = "likelihood"
@@ -46,6 +47,7 @@ class LikelihoodOptions(Choice):
     mixed: ClassVar[bool] = False
     gaussian: ClassVar[bool] = False
     dependent: ClassVar[bool] = False
+    images: ClassVar[bool] = False
 
 
 @auto
@@ -173,6 +175,31 @@ class Autoregressive(LikelihoodOptions):
                 "heads",
             )
         return self
+
+
+class PixelOptions(LikelihoodOptions):
+    """Each pixel of an image given z and the pixels before it."""
+
+    images: ClassVar[bool] = True
+    maps: int = Field(default=8, ge=1, description="Feature maps that z gives to the masked convolutions.")
+    pixel_width: int = Field(default=32, ge=1, description="Channels of the masked convolutions.")
+    pixel_layers: int = Field(default=2, ge=0, description="Residual blocks of masked convolutions.")
+
+
+@choice
+class Pixels(PixelOptions):
+    """Each pixel of an image given z and the pixels before it, by masked convolutions; levels in order."""
+
+    takes: ClassVar[Literal["binary", "levels", "numbers"]] = "levels"
+    name: Literal["pixels"] = "pixels"
+
+
+@choice
+class PixelsBernoulli(PixelOptions):
+    """The same for binary images; grey ones are binarised at random, anew at each use."""
+
+    takes: ClassVar[Literal["binary", "levels", "numbers"]] = "binary"
+    name: Literal["pixels-bernoulli"] = "pixels-bernoulli"
 
 
 @choice

@@ -77,8 +77,7 @@ class Estimator(BaseEstimator):
         if sample_weight is None:
             return self._read_training(X, slice(None))
         weights = checked_weights(sample_weight, _num_samples(X))
-        data, own = self._read_training(X, weights > 0), weights[weights > 0]
-        return replace(data, weights=own) if np.ptp(own) else data
+        return self._read_training(X, weights > 0).weighted(weights[weights > 0])
 
     def _read_training(self, X: Any, kept: Any) -> Dataset:
         """The rows of X that are kept, by a slice or a mask, for `_training_rows`."""

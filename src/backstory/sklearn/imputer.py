@@ -113,11 +113,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Averaged):
         self, data: Dataset, draws: int, seed: int
     ) -> tuple[np.ndarray, Restoration[np.ndarray] | None]:
         """The numbers of the rows with missing cells, and their restoration; None if there are none."""
-        some = np.flatnonzero(np.isnan(np.asarray(data.values)).any(1))
-        if not len(some):
-            return some, None
-        rows = data.stored.take(some)
-        return some, self.model_.restore(rows, None, draws, seed=seed, progress=self.verbose, budget=BUDGET)
+        return self.model_.restore_gaps(data.stored, draws, seed, self.verbose, budget=BUDGET)
 
     def _filled(self, rows: FrameRows, full: np.ndarray) -> Any:
         """The rows with these stored values, (n_samples, C), in their missing cells."""

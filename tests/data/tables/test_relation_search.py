@@ -107,7 +107,9 @@ def test_an_order_with_many_single_gaps_is_left_out():
     frame.loc[RNG.random(N) < 0.02, "start"] = pd.NaT
     assert found(frame) == ["end >= start"]
     frame.loc[RNG.random(N) < 0.2, "start"] = pd.NaT
+    frame.loc[RNG.random(N) < 0.2, "end"] = pd.NaT
     assert found(frame) == []
+    frame.loc[frame.end.isna(), "start"] = pd.NaT
     frame.loc[frame.start.isna(), "end"] = pd.NaT  # the gaps coincide
     assert found(frame) == ["end >= start"]
 
@@ -147,6 +149,29 @@ def test_a_relation_that_gaps_forbid_is_named(caplog):
     rows = GAPS[["start", "end"]].notna().all(axis=1).sum()
     assert message.startswith(f"not kept: end >= start holds in all {rows} rows with its cells")
     assert "`constraints` 'end >= start' keeps it" in message
+
+
+@pytest.mark.parametrize(
+    ("gaps", "dependent"), [(["start"], "start"), (["end"], "end"), ([], "end"), (["start", "end"], "end")]
+)
+def test_an_order_is_stored_in_place_of_the_column_with_gaps(gaps, dependent, caplog):
+    """So that a column without gaps stays one, and the relation is kept."""
+    frame = pd.DataFrame({"start": START, "end": START + pd.to_timedelta(RNG.integers(2, 40, N), "min")})
+    gone = RNG.random(N) < 0.3
+    for name in gaps:
+        frame.loc[gone, name] = None
+    schema = load(frame).schema
+    (relation,) = schema.related.all
+    assert (relation.text, relation.dependent) == ("end >= start", dependent)
+    assert not caplog.messages
+    missing = {column.name: column.missing for column in schema.kinds}
+    assert missing == {name: pytest.approx(gone.mean() if name in gaps else 0) for name in missing}
+    model = backstory.fit(frame, epochs=1, progress=False)
+    for table in (model.sample(100, seed=0), model.impute(frame), model.reconstruct(frame)):
+        assert (table["end"] >= table["start"]).all()
+    full = model.impute(frame)
+    assert (full["end"] == frame["end"])[frame["end"].notna()].all()
+    assert load(frame, constraints=["end >= start"]).schema.related.all[0].dependent == dependent
 
 
 @pytest.mark.parametrize("options", [{"constraints": ["end >= start"]}, {"no_relation": ["end >= start"]}])

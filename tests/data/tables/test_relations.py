@@ -14,7 +14,8 @@ def columns(*names: str) -> tuple[Column, ...]:
     return tuple(Column(name=name, kind="continuous", low=-100, high=1000) for name in names)
 
 
-ORDER = Order(dependent="end", lower=("start",))
+ORDER = Order(dependent="end", others=("start",))
+TURNED = Order(dependent="start", others=("end",), sign=-1)
 TOTAL = Sum(dependent="total", parts=("a", "b", "c"), signs=(1, 1, -1), ranges=((0, 50), (0, 50), (0, 50)))
 BMI = Product(dependent="bmi", parts=("weight", "height"), powers=(1, -2), decimals=1)
 ZONE = Determined(
@@ -40,7 +41,9 @@ def test_a_relation_reads_as_people_write_it():
     ("relation", "cells"),
     [
         (ORDER, {"start": [1, 5, 2], "end": [4, 5, 9]}),
-        (Order(dependent="end", lower=("start", "b")), {"start": [1, 5], "b": [2, 3], "end": [4, 6]}),
+        (Order(dependent="end", others=("start", "b")), {"start": [1, 5], "b": [2, 3], "end": [4, 6]}),
+        (TURNED, {"start": [1, 5, 2], "end": [4, 5, 9]}),
+        (Order(dependent="a", others=("b", "c"), sign=-1), {"a": [1, 2], "b": [2, 3], "c": [4, 2]}),
         (TOTAL, {"a": [1, 2.5], "b": [3, 0.1], "c": [1, 1], "total": [3, 1.6]}),
         (BMI, {"weight": [80.1, 60], "height": [1.8, 1.66], "bmi": [24.7, 21.8]}),
         (ZONE, {"zone": [0, 2, 1], "borough": [0, 1, 1]}),
@@ -75,6 +78,22 @@ def filled(related: Related, kinds: tuple[Column, ...], stored, own) -> dict[str
     return dict(zip([c.name for c in related.cell_columns(kinds)], cells.T, strict=True))
 
 
+def test_an_order_that_is_turned_round_is_the_same_relation():
+    cells = {"start": np.array([1, 3, NAN, 3]), "end": np.array([2, 2, 2, NAN])}
+    assert TURNED.text == ORDER.text == "end >= start"
+    assert TURNED.broken(cells).tolist() == ORDER.broken(cells).tolist()
+    np.testing.assert_array_equal(TURNED.stored(cells), ORDER.stored(cells))
+    assert Order.model_validate({"dependent": "end", "lower": ["start"]}) == ORDER  # of an earlier run
+
+
+def test_a_filled_end_lies_after_an_observed_start():
+    whole = columns("start", "end")
+    related = Related(relations=(TURNED,), columns=whole[:1])
+    full = filled(related, whole, [[3, 7], [3, 7], [3, 7]], {"start": [5, NAN, 9], "end": [NAN, 8, 9]})
+    assert full["start"].tolist() == [5, 5, 9]  # 8 - 3
+    assert full["end"].tolist() == [8, 8, 9]  # 5 + 3
+
+
 def test_a_filled_start_lies_before_an_observed_end():
     whole = columns("start", "end")
     related = Related(relations=(ORDER,), columns=whole[1:])
@@ -86,7 +105,7 @@ def test_a_filled_start_lies_before_an_observed_end():
 
 def test_a_chain_of_orders_with_gaps_stays_one():
     whole = columns("low", "middle", "high")
-    chain = (Order(dependent="middle", lower=("low",)), Order(dependent="high", lower=("middle",)))
+    chain = (Order(dependent="middle", others=("low",)), Order(dependent="high", others=("middle",)))
     related = Related(relations=chain, columns=whole[1:])
     rng = np.random.default_rng(0)
     truth = np.sort(rng.normal(size=(500, 3)), axis=1)

@@ -54,6 +54,29 @@ def test_filled_dates_are_whole_minutes(model):
     assert filled["start"].second == filled["start"].microsecond == 0
 
 
+def test_means_of_times_are_whole_steps(model):
+    means = model.sample(20, mean=True, seed=0)
+    assert (means["start"].dt.second == 0).all()
+    assert (means["wait"].dt.total_seconds() % 60 == 0).all()
+    assert model.impute(FRAME).loc[1, "wait"].total_seconds() % 60 == 0
+
+
+def test_durations_keep_the_type_that_comes_in():
+    """A model of durations as texts, asked about a frame of durations."""
+    minutes = np.random.default_rng(0).integers(6, 300, 100) * 5
+    texts = pd.DataFrame({"ride": [f"{m // 60}:{m % 60:02}" for m in minutes], "x": np.arange(100.0)})
+    model = backstory.fit(texts, epochs=1, seed=0, progress=False)
+    typed = texts.assign(ride=pd.to_timedelta(minutes, "min"))
+    typed.loc[3, "ride"] = pd.NaT
+    assert model.reconstruct(texts)["ride"].str.fullmatch(r"\d+:\d[05]").all()
+    full = model.impute(typed)
+    pd.testing.assert_series_equal(full.dtypes, typed.dtypes)
+    known = typed["ride"].notna()
+    assert (full["ride"][known] == typed["ride"][known]).all()
+    assert pd.Timedelta("30min") <= full["ride"][3] <= pd.Timedelta("25h")
+    assert full["ride"][3].total_seconds() % 300 == 0
+
+
 def test_days_are_those_of_the_time_zone():
     column = load(FRAME).schema.kinds[4]
     assert column.shown(column.low) == START.min().date().isoformat()

@@ -1,5 +1,7 @@
 """What `where` takes: durations, days, constants, and sets of numbers."""
 
+from datetime import timedelta
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +28,17 @@ def schema():
 @pytest.mark.parametrize("cell", [pd.Timedelta("5min"), "00:05:00", "5 min", 300, np.timedelta64(5, "m")])
 def test_a_duration(schema, cell):
     assert wanted(schema, {"wait": cell}).row[schema.columns.index("wait")] == 300
+
+
+@pytest.mark.parametrize("text", ["{0}:{1:02}", "{0}:{1:02}:00", "{0}h {1}m"])
+@pytest.mark.parametrize("cell", [pd.Timedelta("90min"), timedelta(minutes=90), np.timedelta64(90, "m")])
+def test_a_duration_of_a_column_of_texts(text, cell):
+    minutes = np.random.default_rng(0).integers(1, 3000, 200)
+    schema = load(pd.DataFrame({"ride": [text.format(m // 60, m % 60) for m in minutes]})).schema
+    unit = schema.kinds[0].seconds
+    assert unit == (1 if text.endswith("00") else 60)
+    assert wanted(schema, {"ride": cell}).row[0] == 5400 / unit
+    assert wanted(schema, {"ride": (cell, None)}).ranges[0][0] == 5400 / unit
 
 
 def test_a_range_of_durations(schema):

@@ -47,7 +47,7 @@ class Amount(BaseModel):
     width: int = 0
     negative: Negative = "first"
 
-    measured: ClassVar[bool] = False  # whole ones may be counts and levels
+    seconds_of_one: ClassVar[None] = None  # no time: whole ones may be counts and levels
 
     @property
     def whole(self) -> bool:

@@ -21,7 +21,6 @@ class _Time(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    measured: ClassVar[bool] = True
     is_plain: ClassVar[bool] = False
     whole: ClassVar[bool] = False
     decimal: ClassVar[str] = "."
@@ -73,9 +72,9 @@ class Clock(_Time):
         )
 
     @property
-    def unit(self) -> int:
+    def seconds_of_one(self) -> float:
         """Seconds for which the number 1 stands."""
-        return 1 if self.seconds else MINUTE
+        return 1.0 if self.seconds else float(MINUTE)
 
     def numbers(self, texts: Iterable[str]) -> np.ndarray:
         """The numbers for texts, (n,); NaN where a text is not written in this way.
@@ -98,7 +97,7 @@ class Clock(_Time):
             return math.nan
         seconds = int(match["minutes"]) * MINUTE + hours * HOUR + int(match["days"] or 0) * DAY
         seconds += int(match["seconds"] or 0)
-        number = seconds / self.unit + float(f"0.{match['fraction'] or 0}") / self.unit
+        number = seconds / self.seconds_of_one + float(f"0.{match['fraction'] or 0}") / self.seconds_of_one
         return -number if match["minus"] else number
 
     def text(self, number: float) -> str:
@@ -109,7 +108,7 @@ class Clock(_Time):
         """
         if not math.isfinite(number):
             return str(number)
-        exact = round(abs(number) * self.unit, self.fraction)
+        exact = round(abs(number) * self.seconds_of_one, self.fraction)
         exact = exact if self.seconds else MINUTE * round(exact / MINUTE)
         if not self.long:
             exact = min(exact, DAY - (10.0**-self.fraction if self.seconds else MINUTE))
@@ -130,7 +129,8 @@ class Clock(_Time):
     def __str__(self) -> str:
         """What the numbers are, with an example."""
         example = DAY * bool(self.days) + 20 * HOUR + 30 * MINUTE
-        return f"{'durations' if self.long else 'times of day'}, written as {self.text(example / self.unit)}"
+        shown = self.text(example / self.seconds_of_one)
+        return f"{'durations' if self.long else 'times of day'}, written as {shown}"
 
 
 _UNITS = {
@@ -193,6 +193,11 @@ class Span(_Time):
             iso=any(text.startswith("P") for text in parsed),
         )
 
+    @property
+    def seconds_of_one(self) -> float:
+        """Seconds for which the number 1 stands."""
+        return float(self.units[-1][2])
+
     def numbers(self, texts: Iterable[str]) -> np.ndarray:
         """The numbers for texts, (n,); NaN where a text is not written in this way.
 
@@ -206,7 +211,7 @@ class Span(_Time):
         if not parts:
             return math.nan
         seconds = sum(float(part["number"]) * _UNITS[part["unit"].lower()] for part in parts)
-        return seconds / self.units[-1][2]
+        return seconds / self.seconds_of_one
 
     def text(self, number: float) -> str:
         """A number as it would stand in a cell.
@@ -217,7 +222,7 @@ class Span(_Time):
         if not math.isfinite(number):
             return str(number)
         parts: list[tuple[str, int]] = []
-        rest, smallest = max(number, 0.0) * self.units[-1][2], self.units[-1]
+        rest, smallest = max(number, 0.0) * self.seconds_of_one, self.units[-1]
         for unit in self.units:
             count, rest = (rest / unit[2], 0.0) if unit is smallest else divmod(rest, unit[2])
             if count or (unit is smallest and not parts) or (self.zeros and parts):
@@ -232,7 +237,7 @@ class Span(_Time):
     def __str__(self) -> str:
         """What the numbers are, with an example."""
         example = sum(seconds for *_, seconds in self.units[:-1]) + 30 * self.units[-1][2]
-        return f"durations, written as {self.text(example / self.units[-1][2])}"
+        return f"durations, written as {self.text(example / self.seconds_of_one)}"
 
 
 def _parts(text: str) -> list[re.Match[str]] | None:

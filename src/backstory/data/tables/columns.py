@@ -119,6 +119,27 @@ class Column(BaseModel):
 
         return local_day(value, self.zone, self.dtype)
 
+    @property
+    def seconds(self) -> float | None:
+        """Seconds for which 1 stands in a column of durations or times of day; None for other columns."""
+        if str(self.dtype).startswith("timedelta"):
+            return 1.0
+        return None if self.writing is None else self.writing.seconds_of_one
+
+    def in_steps(self, values: np.ndarray) -> np.ndarray:
+        """Means of dates and times as whole steps of the column, such as minutes; other numbers as they are.
+
+        >>> Column(name="wait", kind="count", decimals=0, dtype="timedelta64[ns]").in_steps(np.array([61.7]))
+        array([62.])
+        """
+        if self.kind != "date" and self.seconds is None:
+            return values
+        if self.values is not None:
+            return np.where(np.isnan(values), np.nan, self.nearest(values))
+        if self.lattice is not None:
+            return self.lattice.nearest(values)
+        return values if self.kind == "date" or self.decimals is None else np.round(values, self.decimals)
+
     def settled(self, values: np.ndarray) -> np.ndarray:
         """Stored values rounded to what the column can hold and clipped to its range, of the same shape.
 

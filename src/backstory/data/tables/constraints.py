@@ -16,7 +16,7 @@ import numpy as np
 from backstory.data.checks import listed
 from backstory.data.tables.columns import Column, is_number
 from backstory.data.tables.relation_search import Search, as_number
-from backstory.data.tables.relations import Order, Product, Relation
+from backstory.data.tables.relations import Product, Relation
 from backstory.errors import InputError
 
 _EXAMPLES = "end >= start, total = a + b, bmi = weight / height^2 or zone -> borough"
@@ -41,7 +41,7 @@ def _read(text: str, search: Search, source: str) -> Relation:
                 "training rows without one"
             )
         _check(search, [upper, lower], text, source, _has_distance, "numbers or dates")
-        return Order(dependent=upper, lower=(lower,))
+        return search.order(upper, lower)
     if sign == "->":
         _check(search, [left, right], text, source)
         relation = search.determined(left, right)

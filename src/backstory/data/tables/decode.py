@@ -18,15 +18,16 @@ def decoded(values: np.ndarray, column: Column) -> pd.Series:
     """The cells for stored numbers (n,): texts of levels, dates in the file's format, integers.
 
     Means of levels need not be levels. They stay numbers if the levels are numbers, and become the nearest
-    level if the levels are texts, booleans or categories.
+    level if the levels are texts, booleans or categories. Means of dates and times become whole steps.
     """
+    values = column.in_steps(values)
     if column.writing is not None:
         write, plain = column.writing.text, column.model_copy(update={"writing": None, "dtype": None})
         numbers = decoded(values, plain).astype(object)
         texts = [None if pd.isna(number) else write(float(number)) for number in numbers]
         return typed(pd.Series(texts, dtype=object), column.dtype)
-    if column.kind == "date":  # means are whole minutes or days, too
-        return _dates(values if column.lattice is None else column.lattice.nearest(values), column)
+    if column.kind == "date":
+        return _dates(values, column)
     whole = bool((np.isnan(values) | (values == np.rint(values))).all())
     if column.levels is None:
         cells = pd.Series(values)

@@ -105,7 +105,7 @@ def encoded(cells: pd.Series, column: Column, unknown: Unknown, first: int = 0) 
     Raises:
         InputError: a cell without the count that is expected, or another type; the message says where.
     """
-    cells = unpacked(cells)
+    cells = unpacked(cells, column.seconds or 1.0)
     if column.levels is not None:
         return _indices(cells, column, unknown, first)
     if column.kind == "date":
@@ -323,10 +323,11 @@ def _days(cells: pd.Series, column: Column, unknown: Unknown, first: int) -> np.
     return stored
 
 
-def unpacked(cells: pd.Series) -> pd.Series:
+def unpacked(cells: pd.Series, seconds: float = 1.0) -> pd.Series:
     """A column of Arrow's memory as one of NumPy's or of objects, and one of sparse numbers with all of them.
 
-    Durations become seconds, periods the dates of their beginnings, times of day texts; other types stay.
+    Durations become numbers, of which 1 stands for so many seconds; periods become the dates of their
+    beginnings, times of day texts; other types stay.
     """
     if isinstance(cells.dtype, pd.SparseDtype):
         return pd.Series(cells.array.to_dense(), cells.index)
@@ -334,8 +335,8 @@ def unpacked(cells: pd.Series) -> pd.Series:
         starts: pd.Series = cells.dt.to_timestamp()
         return starts
     if pd.api.types.is_timedelta64_dtype(cells):
-        seconds: pd.Series = cells.dt.total_seconds()
-        return seconds
+        durations: pd.Series = cells.dt.total_seconds() / seconds
+        return durations
     if cells.dtype == object and pd.api.types.infer_dtype(cells) == "time":
         return cells.map(str, na_action="ignore")
     if not isinstance(cells.dtype, pd.ArrowDtype):
@@ -344,7 +345,7 @@ def unpacked(cells: pd.Series) -> pd.Series:
 
     plain: pd.Series = pyarrow.array(cells).to_pandas()
     plain.index, plain.name = cells.index, cells.name
-    return unpacked(plain)
+    return unpacked(plain, seconds)
 
 
 def is_categorical(cells: pd.Series) -> bool:

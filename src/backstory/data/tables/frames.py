@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_float_dtype
+from pandas.api.types import is_bool_dtype, is_float_dtype, is_timedelta64_dtype
 
 from backstory.data.binary import open_binary
 from backstory.data.dataset import Dataset
@@ -145,13 +145,20 @@ def filled(frame: pd.DataFrame, changed: Cells) -> pd.DataFrame:
         cells = frame.iloc[:, place]
         chosen = changed.fill[:, j] & (~changed.empty[:, j] | cells.isna().to_numpy())
         if chosen.any():
-            new = decoded(changed.values[:, j].astype(np.float64), column)
+            new = _decoded_for(cells, changed.values[:, j].astype(np.float64), column)
             if is_bool_dtype(new) and is_float_dtype(cells):  # truth values in a column of numbers
                 new = pd.Series(new.to_numpy(np.float64, na_value=np.nan))
             mixed = cells.astype(object).where(~chosen, new.astype(object))
             whole = typed(mixed, _type_for(cells, mixed) or str(new.dtype))
             frame.isetitem(place, _of_one_type(whole).array)
     return frame
+
+
+def _decoded_for(cells: pd.Series, values: np.ndarray, column: Column) -> pd.Series:
+    """Stored values as cells; durations in the type of the column that they go to, whatever training had."""
+    if column.seconds is None or not is_timedelta64_dtype(cells):
+        return decoded(values, column)
+    return typed(pd.Series(column.in_steps(values) * column.seconds), cells.dtype)
 
 
 def _of_one_type(cells: pd.Series) -> pd.Series:

@@ -148,7 +148,7 @@ def _constant_text(survey: Survey) -> str:
 def _of_numbers(column: Column, survey: Survey) -> Column:
     numbers, enough = survey.numbers, survey.rows >= FEW_ROWS
     few = sorted(numbers.few) if numbers.few is not None else None
-    measured = survey.writing is not None and survey.writing.measured
+    measured = survey.writing is not None and survey.writing.seconds_of_one is not None
     if column.cells == "bool":
         return column.model_copy(update={"kind": "binary", "levels": ("False", "True"), "decimals": None})
     if few is not None and not measured and (few == [0, 1] or (len(few) == 2 and enough)):

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any
 
@@ -71,36 +72,42 @@ def wanted(schema: Schema, where: Any) -> Wanted:
     """
     if not schema.kinds:
         raise InputError("expected a model of a table for `where`, got one of other data; leave it out")
-    kinds = schema.cell_kinds
-    row, ranges, sets = np.full(len(kinds), math.nan), {}, {}
-    positions = {column.name: j for j, column in enumerate(kinds)}
-    left_out = {column.name: column.reason for column in schema.left_out if column.name not in positions}
-    constant = {column.name: column for column in schema.left_out if column.reason == "constant"}
-    for name, cell in _cells(where).items():
-        if name in left_out:
-            if name in constant:
-                _check_constant(cell, constant[name])
-            elif isinstance(where, Mapping) and not _is_empty(cell):
-                raise InputError(
-                    f"expected columns of x for `where`, got {name!r}, which the model leaves out "
-                    f"({left_out[name]}); leave it out here, too"
-                )
-            continue
-        if name not in positions:
-            raise _unknown(schema, name)
-        j = positions[name]
+    row, ranges, sets = np.full(len(schema.cell_kinds), math.nan), {}, {}
+    for j, cell in _of_modelled(_cells(where), schema, isinstance(where, Mapping)).items():
+        column = schema.cell_kinds[j]
         match cell:
-            case tuple() if kinds[j].levels is not None:
-                sets[j] = _levels_between(cell, kinds[j])
+            case tuple() if column.levels is not None:
+                sets[j] = _levels_between(cell, column)
             case tuple():
-                ranges[j] = _range(cell, kinds[j])
+                ranges[j] = _range(cell, column)
             case set() | frozenset() | list():
-                sets[j] = _choice(cell, kinds[j])
-            case _ if _is_day(cell, kinds[j]):
-                ranges[j] = _range((cell, cell), kinds[j])
+                sets[j] = _choice(cell, column)
+            case _ if _is_day(cell, column):
+                ranges[j] = _range((cell, cell), column)
             case _ if not _is_empty(cell):
-                row[j] = _stored(cell, kinds[j])
+                row[j] = _stored(cell, column)
     return _related(row, ranges, sets, schema) if schema.related else Wanted(row, ranges, sets)
+
+
+def _of_modelled(cells: Mapping[str, Any], schema: Schema, strict: bool) -> dict[int, Any]:
+    """The cells by number of their column among `Schema.cell_kinds`.
+
+    InputError for an unknown column, another value of a constant one, and, if `strict`, a cell of another
+    column that the model leaves out.
+    """
+    positions = {column.name: j for j, column in enumerate(schema.cell_kinds)}
+    left_out = {column.name: column for column in schema.left_out if column.name not in positions}
+    for name, cell in cells.items():
+        if name not in left_out and name not in positions:
+            raise _unknown(schema, name)
+        if name in left_out and left_out[name].reason == "constant":
+            _check_constant(cell, left_out[name])
+        elif name in left_out and strict and not _is_empty(cell):
+            raise InputError(
+                f"expected columns of x for `where`, got {name!r}, which the model leaves out "
+                f"({left_out[name].reason}); leave it out here, too"
+            )
+    return {positions[name]: cell for name, cell in cells.items() if name in positions}
 
 
 def _check_constant(cell: Any, column: LeftOut) -> None:
@@ -255,6 +262,8 @@ def _stored(cell: Any, column: Column) -> float:
 
 def _encoded(cell: Any, column: Column) -> tuple[float, str]:
     """The stored value of a cell, and its text."""
+    import pandas as pd
+
     from backstory.data.tables.encode import encoded_cell  # with pandas, which is slow to import
 
     if column.levels is None and isinstance(cell, bool | np.bool_):
@@ -267,6 +276,8 @@ def _encoded(cell: Any, column: Column) -> tuple[float, str]:
         text = _seconds(cell, column)
     if column.writing is not None and isinstance(cell, int | float):
         text = column.writing.text(cell)
+    if column.writing is not None and isinstance(cell, timedelta | np.timedelta64):
+        text = column.writing.text(pd.Timedelta(cell).total_seconds() / (column.seconds or 1))
     if column.levels is not None and text not in column.levels:
         text = text.removesuffix(".0")  # 3.0 is the level 3
     return encoded_cell(text, column), text

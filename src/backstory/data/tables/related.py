@@ -17,7 +17,7 @@ from backstory.data.tables.related_cells import BrokenCells, RelatedCells
 from backstory.data.tables.relation_search import Search
 from backstory.data.tables.relation_set import Related
 from backstory.data.tables.relations import Relation, Sum
-from backstory.data.tables.totals import Totals
+from backstory.data.tables.totals import Totals, with_lattice
 from backstory.data.tables.wishes import Wishes
 from backstory.errors import counted
 
@@ -131,7 +131,7 @@ def related_table(
     before = {column.name: column.levels for column in kinds}
     told_apart = [c.name for c in schema.kinds if c.name in found.names and c.levels != before[c.name]]
     different = dict.fromkeys([*told_apart, *(relation.dependent for relation in found.relations)])
-    found = found.model_copy(update={"columns": tuple(own[name] for name in different)})
+    found = found.model_copy(update={"columns": _in_steps([own[name] for name in different], names, values)})
     place = dict(zip(names, places, strict=True))
     determined = [
         LeftOut(name=name, reason="determined", place=place[name]) for name in found.without_density
@@ -145,6 +145,11 @@ def related_table(
         tuple(place[column.name] for column in model),
         related_cells(values, names, place, found),
     )
+
+
+def _in_steps(columns: Sequence[Column], names: Sequence[str], values: Rows) -> tuple[Column, ...]:
+    """The columns of cells with the lattices of numbers, (N, C), in columns of these names."""
+    return tuple(with_lattice(column, values, names.index(column.name)) for column in columns)
 
 
 def _unrelated(values: Rows, kinds: Sequence[Column], schema: Schema, places: Sequence[int]) -> RelatedTable:

@@ -132,8 +132,22 @@ class Search:
                 below = self._below(places, CROSSED_PLAIN if unit is None else CROSSED)
                 for upper, lower in below.items():
                     nearest = [i for i in lower if not any(i in below.get(k, ()) for k in lower)]
-                    if self.columns[upper].kind != "grid":
-                        yield Order(dependent=self.names[upper], lower=tuple(self.names[i] for i in nearest))
+                    others = tuple(self.names[i] for i in nearest)
+                    if len(others) == 1:
+                        order = self.order(self.names[upper], *others)
+                    else:
+                        order = Order(dependent=self.names[upper], others=others)
+                    if self.columns[self.names.index(order.dependent)].kind != "grid":
+                        yield order
+
+    def order(self, upper: str, lower: str) -> Order:
+        """upper >= lower, in place of the column that fewer rows have alone, or else of the upper one."""
+        gaps = np.isnan(self._sample)
+        j, i = self.names.index(upper), self.names.index(lower)
+        upper_alone, lower_alone = ((gaps[:, b] & ~gaps[:, a]).sum() for a, b in ((j, i), (i, j)))
+        if lower_alone < upper_alone and self.columns[i].kind != "grid":
+            return Order(dependent=lower, others=(upper,), sign=-1)
+        return Order(dependent=upper, others=(lower,))
 
     def _below(self, places: list[int], crossed: float) -> dict[int, set[int]]:
         """For each column those that never are above it, though they would be in unrelated rows."""
@@ -147,7 +161,7 @@ class Search:
             for i in np.flatnonzero(never & (known >= min(FEWEST, len(x)))):
                 share = _crossing(x[:, i], x[:, k])
                 by_chance = known[i] * math.log1p(-min(share, 0.999))
-                order = Order(dependent=self.names[j], lower=(self.names[places[i]],))
+                order = self.order(self.names[j], self.names[places[i]])
                 if share >= crossed and by_chance < CHANCE and self.checked(order) is not None:
                     below.setdefault(j, set()).add(places[i])
         return below

@@ -135,5 +135,6 @@ def _settled(relation: Relation, cells: Cells, stored: Cells, column: Column) ->
     value = relation.cell(cells, stored)
     if not relation.keeps_density:
         return value
-    lowest = relation.cell(cells, {relation.dependent: np.zeros(len(value))})
-    return np.maximum(column.settled(value), lowest)
+    nearest = relation.cell(cells, {relation.dependent: np.zeros(len(value))})
+    settled = column.settled(value)
+    return np.where(relation.broken({**cells, relation.dependent: settled}), nearest, settled)

@@ -3,7 +3,8 @@
 A relation gives one column, the dependent one, by others. Cells u of the table become stored values v so that
 every v has cells that keep the relation, and log p(v) is log p(u):
 
-    order        end >= start          v = end - start in place of end, not negative; the Jacobian is 1
+    order        end >= start          v = end - start in place of end, not negative; the Jacobian is 1. Where
+                                       more rows have end alone than start alone, in place of start
     determined   zone -> borough       borough has no v and no density: log p(borough | zone) = 0
     sum          total = a + b - c     total has no v
     product      bmi = weight / height^2, within the rounding of its cells; bmi has no v
@@ -19,7 +20,7 @@ from collections.abc import Mapping
 from typing import Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from backstory.data.tables.columns import SINGLE
 
@@ -112,50 +113,59 @@ def _free(relation: Relation, own: Cells) -> np.ndarray:
 
 
 class Order(Relation):
-    """dependent >= each of the lower columns; stored as the distance from the largest of these."""
+    """dependent >= each of the others, stored as the distance from the largest of these; or turned round.
+
+    Attributes:
+        others: the columns that the dependent one is compared with.
+        sign: 1 if it is above them, -1 if it is below them.
+    """
 
     kind: Literal["order"] = "order"
-    lower: tuple[str, ...]
+    others: tuple[str, ...] = Field(validation_alias=AliasChoices("others", "lower"))  # earlier: lower
+    sign: Literal[1, -1] = 1
 
     @property
     def text(self) -> str:
-        return " and ".join(f"{self.dependent} >= {name}" for name in self.lower)
+        pairs = [(self.dependent, name)[:: self.sign] for name in self.others]
+        return " and ".join(f"{upper} >= {lower}" for upper, lower in pairs)
 
     @property
     def givers(self) -> tuple[str, ...]:
-        return self.lower
+        return self.others
 
     @property
     def keeps_density(self) -> bool:
         return True
 
     def stored(self, cells: Cells) -> np.ndarray:
-        return rounded_noise(cells[self.dependent] - self._base(cells))
+        return rounded_noise(self.sign * (cells[self.dependent] - self._base(cells)))
 
     def cell(self, cells: Cells, stored: Cells) -> np.ndarray:
-        return self._base(cells) + np.maximum(stored[self.dependent], 0)
+        return self._base(cells) + self.sign * np.maximum(stored[self.dependent], 0)
 
     def broken(self, cells: Cells) -> np.ndarray:
-        return cells[self.dependent] < self._base(cells)
+        broken: np.ndarray = self.sign * cells[self.dependent] < self.sign * self._base(cells)
+        return broken
 
     def given_way(self, cells: Cells, own: Cells, stored: Cells, told: Cells) -> dict[str, np.ndarray]:
-        """A filled lower cell is not above the observed upper one; it is as far from it as the model draws.
+        """A filled cell of the others keeps the order to the observed dependent one.
 
-        Where other columns tell of it, or there are several lower ones, it only stays below.
+        It is as far from it as the model draws. Where other columns tell of it, or there are several others,
+        it only moves as far as the order needs.
         """
-        free, upper = _free(self, own), own[self.dependent]
-        highest = upper - np.maximum(stored[self.dependent], 0)
+        free, observed = _free(self, own), own[self.dependent]
+        nearest = observed - self.sign * np.maximum(stored[self.dependent], 0)
         changed = {}
-        for name in self.lower:
+        for name in self.others:
             mine = free & np.isnan(own[name])
-            stays = told[name] | (len(self.lower) > 1)
-            lowered = np.where(stays, np.minimum(cells[name], upper), highest)
-            changed[name] = np.where(mine, lowered, cells[name])
+            stays = told[name] | (len(self.others) > 1)
+            moved = self.sign * np.minimum(self.sign * cells[name], self.sign * observed)
+            changed[name] = np.where(mine, np.where(stays, moved, nearest), cells[name])
         return changed
 
     def _base(self, cells: Cells) -> np.ndarray:
-        lower: np.ndarray = np.max([cells[name] for name in self.lower], axis=0)
-        return lower
+        base: np.ndarray = self.sign * np.max([self.sign * cells[name] for name in self.others], axis=0)
+        return base
 
 
 def rounded_noise(values: np.ndarray) -> np.ndarray:
@@ -265,7 +275,8 @@ class Sum(Relation):
     def text(self) -> str:
         terms = zip(self.parts, self.signs, strict=True)
         written = "".join(f" {'+' if sign > 0 else '-'} {name}" for name, sign in terms)
-        apart = f" + {self.constant:.6g}" if self.constant and len(self.parts) == 1 else ""
+        sign = "-" if self.constant < 0 else "+"
+        apart = f" {sign} {abs(self.constant):.6g}" if self.constant and len(self.parts) == 1 else ""
         return f"{self.dependent} = {written.removeprefix(' + ').strip()}{apart}"
 
     @property

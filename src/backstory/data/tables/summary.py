@@ -76,7 +76,7 @@ def _values_of(column: Column) -> str:
         return f"{len(column.levels)}: {shown}" + (", …" if len(column.levels) > 4 else "")
     if column.low is None or column.high is None:
         return ""
-    many = f"{len(column.values)} from " if column.values is not None else ""
+    many = f"{len(column.values)} numbers from " if column.values is not None else ""
     atoms = [f"{column.shown(value)} in {100 * share:.3g} %" for value, share in column.atoms[:MOST_ATOMS]]
     more = [f"{len(column.atoms) - MOST_ATOMS} more"] if len(column.atoms) > MOST_ATOMS else []
     return f"{many}{column.shown(column.low)} to {column.shown(column.high)}" + "".join(

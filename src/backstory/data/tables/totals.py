@@ -91,17 +91,15 @@ def _origin(column: Column, low: float, high: float) -> float:
     return floor_of(low, high - low) if column.kind == "date" else origin_of(low, high)
 
 
+def with_lattice(column: Column, values: Rows, j: int) -> Column:
+    """The column with its lattice, if it has one, from all of its stored values, those of number j of C."""
+    found = None if column.unit is None else lattice_of(values, j, column.unit)
+    return column if found is None else column.model_copy(update={"lattice": found})
+
+
 def with_lattices(schema: Schema, values: Rows) -> Schema:
     """The schema with the lattices of its columns of numbers and dates, from all stored values, (N, C)."""
-    found = {
-        column.name: lattice_of(values, j, column.unit)
-        for j, column in enumerate(schema.kinds)
-        if column.unit is not None
-    }
-    kinds = tuple(
-        c if found.get(c.name) is None else c.model_copy(update={"lattice": found[c.name]})
-        for c in schema.kinds
-    )
+    kinds = tuple(with_lattice(column, values, j) for j, column in enumerate(schema.kinds))
     return schema.model_copy(update={"kinds": kinds})
 
 
