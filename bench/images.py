@@ -169,9 +169,9 @@ def render(results: Path) -> None:
         lines.append(f"{first} | {bits} | {row['processor_seconds']:.0f} s | {length} |")
     lines += [
         "",
-        "`OMP_NUM_THREADS=1 python bench/images.py SET`, one seed, 300 images held out of both, beside other",
-        "work on two cores ([bench/results/images.json](../bench/results/images.json)). The plain network",
-        "has convolutions with stride 2, BatchNorm, Adam with a rate of 0.001 and a discretised logistic.",
+        "`OMP_NUM_THREADS=1 python bench/images.py SET`, one seed, 300 images held out of both, other work",
+        "on two cores ([bench/results/images.json](../bench/results/images.json)). The plain network has",
+        "convolutions with stride 2, BatchNorm, Adam with a rate of 0.001 and a discretised logistic.",
         "",
     ]
     place(ROOT / "docs" / "images.md", "images", lines)
