@@ -164,6 +164,14 @@ def test_resnet_rows_do_not_mix():
     torch.testing.assert_close(encoder(x)[2:3], encoder(x[2:3]))
 
 
+@pytest.mark.parametrize("sides", [((5, 7), (10, 14)), ((5, 7), (5, 7)), ((2, 2), (6, 6))], ids=str)
+def test_an_enlarged_map_is_the_convolution_of_repeated_pixels(sides):
+    enlarged = seeded(Enlarged, *sides, 3, 4)
+    x = torch.randn(2, 3, *sides[0], generator=torch.Generator().manual_seed(0))
+    repeated = torch.nn.functional.interpolate(x, size=sides[1], mode="nearest")
+    torch.testing.assert_close(enlarged(x), enlarged.smooth(repeated), rtol=1e-5, atol=1e-5)
+
+
 def test_resnet_makes_no_checkerboard():
     """A constant map stays constant away from the border, which a transposed convolution does not keep."""
     grown = seeded(Enlarged, (8, 8), (16, 16), 4, 4)(torch.ones(1, 4, 8, 8))[..., 1:-1, 1:-1]

@@ -69,13 +69,14 @@ class Enlarged(nn.Module):
 
     def __init__(self, side: tuple[int, int], next_side: tuple[int, int], before: int, after: int):
         super().__init__()
-        self.grows = side != next_side
+        self.next_side = next_side
+        self.doubles = side != next_side and side == (next_side[0] // 2, next_side[1] // 2)
         self.odd = (next_side[0] % 2, next_side[1] % 2)
         self.smooth = nn.Conv2d(before, after, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.grows:
-            maps: Tensor = self.smooth(x)
+        if not self.doubles:
+            maps: Tensor = self.smooth(F.interpolate(x, size=self.next_side, mode="nearest"))
             return maps
         weight = self.smooth.weight.flip(2, 3)
         places = [F.pad(weight, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)]
