@@ -2,10 +2,12 @@
 
     python bench/classification.py digits            measures, and writes bench/results/classification.json
     python bench/classification.py mnist --minutes 8 likewise, beside what the file has
+    python bench/classification.py mnist --minutes 8 --labelled 100 --samples 5    with 100 labels
 
 The model: `fit(DATA, given="class")`, with the likelihood bernoulli on MNIST. Beside it scikit-learn's
 logistic regression and a network with the hidden layers of the encoder, each with its defaults but for these
-layers and for early stopping. All learn from the training part, and are judged on the whole test part.
+layers and for early stopping. All learn from the training part, and are judged on the whole test part. With
+few labels the classifiers learn from these rows alone, and the model from all rows, with the settings `FEW`.
 """
 
 import argparse
@@ -23,10 +25,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
 import backstory
+from backstory.data.dataset import Dataset
 from backstory.data.load import load
+from backstory.fitting.options import as_labelled
 from backstory.inference.classification import Classification
 
 ROOT = Path(__file__).parents[1]
+FEW = {"latent": 8, "hidden": (300, 300), "warmup": 0, "lr": 1e-3, "validation": 0.02}
 
 
 def main() -> None:
@@ -35,6 +40,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT.parent / "shared" / "data" / "mnist")
     parser.add_argument("--minutes", type=float, help="of training; by default as many as epochs need")
     parser.add_argument("--samples", type=int, default=20, help="draws of z for each row and class")
+    parser.add_argument("--labelled", type=int, help="labels that are kept, balanced over the classes")
     parser.add_argument("--run", type=Path, help="a trained run, in place of training")
     parser.add_argument("--output", type=Path, default=ROOT / "bench" / "results" / "classification.json")
     arguments = parser.parse_args()
@@ -43,12 +49,13 @@ def main() -> None:
     assert data.labels is not None
     assert data.test_rows is not None
     x = data.values[:].reshape(len(data), -1) / float(data.schema.maximum or 1)
-    test, train = data.test_rows, data.training_rows
+    few = {} if arguments.labelled is None else {"labelled": arguments.labelled}
+    test, train = data.test_rows, _with_labels(data, few)
     rows = {}
     wide = (400, 400) if arguments.data == "mnist" else (128, 128)
     for name, judge in (
         ("logistic regression", LogisticRegression(max_iter=100)),
-        (f"network {wide[0]}-{wide[1]}", MLPClassifier(wide, early_stopping=True, random_state=0)),
+        (f"network {wide[0]}-{wide[1]}", MLPClassifier(wide, early_stopping=not few, random_state=0)),
     ):
         begun = time.monotonic()
         judge.fit(x[train], data.labels[train])
@@ -57,15 +64,21 @@ def main() -> None:
     begun = time.monotonic()
     likelihood = {"likelihood": "bernoulli", "latent": 32} if arguments.data == "mnist" else {}
     limit = {} if arguments.minutes is None else {"minutes": arguments.minutes}
+    settings = {**likelihood, **limit, **({**FEW, **few} if few else {})}
     model = (
-        backstory.fit(source, given="class", **likelihood, **limit)
+        backstory.fit(source, given="class", **settings)
         if arguments.run is None
         else backstory.open(arguments.run)
     )
+    if few:
+        direct = model.classify(data.subset(test), method="encoder")
+        rows["Backstory, q(c | x)"] = _row(_figures(direct.probabilities, data.labels[test]), begun)
+        print(rows["Backstory, q(c | x)"], flush=True)
     found = model.classify(data.subset(test), samples=arguments.samples)
     rows["Backstory, p(c | x)"] = _row(_figures(found.probabilities, data.labels[test]), begun)
     known = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
-    known[arguments.data] = {
+    name = arguments.data + (f", {arguments.labelled} labels" if few else "")
+    known[name] = {
         "command": shlex.join(["python", *sys.argv]),
         "machine": f"{platform.machine()}, one thread",
         "versions": {"backstory": backstory.__version__, "python": platform.python_version()},
@@ -74,7 +87,16 @@ def main() -> None:
         "methods": rows,
     }
     arguments.output.write_text(json.dumps(known, indent=1) + "\n")
-    print(json.dumps(known[arguments.data]["methods"], indent=1))
+    print(json.dumps(known[name]["methods"], indent=1))
+
+
+def _with_labels(data: Dataset, few: dict[str, int]) -> np.ndarray:
+    """The training rows that the classifiers learn from: those whose labels the model has."""
+    if not few:
+        return data.training_rows
+    told = as_labelled(data.conditioned_on("class"), {**few, "validation": FEW["validation"]})
+    assert told.stated is not None
+    return np.flatnonzero(np.isfinite(told.stated[:, 0]))
 
 
 def _figures(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from backstory.data.conditions import Condition, at_level, with_levels
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
 from backstory.data.values import Batches, Given, Values, stored_rows
+from backstory.errors import InputError
 from backstory.inference.classification import CLASSIFYING, Classification
 from backstory.inference.importance import Evidence
 from backstory.inference.requests import EvidenceRequest
+from backstory.options import one_of
 from backstory.restoring import Advance
 
 
@@ -36,6 +38,10 @@ class Classifier(ABC):
         """Whether entries of x may be missing."""
 
     @abstractmethod
+    def _level_posterior(self, batches: Batches, seed: int) -> np.ndarray:
+        """log q(c|x) of the condition whose level may be missing, (N, L)."""
+
+    @abstractmethod
     def _evidence(self, batches: Batches, request: EvidenceRequest, advance: Advance) -> Evidence:
         """`log_evidence` of batches."""
 
@@ -51,6 +57,7 @@ class Classifier(ABC):
         seed: int = 0,
         progress: bool = False,
         given: Given = None,
+        method: str = "bayes",
     ) -> Classification:
         """p(c | x) of the levels c of a condition, by Bayes' rule, see `inference.classification`.
 
@@ -61,12 +68,17 @@ class Classifier(ABC):
             seed: of the draws, which are the same for all levels.
             progress: show a progress bar.
             given: the other conditions of a model with several, in place of those that come with x.
+            method: `bayes`, or `encoder` for the network q(c|x) of a model whose level may be missing. It is
+                faster, and approximates p(c | x).
         """
+        one_of("method", method, ["bayes", "encoder"])
         asked, conditions = self.classified(condition), self.schema.conditions
         levels = asked.levels or ()
         if len(conditions) == 1 or given is not None:
             given = {**(given or {}), asked.name: levels[0]}
         rows = stored_rows(x, self.schema, given)
+        if method == "encoder":
+            return self._by_encoder(asked, Batches(rows, self.schema, self.incomplete, self.device), seed)
         request = EvidenceRequest.of("is", CLASSIFYING if samples is None else samples, seed)
         values = []
         with console.progress("levels", len(rows) * len(levels), progress) as bar:
@@ -75,3 +87,15 @@ class Classifier(ABC):
                 batches = Batches(own, self.schema, self.incomplete, self.device)
                 values.append(self._evidence(batches, request, bar.advance).log_evidence.cpu().numpy())
         return Classification.by_bayes(asked.name, levels, np.stack(values, 1), asked.log_shares)
+
+    def _by_encoder(self, asked: Condition, batches: Batches, seed: int) -> Classification:
+        """q(c|x) in the place of p(c | x)."""
+        if not asked.inferred:
+            raise InputError(
+                f"method encoder is for a condition whose level was missing in some rows of training, got "
+                f"{asked.name!r}, which was always observed; use method bayes"
+            )
+        log_q = self._level_posterior(batches, seed)
+        return Classification(
+            asked.name, asked.levels or (), np.exp(log_q), log_q * np.nan, np.exp(asked.log_shares)
+        )

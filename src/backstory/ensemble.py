@@ -153,6 +153,12 @@ class Ensemble(Trained):
         ]
         return mixture_evidence(parts)
 
+    def _level_posterior(self, batches: Batches, seed: int) -> np.ndarray:
+        """The average of the members' q(c|x)."""
+        parts = [member._level_posterior(batches, seed) for member in self.members]
+        average: np.ndarray = np.logaddexp.reduce(parts, 0) - math.log(len(parts))
+        return average
+
     def _look(self, observation: Observation) -> scoring.Looks:
         return mixture_looks([member._look(observation) for member in self.members])
 

@@ -5,6 +5,8 @@
 """
 
 import math
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -21,7 +23,7 @@ from backstory.data.values import Batches, Given, Values, stored_rows
 from backstory.distributions.base import DataDistribution
 from backstory.distributions.latent import Posterior, Prior
 from backstory.errors import InputError, counted
-from backstory.inference import evidence, gap, generate, scoring
+from backstory.inference import evidence, gap, generate, missing_levels, scoring
 from backstory.inference.evaluate import kl_per_level
 from backstory.inference.generate import Temperature
 from backstory.inference.importance import Evidence
@@ -106,7 +108,7 @@ class Model(Trained):
         self.schema.check(rows.values)
         stored = rows.on(self.device, slice(None))
         prepared = self.schema.prepare(stored.values, generator)
-        return self.vae.terms(Observation(prepared, stored.given), samples, generator)
+        return self.vae.terms(self.vae.completed(Observation(prepared, stored.given)), samples, generator)
 
     def exact(self) -> LinearGaussian:
         """The closed-form evidence and posterior of a linear-Gaussian model, for x in the model's units.
@@ -132,7 +134,7 @@ class Model(Trained):
         """
         batches = self._batches(x, given)
         with console.progress("inference gap", len(batches), progress) as bar:
-            drawn = batches.draw(self._generator(seed))
+            drawn = self._completed(batches, self._generator(seed))
             settings = gap.GapSettings(samples, **options)
             return gap.inference_gap(self.vae, drawn, settings, seed, bar.advance)
 
@@ -142,11 +144,14 @@ class Model(Trained):
     def encode(self, x: Values, seed: int = 0, given: Given = None) -> Posterior:
         """q(z|x) for each observation: `.centre` is (N, D), `.sample(K)` is (K, N, D).
 
+        Where the level of a condition is missing, it is q(z|x, c) at the most probable level of q(c|x).
+
         A Gaussian has `.mean` and `.std`, (N, D), too; see `inference.moments` for those of others.
 
         `seed` matters where x is presented at random (grey values to a Bernoulli model).
         """
-        parts = [self.vae.encode(batch) for batch in self._batches(x, given).draw(self._generator(seed))]
+        rows = self._completed(self._batches(x, given), self._generator(seed))
+        parts = [self.vae.encode(batch) for batch in rows]
         joined: Posterior = self.vae.latents.base(parts[0].joined(parts[1:]))
         return joined.detach()
 
@@ -154,7 +159,7 @@ class Model(Trained):
         generator, batches = self._generator(seed), self._batches(rows)
         stored = self.schema.means if mean else self.schema.restore
         results = Spool(LIMIT if batches.rows.in_file else math.inf)
-        for batch in batches.draw(generator):
+        for batch in self._completed(batches, generator):
             part = stored(generate.reconstruct(self.vae, batch, mean, generator))
             results.write(part)
         return results.array((len(batches), *part.shape[1:]), part.dtype)
@@ -195,24 +200,48 @@ class Model(Trained):
     def _restore(
         self, y: StoredRows, operator: Operator | None, request: RestorationRequest, advance: Advance
     ) -> Restoration[np.ndarray]:
+        given = None if y.given is None else torch.as_tensor(y.given)
+        if missing_levels.has_gaps(self.vae, given):
+            (name,) = (c.name for c in self.schema.conditions if c.inferred)
+            raise InputError(
+                f"expected a level of the condition {name!r} in every row to restore, got rows without one; "
+                "choose it with `given`, or infer it from whole rows with `classify`"
+            )
         return restore_stored(self.vae, self.units, y, operator, request, advance)
 
+    @torch.no_grad()
+    def _level_posterior(self, batches: Batches, seed: int) -> np.ndarray:
+        parts = [self.vae.level_posterior(batch) for batch in batches.draw(self._generator(seed))]
+        return torch.cat(parts).double().cpu().numpy()
+
     def _evidence(self, batches: Batches, request: EvidenceRequest, advance: Advance) -> Evidence:
-        return evidence.log_evidence(
-            self.vae,
-            lambda: batches.draw(self._generator(request.presentation_seed)),
-            request,
-            len(batches),
-            advance,
+        def ask(rows: Callable[[], Iterable[Observation]], how: EvidenceRequest) -> Evidence:
+            return evidence.log_evidence(self.vae, rows, how, len(batches), lambda n: advance(n / share))
+
+        def drawn() -> Iterable[Observation]:
+            return batches.draw(self._generator(request.presentation_seed))
+
+        gaps = missing_levels.has_gaps(self.vae, batches.given)
+        share = self.vae.levels.missing.count if gaps and self.vae.levels else 1
+        return (
+            missing_levels.evidence_over_levels(self.vae, drawn, request, ask)
+            if gaps
+            else ask(drawn, request)
         )
 
     def _look(self, observation: Observation) -> scoring.Looks:
+        if missing_levels.has_gaps(self.vae, observation.given):
+            return missing_levels.looks_over_levels(self.vae, observation, partial(scoring.look, self.vae))
         return scoring.look(self.vae, observation)
+
+    def _completed(self, batches: Batches, generator: torch.Generator) -> Iterator[Observation]:
+        """The batches, with the most probable level by q(c|x) where a level is missing."""
+        return map(self.vae.completed, batches.draw(generator))
 
     @torch.no_grad()
     def _active_units(self, batches: Batches, seed: int) -> int:
         use = None
-        for x in batches.draw(self._generator(seed)):
+        for x in self._completed(batches, self._generator(seed)):
             use = code_use(self.vae.encode(x).centre, None, use)
         assert use is not None
         return use.active_units

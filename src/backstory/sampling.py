@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from backstory.data.conditions import at_each_level, chosen_conditions, chosen_stated
+from backstory.data.missing_levels import drawn_levels, unknown
 from backstory.data.observation import Observation
 from backstory.data.stored import StoredRows
 from backstory.data.tables.partial import Wanted, wanted
@@ -67,7 +68,8 @@ class Sampler(Restorer):
                 the names of their columns, in a mapping, a series or a frame of one row. A tuple (low, high)
                 is a range and a set holds possible values; see `tables.partial.wanted`. These are kept
                 by rejection.
-            given: the conditions c, if the model is of p(x|c): one value for all draws or one for each.
+            given: the conditions c, if the model is of p(x|c): one value for all draws or one for each. The
+                only condition of a model may be left out if it may be missing; it is then drawn from p(c).
             frame: false for the stored values of a table, (n, C), in place of a frame.
             missing_cells: `fill`, no cell of a table is empty; `keep`, as many are as in training, see
                 `inference.gap_patterns`.
@@ -87,6 +89,7 @@ class Sampler(Restorer):
         if each is not None:
             n, given = at_each_level(self.schema.conditions, each, checked_number(n), given)
         asked = None if where is None else self._wanted(where)
+        given = self.given_or_drawn(given, checked_number(n), seed) if asked is None else given
         x = self._draw(n, mean, temperature, seed, asked, given)
         if missing_cells == "keep":
             x = self._with_gaps(x, asked, seed)
@@ -95,6 +98,13 @@ class Sampler(Restorer):
         from backstory.data.tables.frames import drawn_frame  # with pandas
 
         return drawn_frame(x, self.schema, seed, chosen_stated(self.schema.conditions, given, n))
+
+    def given_or_drawn(self, given: Given, n: int, seed: int) -> Given:
+        """The conditions; where none are given, n levels from p(c) of the only one that may be missing."""
+        if given is not None or unknown(self.schema.conditions, 1) is None:
+            return given
+        (condition,) = self.schema.conditions
+        return {condition.name: drawn_levels(condition, n, seed)}
 
     def _with_gaps(self, x: np.ndarray, asked: Wanted | None, seed: int) -> np.ndarray:
         """Drawn rows with gaps as the held-out rows have; cells that are asked for stay."""

@@ -49,15 +49,26 @@ def test_means_of_a_table_show_no_more_digits_than_were_computed(home, tmp_path)
     assert max(sum(c.isdigit() for c in cell.lstrip("-0.")) for cell in cells) <= 7
 
 
-def test_a_picture_of_samples_is_a_sheet_and_of_means_has_finer_shades(home, tmp_path):
-    shades = {}
-    for option in ([], ["--mean"]):
-        path = tmp_path / f"samples{len(option)}.png"
-        assert run("sample", home / "bars", "-n", "9", "-o", path, *option) == 0
+def test_a_picture_of_samples_has_the_mean_above_each_draw(home, tmp_path, capfd):
+    """And a picture of means alone is the same line of means."""
+    sheets = {}
+    for name, option in (("draws", []), ("means", ["--mean"])):
+        path = tmp_path / f"{name}.png"
+        assert run("sample", home / "bars", "-n", "9", "-o", path, "--seed", "1", *option) == 0
         with Image.open(path) as image:
-            shades[len(option)] = len(set(np.asarray(image).ravel()))
-    assert shades[0] <= 6  # five levels and the gap
-    assert shades[1] > 6
+            sheets[name] = np.asarray(image)
+    assert "9 draws of x, each below its mean E[x|z], written to" in capfd.readouterr().err
+    height = len(sheets["draws"]) // 2
+    above, below = sheets["draws"][:height], sheets["draws"][height:]
+    assert len(set(below.ravel())) <= 6  # five levels and the gap
+    assert len(set(above.ravel())) > 6
+    assert set(above.ravel()) == set(sheets["means"].ravel())
+
+
+def test_a_picture_of_one_sample_is_a_draw_alone(home, tmp_path):
+    assert run("sample", home / "bars", "-n", "1", "-o", tmp_path / "one.png") == 0
+    with Image.open(tmp_path / "one.png") as image:
+        assert len(set(np.asarray(image).ravel())) <= 5
 
 
 def test_what_was_written_is_said(home, tmp_path, capfd):

@@ -13,6 +13,7 @@ from backstory.distributions.grid import GridHead
 from backstory.distributions.inflated import InflatedHead
 from backstory.distributions.laplace import LaplaceHead
 from backstory.distributions.logistic import DiscretisedLogisticHead
+from backstory.distributions.logistic_mixture import LogisticMixtureHead
 from backstory.distributions.negative_binomial import NegativeBinomialHead
 from backstory.distributions.quantities import Marginals, Quantity
 from backstory.distributions.self_masked import SelfMasking
@@ -49,6 +50,7 @@ DISCRETE = {
     "categorical": (lambda shape: CategoricalHead(shape, 5), 5),
     "logistic": (lambda shape: DiscretisedLogisticHead(shape, 7, shift=3.0, scale=1.5), 7),
     "logistic-256": (lambda shape: DiscretisedLogisticHead(shape, 256, shift=90.0, scale=60.0), 256),
+    "logistic-mixture": (lambda shape: LogisticMixtureHead(shape, 7, shift=3.0, scale=1.5, components=3), 7),
 }
 CONTINUOUS = {
     sigma: (lambda shape, sigma=sigma: GaussianHead(shape, sigma, shift=-3.0, scale=2.5, value=0.7))
@@ -76,11 +78,20 @@ MASKED = {
     for name, sign in (("self-masked", 0), ("self-masked-high", 1))
 }
 LEVELLED = {name: make for name, (make, _) in DISCRETE.items()}
+DEPENDENT = {"logistic-mixture": (2, 2, 3)}  # the shape in which entries depend on each other given z
 HEADS = {**LEVELLED, **CONTINUOUS, **STUDENT}  # for x of any shape
 IGNORABLE = {**HEADS, **COLUMNS}  # with masks that do not depend on x
 ALL = {**IGNORABLE, **MASKED}
 
-EVERY = [(name, shape) for name in ALL for shape in (SHAPES if name not in COLUMNS else [(3,), (10,)])]
+
+def shapes(name):
+    """Shapes of x whose entries are independent given z."""
+    return [(3,), (10,)] if name in COLUMNS else [shape for shape in SHAPES if shape != DEPENDENT.get(name)]
+
+
+EVERY = [(name, shape) for name in ALL for shape in shapes(name)]
+EVERY_DISCRETE = [(name, shape) for name in DISCRETE for shape in shapes(name)]
+EVERY_HEAD = [(name, shape) for name in HEADS for shape in shapes(name)]
 EVERY_IGNORABLE = [(name, shape) for name, shape in EVERY if name in IGNORABLE]
 
 

@@ -13,6 +13,8 @@ from likelihoods import (
     DISCRETE,
     DRAWS,
     EVERY,
+    EVERY_DISCRETE,
+    EVERY_HEAD,
     EVERY_IGNORABLE,
     HEADS,
     IGNORABLE,
@@ -52,8 +54,7 @@ def test_heads_are_built_alike(name):
 
 
 @pytest.mark.parametrize("batch", BATCHES, ids=str)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", DISCRETE)
+@pytest.mark.parametrize(("name", "shape"), EVERY_DISCRETE, ids=str)
 def test_probabilities_of_all_levels_sum_to_one(name, shape, batch):
     levels = DISCRETE[name][1]
     _, p, _ = make(name, shape, batch)
@@ -67,7 +68,7 @@ def test_probabilities_of_all_levels_sum_to_one(name, shape, batch):
         torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["bernoulli", "categorical", "logistic"])
+@pytest.mark.parametrize("name", ["bernoulli", "categorical", "logistic", "logistic-mixture"])
 def test_probabilities_of_all_configurations_sum_to_one(name):
     levels = DISCRETE[name][1]
     _, p, _ = make(name, (2,), (1,))
@@ -93,9 +94,8 @@ def test_densities_integrate_to_one(sigma, shape, batch):
 # -- against torch.distributions ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("batch", BATCHES, ids=str)
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize(("name", "shape"), EVERY_HEAD, ids=str)
 def test_agrees_with_torch_distributions(name, batch, shape):
     head, p, features = make(name, shape, batch)
     x = data_like(p, batch, shape)
@@ -115,17 +115,17 @@ def reference_log_prob(name, head, features, x) -> Tensor:
     if name == "categorical":
         logits = features.movedim(features.dim() - 1 - len(head.shape), -1)
         return torch.distributions.Categorical(logits=logits).log_prob(x.expand(first.shape))
+    if name == "logistic-mixture":
+        axis = features.dim() - 1 - len(head.shape)
+        logits, raw, log_scales = features.unflatten(axis, (3, -1)).movedim(axis + 1, -1).unbind(axis)
+        locations = 3.0 + 1.5 * (raw + torch.linspace(-1.5, 1.5, 3).double())
+        each = _discretised(x.unsqueeze(-1), locations, 1.5 * soft_clamp(log_scales, -7, 4).exp(), 7)
+        return (torch.log_softmax(logits, -1) + each).logsumexp(-1)
     if name.startswith("logistic"):
         second = features.select(features.dim() - 1 - len(head.shape), 1)
         location = head.shift + head.log_scale.exp() * first
         scale = head.log_scale.exp() * soft_clamp(second, -7, 4).exp()
-        upper, lower = (x + 0.5 - location) / scale, (x - 0.5 - location) / scale
-        # F(u) − F(l) = F(−l) − F(−u): the side where neither is close to 1
-        flip = lower > 0
-        upper, lower = torch.where(flip, -lower, upper), torch.where(flip, -upper, lower)
-        inside = upper.sigmoid().log() + torch.log1p(-torch.sigmoid(lower) / torch.sigmoid(upper))
-        edge = torch.where((x == 0) ^ flip, upper.sigmoid(), 1 - lower.sigmoid()).log()
-        return torch.where((x > 0) & (x < head.levels - 1), inside, edge)
+        return _discretised(x, location, scale, head.levels)
     mean = -3.0 + head.log_scale.exp() * first
     if name == "student":
         second, third = (features.select(features.dim() - 1 - len(head.shape), i) for i in (1, 2))
@@ -146,6 +146,16 @@ def reference_log_prob(name, head, features, x) -> Tensor:
     else:
         std = head.log_scale.exp() * soft_clamp(head.log_sigma, -7, 4).exp()
     return torch.distributions.Normal(mean, std).log_prob(x)
+
+
+def _discretised(x, location, scale, levels) -> Tensor:
+    upper, lower = (x + 0.5 - location) / scale, (x - 0.5 - location) / scale
+    # F(u) − F(l) = F(−l) − F(−u): the side where neither is close to 1
+    flip = lower > 0
+    upper, lower = torch.where(flip, -lower, upper), torch.where(flip, -upper, lower)
+    inside = upper.sigmoid().log() + torch.log1p(-torch.sigmoid(lower) / torch.sigmoid(upper))
+    edge = torch.where((x == 0) ^ flip, upper.sigmoid(), 1 - lower.sigmoid()).log()
+    return torch.where((x > 0) & (x < levels - 1), inside, edge)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (130,), (8, 17)], ids=str)
@@ -288,7 +298,7 @@ def test_observed_entries_say_nothing_of_independent_missing_ones(name, shape, g
     assert torch.equal(*draws)
 
 
-@pytest.mark.parametrize("name", ["bernoulli", "categorical", "logistic"])
+@pytest.mark.parametrize("name", ["bernoulli", "categorical", "logistic", "logistic-mixture"])
 def test_missing_entries_have_the_conditional_of_the_joint_probabilities(name, generator):
     """P(x_1, x_2 | z) of all configurations, divided by the sum over x_2."""
     levels = DISCRETE[name][1]
@@ -307,8 +317,7 @@ def test_missing_entries_have_the_conditional_of_the_joint_probabilities(name, g
 
 
 @pytest.mark.parametrize("batch", BATCHES, ids=str)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", DISCRETE)
+@pytest.mark.parametrize(("name", "shape"), EVERY_DISCRETE, ids=str)
 def test_probabilities_of_levels_are_those_of_the_density(name, shape, batch):
     _, p, _ = make(name, shape, batch)
     levels = DISCRETE[name][1]

@@ -176,7 +176,7 @@ def test_a_frame_is_imputed_into_a_file(sizes, tmp_path):
 def test_figures_are_those_of_the_model(sizes, bars):
     done = evaluate(sizes, Source(table(), limit=10), samples=20)
     assert done.figures["elbo"] == sizes.evaluate(table()[:10], samples=20).elbo
-    assert (done.n, done.kind) == (10, "table")
+    assert (done.n, done.noun) == (10, "row")
     assert 0 < done.trained <= 10
     options = {"draws": 5, "method": "importance"}
     done = evaluate_restoration(bars, Source(images(), limit=10), Damage(downscale=2), **options)

@@ -41,9 +41,15 @@ AUTO = {
     "digits": (DIGITS, "logistic", "mlp", 16, "exact"),
     "binary images": (BINARY, "bernoulli", "mlp", 40, "exact"),
     "grey images": (GREY, "logistic", "mlp", 40, "exact"),
-    "colour images": (images(64, 64, 3, levels=256, maximum=255), "logistic", "conv", 40, "exact"),
+    "colour images": (
+        images(64, 64, 3, levels=256, maximum=255),
+        "logistic-mixture",
+        "resnet",
+        40,
+        "exact",
+    ),
     "float images": (FLOATS, "gaussian", "mlp", 40, "exact"),
-    "large float images": (images(40, 40, maximum=1.0, dtype="float32"), "gaussian", "conv", 40, "exact"),
+    "large float images": (images(40, 40, maximum=1.0, dtype="float32"), "gaussian", "resnet", 40, "exact"),
     "a narrow strip": (images(4, 300, levels=256, maximum=255), "logistic", "mlp", 40, "exact"),
     "a table": (table(11), "gaussian-per-entry", "mlp", 5, "exact"),
     "one column": (table(1), "gaussian-per-entry", "mlp", 1, "exact"),
@@ -344,8 +350,28 @@ def test_every_choice_has_a_builder():
 
 def test_hidden_layers_of_a_large_image_are_those_of_a_fully_connected_network():
     large = images(64, 64, levels=256, maximum=255)
-    assert resolve(large, ModelOptions())[1].network.name == "conv"
+    assert resolve(large, ModelOptions())[1].network.name == "resnet"
     assert resolve(large, ModelOptions(hidden=(30,)))[1].network.name == "mlp"
+
+
+@pytest.mark.parametrize(
+    ("shape", "likelihood", "batch"),
+    [
+        ((64, 64, 3), "logistic-mixture", 32),
+        ((64, 64, 4), "logistic-mixture", 32),
+        ((64, 64, 5), "logistic", 32),
+        ((64, 64), "logistic", 32),
+        ((128, 128, 3), "logistic-mixture", 8),
+        ((256, 256), "logistic", 8),
+        ((28, 28), "logistic", None),
+    ],
+)
+def test_defaults_of_images_follow_their_size_and_channels(shape, likelihood, batch):
+    schema, options = resolve(images(*shape, levels=256, maximum=255), ModelOptions())
+    assert options.likelihood.name == likelihood
+    assert options.network.name == ("mlp" if batch is None else "resnet")
+    assert options.network.values.get("depth", 0) == 0
+    assert default_schedule(schema, options).batch_size == batch
 
 
 def test_the_width_of_convolutions_is_that_of_the_option():

@@ -16,10 +16,15 @@ from backstory.errors import InputError
 from backstory.inference.annealing import Annealing, annealed
 from backstory.inference.importance import importance_sampling
 from backstory.inference.moments import prior_moments
-from backstory.models.priors import FlowPrior
+from backstory.models.priors import ExemplarPrior, FlowPrior
 from backstory.options import ModelOptions
+from backstory.training.trainer import Trainer
 
-PRIORS = {"flow": {"transforms": 3, "flow_width": 8}, "vamp": {"pseudo_inputs": 4}}
+PRIORS = {
+    "flow": {"transforms": 3, "flow_width": 8},
+    "vamp": {"pseudo_inputs": 4},
+    "exemplar": {"exemplars": 5},
+}
 
 
 @pytest.fixture(params=PRIORS)
@@ -152,7 +157,9 @@ def test_copies_and_weights(small_vae, levels, choice):
     assert all(p.grad is not None for p in vae.prior_module.parameters())
 
 
-@pytest.mark.parametrize(("prior", "name"), [("flow", "layers"), ("vamp", "pseudo_inputs")])
+@pytest.mark.parametrize(
+    ("prior", "name"), [("flow", "layers"), ("vamp", "pseudo_inputs"), ("exemplar", "means")]
+)
 def test_fit_and_every_question(prior, name, tmp_path):
     """A short run through fit, saved, reopened, and all that can be asked of it."""
     model = backstory.fit("digits", prior=prior, epochs=1, latent=3, hidden=(16,), progress=False)
@@ -189,3 +196,50 @@ def test_a_plain_autoencoder_has_no_learned_prior(choice):
     with pytest.raises(InputError, match=f"prior {choice['prior']} is learned through"):
         backstory.fit("digits", posterior="delta", epochs=1, progress=False, **choice)
     assert ModelOptions(**choice).prior.name == choice["prior"]
+
+
+def test_an_exemplar_prior_is_the_mixture_of_gaussians_around_its_codes(generator):
+    p = ExemplarPrior(2, 6)()
+    z = torch.randn(3, 4, 2, generator=generator)
+    each = [torch.distributions.Normal(m, p.log_std.exp()).log_prob(z).sum(-1) for m in p.means]
+    expected = torch.logsumexp(torch.stack(each), 0) - math.log(6)
+    torch.testing.assert_close(p.log_prob(z), expected)
+    left = p.leaving_out(torch.tensor([0, 5, -1, 2])).log_prob(z)
+    for row, own in enumerate([0, 5, None, 2]):
+        others = [value[:, row] for m, value in enumerate(each) if m != own]
+        torch.testing.assert_close(
+            left[:, row], torch.logsumexp(torch.stack(others), 0) - math.log(len(others))
+        )
+
+
+def test_exemplars_are_codes_of_training_rows(tmp_path, monkeypatch):
+    options = {"prior": "exemplar", "exemplars": 200, "latent": 3, "hidden": (16,), "progress": False}
+    model = backstory.fit("digits", tmp_path / "whole", epochs=3, **options)
+    data = backstory.load("digits")
+    codes = model.encode(data.values[model.splits.train]).mean
+    table = model.vae.prior_module.means
+    assert table.shape == (200, 3)
+    distances = torch.cdist(table, codes, compute_mode="donot_use_mm_for_euclid_dist")
+    assert float(distances.min(1).values.max()) < 1e-4  # of the weights that are kept
+    assert math.isfinite(model.evaluate(data.subset(model.rows(data, "test")[:50]), 50).log_evidence)
+
+    step, taken = Trainer._step, []
+
+    def interrupted(self, *args):
+        taken.append(1)
+        if len(taken) == 30:
+            raise KeyboardInterrupt
+        step(self, *args)
+
+    monkeypatch.setattr(Trainer, "_step", interrupted)
+    backstory.fit("digits", tmp_path / "cut", epochs=3, checkpoint_every=1e-9, **options)
+    monkeypatch.setattr(Trainer, "_step", step)
+    again = backstory.fit("digits", tmp_path / "cut", resume=True, progress=False)
+    for name, value in model.vae.state_dict().items():
+        assert torch.equal(value, again.vae.state_dict()[name]), name
+
+
+def test_there_are_no_more_exemplars_than_training_rows():
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    model = backstory.fit(x, prior="exemplar", epochs=1, latent=2, hidden=(8,), progress=False)
+    assert model.options.prior.exemplars == len(model.splits.train) == 54

@@ -25,5 +25,6 @@ def test_parameters_of_a_pixel_depend_on_the_pixels_before_it_and_on_its_maps(sh
         assert not seen[pixel:].any()
         assert pixel == 0 or seen[pixel - 1] or pixel % width == 0
         told = of_maps[0, 0].flatten(1).abs().sum(0) > 0
-        assert told[pixel] and not told[pixel + 1 :].any()
+        assert told[pixel]
+        assert not told[pixel + 1 :].any()
         assert not of_maps[1:].any()

@@ -11,6 +11,7 @@ def classify(
     force: o.Force = False,
     condition: o.ConditionName = None,
     samples: o.LevelSamples = None,
+    method: o.LevelMethod = "bayes",
     as_json: o.Json = False,
 ) -> None:
     """Write the most probable class of each row of DATA and p(c|x) of all classes, for a run of p(x|c).
@@ -26,7 +27,7 @@ def classify(
     model = rows.model()
     asked = model.classified(condition)
     rows.say_given([other.name for other in model.schema.conditions if other != asked])
-    done = job(model, rows.source(), target, condition, samples, rows.seed, progress=True)
+    done = job(model, rows.source(), target, condition, samples, rows.seed, True, method)
     if done.files:
         text.say_written(f"classes of {counted(done.n, model.noun)}", done.files)
     if as_json:

@@ -7,6 +7,7 @@ from backstory.cli import parameters as o
 
 if TYPE_CHECKING:
     from backstory.comparing.comparison import Comparison
+    from backstory.jobs.compare_images import ImageComparison
     from backstory.jobs.output import Output
 
 SHOWN = 10  # columns and pairs, the least alike first
@@ -61,6 +62,8 @@ def compare(
 ) -> None:
     """Compare synthetic rows with the rows of a real table: how alike they are, and whether they repeat them.
 
+    Of a run of images, draws with real images: the Fréchet distance of features, and the nearest images.
+
     A run draws as many rows as REAL has. Shapes of columns and trends of pairs are those of SDMetrics; a
     two-sample test, models that learn from synthetic rows, nearest rows and copies come beside them. Empty
     cells are a level of their own among levels, and are left out of numbers.
@@ -71,7 +74,11 @@ def compare(
 
     file = report.target()
     kinds = parsing.columns(tables.column, None) or None
-    done = job(tables.rows(), tables.real, tables.held_out, target or (), kinds, seed)
+    rows = tables.rows()
+    if getattr(getattr(rows, "schema", None), "kind", None) == "images":
+        _compare_images(rows, tables, report, seed, as_json)
+        return
+    done = job(rows, tables.real, tables.held_out, target or (), kinds, seed)
     if file is not None:
         write_report(file, done)
     if as_json:
@@ -80,6 +87,40 @@ def compare(
         _print(done)
     if file is not None:
         text.say_written("all figures", [file.path])
+
+
+def _compare_images(
+    model: Any, tables: TableOptions, report: ReportOptions, seed: int, as_json: bool
+) -> None:
+    from backstory.cli import text
+    from backstory.jobs.compare import write_report
+    from backstory.jobs.compare_images import compare_images
+
+    file = report.target()
+    done = compare_images(model, tables.real, seed)
+    if file is not None:
+        write_report(file, done)
+    if as_json:
+        text.print_json(done.record())
+    else:
+        _print_images(done)
+    if file is not None:
+        text.say_written("all figures", [file.path])
+
+
+def _print_images(done: "ImageComparison") -> None:
+    from backstory.cli import text
+
+    lines = {"frechet": f"{done.frechet:.4g}", "distance": f"{done.distance:.4g}"}
+    if done.held_out_frechet is not None and done.held_out_distance is not None:
+        lines["frechet"] += f", held-out {done.held_out_frechet:.4g}"
+        lines["distance"] += f", held-out {done.held_out_distance:.4g}"
+    of = {"classifier": "a classifier of their labels", "encoder": "the model's own encoder"}[done.features]
+    notes = {
+        "frechet": f"of draws and training images, by the features of {of}; 0 for equal Gaussians",
+        "distance": "median of a draw to the nearest training image; far below held-out: copies",
+    }
+    text.print_table(lines, notes)
 
 
 def _print(done: "Comparison") -> None:

@@ -78,6 +78,7 @@ def fit(
     column: o.Column = None,
     given: o.GivenNames = None,
     weights: o.Weights = None,
+    labelled: o.Labelled = None,
     schema: o.SchemaFile = None,
     checkpoint_every: o.CheckpointEvery = 60.0,
     tensorboard: o.TensorBoard = False,

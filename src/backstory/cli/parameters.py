@@ -159,6 +159,17 @@ Weights = A[
         help="Column of a table with a weight for each row, which leaves x: a row of weight 2 counts as two.",
     ),
 ]
+Labelled = A[
+    int | None,
+    Option(
+        metavar="N",
+        help="Keep the class of N training rows, balanced, and infer it in the others, with --given class.",
+    ),
+]
+NearestImages = A[
+    str | None,
+    Option(metavar="DATA", help="Show the three nearest training images of DATA beside each draw (.png)."),
+]
 LaterPrior = A[
     str | None,
     Option(help="mixture: draw z from a Gaussian mixture that is fitted to the codes of the training rows."),
@@ -239,6 +250,13 @@ MaybeTable = A[Path | None, Option("-o", "--output", metavar="FILE", help=_TABLE
 ConditionName = A[
     str | None,
     Option(metavar="NAME", help="The condition to infer, of a run with several that have levels."),
+]
+LevelMethod = A[
+    str,
+    Option(
+        metavar="NAME",
+        help="bayes, or encoder: the network q(c|x) of a run with rows without a class, which is faster.",
+    ),
 ]
 LevelSamples = A[int | None, Option(metavar="K", help="Draws of z for each row and class; 50 by default.")]
 

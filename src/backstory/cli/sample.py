@@ -17,6 +17,7 @@ class SamplingOptions:
     where: o.Where = None
     given: o.Given = None
     each: o.EachLevel = None
+    nearest: o.NearestImages = None
     missing_cells: o.MissingCells = "fill"
     seed: o.FreeSeed = None
 
@@ -60,6 +61,7 @@ def sample(
         given,
         sampling.missing_cells,
         sampling.each,
+        sampling.nearest,
     )
     done = job(model, target, drawn)
     one, several = (
@@ -73,4 +75,7 @@ def sample(
     if sampling.each is not None:
         levels = text.shortened(model.classified(sampling.each).levels or ())
         what += f", {drawn.number} of each {sampling.each}: {levels}"
+    if sampling.nearest is not None:
+        what += ", each with the three nearest training images"
+    what += ", each below its mean E[x|z]" if drawn.shows_means(target) else ""
     text.say_written(what, done.files)

@@ -107,7 +107,13 @@ class Space:
 
 def nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     """The distance of each point, (N, D), to the nearest of the others, (M, D)."""
-    return NearestNeighbors(n_neighbors=1).fit(others).kneighbors(points)[0][:, 0]
+    return neighbours(points, others, 1)[0][:, 0]
+
+
+def neighbours(points: np.ndarray, others: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and row numbers of the others, (M, D), that are nearest to each point, (N, count) both."""
+    distance, index = NearestNeighbors(n_neighbors=count).fit(others).kneighbors(points)
+    return distance, index
 
 
 def nearer_share(points: np.ndarray, training: np.ndarray, held_out: np.ndarray) -> float:

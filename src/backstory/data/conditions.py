@@ -1,8 +1,8 @@
 """Conditions c of p(x | c): what is known of each observation besides x, as numbers for the model.
 
 A condition is a level (a label, a cell of a categorical column) or a number. A level becomes a one-hot code
-with as many numbers as there are levels; a number y becomes (y − location) / scale. Conditions are
-observed in training.
+with as many numbers as there are levels; a number y becomes (y − location) / scale. The level of one
+condition may be missing in some rows, see `data.missing_levels`; all other conditions are observed.
 """
 
 import math
@@ -67,7 +67,10 @@ class Condition(BaseModel):
         return 1 if self.levels is None else len(self.levels)
 
     def __str__(self) -> str:
-        return self.name if self.levels is None else f"{self.name} ({counted(len(self.levels), 'level')})"
+        if self.levels is None:
+            return self.name
+        gaps = f", observed in {100 * self.known:.3g} % of the rows" if self.inferred else ""
+        return f"{self.name} ({counted(len(self.levels), 'level')}{gaps})"
 
     def encode(self, values: Iterable[Any], source: str = "the conditions") -> np.ndarray:
         """Labels or cells as numbers, (N, width) of float32.
@@ -192,21 +195,27 @@ def of_labels(name: str, labels: np.ndarray, rows: np.ndarray) -> Condition:
             "give labels of some, or train without `given`"
         )
     condition = Condition(name=name, levels=levels)
-    return _of_levels(condition, condition.stored(labels[rows].tolist()))
+    return of_shares(condition, condition.stored(labels[rows].tolist()))
 
 
 def of_column(column: Column, place: int, stored: np.ndarray) -> Condition:
     """The condition of a table's column, whose location and scale are computed from stored numbers (N,)."""
     condition = Condition(name=column.name, levels=column.levels, column=column, place=place)
-    return _of_number(condition, stored) if column.levels is None else _of_levels(condition, stored)
+    return _of_number(condition, stored) if column.levels is None else of_shares(condition, stored)
 
 
 def settled(conditions: Sequence[Condition]) -> list[Condition]:
-    """The conditions, each taken as observed in every row; `Condition.encode` refuses gaps."""
-    return [c.model_copy(update={"known": 1.0}) for c in conditions]
+    """The conditions; InputError if more than one of them has levels that are missing in some rows."""
+    gaps = [condition.name for condition in conditions if condition.inferred]
+    if len(gaps) > 1:
+        raise InputError(
+            f"expected one condition with missing values at most, got {', '.join(gaps)}; fill the others, "
+            "drop their rows, or leave them out of `given`"
+        )
+    return list(conditions)
 
 
-def _of_levels(condition: Condition, stored: np.ndarray) -> Condition:
+def of_shares(condition: Condition, stored: np.ndarray) -> Condition:
     """The condition with the shares of its levels among stored indices, (N,), NaN where it is missing."""
     there, count = stored[np.isfinite(stored)].astype(np.int64), len(condition.levels or ())
     shares = (np.bincount(there, minlength=count) + 1) / (len(there) + count)

@@ -33,8 +33,8 @@ class Dataset:
         names: one name per observation (image files); None without.
         source: where the data came from, for messages.
         places: for each column of a table, its number among the columns of the file; None without columns.
-        given: (N, schema.condition_width) of float32, the conditions c of p(x | c); None without. They are
-            always observed.
+        given: (N, schema.condition_width) of float32, the conditions c of p(x | c); None without. NaN where
+            the level of a condition is missing.
         known_range: whether the values of black and white of images are known, not guessed from the values.
         validation_rows: rows of the data's own validation part (folders); None without one.
         stated: (N, K) of float64, the stored numbers of these conditions, as their columns had them.

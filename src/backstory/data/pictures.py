@@ -11,7 +11,7 @@ from backstory.errors import InputError
 
 _CELL = 64  # pixels; small images are enlarged until their longer side has about this length
 _GAP = 2
-_GREY = 128
+GREY = 128
 _CHANNELS = (1, 3, 4)  # that a PNG shows as colours
 
 
@@ -88,7 +88,7 @@ def contact_sheet(rows: np.ndarray, columns: int | None = None, scale: int | Non
     lines = math.ceil(count / columns)
     cell = (height * scale + _GAP, width * scale + _GAP)
     size = (lines * cell[0] + _GAP, columns * cell[1] + _GAP)
-    sheet = np.full((*size, *rows.shape[3:]), _GREY, np.uint8)
+    sheet = np.full((*size, *rows.shape[3:]), GREY, np.uint8)
     if rows.shape[3:] == (4,):
         sheet[..., 3] = 255
     for i, row in enumerate(rows):

@@ -108,7 +108,7 @@ class ShuffledRows:
         return (self._with_conditions(values.index_select(0, rows), rows) for rows in mine)
 
     def _with_conditions(self, values: Tensor, rows: Tensor) -> Stored:
-        return Stored(values, None if self.given is None else self.given.index_select(0, rows))
+        return Stored(values, None if self.given is None else self.given.index_select(0, rows), rows)
 
     def _streamed(self, order: Tensor, done: int) -> Iterator[Tensor]:
         """The batches of one pool after another, the next of which is read meanwhile."""

@@ -12,10 +12,17 @@ from backstory.data.weights import drawn_by_weight
 
 
 class Stored(NamedTuple):
-    """Some rows on a device: stored values, (B, *shape), and conditions, (B, C), or None without."""
+    """Some rows on a device.
+
+    Attributes:
+        values: stored values, (B, *shape).
+        given: conditions, (B, C); None without.
+        numbers: of the rows among all rows, (B,); None where they are not told.
+    """
 
     values: Tensor
     given: Tensor | None = None
+    numbers: Tensor | None = None
 
 
 @dataclass(frozen=True)

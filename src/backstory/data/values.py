@@ -21,6 +21,7 @@ from backstory.data.conditions import (
 )
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
+from backstory.data.missing_levels import unknown
 from backstory.data.observation import Observation
 from backstory.data.rows import Rows, is_in_file
 from backstory.data.schema import Schema
@@ -61,7 +62,8 @@ def stored_rows(
         x: the observations; stored rows as they are.
         schema: of the model.
         given: the conditions by name, one value for all observations or one for each; by default those that
-            come with x: of a `Dataset`, or of the columns of a table.
+            come with x: of a `Dataset`, or of the columns of a table. The only condition of a model may be
+            left out if the model infers it where it is missing.
         noise: σ by which images may leave the full range, as a fraction of it; None for values of x itself,
             and infinite for what is no image, which stays as it is.
         whole: whether the values are entries of x, not blurred or noisy ones.
@@ -73,6 +75,8 @@ def stored_rows(
         values = _stored(read(x, schema.without_conditions()), schema, noise, whole).values
         return StoredRows(values, chosen_conditions(schema.conditions, given, len(values)))
     rows = _stored(x, schema, noise, whole)
+    if rows.given is None and (codes := unknown(schema.conditions, len(rows))) is not None:
+        return StoredRows(rows.values, codes)
     if rows.given is None and schema.conditions:
         raise no_conditions(schema.conditions, getattr(x, "source", ""))
     if rows.given is not None and not schema.conditions:
@@ -161,6 +165,11 @@ class Batches:
     def values(self) -> Rows | Tensor:
         """The stored values."""
         return self.rows.values
+
+    @property
+    def given(self) -> Tensor | None:
+        """Codes of the conditions, (N, C); None without."""
+        return None if self.rows.given is None else torch.as_tensor(self.rows.given)
 
     def __len__(self) -> int:
         """The number of rows."""

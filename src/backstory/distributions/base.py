@@ -104,6 +104,10 @@ class DataDistribution(MissingEntries, Protocol):
         levels: L, if x_i ∈ {0, …, L − 1} for all entries; 0 for any other x.
         level_log_probs: log P(x_i = l|z), (L, *batch, *shape); asked for only where `levels` is not 0.
         rounded: normals whose rounding x is, where that is quicker than many levels; else None.
+        rough_moments: mean and variance of each entry, quicker than `mean` and `variance` where these are
+            sums over many levels; for maps of x, which is Gaussian there or taken as such.
+        shares_variance: whether the variance at one code stands for those of all codes of an observation,
+            where a covariance would be factored for each; for x that is not Gaussian anyway.
         constant_variance: the variance if it does not depend on z, broadcasting against `shape`; else None.
         is_gaussian: whether p(x|z) is N(mean, diag(variance)), so that p(x|z, y) for linear y is exact.
         informative_mask: whether which entries are missing depends on x, so that log_prob has a term for it.
@@ -122,6 +126,12 @@ class DataDistribution(MissingEntries, Protocol):
 
     @property
     def rounded(self) -> Rounded | None: ...
+
+    @property
+    def rough_moments(self) -> tuple[Tensor, Tensor]: ...
+
+    @property
+    def shares_variance(self) -> bool: ...
 
     @property
     def constant_variance(self) -> Tensor | None: ...
@@ -212,6 +222,14 @@ class Entrywise(EntrywiseMoments):
     @property
     def rounded(self) -> Rounded | None:
         return None
+
+    @property
+    def rough_moments(self: MissingEntries) -> tuple[Tensor, Tensor]:
+        return self.mean, self.variance
+
+    @property
+    def shares_variance(self) -> bool:
+        return False
 
     @property
     def constant_variance(self) -> Tensor | None:

@@ -57,16 +57,19 @@ class DiscretisedLogistic(Entrywise):
         return (second - first.square()).clamp(min=0)
 
     def entry_log_probs(self, x: Tensor) -> Tensor:
-        inverse = torch.exp(-self.log_scale)
-        upper = (x + 0.5 - self.location) * inverse
-        lower = upper - inverse
-        inside = torch.log(-torch.expm1(-inverse)) + F.logsigmoid(upper) + F.logsigmoid(-lower)
-        first, last = x <= 0, x >= self.levels - 1
-        return torch.where(first, F.logsigmoid(upper), torch.where(last, F.logsigmoid(-lower), inside))
+        return cell_log_probs(x, self.location, self.log_scale, self.levels)
 
     @property
     def level_log_probs(self) -> Tensor:
         return self.entries(level_values(self.levels, self.location))
+
+    @property
+    def rough_moments(self) -> tuple[Tensor, Tensor]:
+        return (self.mean, self.variance) if self.rounded is None else self.rounded.moments()
+
+    @property
+    def shares_variance(self) -> bool:
+        return self.rounded is not None
 
     @property
     def rounded(self) -> Rounded | None:
@@ -80,6 +83,15 @@ class DiscretisedLogistic(Entrywise):
         """The draw that belongs to uniform noise of the same shape."""
         draw = self.location + self.log_scale.exp() * torch.logit(u, eps=1e-7)
         return draw.round().clamp(0, self.levels - 1)
+
+
+def cell_log_probs(x: Tensor, location: Tensor, log_scale: Tensor, levels: int) -> Tensor:
+    """log P of levels x, the logistic density integrated over their cells; all broadcast."""
+    width = torch.exp(-log_scale)
+    upper = (x + 0.5 - location) * width
+    below, above = F.logsigmoid(upper), F.logsigmoid(width - upper)
+    inside = torch.log(-torch.expm1(-width)) + below + above
+    return torch.where(x <= 0, below, torch.where(x >= levels - 1, above, inside))
 
 
 class DiscretisedLogisticHead(LocationScaleHead):

@@ -75,17 +75,17 @@ def fit(
             costs less than a hundredth of the time since the last.
         tensorboard: also write the metrics to RUN/tensorboard; needs `pip install 'backstory[tensorboard]'`.
         progress: show a progress bar and the choices made, on standard error.
-        columns: the kinds of some columns of a table, by name, see `load`; the others are inferred.
-        resize, stream: see `load`, whose other ways to read are given among the options.
+        columns, resize, stream: see `load`, whose other ways to read are given among the options.
         given: the conditions c of each observation, so that p(x|c) is learned: `class` for the labels of
             images, names of columns of a table, which leave x, an array of labels or numbers, (N,), or
-            several of these by name. See `data.stated_values`.
+            several by name, see `data.stated_values`. The level of one may be missing.
         weights: of the rows, (N,), not negative, or the name of a column of a table, which leaves x: each
             epoch draws rows in proportion to it, as if a row of weight 2 were there twice, and validation
             likewise. Rows of weight 0 are left out. What is read of the columns, such as their kinds and
             scales, does not depend on positive weights.
         options: any option of a model or of its training, see docs/options.md: a choice by its name, as a
-            record or as an object of your own (see `backstory.register`), and its options by their names.
+            record or an object of your own (`backstory.register`), and its options; and `labelled`,
+            how many training rows keep their label.
 
     Raises:
         InputError: for data or options that cannot work, or that differ from those of the run to go on with;

@@ -8,7 +8,7 @@ from backstory.data.dataset import Dataset
 from backstory.ensemble import Ensemble, config_of
 from backstory.errors import InputError
 from backstory.fitting.job import Job
-from backstory.fitting.options import SEED, as_modelled, decide_options, split_rows
+from backstory.fitting.options import SEED, as_labelled, as_modelled, decide_options, split_rows
 from backstory.fitting.single import train_single
 from backstory.inference.target import check_density
 from backstory.model import Model
@@ -45,7 +45,7 @@ def train_members(dataset: Dataset, count: int, job: Job, begun: bool) -> Ensemb
 
 
 def _check_members(dataset: Dataset, job: Job) -> None:
-    dataset = as_modelled(dataset, job.asked)
+    dataset = as_labelled(as_modelled(dataset, job.asked), job.asked)
     decided = decide_options(dataset, job.asked, split_rows(dataset, job.asked).train, job.group)
     check_density(build.build(decided.schema, decided.model))
 

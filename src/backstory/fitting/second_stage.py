@@ -86,7 +86,7 @@ def held_out_elbos(model: Model, held_out: StoredRows, other: nn.Module) -> tupl
     priors = vae.prior(), vae.latents.lift(other())
     sums = torch.zeros(2, dtype=torch.float64)
     for batch in model._batches(held_out).draw(generator):
-        terms = vae.terms(batch, DRAWS, generator)
+        terms = vae.terms(vae.completed(batch), DRAWS, generator)
         rest = terms.log_likelihood - terms.log_posterior
         each = [(rest + prior.log_prob(terms.z)).mean(0).double().sum() for prior in priors]
         sums += torch.stack(each).cpu()

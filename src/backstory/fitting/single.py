@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from backstory import console
@@ -14,7 +15,15 @@ from backstory.errors import InputError, TrainingFailed
 from backstory.files import writing
 from backstory.fitting.begun import check_same_data
 from backstory.fitting.job import Job
-from backstory.fitting.options import SEED, VALIDATION, Decided, as_modelled, decide_options, split_rows
+from backstory.fitting.options import (
+    SEED,
+    VALIDATION,
+    Decided,
+    as_labelled,
+    as_modelled,
+    decide_options,
+    split_rows,
+)
 from backstory.fitting.progress import announce, report, run_trainer, summary
 from backstory.fitting.second_stage import second_stage
 from backstory.inference import scoring
@@ -40,8 +49,9 @@ SLOWER, HIGHEST_RETRIED, LEAST_SHARE = 10, 1e-3, 0.1
 
 def train_single(dataset: Dataset, job: Job) -> Model:
     """A trained model; its run folder is written by the first process."""
-    dataset = as_modelled(dataset, job.asked)
-    model, rows = untrained(dataset, job)
+    whole = as_modelled(dataset, job.asked)
+    dataset = as_labelled(whole, job.asked)
+    model, rows = untrained(dataset, job, whole.given)
     held_out = dataset.stored.take(model.splits.validation)
     if len(held_out):
         held_out = held_out.by_weight(model.training.seed)
@@ -100,10 +110,16 @@ def _begin_anew(model: Model, spent: float, job: Job) -> None:
         checkpoint.prepare_resume(job.written, [])
 
 
-def untrained(dataset: Dataset, job: Job) -> tuple[Model, StoredRows]:
-    """A model before its first step, with all options decided, and its training rows."""
+def untrained(dataset: Dataset, job: Job, given: np.ndarray | None) -> tuple[Model, StoredRows]:
+    """A model before its first step, with all options decided, and its training rows.
+
+    Args:
+        dataset: the rows, with the conditions that the model is told.
+        job: what was asked for.
+        given: codes of all conditions that came with the data.
+    """
     hashes, splits = row_hashes(dataset.values), split_rows(dataset, job.asked)
-    name = fingerprint(hashes, dataset.given)
+    name = fingerprint(hashes, given)
     _check_same_rows(name, dataset, job.group)
     if job.earlier is None:
         decided = decide_options(dataset, job.asked, splits.train, job.group)

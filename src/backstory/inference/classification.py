@@ -22,7 +22,7 @@ class Classification:
         condition: its name.
         levels: the L levels.
         probabilities: p(c | x), (N, L).
-        log_evidence: log p(x | c), (N, L), nats.
+        log_evidence: log p(x | c), (N, L), nats; NaN where q(c|x) stands for p(c | x).
         shares: p(c), (L,).
     """
 

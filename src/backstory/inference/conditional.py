@@ -176,7 +176,7 @@ class Conditioned(EntrywiseMoments):
     @cached_property
     def _two(self) -> tuple[Tensor, Tensor]:
         """Mean and variance of x given z."""
-        return (self.p.mean, self.p.variance) if self.p.rounded is None else self.p.rounded.moments()
+        return self.p.rough_moments
 
     @cached_property
     def _covariance(self) -> "Diagonal | Full":

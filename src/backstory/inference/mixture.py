@@ -29,21 +29,39 @@ def mixture_evidence(parts: list[Evidence]) -> Evidence:
     by Jensen's inequality the average ELBO bounds the mixture, too. Pareto k̂ is averaged with the shares.
     The method of an observation is the most expensive one that a member needed.
     """
-    log_evidence = torch.stack([part.log_evidence for part in parts])
+    even = torch.full((len(parts), 1), -math.log(len(parts)))
+    return weighted_evidence(parts, even, even)
+
+
+def weighted_evidence(parts: list[Evidence], log_weights: Tensor, log_q: Tensor) -> Evidence:
+    """log Σ_n π_n p_n(x), as in `mixture_evidence`, with weights π_n that sum to one.
+
+    The ELBO is Σ_n q_n (ELBO_n + log π_n − log q_n), with q_n that sum to one, a bound for any of them.
+
+    Args:
+        parts: the evidence under each p_n.
+        log_weights: log π_n, (N, rows) or (N, 1).
+        log_q: log q_n, likewise; −∞ where π_n is zero.
+    """
     each = zip(*(part.methods for part in parts), strict=True)
-    share = torch.softmax(log_evidence, 0)
+    log_evidence = torch.stack([part.log_evidence for part in parts])
+    joint = log_evidence + log_weights.to(log_evidence)
+    share = torch.softmax(joint, 0)
+    log_q = log_q.to(log_evidence)
+    q = log_q.exp()
+    divergence = torch.where(q > 0, q * (log_q - log_weights.to(log_evidence)), 0.0).sum(0)
 
     def stacked(name: str) -> Tensor:
         return torch.stack([getattr(part, name) for part in parts])
 
     return Evidence(
-        log_evidence=log_mean_exp(log_evidence),
+        log_evidence=torch.logsumexp(joint, 0),
         standard_error=(share * stacked("standard_error")).square().sum(0).sqrt(),
         ess=1 / (share.square() / stacked("ess")).sum(0),
         pareto_k=(share * stacked("pareto_k")).sum(0),
-        elbo=stacked("elbo").mean(0),
-        reconstruction=stacked("reconstruction").mean(0),
-        kl=stacked("kl").mean(0),
+        elbo=(q * stacked("elbo")).sum(0) - divergence,
+        reconstruction=(q * stacked("reconstruction")).sum(0),
+        kl=(q * stacked("kl")).sum(0) + divergence,
         samples=sum(part.samples for part in parts),
         acceptance=stacked("acceptance").mean(0),
         method=parts[0].method,

@@ -116,7 +116,7 @@ class Restored:
     def with_one_variance(self) -> "Restored":
         """The same with one variance of x given z for each observation, that at the centre of q(z|y)."""
         p = self.vae.decode(self.posterior.centre, self.given)
-        variance = p.rounded.moments()[1] if p.rounded else p.variance
+        variance = p.rough_moments[1]
         return Restored(
             self.vae, self.raw, replace(self.prepared, variance=variance), self.given, self.posterior
         )
@@ -157,7 +157,7 @@ def restore(
         if probe.refuses_noise and not seen.exact:
             raise InputError(f"expected entries of x as they are, got an operator, and {probe.refuses_noise}")
         target = Restored(vae, seen, seen.prepared(probe.constant_variance), given)
-        if not target.prepared.diagonal and probe.rounded is not None:
+        if not target.prepared.diagonal and probe.shares_variance:
             target = target.with_one_variance()
     entries = entries_per_code(math.prod(vae.features_shape), probe, target.prepared)
     pairs = how.chunk or pairs_at_once(vae, True, entries)

@@ -39,6 +39,7 @@ def classify(
     samples: int | None = None,
     seed: int = 0,
     progress: bool = False,
+    method: str = "bayes",
 ) -> Classified:
     """Write the most probable level of each row, and p(c | x) of every level.
 
@@ -50,6 +51,7 @@ def classify(
         samples: draws of z for each row and level.
         seed: of all draws.
         progress: show a progress bar.
+        method: see `Trained.classify`.
 
     Raises:
         InputError: the model has no such condition; see also `read_rows`.
@@ -70,7 +72,7 @@ def classify(
         truth = read.data.stated[:, model.schema.conditions.index(asked)]
     elif truth is not None:
         truth = truth[read.chosen.index]
-    found = model.classify(read.data, asked.name, samples, seed, progress)
+    found = model.classify(read.data, asked.name, samples, seed, progress, method=method)
     quality = None if truth is None else found.quality(truth)
     if output is not None:
         write_table(output.path, identified(found.columns(), output, source, read.chosen), output.force)

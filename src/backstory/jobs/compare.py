@@ -27,6 +27,7 @@ from backstory.trained import Trained
 
 if TYPE_CHECKING:
     from backstory.data.tables.read import Columns
+    from backstory.jobs.compare_images import ImageComparison
 
 FEWEST = 10  # rows of a table
 ANOTHER = "(another)"  # the level of texts that the real table does not have
@@ -100,7 +101,7 @@ def check_report(output: Output) -> None:
     check_writable(output.path, output.force)
 
 
-def write_report(output: Output, comparison: Comparison) -> None:
+def write_report(output: Output, comparison: "Comparison | ImageComparison") -> None:
     """Write a comparison as JSON."""
     text = json.dumps(comparison.record(), indent=2, ensure_ascii=False)
     write_text(output.path, text + "\n", output.force)

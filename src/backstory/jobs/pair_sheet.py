@@ -1,4 +1,4 @@
-"""Originals above their reconstructions, as one picture."""
+"""Images above others, as one picture: originals and reconstructions, means and draws."""
 
 import math
 
@@ -11,10 +11,19 @@ from backstory.files import atomic_path
 from backstory.jobs.output import Output
 
 
-def write_pair_sheet(output: Output, originals: Rows, x: Rows, schema: Schema) -> None:
-    """Write a picture: lines of originals (N, *shape), each above the line of their reconstructions x."""
-    above, below = pixels(np.asarray(originals), schema), pixels(np.asarray(x), schema)
-    columns = min(len(above), max(10, math.isqrt(2 * len(above))))
+def write_pair_sheet(
+    output: Output, first: Rows, second: Rows, schema: Schema, columns: int | None = None
+) -> None:
+    """Write a picture: lines of images (N, *shape), each above the line of the N images beside them.
+
+    Args:
+        output: where to write.
+        first, second: the images above, and those below.
+        schema: of the images.
+        columns: number of images in a line; by default ten or more.
+    """
+    above, below = pixels(np.asarray(first), schema), pixels(np.asarray(second), schema)
+    columns = min(len(above), columns or max(10, math.isqrt(2 * len(above))))
     lines = []
     for start in range(0, len(above), columns):
         for images in (above, below):

@@ -1,22 +1,32 @@
 """New observations, drawn from a model."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+import numpy as np
+import torch
+
+from backstory.comparing.pictures import nearest_images
 from backstory.data.conditions import at_each_level, chosen_stated
 from backstory.data.load import Source as Data
 from backstory.data.load import load
+from backstory.data.pictures import GREY, contact_sheet, pixels
+from backstory.data.values import stored_values
 from backstory.data.write import write_sheet, write_table
 from backstory.errors import InputError
-from backstory.files import TABLES
+from backstory.files import TABLES, atomic_path
 from backstory.inference.generate import Temperature
 from backstory.jobs.checks import at_least_one
 from backstory.jobs.output import Outcome, Output, write_observations
+from backstory.jobs.pair_sheet import write_pair_sheet
 from backstory.options import MixturePrior, one_of
 from backstory.trained import Trained
 
 USUAL, USUAL_OF_EACH = 64, 8  # observations: a sheet of 8 by 8, or a line of 8 for each level
+NEAREST, GROUPS = 3, 4  # training images beside a draw; draws in a line of the picture
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,7 @@ class Sampling:
         missing_cells: `keep` leaves as many cells of a table empty as training had.
         conditions: those of a model of p(x|c) by name, as in a file or one for each draw.
         each: the name of a condition; n observations are then drawn at each of its levels.
+        nearest: images, of which the three that are nearest to a draw are shown beside it, in a `.png`.
     """
 
     n: int | None = None
@@ -43,17 +54,25 @@ class Sampling:
     conditions: Mapping[str, Any] = field(default_factory=dict)
     missing_cells: str = "fill"
     each: str | None = None
+    nearest: "Data | None" = None
 
     @property
     def number(self) -> int:
         """The number of observations, in all or of each level."""
         return (USUAL if self.each is None else USUAL_OF_EACH) if self.n is None else self.n
 
+    def shows_means(self, output: Output) -> bool:
+        """Whether the output is a picture with the mean E[x|z] above each draw."""
+        plain = not self.mean and not self.given and self.nearest is None
+        return output.format == "png" and plain and self.number > 1
+
 
 def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
     """Write observations, z ~ p(z) then x ~ p(x|z), or p(x | given), in the data's own type.
 
-    At each level of a condition, a `.png` has a line, and a folder of images a folder, for each level.
+    At each level of a condition, a `.png` has a line, and a folder of images a folder, for each level. In a
+    `.png` of several draws each has its mean E[x|z] above it, so that the noise of p(x|z) is not taken for a
+    failure.
 
     Raises:
         InputError: the model is a plain autoencoder without a prior, or has no such column, or a cell cannot
@@ -61,22 +80,38 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
     """
     output.check()
     schema = model.schema
+    if sampling.nearest is not None and (output.format != "png" or schema.kind != "images"):
+        raise InputError(
+            f"expected a .png of images for `nearest`, got {output.path} of kind {schema.kind}; name it so, "
+            "or leave `nearest` out"
+        )
     as_table = bool(schema.kinds) and output.format in TABLES and not sampling.mean  # means have few digits
-    x = model.sample(
+    given, names = sampling.conditions or None, None
+    if sampling.each is None and not sampling.given:
+        seed = torch.Generator().seed() % 2**31 if sampling.seed is None else sampling.seed
+        given = model.given_or_drawn(given, sampling.number, seed)
+    draw = partial(
+        model.sample,
         sampling.number,
-        mean=sampling.mean,
         temperature=sampling.temperature,
-        seed=sampling.seed,
         where=sampling.given or None,
-        given=sampling.conditions or None,
+        given=given,
         frame=as_table,
         missing_cells=sampling.missing_cells,
         each=sampling.each,
     )
+    if sampling.shows_means(output):
+        seed = secrets.randbits(62) if sampling.seed is None else sampling.seed  # the same z for both
+        x, means = draw(seed=seed), draw(seed=seed, mean=True)
+        write_pair_sheet(output, means, x, schema, sampling.number if sampling.each else None)
+        return Outcome((output.path,), len(x))
+    x = draw(mean=sampling.mean, seed=sampling.seed)
     if as_table:
         write_table(output.path, dict(x), output.force, schema.header, schema.separator)
         return Outcome((output.path,), len(x))
-    given, names = sampling.conditions or None, None
+    if sampling.nearest is not None:
+        _write_beside_nearest(model, output, x, sampling.nearest)
+        return Outcome((output.path,), len(x))
     if sampling.each is not None:
         if output.format == "png":
             write_sheet(output.path, x, schema, sampling.number, output.force)
@@ -86,6 +121,20 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
     stated = chosen_stated(schema.conditions, given, len(x))
     write_observations(output, x, schema, names, stated)
     return Outcome((output.path,), len(x))
+
+
+def _write_beside_nearest(model: Trained, output: Output, x: np.ndarray, source: Data) -> None:
+    """Write a picture of draws, each with the three nearest of the images that the model was trained on."""
+    data, schema = load(source, schema=model.schema), model.schema
+    rows = model.splits.train if model.trained_on(data) else data.training_rows
+    others = np.asarray(stored_values(data.subset(rows), schema)[:])
+    found = nearest_images(schema.fractions(x.astype(float)), schema.fractions(others.astype(float)), NEAREST)
+    shown = pixels(np.concatenate([x[:, None], others[found.index]], 1).reshape(-1, *schema.shape), schema)
+    groups = shown.reshape(len(x), -1, *shown.shape[1:])
+    gap = np.full((len(x), 1, *shown.shape[1:]), GREY, np.uint8)
+    cells = np.concatenate([groups, gap], 1).reshape(-1, *shown.shape[1:])
+    with atomic_path(output.path, output.force) as temporary:
+        contact_sheet(cells, GROUPS * (groups.shape[1] + 1)).save(temporary, format="PNG")
 
 
 def _names(levels: Sequence[str], n: int) -> tuple[str, ...]:

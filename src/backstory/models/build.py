@@ -3,12 +3,14 @@
 from dataclasses import replace
 from functools import partial
 
+from backstory.data.missing_levels import MissingLevel
 from backstory.data.schema import Schema
 from backstory.data.tables.statistics import quantities
 from backstory.distributions.quantities import ColumnStatistics
 from backstory.errors import counted
 from backstory.models import hierarchy, ladder, likelihoods, networks, posteriors, priors
 from backstory.models.initial import drawn_from
+from backstory.models.level_posterior import LevelPosterior
 from backstory.models.networks.conditions import Behind
 from backstory.models.registry import Likelihood, Networks, Setting, builder
 from backstory.models.statistics import Statistics, blank_statistics
@@ -60,10 +62,24 @@ def build(
         )
         around = replace(setting, encoder=encoder, posterior=posterior, encoder_input=read)
         prior = builder(options.prior)(options.prior, around)
+        levels = _level_posterior(options, setting, read)  # the last, so that other weights are as without it
     if inputs:
         encoder = Behind(inputs, encoder)
     inputs_of_x = Inputs(shift, scale, setting.incomplete, setting.context)
-    return VAE(encoder, decoder, head, prior, posterior, inputs_of_x)
+    return VAE(encoder, decoder, head, prior, posterior, inputs_of_x, levels)
+
+
+def _level_posterior(options: ModelOptions, setting: Setting, read: tuple[int, ...]) -> LevelPosterior | None:
+    """q(c|x) by a network of the encoder's kind; None where all conditions are observed."""
+    missing = MissingLevel.of(setting.schema.conditions)
+    if missing is None:
+        return None
+    networks: Networks = builder(options.network)
+    likelihood: Likelihood = builder(options.likelihood)
+    network = networks.encoder(options.network, read, (missing.count,), setting.context - missing.count)
+    if likelihood.inputs:  # of its own: a module belongs to one place of the model
+        network = Behind(likelihood.inputs(options.likelihood, setting), network)
+    return LevelPosterior(network, missing)
 
 
 def describe(schema: Schema, options: ModelOptions) -> list[str]:

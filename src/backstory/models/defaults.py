@@ -1,5 +1,6 @@
 """Options that are left to the data: the values that replace `auto` and None."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,7 +85,12 @@ def _auto_likelihood(schema: Schema, options: ModelOptions, gaps: bool) -> str:
         return "gaussian-predicted" if gaps and not affine else "gaussian-per-entry"
     if schema.levels == 2:
         return "bernoulli"
-    return "logistic"
+    return "logistic-mixture" if _coloured(schema) or "logistics" in options.likelihood.values else "logistic"
+
+
+def _coloured(schema: Schema) -> bool:
+    """Whether the data are images of three colours, perhaps with transparency."""
+    return schema.kind == "images" and len(schema.shape) == 3 and schema.shape[2] in (3, 4)
 
 
 def by_kinds(schema: Schema, options: ModelOptions) -> bool:
@@ -168,7 +174,9 @@ def _network(schema: Schema, options: ModelOptions) -> Any:
     asked: Any = options.network
     network: Any = asked
     if not asked.decided:
-        network = make("network", _auto_network(schema, asked.given), asked.given)
+        name = _auto_network(schema, asked.given)
+        own = {"depth": 0} if name == "resnet" else {}
+        network = make("network", name, own | asked.given)
     if network.convolutional:
         _check_images(schema, network.name)
     if "hidden" in network.values and network.hidden is None:
@@ -178,9 +186,9 @@ def _network(schema: Schema, options: ModelOptions) -> Any:
 
 
 def _auto_network(schema: Schema, given: dict[str, Any]) -> str:
-    """The name of the network for `auto`: `conv` for large images without `hidden` or `activation`."""
+    """The name of the network for `auto`: `resnet` for large images without `hidden` or `activation`."""
     large = schema.kind == "images" and schema.numel > 32 * 32 and min(schema.shape[:2]) >= 8
-    return "conv" if large and not {"hidden", "activation"} & set(given) else "mlp"
+    return "resnet" if large and not {"hidden", "activation"} & set(given) else "mlp"
 
 
 def _check_images(schema: Schema, name: str) -> None:
@@ -241,6 +249,7 @@ class ScheduleDefaults:
 
     Attributes:
         lr: the highest learning rate.
+        batch_size: rows of a step; None for a size that follows from the number of rows.
         longest: the most epochs, unless they make fewer than `least_steps` steps.
         steps: about as many are taken, in ten epochs or more.
         objective, samples: the objective and its draws of z for each observation.
@@ -250,6 +259,7 @@ class ScheduleDefaults:
     """
 
     lr: float
+    batch_size: int | None = None
     longest: int = 200
     least_steps: int = 3_000
     steps: int = 10_000
@@ -268,18 +278,22 @@ def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) 
     Frellsen 2019). Averaged weights generalise better, as small tables show; so does a short run with a
     learning rate that falls to zero, compared with a long run that is stopped early. If σ has a floor, the
     last weights are kept: held-out rows have their best bound long before their best means, and the floor
-    keeps the bound from falling far.
+    keeps the bound from falling far. A step of a residual convolutional network takes time for each row, so
+    small batches learn more in the same time (bench/images.py).
 
     Args:
         schema, options: see `resolve`.
         gaps: whether entries of the data are missing.
     """
-    if options.likelihood.dependent:
+    if options.likelihood.mixed and options.likelihood.dependent:
         return ScheduleDefaults(2e-3, least_steps=1, steps=3_000, ema=0.998)
     if options.network.name == "ladder":
         return ScheduleDefaults(3e-3, ema=0.998)
     affine = options.network.affine
     defaults = ScheduleDefaults(1e-2, longest=2000) if affine else ScheduleDefaults(3e-3)
+    if options.network.name == "resnet":
+        rows = 32 * 64**2 // math.prod(schema.shape[:2])  # of larger images fewer, which bounds the memory
+        defaults = ScheduleDefaults(2e-3, batch_size=max(8, min(32, rows)))
     if not gaps or schema.kind == "images" or options.posterior.name == "delta":
         return defaults
     defaults = replace(defaults, objective="iwae", samples=20, ema=0.995)

@@ -13,6 +13,7 @@ from backstory.distributions.categorical import CategoricalHead
 from backstory.distributions.gaussian import GaussianHead
 from backstory.distributions.laplace import LaplaceHead
 from backstory.distributions.logistic import DiscretisedLogisticHead
+from backstory.distributions.logistic_mixture import LogisticMixtureHead
 from backstory.distributions.pixels import PixelsHead
 from backstory.distributions.self_masked import SIGNS, SelfMasking
 from backstory.distributions.student import StudentTHead
@@ -71,6 +72,9 @@ BUILDERS[o.Categorical] = Likelihood(lambda options, s: CategoricalHead(s.shape,
 BUILDERS[o.Logistic] = Likelihood(lambda options, s: _logistic(s))
 BUILDERS[o.Pixels] = Likelihood(lambda options, s: _pixels(_logistic(s), options, s))
 BUILDERS[o.PixelsBernoulli] = Likelihood(lambda options, s: _pixels(BernoulliHead(s.shape), options, s))
+BUILDERS[o.LogisticMixture] = Likelihood(
+    lambda options, s: LogisticMixtureHead(s.shape, s.levels, s.shift, s.scale, options.logistics)
+)
 BUILDERS[o.Gaussian] = Likelihood(lambda options, s: _gaussian("learned", options, s))
 BUILDERS[o.GaussianFixed] = Likelihood(lambda options, s: _gaussian("fixed", options, s))
 BUILDERS[o.GaussianPerEntry] = Likelihood(lambda options, s: _gaussian("per-entry", options, s))

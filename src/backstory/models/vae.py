@@ -29,6 +29,7 @@ from backstory.distributions.base import DataDistribution
 from backstory.distributions.ladder import once
 from backstory.distributions.latent import Posterior, Prior
 from backstory.models.latents import LatentSpace
+from backstory.models.level_posterior import LevelPosterior, Spread
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ class VAE(nn.Module):
         prior: module whose call gives p(z).
         posterior: module from the encoder's features to q(z|x), see `models.posteriors`.
         inputs: module from x to the encoder's input.
+        levels: q(c|x) of a condition whose level may be missing; None where all conditions are observed.
 
     With conditions, the encoder takes c as its second argument, and the decoder takes c after z, (B, D + C).
     A decoder with `takes_codes` takes z with all axes, (*, D), and c beside it.
@@ -166,9 +168,10 @@ class VAE(nn.Module):
         prior: nn.Module,
         posterior: Any,
         inputs: Inputs | None = None,
+        levels: LevelPosterior | None = None,
     ):
         super().__init__()
-        self.inputs = inputs or Inputs()
+        self.inputs, self.levels = inputs or Inputs(), levels
         self.encoder, self.posterior, self.decoder, self.head = encoder, posterior, decoder, head
         self.prior_module = prior
         self.latents = LatentSpace(posterior.groups, getattr(head, "auxiliary", 0))
@@ -216,6 +219,27 @@ class VAE(nn.Module):
         """p(z)."""
         prior: Prior = self.latents.lift(self.prior_module())
         return prior
+
+    def level_posterior(self, observation: Observation) -> Tensor:
+        """log q(c|x) of the levels of the condition that may be missing, (B, L); see `levels`."""
+        assert self.levels is not None
+        assert observation.given is not None
+        log_q: Tensor = self.levels(self.inputs(observation.x), observation.given)
+        return log_q
+
+    def spread(self, observation: Observation) -> Spread:
+        """The rows with every level of q(c|x) where their own is missing."""
+        assert self.levels is not None
+        return Spread.of(self.levels, self.inputs(observation.x), observation)
+
+    def completed(self, observation: Observation) -> Observation:
+        """The rows with the level of the highest q(c|x) where their own is missing."""
+        if self.levels is None or observation.given is None:
+            return observation
+        missing, given = self.levels.missing, observation.given
+        gaps = missing.gaps(given).unsqueeze(-1)
+        likely = missing.with_levels(given, self.level_posterior(observation).argmax(-1))
+        return Observation(observation.x, torch.where(gaps, likely, given))
 
     def encode(self, observation: Observation | Tensor) -> Posterior:
         """q(z|x) of B observations."""

@@ -10,6 +10,7 @@ from backstory.options.choices import one_of as one_of
 from backstory.options.given import given_options as given_options
 from backstory.options.given import sort_options as sort_options
 from backstory.options.latents import DeltaPosterior as DeltaPosterior
+from backstory.options.latents import ExemplarPrior as ExemplarPrior
 from backstory.options.latents import FlowPosterior as FlowPosterior
 from backstory.options.latents import FlowPrior as FlowPrior
 from backstory.options.latents import FullPosterior as FullPosterior
@@ -39,6 +40,7 @@ from backstory.options.model import Laplace as Laplace
 from backstory.options.model import LearnedSigma as LearnedSigma
 from backstory.options.model import LikelihoodOptions as LikelihoodOptions
 from backstory.options.model import Logistic as Logistic
+from backstory.options.model import LogisticMixture as LogisticMixture
 from backstory.options.model import ModelOptions as ModelOptions
 from backstory.options.model import PixelOptions as PixelOptions
 from backstory.options.model import Pixels as Pixels

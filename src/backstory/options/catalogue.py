@@ -134,8 +134,9 @@ observation besides x. A condition is `class` (or `label`), for the labels of im
 embedded digits), or the name of a column of a table, which leaves x; several are given as a list, on the
 command line with commas: age,sex. In Python values do as well: `fit(x, given=labels)` with an array of labels
 or numbers, (N,), or `given={"sex": …, "age": …}`. Levels become one number for each level, and numbers become
-one standardised number. Conditions must be observed in every row. The prior p(z) does not depend on c: z of
-any density p(z|c) is a function of N(0, I) and c, which the decoder, told of both, can learn.
+one standardised number. Conditions must be observed in every row, but for one with levels, see below. The
+prior p(z) does not depend on c: z of any density p(z|c) is a function of N(0, I) and c, which the decoder,
+told of both, can learn.
 
 Every question to such a model needs c. A table or data set that has the conditions tells them. Elsewhere,
 or in place of the data's own, `given={"sex": "f", "age": 40}` (on the command line `given` sex=f and
@@ -147,6 +148,22 @@ made under, where the training table had them. `backstory info RUN` lists the co
     rows = model.sample(8, each="class")    # 8 draws at each level of class, in the order of the levels
 
 The command `sample` with the option `each` writes the same draws, as a sheet with a line for each level.
+
+### Rows without a level
+
+One condition with levels may be missing in some training rows: NaN or None in an array of labels, an
+empty cell of a column, an image outside of the folders of classes. Training then sums over the levels of
+such a row with a network q(c|x) (Kingma et al. 2014, model M2); levels with q(c|x) below 0.01 are left
+out, and the sum stays a lower bound. `label_weight` is the paper's α, and p(c) are the shares of the
+levels in the rows that have one. `labelled` keeps so many labels of the training rows, balanced over the
+levels, and hides the others, to see what they are worth.
+
+    model = fit(x, given=labels)            # labels with None where they are not known
+    model.classify(x).most_probable         # by Bayes' rule; method="encoder" is q(c|x)
+
+Where c is missing, `log_evidence`, `evaluate` and `score` are of p(x) = Σ p(c) p(x|c), and the ELBO is
+that of training; `sample` draws c from p(c); `encode` and `reconstruct` take the most probable level of
+q(c|x); `restore` and `impute` ask for a level.
 """
 
 

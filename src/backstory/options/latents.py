@@ -58,6 +58,17 @@ class VampPrior(PriorOptions):
 
 
 @choice
+class ExemplarPrior(PriorOptions):
+    """The mixture of Gaussians of one σ around the codes of training rows (exemplar VAE)."""
+
+    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
+    name: Literal["exemplar"] = "exemplar"
+    exemplars: int = Field(
+        default=10_000, ge=2, description="Number of training rows, drawn at random; at most all of them."
+    )
+
+
+@choice
 class HierarchyPrior(PriorOptions):
     """Levels of z, of which each depends on the one above: p(z2) p(z1|z2)."""
 

@@ -80,6 +80,16 @@ class Logistic(LikelihoodOptions):
     name: Literal["logistic"] = "logistic"
 
 
+@choice
+class LogisticMixture(LikelihoodOptions):
+    """Integer levels in order: for each pixel a mixture of discretised logistics, with dependent channels."""
+
+    takes: ClassVar[Literal["binary", "levels", "numbers"]] = "levels"
+    dependent: ClassVar[bool] = True
+    name: Literal["logistic-mixture"] = "logistic-mixture"
+    logistics: int = Field(default=3, ge=1, description="Number of logistics in the mixture of a pixel.")
+
+
 class GaussianOptions(LikelihoodOptions):
     """A Gaussian in each entry."""
 

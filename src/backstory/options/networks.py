@@ -81,7 +81,8 @@ class ConvolutionalOptions(NetworkOptions):
     width: int = Field(
         default=32,
         ge=1,
-        description="Channels of the first stage; they double from stage to stage. A ladder has 16 by default.",
+        description="Channels of the first stage, which double from stage to stage; by default 32, or 16 "
+        "in a ladder.",
     )
 
 

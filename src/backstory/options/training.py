@@ -30,6 +30,7 @@ class ObjectiveOptions(Choice):
     Attributes:
         compiled: whether it can be compiled: it neither differentiates inside nor draws.
         many_draws: whether a single draw makes it the sampled ELBO.
+        compares_rows: whether the value of a row depends on the other rows of its batch.
         needs: what prior and posterior must offer: `density`, a density q(z|x); `units`, the density of each
             unit of z on its own; `kl`, the KL of each unit of z in closed form.
     """
@@ -37,6 +38,7 @@ class ObjectiveOptions(Choice):
     group: ClassVar[str] = "objective"
     compiled: ClassVar[bool] = True
     many_draws: ClassVar[bool] = False
+    compares_rows: ClassVar[bool] = False
     needs: ClassVar[tuple[Need, ...]] = ()
 
 
@@ -70,6 +72,7 @@ class ElboSampled(ObjectiveOptions):
 class FreeBits(ObjectiveOptions):
     """The ELBO with a least KL for each unit."""
 
+    compares_rows: ClassVar[bool] = True
     needs: ClassVar[tuple[Need, ...]] = ("density", "units", "kl")
     name: Literal["free-bits"] = "free-bits"
     threshold: float = Field(default=0.125, ge=0, description="λ, the least KL of a unit in nats.")
@@ -99,6 +102,7 @@ class StickingTheLanding(ObjectiveOptions):
 class Score(ObjectiveOptions):
     """The ELBO with the score-function gradient."""
 
+    compares_rows: ClassVar[bool] = True
     compiled: ClassVar[bool] = False
     needs: ClassVar[tuple[Need, ...]] = ("density",)
     name: Literal["score"] = "score"
@@ -151,6 +155,7 @@ class Renyi(ObjectiveOptions):
 class TotalCorrelation(ObjectiveOptions):
     """β-TCVAE: the ELBO with weights for the three parts of the KL."""
 
+    compares_rows: ClassVar[bool] = True
     needs: ClassVar[tuple[Need, ...]] = ("density", "units")
     name: Literal["tcvae"] = "tcvae"
     alpha: float = Field(default=1.0, description="α, the factor of the mutual information I(x; z).")
@@ -161,6 +166,7 @@ class TotalCorrelation(ObjectiveOptions):
 class MaximumMeanDiscrepancy(ObjectiveOptions):
     """InfoVAE: the ELBO and the maximum mean discrepancy of q(z) and p(z)."""
 
+    compares_rows: ClassVar[bool] = True
     compiled: ClassVar[bool] = False
     name: Literal["mmd"] = "mmd"
     weight: float = Field(default=100.0, ge=0, description="Nats for each unit of MMD².")
@@ -246,6 +252,13 @@ class TrainOptions(Record):
         default=None,
         description="The density that is fitted to the codes after training; it becomes p(z) if the ELBO of "
         "held-out rows rises.",
+    )
+    label_weight: float | None = Field(
+        default=None,
+        ge=0,
+        json_schema_extra={"metavar": "NATS"},
+        description="α, the weight of log q(c|x) of a row with a level beside the bound of each row, where "
+        "the level of a condition is missing in some rows; by default 100.",
     )
     compile: bool | None = Field(
         default=None, description="Whether the step is compiled; by default it is in long runs."

@@ -40,7 +40,8 @@ def resolve(options: TrainOptions, rows: int, defaults: ScheduleDefaults) -> Tra
         raise InputError(
             f"patience waits for a better epoch, got {options.patience} with keep last; leave one out"
         )
-    batch_size = min(options.batch_size or (128 if rows >= 5000 else 64 if rows >= 500 else 32), rows)
+    usual = defaults.batch_size or (128 if rows >= 5000 else 64 if rows >= 500 else 32)
+    batch_size = min(options.batch_size or usual, rows)
     steps = math.ceil(rows / batch_size)
     most = max(defaults.longest, min(1000, defaults.least_steps // steps))
     epochs = options.epochs

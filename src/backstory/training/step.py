@@ -7,6 +7,7 @@ several processes: the draws are those of the whole batch for any number of proc
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from backstory import console
 from backstory.data.observation import Observation
 from backstory.data.schema import Schema
-from backstory.data.stored import Stored
+from backstory.data.stored import Stored, StoredRows
+from backstory.models.level_posterior import Spread
 from backstory.models.vae import VAE
 from backstory.objectives.registry import OBJECTIVES, arguments
 from backstory.options import TrainOptions
@@ -25,11 +27,18 @@ from backstory.training.recording import Recorded
 
 
 class Batch(NamedTuple):
-    """The rows of a batch in one process: x in the model's units, ε, (K, B, D), and conditions, (B, C)."""
+    """The rows of a batch in one process: x in the model's units, ε, (K, B, D), and conditions, (B, C).
+
+    Where the level of a condition is missing in some rows, each row of a step brings along a row that has
+    one: `labelled`, x, and `labels`, its conditions. `own` is the exemplar of the prior that each row is.
+    """
 
     x: Tensor
     noise: Tensor
     given: Tensor | None = None
+    labelled: Tensor | None = None
+    labels: Tensor | None = None
+    own: Tensor | None = None
 
     @property
     def observation(self) -> Observation:
@@ -50,6 +59,17 @@ class Pass(NamedTuple):
         parts = (self.objective.detach(), self.reconstruction, self.kl, torch.ones_like(self.kl))
         return torch.stack(parts).sum(1)
 
+    def over_levels(self, spread: Spread, beta: Tensor | float) -> "Pass":
+        """The means over q(c|x) of a pass through spread rows, with KL(q(c|x) ‖ p(c)) as a part of the KL."""
+        kl = spread.kl.detach()
+        return Pass(
+            spread.mean(self.objective) - beta * spread.kl,
+            spread.mean(self.reconstruction).detach(),
+            spread.mean(self.kl).detach() + kl,
+            None if self.means is None else spread.mean(self.means).detach(),
+            None if self.kl_per_unit is None else spread.mean(self.kl_per_unit).detach(),
+        )
+
 
 class Bound(nn.Module):
     """The objective of a batch of stored values, as one module that can be compiled or spread over devices.
@@ -57,11 +77,12 @@ class Bound(nn.Module):
     Args:
         vae, schema: the model and how stored values become its x.
         options: the objective, its draws, β and arguments, and the precision of the networks.
+        labelled: the training rows with a level, if the level of a condition is missing in others.
     """
 
-    def __init__(self, vae: VAE, schema: Schema, options: TrainOptions):
+    def __init__(self, vae: VAE, schema: Schema, options: TrainOptions, labelled: StoredRows | None = None):
         super().__init__()
-        self.vae, self.schema, self.options = vae, schema, options
+        self.vae, self.schema, self.options, self.labelled = vae, schema, options, labelled
         name = options.objective.name
         self.objective, self.supplied = OBJECTIVES[name], set(arguments(name))
         self.arguments = options.objective.values
@@ -89,6 +110,23 @@ class Bound(nn.Module):
             presentation, noise = None if presentation is None else presentation[part], noise[:, part]
         return Batch(self.schema.present(values, presentation), noise, stored.given)
 
+    def with_labelled(
+        self, batch: Batch, rows: int, generator: torch.Generator, rank: int = 0, world: int = 1
+    ) -> Batch:
+        """The batch, with a row that has a level for each of its rows; as it is if all rows have one.
+
+        Their mean of log q(c|x), times `label_weight`, is a part of the objective of a step (Kingma et al.
+        2014, eq. 9). Few rows with a level would come in few batches, so the other rows bring them along.
+        """
+        if self.labelled is None:
+            return batch
+        device = batch.x.device
+        drawn = torch.randint(len(self.labelled), (rows,), generator=generator, device=device)
+        stored = self.labelled.take(drawn[rank::world].cpu().numpy()).on(device, slice(None))
+        noise = self.schema.noise(stored.values, rows, generator)
+        x = self.schema.present(stored.values, None if noise is None else noise[rank::world])
+        return batch._replace(labelled=x, labels=stored.given)
+
     def forward(
         self,
         batch: Batch,
@@ -104,17 +142,28 @@ class Bound(nn.Module):
             rows: number of rows of the data set that the batch comes from.
             generator: for objectives that draw.
         """
-        with self.vae.one_pass():
-            return self._pass(batch, warmup, rows, generator)
-
-    def _pass(
-        self, batch: Batch, warmup: Tensor | float, rows: int, generator: torch.Generator | None
-    ) -> Pass:
-        with self._precision(batch.x.device.type):
-            terms = self.vae.terms(batch.observation, self.options.samples or 1, noise=batch.noise)
         beta = warmup * self.options.beta
         known = {"beta": beta, "warmup": warmup, "rows": rows, "generator": generator}
         supplied = {name: value for name, value in known.items() if name in self.supplied}
+        if self.vae.levels is None:
+            with self.vae.one_pass():
+                return self._pass(batch.observation, batch.noise, batch.own, supplied)
+        with self._precision(batch.x.device.type):
+            spread = self.vae.spread(batch.observation)
+        own = None if batch.own is None else batch.own[spread.rows]
+        with self.vae.one_pass():
+            one_each = self._pass(spread.observation, batch.noise[:, spread.rows], own, supplied)
+        summed = one_each.over_levels(spread, beta)
+        return summed._replace(objective=summed.objective + self._of_labels(batch))
+
+    def _pass(
+        self, observation: Observation, noise: Tensor, own: Tensor | None, supplied: dict[str, Any]
+    ) -> Pass:
+        """A pass of rows that all have their conditions; `supplied` are arguments of the objective."""
+        with self._precision(observation.x.device.type):
+            terms = self.vae.terms(observation, self.options.samples or 1, noise=noise)
+        if own is not None:
+            terms = replace(terms, prior=self.vae.latents.lift(self.vae.prior_module().leaving_out(own)))
         objective = self.objective(terms, **supplied, **self.arguments)
         with torch.no_grad():  # metrics
             per_unit = terms.kl_given if terms.kl_per_unit is None else terms.kl_per_unit
@@ -124,10 +173,20 @@ class Bound(nn.Module):
             means = None if self.vae.training else terms.posterior.own(terms.posterior.centre)
         return Pass(objective, reconstruction, kl, means, per_unit)
 
+    def _of_labels(self, batch: Batch) -> Tensor | float:
+        """α log q(c|x) of the rows with a level that a batch brings along, (B,); 0 where there are none."""
+        if batch.labelled is None or batch.labels is None or self.vae.levels is None:
+            return 0.0
+        with self._precision(batch.x.device.type):
+            log_q = self.vae.level_posterior(Observation(batch.labelled, batch.labels))
+        own = batch.labels[:, self.vae.levels.missing.place]
+        return (self.options.label_weight or 0.0) * (own * log_q).sum(-1)
+
     def codes(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The centre of q(z|x) and the KL of each dimension, (B, D), without the decoder."""
         with self._precision(batch.x.device.type):
-            posterior, prior = self.vae.encode(batch.observation), self.vae.prior()
+            observation = self.vae.completed(batch.observation)
+            posterior, prior = self.vae.encode(observation), self.vae.prior()
             kl = posterior.kl_per_unit(prior)
             if kl is None:
                 with self.vae.one_pass():
@@ -168,7 +227,9 @@ class Step:
         self.module: Any = devices.setup(bound)
         self.parameters = [p for p in bound.parameters() if p.requires_grad]
         self.graph: Callable[..., tuple[Any, ...]] | None = None
-        self.recorded = Recorded() if devices.world == 1 and bound.vae.device.type == "cpu" else None
+        varying = bound.vae.levels is not None  # how many rows a spread batch has
+        fixed = devices.world == 1 and not varying
+        self.recorded = Recorded() if fixed and bound.vae.device.type == "cpu" else None
 
     def compile(self) -> None:
         """Compile forward and backward pass into one graph at the next full batch; for one process."""

@@ -32,6 +32,7 @@ from backstory.training.best import Best
 from backstory.training.devices import Alone
 from backstory.training.divergence import DIVERGED, Yardstick, attained, yardstick
 from backstory.training.evaluation import Evaluation
+from backstory.training.exemplars import Exemplars
 from backstory.training.schedule import Schedule
 from backstory.training.state import Autosave, History, Metrics, Position, State, prefixed, under
 from backstory.training.step import Batch, Bound, Step
@@ -74,8 +75,9 @@ class Trainer:
         own = slice(self.devices.rank, None, self.devices.world)
         self.shuffled = ShuffledRows(self.rows, self.batch_size, self.device, own)
         self.generator = torch.Generator(self.device).manual_seed(options.seed)
-        self.bound = Bound(vae, schema, options)
+        self.bound = Bound(vae, schema, options, _labelled(vae, self.rows))
         self._try_objective()
+        self.exemplars = Exemplars.of(vae, schema, self.rows, options.seed)
         self.step = Step(self.bound, len(self.rows), self.batch_size, self.devices)
         if self._compiles():
             self.step.compile()
@@ -200,6 +202,8 @@ class Trainer:
     def _train(self, on_epoch: Callable[[Metrics], None], advance: Callable[[int], None]) -> None:
         if self.step.graph is not None:
             self._try_step()  # compiles, and the clock of the run starts after it
+        if self.exemplars is not None and self.position == Position():
+            self.exemplars.refresh()
         if self.history.yardstick is None:
             self.history.yardstick = self.devices.first(self._yardstick)
         self.epoch_started = time.monotonic()
@@ -226,6 +230,8 @@ class Trainer:
     def _judge(self, epoch: int) -> Metrics:
         """Evaluate the weights that would be kept, and copy them if they are the best."""
         with self.updates.averaged():
+            if self.exemplars is not None:
+                self.exemplars.refresh()
             metrics = self.evaluate()
             if self.best.offer(metrics):
                 self.history.best_epoch = epoch
@@ -319,7 +325,11 @@ class Trainer:
 
     def _step(self, stored: Stored, count: int, warmup: Tensor, lr: float) -> None:
         """One step of Adam on this process's part of a batch of `count` rows."""
-        batch = self.bound.batch(stored, count, self.generator, self.devices.rank, self.devices.world)
+        rank, world = self.devices.rank, self.devices.world
+        batch = self.bound.batch(stored, count, self.generator, rank, world)
+        batch = self.bound.with_labelled(batch, count, self.generator, rank, world)
+        if self.exemplars is not None and stored.numbers is not None:
+            batch = batch._replace(own=self.exemplars.own(stored.numbers))
         own = self.devices.own_generator(self.generator, self.options.seed, self.updates.taken)
         outcome = self.step(batch, warmup, count, own)
         if self.updates.apply(outcome, lr):
@@ -327,3 +337,20 @@ class Trainer:
             self.position.spikes += 1
         else:
             self.sums += outcome.sums
+
+
+def _labelled(vae: VAE, rows: StoredRows) -> StoredRows | None:
+    """The training rows with a level of the condition that may be missing; None without such a condition.
+
+    InputError if there are none.
+    """
+    if vae.levels is None or rows.given is None:
+        return None
+    known = np.flatnonzero(~np.asarray(vae.levels.missing.gaps(rows.given)))
+    if not len(known):
+        name = vae.levels.missing.condition.name
+        raise InputError(
+            f"expected a value of the condition {name!r} in some of the training rows, got none; give more "
+            "rows with one, or a smaller `validation`"
+        )
+    return rows.take(known)

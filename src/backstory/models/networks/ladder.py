@@ -94,7 +94,7 @@ def _up(before: Map, after: Map) -> nn.Module:
     if before[1:] == (1, 1):
         return Reshaped(before, after)
     narrow = nn.Conv2d(before[0], after[0], 1) if before[0] > after[0] else nn.Identity()
-    return nn.Sequential(narrow, Enlarged(after[1:], min(before[0], after[0]), after[0]))
+    return nn.Sequential(narrow, Enlarged(before[1:], after[1:], min(before[0], after[0]), after[0]))
 
 
 class BottomUp(nn.Module):

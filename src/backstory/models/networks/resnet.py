@@ -4,13 +4,15 @@ The feature maps have the sides and the channels of `networks.conv`. The encoder
 convolution of stride 2. The decoder repeats each pixel and smooths with a convolution of stride 1, whose
 outputs all have equally many inputs, so that no checkerboard can arise (Odena, Dumoulin & Olah 2016). At each
 side but the image's own come `depth` residual blocks with the norms before the convolutions (He et al. 2016,
-"Identity mappings in deep residual networks"). A norm is over a group of
-channels of one observation (Wu & He 2018), so that the observations of a batch do not depend on each other.
+"Identity mappings in deep residual networks"), and a norm and an activation before the next side. A norm is
+over a group of channels of one observation (Wu & He 2018), so that the observations of a batch do not depend
+on each other. The parameters of a pixel come from `PIXEL` channels of its own.
 """
 
 import math
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,6 +22,7 @@ from backstory.models.networks.conv import channels, channels_last, entries, pla
 from backstory.models.registry import BUILDERS, Networks
 
 GROUP = 16  # channels that share a norm
+PIXEL = 16  # channels at the image's own sides
 
 
 def _norm(width: int) -> nn.Module:
@@ -50,7 +53,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for _ in range(2):
-            layers += [_norm(width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)]
+            layers += [*_active(width), nn.Conv2d(width, width, 3, padding=1)]
         self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,15 +61,30 @@ class ResidualBlock(nn.Module):
 
 
 class Enlarged(nn.Module):
-    """Feature maps at the next larger sides: each pixel repeated, then a convolution."""
+    """Feature maps at the next larger sides: each pixel repeated, then a 3 × 3 convolution.
 
-    def __init__(self, side: tuple[int, int], before: int, after: int):
+    Both are one transposed convolution, whose 4 × 4 kernel is the sum of the 3 × 3 kernel at four places: it
+    takes less than half of the operations.
+    """
+
+    def __init__(self, side: tuple[int, int], next_side: tuple[int, int], before: int, after: int):
         super().__init__()
-        self.side = side
+        self.grows = side != next_side
+        self.odd = (next_side[0] % 2, next_side[1] % 2)
         self.smooth = nn.Conv2d(before, after, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.smooth(F.interpolate(x, size=self.side, mode="nearest"))
+        if not self.grows:
+            maps: Tensor = self.smooth(x)
+            return maps
+        weight = self.smooth.weight.flip(2, 3)
+        places = [F.pad(weight, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)]
+        kernel = torch.stack(places).sum(0).transpose(0, 1)
+        return F.conv_transpose2d(x, kernel, self.smooth.bias, 2, 1, self.odd)
+
+
+def _active(width: int) -> list[nn.Module]:
+    return [_norm(width), nn.SiLU()]
 
 
 def _blocks(width: int, depth: int) -> list[nn.Module]:
@@ -97,8 +115,8 @@ class ResNetEncoder(nn.Module):
         counts = [inputs[2] if len(inputs) == 3 else 1, *channels(len(path) - 1, width)]
         layers: list[nn.Module] = []
         for step, (before, after) in zip(pairwise(path), pairwise(counts), strict=True):
-            layers += [smaller(*step, before, after), *_blocks(after, depth)]
-        self.stages = channels_last(nn.Sequential(*layers, _norm(counts[-1]), nn.SiLU()))
+            layers += [smaller(*step, before, after), *_blocks(after, depth), *_active(after)]
+        self.stages = channels_last(nn.Sequential(*layers))
         self.last = nn.Linear(counts[-1] * math.prod(path[-1]) + context, math.prod(outputs))
 
     def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
@@ -124,9 +142,10 @@ class ResNetDecoder(nn.Module):
         self.first = nn.Linear(math.prod(inputs), math.prod(self.coarsest))
         layers: list[nn.Module] = []
         for stage in reversed(range(len(counts))):
-            after = counts[max(stage - 1, 0)]
-            layers += [*_blocks(counts[stage], depth), Enlarged(path[stage], counts[stage], after)]
-        ends = [_norm(width), nn.SiLU(), nn.Conv2d(width, outputs[0] * colours, 3, padding=1)]
+            here, after = counts[stage], counts[stage - 1] if stage else PIXEL
+            layers += [*_blocks(here, depth), *_active(here)]
+            layers.append(Enlarged(path[stage + 1], path[stage], here, after))
+        ends = [nn.SiLU(), nn.Conv2d(PIXEL, outputs[0] * colours, 1)]
         self.stages = channels_last(nn.Sequential(*layers, *ends))
 
     def forward(self, z: Tensor) -> Tensor:

@@ -1,0 +1,107 @@
+"""Draws of a model of images beside the images of a data set."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from backstory.comparing.pictures import classifier_features, frechet_distance, nearest_images
+from backstory.data.conditions import decode_conditions
+from backstory.data.dataset import Dataset
+from backstory.data.load import Source as Data
+from backstory.data.load import load
+from backstory.data.stored import StoredRows
+from backstory.data.values import stored_values
+from backstory.errors import InputError
+from backstory.inference.moments import posterior_moments
+from backstory.trained import Trained
+
+MOST, FEWEST = 5000, 10  # images of each kind
+
+
+@dataclass(frozen=True)
+class ImageComparison:
+    """Draws beside training images, with held-out images beside them for comparison.
+
+    Attributes:
+        frechet: the Fréchet distance of the features of draws and of training images.
+        held_out_frechet: that of held-out and training images; None without held-out images.
+        features: what the features are of: `classifier` or `encoder`.
+        distance: the median distance of a draw to the nearest training image, in full ranges of a pixel.
+        held_out_distance: that of a held-out image; None without.
+        rows: the number of images of each kind.
+    """
+
+    frechet: float
+    held_out_frechet: float | None
+    features: str
+    distance: float
+    held_out_distance: float | None
+    rows: dict[str, int]
+
+    def record(self) -> dict[str, Any]:
+        """The figures as plain values."""
+        return asdict(self)
+
+
+def compare_images(model: Trained, source: Data, seed: int = 0) -> ImageComparison:
+    """Compare draws of a model with images that it was trained on, and with those that it was not.
+
+    At most 5,000 images of each kind are compared; as many are drawn as there are training images among them.
+
+    Args:
+        model: of images.
+        source: the data of its training, or other images of the same kind.
+        seed: of draws, of the choice of images and of the classifier that gives the features.
+
+    Raises:
+        InputError: fewer than ten images, or see `load`.
+    """
+    data = load(source, schema=model.schema)
+    known = model.trained_on(data)
+    some = np.random.default_rng(seed).permutation
+    training = some(model.splits.train if known else data.training_rows)[:MOST]
+    others = np.setdiff1d(np.arange(len(data)), model.splits.train if known else data.training_rows)
+    held_out = some(others)[:MOST]
+    if len(training) < FEWEST:
+        raise InputError(f"expected at least {FEWEST} images to compare with, got {len(training)}; give more")
+    part = data.subset(training)
+    drawn = model.sample(len(part), seed=seed, given=_given(model, part))
+    images = {"drawn": drawn, "training": part.values, "held out": data.subset(held_out).values}
+    x = {name: _fractions(model, values) for name, values in images.items()}
+    labels = part.labels
+    if labels is not None and len(np.unique([str(label) for label in labels])) > 1:
+        chosen, of = "classifier", classifier_features(x["training"], labels, seed)
+        features = {name: of(values) for name, values in x.items() if len(values)}
+    else:
+        chosen, features = "encoder", {n: _codes(model, v, part) for n, v in images.items() if len(v)}
+    there = "held out" in features
+    return ImageComparison(
+        frechet_distance(features["drawn"], features["training"]),
+        frechet_distance(features["held out"], features["training"]) if there else None,
+        chosen,
+        float(np.median(nearest_images(x["drawn"], x["training"]).distance)),
+        float(np.median(nearest_images(x["held out"], x["training"]).distance)) if there else None,
+        {name: len(values) for name, values in images.items()},
+    )
+
+
+def _given(model: Trained, data: Dataset) -> dict[str, Any] | None:
+    """The conditions of the images of a data set, under which as many are drawn."""
+    if data.given is None or np.isnan(data.given).any():
+        return None
+    return decode_conditions(model.schema.conditions, data.given)
+
+
+def _fractions(model: Trained, values: Any) -> np.ndarray:
+    if not len(values):
+        return np.empty((0, *model.schema.shape))
+    stored = np.asarray(stored_values(values, model.schema)[:])
+    return np.nan_to_num(model.schema.fractions(stored.astype(np.float64)))
+
+
+def _codes(model: Trained, values: Any, data: Dataset) -> np.ndarray:
+    """The means of q(z|x) of a model of p(x)."""
+    given = None if data.given is None else np.resize(data.given, (len(values), data.given.shape[1]))
+    rows = StoredRows(np.asarray(stored_values(values, model.schema)[:]), given)
+    return posterior_moments(model.encode(rows)).mean.double().cpu().numpy()
