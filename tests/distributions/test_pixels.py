@@ -9,12 +9,15 @@ import torch
 from backstory import InputError
 from backstory.distributions.bernoulli import BernoulliHead
 from backstory.distributions.logistic import DiscretisedLogisticHead
+from backstory.distributions.logistic_mixture import LogisticMixtureHead
 from backstory.distributions.pixels import PixelsHead
 from backstory.models.networks.masked_conv import PixelNetwork
 
 CASES = {
     "logistic": (lambda: DiscretisedLogisticHead((2, 3), 3, 1.0, 0.8), 3),
     "bernoulli": (lambda: BernoulliHead((2, 3)), 2),
+    "mixture": (lambda: LogisticMixtureHead((2, 3), 3, 1.0, 0.8, 2), 3),
+    "colour-mixture": (lambda: LogisticMixtureHead((1, 2, 3), 3, 1.0, 0.8, 2), 3),
     "colour": (lambda: DiscretisedLogisticHead((2, 1, 2), 4, 1.5, 1.0), 4),
 }
 
@@ -24,7 +27,7 @@ def case(request):
     """p(x|z) for two codes, and all images of its shape."""
     make, levels = CASES[request.param]
     own, generator = make(), torch.Generator().manual_seed(1)
-    network = PixelNetwork(2 if own.shape[2:] else 1, 3, own.features_shape, width=5, layers=1)
+    network = PixelNetwork(own.shape, 3, own.features_shape, width=5, layers=1)
     for weights in network.parameters():
         weights.data = 0.7 * torch.randn(weights.shape, generator=generator)
     head = PixelsHead(own, network, 3, 1.0, 1.0).double()
@@ -66,7 +69,7 @@ def test_moments_are_those_of_all_images(case):
 def test_later_pixels_given_the_first_ones(case):
     p, images = case
     observed = torch.zeros(p.head.shape, dtype=torch.bool)
-    observed[0] = True
+    observed[0, 0] = True
     x = torch.where(observed, images[-2], torch.nan)
     agree = torch.where(observed, images == images[-2], True).flatten(1).all(1)
     log_joint = p.log_prob(images[agree])
@@ -80,7 +83,7 @@ def test_later_pixels_given_the_first_ones(case):
 def test_missing_pixels_before_observed_ones_are_refused(case):
     p, images = case
     observed = torch.ones(p.head.shape, dtype=torch.bool)
-    observed[0] = False
+    observed[0, 0] = False
     with pytest.raises(InputError, match="row by row, got one before"):
         p.log_prob(images, observed)
     with pytest.raises(InputError, match="no closed form; train a model with"):
@@ -89,7 +92,7 @@ def test_missing_pixels_before_observed_ones_are_refused(case):
 
 def test_pixels_without_some_channels_are_refused():
     own = DiscretisedLogisticHead((2, 2, 3), 4)
-    head = PixelsHead(own, PixelNetwork(3, 1, own.features_shape, 4, 1), 1, 0.0, 1.0)
+    head = PixelsHead(own, PixelNetwork(own.shape, 1, own.features_shape, 4, 1), 1, 0.0, 1.0)
     observed = torch.ones(2, 2, 3, dtype=torch.bool)
     observed[1, 1, 2] = False
     with pytest.raises(InputError, match="pixels with all their channels"):
@@ -98,7 +101,7 @@ def test_pixels_without_some_channels_are_refused():
 
 def test_draws_do_not_depend_on_other_images():
     own = DiscretisedLogisticHead((4, 4), 9, 4.0, 2.0)
-    network = PixelNetwork(1, 2, own.features_shape, width=6, layers=2)
+    network = PixelNetwork(own.shape, 2, own.features_shape, width=6, layers=2)
     for weights in network.parameters():
         weights.data = 0.5 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(3))
     p = PixelsHead(own, network, 2, 4.0, 2.0)(torch.randn(5, 2, 4, 4))

@@ -9,8 +9,7 @@ from backstory.models.networks.masked_conv import PixelNetwork
 @pytest.mark.parametrize("shape", [(4, 5), (3, 4, 3)])
 def test_parameters_of_a_pixel_depend_on_the_pixels_before_it_and_on_its_maps(shape):
     height, width = shape[:2]
-    channels = shape[2] if len(shape) == 3 else 1
-    network = PixelNetwork(channels, 2, (2, *shape), width=6, layers=2).double()
+    network = PixelNetwork(shape, 2, (2, *shape), width=6, layers=2).double()
     generator = torch.Generator().manual_seed(0)
     for weights in network.parameters():
         weights.data = torch.randn(weights.shape, generator=generator).double()

@@ -281,6 +281,11 @@ class Head(nn.Module):
         """The number of the entry of x that each of the decoder's outputs belongs to, (*features_shape)."""
         return torch.arange(math.prod(self.shape)).view(self.shape).expand(self.features_shape)
 
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Of the uniform noise of one draw, for records with `transport` from noise to draws."""
+        return self.shape
+
     def marginal(self, x: Tensor, observed: Tensor | None) -> Tensor:
         """The decoder's output, (*features_shape), that gives each entry its marginal distribution in rows x.
 

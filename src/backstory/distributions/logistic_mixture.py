@@ -48,6 +48,7 @@ from backstory.errors import InputError
 
 ENUMERATED = 512  # values of a pixel, at most, over which moments are summed
 POINTS = 64  # quasi-random points of a component
+Known = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]  # the channels of x, and whether they are observed
 SPREAD = 1.5  # deviations of the data between the middle and the outer components of an untrained model
 
 
@@ -211,6 +212,30 @@ class LogisticMixture(Entrywise):
     def sample(self, generator: Generators = None) -> Tensor:
         return self._blank.sample(generator)
 
+    def transport(self, u: Tensor) -> Tensor:
+        """The draw at uniform noise, (*batch, *pixels, 1 + C): of the component, then of the channels."""
+        chosen, *noise = (part.unsqueeze(self.axis) for part in u.unbind(-1))
+        below = (
+            self.log_weights.exp()
+            .cumsum(self.axis)
+            .narrow(self.axis, 0, self.log_weights.shape[self.axis] - 1)
+        )
+        return self.joined(self.drawn((below < chosen).sum(self.axis, keepdim=True), noise))
+
+    def drawn(self, component: Tensor, noise: Sequence[Tensor], known: Known | None = None) -> list[Tensor]:
+        """The channels of a component at uniform noise; those that are known stay as they are."""
+        drawn: list[Tensor] = []
+        for c, u in enumerate(noise):
+            location, log_scale, *slopes = (
+                part.gather(self.axis, component)
+                for part in (self.locations[c], self.log_scales[c], *self.slopes[c])
+            )
+            for slope, before in zip(slopes, drawn, strict=True):
+                location = location + slope * before
+            x = (location + log_scale.exp() * torch.logit(u, eps=1e-7)).round().clamp(0, self.size - 1)
+            drawn.append(x if known is None else torch.where(known[1][c], known[0][c], x))
+        return [plane.squeeze(self.axis) for plane in drawn]
+
 
 @dataclass(frozen=True)
 class MissingChannels(ByMoments):
@@ -227,7 +252,7 @@ class MissingChannels(ByMoments):
     observed: Tensor
 
     @cached_property
-    def _known(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    def _known(self) -> Known:
         """The channels of x, and whether they are observed."""
         return self.p.planes(fill_unobserved(self.x, self.observed)), self.p.planes(self.observed)
 
@@ -238,19 +263,10 @@ class MissingChannels(ByMoments):
 
     def sample(self, generator: Generators = None) -> Tensor:
         """A draw of the missing channels; observed ones are as they are."""
-        p, (values, there), log_weights = self.p, self._known, self._log_weights
+        p, log_weights = self.p, self._log_weights
         component = with_gumbel(log_weights, generator).argmax(p.axis, keepdim=True)
-        drawn: list[Tensor] = []
-        for c in range(p.channels):
-            location, log_scale = (
-                part.gather(p.axis, component) for part in (p.locations[c], p.log_scales[c])
-            )
-            for slope, before in zip(p.slopes[c], drawn, strict=True):
-                location = location + slope.gather(p.axis, component) * before
-            u = rand(location.shape, location, generator)
-            draw = (location + log_scale.exp() * torch.logit(u, eps=1e-7)).round().clamp(0, p.size - 1)
-            drawn.append(torch.where(there[c], values[c], draw))
-        return p.joined([plane.squeeze(p.axis) for plane in drawn])
+        noise = [rand(component.shape, log_weights, generator) for _ in range(p.channels)]
+        return p.joined(p.drawn(component, noise, self._known))
 
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
@@ -357,6 +373,10 @@ class LogisticMixtureHead(LocationScaleHead):
         self.features_shape = (sum(self.parts) * components, *pixels)
         offsets = torch.linspace(-SPREAD, SPREAD, components) if components > 1 else torch.zeros(1)
         self.register_buffer("offsets", offsets.view(-1, *[1] * len(pixels)), persistent=False)
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        return (*self.features_shape[1:], 1 + self.channels)
 
     def forward(self, features: Tensor) -> LogisticMixture:
         axis = features.dim() - len(self.features_shape)

@@ -66,9 +66,9 @@ class Pixels(Entrywise):
         return len(self.head.shape)
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """(*batch, *shape) of draws."""
-        return (*self.maps.shape[:-3], *self.head.shape)
+    def batch(self) -> tuple[int, ...]:
+        """Of the codes."""
+        return self.maps.shape[:-3]
 
     def given(self, x: Tensor) -> Any:
         """p(x_i | x_1, …, x_{i−1}, z) of each pixel; x broadcasts against (*batch, *shape)."""
@@ -78,7 +78,7 @@ class Pixels(Entrywise):
         if observed is not None:
             _check_order(observed, self.event_dims)
             x = fill_unobserved(x, observed)
-        entries: Tensor = self.given(x).entry_log_probs(x)
+        entries: Tensor = self.given(x).entries(x)
         return entries if observed is None else torch.where(observed, entries, 0.0)
 
     def log_prob(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
@@ -128,11 +128,12 @@ class MissingPixels(EntrywiseMoments):
 
     def sample(self, generator: Generators = None) -> Tensor:
         """A draw of the missing pixels; observed pixels are as they are."""
-        return self._draw(rand(self.p.shape, self.p.maps, generator))
+        noise = (*self.p.batch, *self.p.head.own.noise_shape)
+        return self._draw(rand(noise, self.p.maps, generator))
 
     def _draw(self, u: Tensor) -> Tensor:
-        """The fixed point for uniform noise, (*batch, *shape)."""
-        x = self.x.expand(u.shape)
+        """The fixed point for uniform noise, (*batch, *noise_shape)."""
+        x = self.x.expand(*self.p.batch, *self.p.head.shape)
         while True:
             drawn = torch.where(self.observed, self.x, self.p.given(x).transport(u))
             if torch.equal(drawn, x):
@@ -141,11 +142,12 @@ class MissingPixels(EntrywiseMoments):
 
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
-        noise = torch.rand((DRAWS, *self.p.head.shape), generator=torch.Generator().manual_seed(0))
-        first = second = torch.zeros(self.p.shape).to(self.p.maps)
+        batch, head = self.p.batch, self.p.head
+        noise = torch.rand((DRAWS, *head.own.noise_shape), generator=torch.Generator().manual_seed(0))
+        first = second = torch.zeros(*batch, *head.shape).to(self.p.maps)
         for u in noise.to(self.p.maps):
-            given = self.p.given(self._draw(u.expand(self.p.shape)))
-            mean, variance = given.moments
+            given = self.p.given(self._draw(u.expand(*batch, *u.shape)))
+            mean, variance = given.rough_moments
             first, second = first + mean / DRAWS, second + (variance + mean.square()) / DRAWS
         return first, (second - first.square()).clamp(min=0)
 
@@ -181,7 +183,7 @@ class PixelsHead(Head):
 
     Args:
         own: the head of the likelihood of a pixel given the ones before it, for the whole image; its record
-            has `transport` from uniform noise to draws.
+            has `transport` from uniform noise, (*batch, *own.noise_shape), to draws.
         network: from images in standard units and m(z) to the features of `own`, such as a
             `models.networks.masked_conv.PixelNetwork`.
         maps: M.

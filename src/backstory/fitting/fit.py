@@ -95,15 +95,10 @@ def fit(
     ways = {name: options.pop(name) for name in NAMES if name in options}
     reading = Reading.of(resize=resize, stream=stream, columns=columns, **ways)
     options = adopted(options)
-    if not checkpoint_every > 0:
-        raise InputError(f"checkpoint_every has to be positive, got {checkpoint_every:g}")
     folder = None if run is None else Path(run)
-    if resume and force:
-        raise InputError("resume goes on with a run and force replaces it; leave one of them out")
-    if _is_of_several(ensemble, folder if resume else None) and distributed.processes(devices, nodes) > 1:
-        raise InputError(
-            "an ensemble trains in one process; leave devices and nodes out, or train its members apart"
-        )
+    _check_request(force, resume, checkpoint_every)
+    if _is_of_several(ensemble, folder if resume else None):
+        _check_one_process(devices, nodes)
     group = distributed.start(device, devices, nodes)
     with group.together(), _run_folder(folder, force, resume, group) as place:
         board = board_writer(folder) if tensorboard else None
@@ -119,6 +114,20 @@ def fit(
         if place != folder:
             console.say(f"replacing   {folder} stays as it is until the run in {place} is finished", progress)
         return _fit(Source(data, reading, values, weights), asked, job, ensemble)
+
+
+def _check_request(force: bool, resume: bool, checkpoint_every: float) -> None:
+    if not checkpoint_every > 0:
+        raise InputError(f"checkpoint_every has to be positive, got {checkpoint_every:g}")
+    if resume and force:
+        raise InputError("resume goes on with a run and force replaces it; leave one of them out")
+
+
+def _check_one_process(devices: int | None, nodes: int | None) -> None:
+    if distributed.processes(devices, nodes) > 1:
+        raise InputError(
+            "an ensemble trains in one process; leave devices and nodes out, or train its members apart"
+        )
 
 
 def _is_of_several(ensemble: int | None, begun: Path | None) -> bool:

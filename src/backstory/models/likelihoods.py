@@ -1,6 +1,7 @@
 """How the likelihoods are built, one line for each."""
 
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -55,26 +56,25 @@ def _joint(s: Setting) -> JointHead:
     return JointHead(quantities(s.schema), s.columns.marginals)
 
 
-def _logistic(s: Setting) -> DiscretisedLogisticHead:
-    return DiscretisedLogisticHead(s.shape, s.levels, s.shift, s.scale)
+def _logistic_mixture(options: Any, s: Setting) -> LogisticMixtureHead:
+    return LogisticMixtureHead(s.shape, s.levels, s.shift, s.scale, options.logistics)
 
 
 def _pixels(own: Head, options: o.PixelOptions, s: Setting) -> PixelsHead:
-    channels = s.shape[2] if len(s.shape) == 3 else 1
     network = PixelNetwork(
-        channels, options.maps, own.features_shape, options.pixel_width, options.pixel_layers
+        s.shape, options.maps, own.features_shape, options.pixel_width, options.pixel_layers
     )
     return PixelsHead(own, network, options.maps, s.shift, s.scale)
 
 
 BUILDERS[o.Bernoulli] = Likelihood(lambda options, s: BernoulliHead(s.shape))
 BUILDERS[o.Categorical] = Likelihood(lambda options, s: CategoricalHead(s.shape, s.levels))
-BUILDERS[o.Logistic] = Likelihood(lambda options, s: _logistic(s))
-BUILDERS[o.Pixels] = Likelihood(lambda options, s: _pixels(_logistic(s), options, s))
-BUILDERS[o.PixelsBernoulli] = Likelihood(lambda options, s: _pixels(BernoulliHead(s.shape), options, s))
-BUILDERS[o.LogisticMixture] = Likelihood(
-    lambda options, s: LogisticMixtureHead(s.shape, s.levels, s.shift, s.scale, options.logistics)
+BUILDERS[o.Logistic] = Likelihood(
+    lambda options, s: DiscretisedLogisticHead(s.shape, s.levels, s.shift, s.scale)
 )
+BUILDERS[o.LogisticMixture] = Likelihood(_logistic_mixture)
+BUILDERS[o.Pixels] = Likelihood(lambda options, s: _pixels(_logistic_mixture(options, s), options, s))
+BUILDERS[o.PixelsBernoulli] = Likelihood(lambda options, s: _pixels(BernoulliHead(s.shape), options, s))
 BUILDERS[o.Gaussian] = Likelihood(lambda options, s: _gaussian("learned", options, s))
 BUILDERS[o.GaussianFixed] = Likelihood(lambda options, s: _gaussian("fixed", options, s))
 BUILDERS[o.GaussianPerEntry] = Likelihood(lambda options, s: _gaussian("per-entry", options, s))

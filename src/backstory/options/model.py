@@ -199,10 +199,11 @@ class PixelOptions(LikelihoodOptions):
 
 @choice
 class Pixels(PixelOptions):
-    """Each pixel of an image given z and the pixels before it, by masked convolutions; levels in order."""
+    """Each pixel of an image given z and the pixels before it: logistic-mixture by masked convolutions."""
 
     takes: ClassVar[Literal["binary", "levels", "numbers"]] = "levels"
     name: Literal["pixels"] = "pixels"
+    logistics: int = Field(default=3, ge=1, description="Number of logistics in the mixture of a pixel.")
 
 
 @choice

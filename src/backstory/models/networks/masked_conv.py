@@ -42,16 +42,16 @@ class PixelNetwork(nn.Module):
     """Parameters of the pixels given z and the pixels before each.
 
     Args:
-        channels: of an image.
+        image: shape of an image, (H, W) or (H, W, C).
         maps: number of feature maps m(z).
         outputs: (P, H, W) or (P, H, W, C), the parameters of an image.
         width, layers: channels and number of the residual blocks.
     """
 
-    def __init__(self, channels: int, maps: int, outputs: tuple[int, ...], width: int, layers: int):
+    def __init__(self, image: tuple[int, ...], maps: int, outputs: tuple[int, ...], width: int, layers: int):
         super().__init__()
-        self.outputs = outputs
-        self.first = MaskedConv(channels, width, FIRST, own=False)
+        self.image, self.outputs = image, outputs
+        self.first = MaskedConv(image[2] if len(image) == 3 else 1, width, FIRST, own=False)
         self.join = nn.Conv2d(maps, width, 1)
         self.blocks = nn.ModuleList(_block(width) for _ in range(layers))
         parameters = outputs[0] * (outputs[3] if len(outputs) == 4 else 1)
@@ -66,7 +66,7 @@ class PixelNetwork(nn.Module):
             x: images in standard units, (*some, H, W) or (*some, H, W, C).
             maps: m(z), (*codes, M, H, W); `some` and `codes` broadcast to `batch`.
         """
-        dims = len(self.outputs) - 1
+        dims = len(self.image)
         seen = self.first(planes(x.reshape(-1, *x.shape[-dims:])))
         joined = self.join(maps.reshape(-1, *maps.shape[-3:]))
         both = seen.view(*x.shape[:-dims], *seen.shape[1:]) + joined.view(*maps.shape[:-3], *joined.shape[1:])
