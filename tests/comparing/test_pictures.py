@@ -10,6 +10,7 @@ from scipy.linalg import sqrtm
 import backstory
 from backstory.cli.main import main
 from backstory.comparing.pictures import frechet_distance, frechet_of_gaussians, nearest_images
+from backstory.jobs.compare_images import compare_images
 
 RNG = np.random.default_rng(0)
 
@@ -54,3 +55,12 @@ def test_draws_beside_training_images(tmp_path, capsys) -> None:
     assert "a classifier of their labels" in " ".join(capsys.readouterr().out.split())
     assert main(["sample", run, "-o", str(tmp_path / "x.npy"), "--nearest", "digits"]) == 2
     assert "--nearest" in capsys.readouterr().err
+
+
+def test_images_without_labels_are_compared_by_codes() -> None:
+    images = (np.linspace(0, 255, 60)[:, None, None] * RNG.random((60, 4, 4)) ** 0.2).astype(np.uint8)
+    model = backstory.fit(images, epochs=2, hidden=(8,), latent=2, progress=False)
+    done = compare_images(model, images)
+    assert done.features == "encoder"
+    assert np.isfinite([done.frechet, done.distance]).all()
+    assert done.rows["drawn"] == done.rows["training"]

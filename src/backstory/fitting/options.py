@@ -21,7 +21,7 @@ from backstory.training.compile import decide
 from backstory.training.devices import Alone
 
 VALIDATION, SEED = 0.1, 0  # by default
-LABEL_WEIGHT = 100.0  # nats, see `TrainOptions`; chosen on MNIST with 100 labels
+LABEL_WEIGHT = 100.0  # nats, see `TrainOptions`; by a few short runs on MNIST with 100 labels
 OURS = ("split_seed", "validation", "given", "weights", "labelled")  # of neither the model nor its training
 
 

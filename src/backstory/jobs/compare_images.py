@@ -65,16 +65,18 @@ def compare_images(model: Trained, source: Data, seed: int = 0) -> ImageComparis
     held_out = some(others)[:MOST]
     if len(training) < FEWEST:
         raise InputError(f"expected at least {FEWEST} images to compare with, got {len(training)}; give more")
-    part = data.subset(training)
+    part, rest = data.subset(training), data.subset(held_out)
     drawn = model.sample(len(part), seed=seed, given=_given(model, part))
-    images = {"drawn": drawn, "training": part.values, "held out": data.subset(held_out).values}
+    images = {"drawn": drawn, "training": part.values, "held out": rest.values}
     x = {name: _fractions(model, values) for name, values in images.items()}
     labels = part.labels
     if labels is not None and len(np.unique([str(label) for label in labels])) > 1:
         chosen, of = "classifier", classifier_features(x["training"], labels, seed)
         features = {name: of(values) for name, values in x.items() if len(values)}
     else:
-        chosen, features = "encoder", {n: _codes(model, v, part) for n, v in images.items() if len(v)}
+        given = {"drawn": part.given, "training": part.given, "held out": rest.given}
+        chosen = "encoder"
+        features = {name: _codes(model, v, given[name]) for name, v in images.items() if len(v)}
     there = "held out" in features
     return ImageComparison(
         frechet_distance(features["drawn"], features["training"]),
@@ -100,8 +102,7 @@ def _fractions(model: Trained, values: Any) -> np.ndarray:
     return np.nan_to_num(model.schema.fractions(stored.astype(np.float64)))
 
 
-def _codes(model: Trained, values: Any, data: Dataset) -> np.ndarray:
-    """The means of q(z|x) of a model of p(x)."""
-    given = None if data.given is None else np.resize(data.given, (len(values), data.given.shape[1]))
+def _codes(model: Trained, values: Any, given: np.ndarray | None) -> np.ndarray:
+    """The means of q(z|x), or of q(z|x, c) under the conditions of the images."""
     rows = StoredRows(np.asarray(stored_values(values, model.schema)[:]), given)
     return posterior_moments(model.encode(rows)).mean.double().cpu().numpy()
