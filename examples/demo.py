@@ -12,10 +12,9 @@ from backstory.cli.main import main
 
 PICTURES = {
     "training.png": "distortion and rate against epochs, their path, and the KL of each latent unit",
-    "samples.png": "100 new digits: z ~ p(z), then x ~ p(x|z)",
+    "samples.png": "50 new digits, z ~ p(z), then x ~ p(x|z), each below its mean E[x|z]",
     "nearest.png": "new digits, each beside the three training digits that are nearest to it",
     "classes.png": "eight new digits of each class, x ~ p(x|c), from a model of p(x|c)",
-    "means.png": "the decoder's means E[x|z] for 100 draws of z: smoother than samples, and no draws of x",
     "reconstructions.png": "held-out digits, each above its reconstruction",
     "restorations.png": "digits with half of their pixels hidden, E[x|y], three draws, and their uncertainty",
 }
@@ -27,8 +26,7 @@ def commands(run: Path) -> list[str]:
         f"fit digits -o {run} --force",
         f"evaluate {run} digits --samples 1000",
         f"evaluate {run} digits --method ais",
-        f"sample {run} -n 100 -o {run / 'samples.png'} --seed 0 --force",
-        f"sample {run} -n 100 -o {run / 'means.png'} --seed 0 --mean --force",
+        f"sample {run} -n 50 -o {run / 'samples.png'} --seed 0 --force",
         f"reconstruct {run} digits -o {run / 'reconstructions.png'} --force",
         f"restore {run} digits -o {run / 'restorations.png'} --damage --missing 0.5 --force",
         f"sample {run} -n 24 -o {run / 'nearest.png'} --seed 0 --nearest digits --force",
