@@ -278,8 +278,8 @@ def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) 
     Frellsen 2019). Averaged weights generalise better, as small tables show; so does a short run with a
     learning rate that falls to zero, compared with a long run that is stopped early. If σ has a floor, the
     last weights are kept: held-out rows have their best bound long before their best means, and the floor
-    keeps the bound from falling far. A step of a residual convolutional network or a ladder takes time for each
-    row, so small batches learn more in the same time (bench/images.py).
+    keeps the bound from falling far. A step of residual convolutions takes time for each row, so small
+    batches learn more in the same time (bench/images.py).
 
     Args:
         schema, options: see `resolve`.
