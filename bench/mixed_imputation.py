@@ -1,8 +1,10 @@
 """Gaps in tables of mixed columns, filled by Backstory and by boosting for each column.
 
     python bench/mixed_imputation.py magic obesity        (bench/results/mixed_imputation.json)
+    python bench/mixed_imputation.py magic --rows all
 
-1,500 rows of a table, with 30 % of their cells hidden at random, are the training rows and the rows to fill.
+1,500 rows of a table (or `--rows`), with 30 % of their cells hidden at random, are the training rows and the
+rows to fill.
 
     error      root mean square error of the hidden numbers, in standard deviations of their columns
     accuracy   share of right levels among the hidden ones, the mean over the columns with levels
@@ -36,10 +38,15 @@ NAMES = ("magic", "default", "obesity", "spambase")
 ROWS, HIDDEN, FEW = 1500, 0.3, 12  # a column with no more different numbers than this has levels
 
 
-def table(name: str) -> pd.DataFrame:
+def table(name: str, rows: int | None) -> pd.DataFrame:
+    """So many rows in random order, or all."""
     frame = pd.read_csv(TABLES / f"{name}.csv.gz")
     frame = frame.drop(columns=[c for c in frame if c.upper() == "ID"])
-    return frame.sample(ROWS, random_state=0).reset_index(drop=True)
+    return frame.sample(rows or len(frame), random_state=0).reset_index(drop=True)
+
+
+def row_count(text: str) -> int | None:
+    return None if text == "all" else int(text)
 
 
 def has_levels(column: pd.Series) -> bool:
@@ -72,7 +79,8 @@ def boosting(holes: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
         gaps = holes[name].isna().to_numpy()
         kind = HistGradientBoostingClassifier if has_levels(whole[name]) else HistGradientBoostingRegressor
         others = codes.drop(columns=name).to_numpy(float)
-        model = kind(random_state=0).fit(others[~gaps], holes[name][~gaps])
+        train = ~gaps & (holes[name].duplicated(keep=False) | (not has_levels(whole[name]))).to_numpy()
+        model = kind(random_state=0).fit(others[train], holes[name][train])  # it wants each level twice
         filled.loc[gaps, name] = model.predict(others[gaps])
     return filled
 
@@ -110,14 +118,15 @@ def main() -> None:
     )
     parser.add_argument("tables", nargs="*", default=list(NAMES), metavar="TABLE")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--rows", type=row_count, default=ROWS, help="a number, or all")
     parser.add_argument("--seed", type=int, default=0, help="of the hidden cells")
     a = parser.parse_args()
     torch.set_num_threads(1)
     results: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
     for name in a.tables:
-        whole = table(name)
+        whole = table(name, a.rows)
         hidden = np.random.default_rng(a.seed).random(whole.shape) < HIDDEN
-        record = results.setdefault(name, {})
+        record = results.setdefault(name if a.rows == ROWS else f"{name}, {len(whole):,} rows", {})
         record["environment"] = environment()
         for method in a.methods:
             start = time.process_time()
