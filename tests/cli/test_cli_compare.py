@@ -43,7 +43,6 @@ def test_all_figures_are_written(home, tmp_path, refuse, capfd) -> None:
 
 
 def test_what_does_not_belong_is_refused(home, tmp_path, refuse) -> None:
-    refuse("compare", home / "bars", home / "images.npy", says="no columns")
     refuse(
         "compare", home / "table.csv", home / "table.csv", "--target", "hight", says="did you mean 'height'"
     )
