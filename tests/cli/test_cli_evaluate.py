@@ -13,8 +13,8 @@ def test_evaluate_prints_one_object_or_a_table(home, capfd):
     command = ["evaluate", home / "prices", home / "table.csv", "--samples", "50", "--split", "validation"]
     assert run(*command, "--json") == 0
     result = json.loads(capfd.readouterr().out)
-    names = "elbo reconstruction kl log_evidence standard_error ess bits_per_dim kl_per_level active_units n samples"
-    names += " method methods pareto_k acceptance psnr ssim"
+    names = "elbo reconstruction kl log_evidence standard_error ess bits_per_dim kl_per_level active_units n"
+    names += " samples method methods pareto_k acceptance psnr ssim"
     assert list(result) == names.split()
     assert result["n"] == 6
     assert result["samples"] == 50
