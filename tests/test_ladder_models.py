@@ -192,6 +192,7 @@ def test_the_metrics_have_the_divergence_of_each_level(tmp_path):
                 assert sum(line["kl_per_level"]) == pytest.approx(line["validation_kl"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_ten_seeds_stay_finite():
     for seed in range(10):
         model = backstory.fit(digits(), **{**SMALL, "epochs": 1, "lr": 1e-2}, seed=seed, validation=0)

@@ -143,6 +143,7 @@ def test_terms_are_the_evidence_at_every_draw_of_the_exact_posterior(latent):
     torch.testing.assert_close(terms.log_weight, exact.expand(7, -1))
 
 
+@pytest.mark.slow
 def test_annealing_finds_the_evidence_and_importance_sampling_a_bound():
     model = affine()
     exact = model.flat.log_evidence(model.x)
