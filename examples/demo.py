@@ -14,7 +14,7 @@ PICTURES = {
     "training.png": "distortion and rate against epochs, their path, and the KL of each latent unit",
     "samples.png": "50 new digits, z ~ p(z), then x ~ p(x|z), each below its mean E[x|z]",
     "nearest.png": "new digits, each beside the three training digits that are nearest to it",
-    "classes.png": "eight new digits of each class, x ~ p(x|c), from a model of p(x|c)",
+    "classes.png": "eight new digits of each class, x ~ p(x|c), where pixels depend on each other",
     "reconstructions.png": "held-out digits, each above its reconstruction",
     "restorations.png": "digits with half of their pixels hidden, E[x|y], three draws, and their uncertainty",
 }
@@ -30,7 +30,7 @@ def commands(run: Path) -> list[str]:
         f"reconstruct {run} digits -o {run / 'reconstructions.png'} --force",
         f"restore {run} digits -o {run / 'restorations.png'} --damage --missing 0.5 --force",
         f"sample {run} -n 24 -o {run / 'nearest.png'} --seed 0 --nearest digits --force",
-        f"fit digits -o {run / 'given-class'} --given class --epochs 80 --force",
+        f"fit digits -o {run / 'given-class'} --given class --likelihood pixels --epochs 50 --force",
         f"sample {run / 'given-class'} --each class -n 8 -o {run / 'classes.png'} --seed 0 --force",
         f"info {run}",
     ]
