@@ -43,7 +43,7 @@ DRAWS = 8
 
 REFUSED = (
     "the pixels of the model depend on each other given z, so {what} has no closed form; train a model with "
-    "likelihood logistic or bernoulli for it"
+    "likelihood logistic, logistic-mixture or bernoulli for it"
 )
 
 
