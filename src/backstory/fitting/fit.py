@@ -103,13 +103,8 @@ def fit(
     with group.together(), _run_folder(folder, force, resume, group) as place:
         board = board_writer(folder) if tensorboard else None
         named, values = names_and_values(given)
-        asked: dict[str, Any] = {
-            "split_seed": split_seed,
-            "validation": validation,
-            "seed": seed,
-            "given": named,
-        }
-        asked |= {"weights": name_of(weights), **options}
+        asked: dict[str, Any] = {"split_seed": split_seed, "validation": validation, "seed": seed}
+        asked |= {"given": named, "weights": name_of(weights), **options}
         job = Job({}, Saving(place, resume, checkpoint_every, board), group, progress)
         if place != folder:
             console.say(f"replacing   {folder} stays as it is until the run in {place} is finished", progress)

@@ -1,6 +1,5 @@
 """New observations, drawn from a model."""
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -87,13 +86,14 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
         )
     as_table = bool(schema.kinds) and output.format in TABLES and not sampling.mean  # means have few digits
     given, names = sampling.conditions or None, None
+    seed = torch.Generator().seed() % 2**31 if sampling.seed is None else sampling.seed
     if sampling.each is None and not sampling.given:
-        seed = torch.Generator().seed() % 2**31 if sampling.seed is None else sampling.seed
         given = model.given_or_drawn(given, sampling.number, seed)
     draw = partial(
         model.sample,
         sampling.number,
         temperature=sampling.temperature,
+        seed=seed,  # the same z for draws and their means
         where=sampling.given or None,
         given=given,
         frame=as_table,
@@ -101,11 +101,10 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
         each=sampling.each,
     )
     if sampling.shows_means(output):
-        seed = secrets.randbits(62) if sampling.seed is None else sampling.seed  # the same z for both
-        x, means = draw(seed=seed), draw(seed=seed, mean=True)
+        x, means = draw(), draw(mean=True)
         write_pair_sheet(output, means, x, schema, sampling.number if sampling.each else None)
         return Outcome((output.path,), len(x))
-    x = draw(mean=sampling.mean, seed=sampling.seed)
+    x = draw(mean=sampling.mean)
     if as_table:
         write_table(output.path, dict(x), output.force, schema.header, schema.separator)
         return Outcome((output.path,), len(x))
