@@ -1,11 +1,11 @@
 """All that a model does, where z is a ladder of groups in feature maps of 8 × 8 images."""
 
 import json
-import signal
 
 import numpy as np
 import pytest
 import torch
+from interrupting import interrupted_at
 from sklearn.datasets import load_digits
 
 import backstory
@@ -14,7 +14,6 @@ from backstory.cli.main import main
 from backstory.inference.effort import METHODS
 from backstory.inference.moments import posterior_moments
 from backstory.opening import unpack
-from backstory.training.trainer import Trainer
 
 GROUPS = "1x4x4,1x4x4,3"
 UNITS = 35
@@ -133,16 +132,7 @@ def test_a_run_that_was_cut_off_ends_as_if_nothing_had_happened(network, tmp_pat
     """Also of the other convolutional networks, with weights in another order in memory than in a file."""
     options = {**SMALL, **network, "epochs": 3, "batch_size": 32}
     whole = backstory.fit(digits(), **options)
-    step, steps = Trainer._step, []
-
-    def cut(trainer, *arguments):
-        steps.append(trainer)
-        if len(steps) == 6:
-            signal.raise_signal(signal.SIGINT)
-        return step(trainer, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", cut)
+    with interrupted_at(6, monkeypatch):
         model = backstory.fit(digits(), tmp_path / "run", checkpoint_every=1e6, **options)
     assert model.summary["stopped"] == "interrupted"
     backstory.fit(digits(), tmp_path / "run", resume=True, progress=False)

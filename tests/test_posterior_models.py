@@ -1,11 +1,10 @@
 """All that a model does, where q(z|x) is no diagonal Gaussian: correlated units, levels, flows, mixtures."""
 
-import signal
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from interrupting import interrupted_at
 from sklearn.datasets import load_digits
 
 import backstory
@@ -18,7 +17,6 @@ from backstory.distributions.top_down import TopDownPosterior
 from backstory.inference.effort import METHODS
 from backstory.inference.moments import posterior_moments
 from backstory.opening import unpack
-from backstory.training.trainer import Trainer
 
 POSTERIORS = {
     "full": {"posterior": "full", "latent": 4},
@@ -152,16 +150,7 @@ def test_it_works_in_double_precision_and_under_bfloat16(posterior):
 def test_a_run_that_was_cut_off_ends_as_if_nothing_had_happened(posterior, tmp_path, monkeypatch):
     options = {**SMALL, **POSTERIORS[posterior], "epochs": 3, "batch_size": 32}
     whole = backstory.fit(digits(), **options)
-    step, steps = Trainer._step, []
-
-    def cut(trainer, *arguments):
-        steps.append(trainer)
-        if len(steps) == 6:
-            signal.raise_signal(signal.SIGINT)
-        return step(trainer, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", cut)
+    with interrupted_at(6, monkeypatch):
         model = backstory.fit(digits(), tmp_path / "run", checkpoint_every=1e6, **options)
     assert model.summary["stopped"] == "interrupted"
     backstory.fit(digits(), tmp_path / "run", resume=True, progress=False)

@@ -1,11 +1,10 @@
 """A p(z) that is fitted to the codes after training: it is kept where it helps, and everything uses it."""
 
-import signal
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from interrupting import interrupted_at
 from sklearn.datasets import load_digits
 
 import backstory
@@ -15,7 +14,6 @@ from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.fitting import second_stage
 from backstory.fitting.second_stage import FITS, held_out_elbos
 from backstory.models.priors import FlowPrior, Mixture, StandardNormal
-from backstory.training.trainer import Trainer
 
 SMALL = {"hidden": (16,), "epochs": 2, "latent": 3, "progress": False, "device": "cpu", "compile": False}
 MODULES = {"flow": FlowPrior, "mixture": Mixture}
@@ -125,16 +123,7 @@ def test_a_worse_prior_is_not_kept(monkeypatch):
 def test_a_run_that_was_cut_off_ends_as_if_nothing_had_happened(name, tmp_path, monkeypatch):
     options = {**SMALL, "prior_after": name, "beta": 0.05, "epochs": 4}
     whole = backstory.fit(digits(), **options)
-    step, steps = Trainer._step, []
-
-    def cut(trainer, *arguments):
-        steps.append(trainer)
-        if len(steps) == 25:
-            signal.raise_signal(signal.SIGINT)
-        return step(trainer, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", cut)
+    with interrupted_at(25, monkeypatch):
         model = backstory.fit(digits(), tmp_path / "run", checkpoint_every=1e6, **options)
     assert model.summary["stopped"] == "interrupted"
     assert isinstance(model.vae.prior_module, StandardNormal)
