@@ -53,10 +53,15 @@ def has_levels(column: pd.Series) -> bool:
     return not pd.api.types.is_numeric_dtype(column) or column.nunique() <= FEW
 
 
+def with_levels(holes: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
+    """Columns of levels as categories, also where these are numbers."""
+    return holes.astype({name: "category" for name in whole if has_levels(whole[name])})
+
+
 def ours(likelihood: str) -> Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]:
     def fill(holes: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
-        model = backstory.fit(holes, likelihood=likelihood, progress=False)
-        return model.impute(holes)
+        model = backstory.fit(with_levels(holes, whole), likelihood=likelihood, progress=False)
+        return model.impute(with_levels(holes, whole))
 
     return fill
 
@@ -86,9 +91,8 @@ def boosting(holes: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
 
 
 def imputer(holes: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
-    """Three models, averaged; columns of levels are categories, also where these are numbers."""
-    levels = {name: "category" for name in whole if has_levels(whole[name])}
-    return backstory.VAEImputer(random_state=0).fit_transform(holes.astype(levels))
+    """Three models, averaged."""
+    return backstory.VAEImputer(random_state=0).fit_transform(with_levels(holes, whole))
 
 
 METHODS: dict[str, Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]] = {
