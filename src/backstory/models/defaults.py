@@ -249,6 +249,7 @@ class ScheduleDefaults:
 
     Attributes:
         lr: the highest learning rate.
+        hold: the share of the run after which it falls.
         batch_size: rows of a step; None for a size that follows from the number of rows.
         longest: the most epochs, unless they make fewer than `least_steps` steps.
         steps: about as many are taken, in ten epochs or more.
@@ -259,6 +260,7 @@ class ScheduleDefaults:
     """
 
     lr: float
+    hold: float = 0.1
     batch_size: int | None = None
     longest: int = 200
     least_steps: int = 3_000
@@ -293,7 +295,7 @@ def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) 
     defaults = ScheduleDefaults(1e-2, longest=2000) if affine else ScheduleDefaults(3e-3)
     if options.network.name == "resnet":
         rows = 32 * 64**2 // math.prod(schema.shape[:2])  # of larger images fewer, which bounds the memory
-        defaults = ScheduleDefaults(2e-3, batch_size=max(8, min(32, rows)))
+        defaults = ScheduleDefaults(2e-3, hold=0.7, batch_size=max(8, min(32, rows)))
     if not gaps or schema.kind == "images" or options.posterior.name == "delta":
         return defaults
     defaults = replace(defaults, objective="iwae", samples=20, ema=0.995)

@@ -215,6 +215,14 @@ class TrainOptions(Record):
     )
     batch_size: int | None = Field(default=None, ge=1, description="Rows of a step.")
     lr: float | None = Field(default=None, gt=0, description="The highest learning rate of Adam.")
+    hold: float | None = Field(
+        default=None,
+        ge=0.1,
+        lt=1,
+        json_schema_extra={"metavar": "SHARE"},
+        description="Share of the run after which the learning rate falls to zero; it rises over the first "
+        "tenth; by default 0.1, or 0.7 for network resnet.",
+    )
     ema: float | None = Field(
         default=None,
         gt=0,
