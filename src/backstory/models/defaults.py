@@ -13,6 +13,7 @@ from backstory.options.choices import make
 from backstory.options.levels import Group, size, written
 
 GAPS_FLOOR = 0.2  # sigma_floor of numbers with gaps, if the likelihood is auto
+LARGE = 32 * 32  # numbers of an image, above which it is large
 
 
 def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> tuple[Schema, ModelOptions]:
@@ -187,7 +188,7 @@ def _network(schema: Schema, options: ModelOptions) -> Any:
 
 def _auto_network(schema: Schema, given: dict[str, Any]) -> str:
     """The name of the network for `auto`: `resnet` for large images without `hidden` or `activation`."""
-    large = schema.kind == "images" and schema.numel > 32 * 32 and min(schema.shape[:2]) >= 8
+    large = schema.kind == "images" and schema.numel > LARGE and min(schema.shape[:2]) >= 8
     return "resnet" if large and not {"hidden", "activation"} & set(given) else "mlp"
 
 
@@ -236,7 +237,7 @@ def _ladder(schema: Schema, groups: tuple[Group, ...] | None) -> tuple[Group, ..
 
 def _auto_latent(schema: Schema) -> int:
     if schema.kind == "images":
-        return 16 if schema.numel <= 256 else 40
+        return 16 if schema.numel <= 256 else 40 if schema.numel <= LARGE else 64
     return max(1, min(16, schema.numel // 2))
 
 

@@ -254,7 +254,7 @@ class ModelOptions(Record):
         default=None,
         ge=1,
         json_schema_extra={"metavar": "16|2x14x14,16", "text": True},
-        description="Number of units of z; by default 16 or 40 for images, and half as many as there are "
+        description="Number of units of z; by default 16, 40 or 64 for images, and half as many as there are "
         "columns, at most 16, for tables. Several groups, from x upwards, are levels as in hierarchy: 32,16, "
         "or for images 2x14x14,4x7x7,16 with channels, height and width.",
     )
