@@ -26,7 +26,7 @@ from backstory.options import one_of
 from backstory.trained import Trained
 
 if TYPE_CHECKING:
-    from backstory.data.tables.read import Columns
+    from backstory.data.tables.columns import Columns
     from backstory.jobs.compare_images import ImageComparison
 
 FEWEST = 10  # rows of a table

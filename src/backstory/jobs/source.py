@@ -27,7 +27,7 @@ from backstory.trained import Trained
 if TYPE_CHECKING:
     import pandas as pd
 
-    from backstory.data.tables.read import Columns
+    from backstory.data.tables.columns import Columns
 
 
 @dataclass(frozen=True)
