@@ -120,6 +120,17 @@ _BELONGS = {
 }
 
 
+def column_names(source: Source) -> list[str] | None:
+    """The names of a table's columns; None for other data, and for a table that does not name them."""
+    path = _path(source)
+    if not _is_table(source, path):
+        return None
+    from backstory.data.tables.sources import opened
+
+    with opened(source if path is None else path) as table:
+        return list(table.names) if table.header else None
+
+
 def is_table(source: Source) -> bool:
     """Whether a source is a table with named columns."""
     return _is_table(source, _path(source))
