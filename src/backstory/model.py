@@ -269,6 +269,7 @@ class Model(Trained):
             model=self.options,
             training=self.training,
             asked=self.provenance.asked,
+            total_weight=self.provenance.total_weight,
         )
 
     def pack(self) -> dict[str, bytes]:

@@ -20,7 +20,7 @@ from backstory.errors import InputError
 
 Kind = Literal["continuous", "grid", "count", "binary", "categorical", "ordinal", "date"]
 Cells = Literal["number", "whole", "bool", "text", "date"]
-Reason = Literal["constant", "empty", "identifier", "index", "ignored", "condition", "determined"]
+Reason = Literal["constant", "empty", "identifier", "index", "ignored", "condition", "determined", "weights"]
 
 KINDS: tuple[Kind, ...] = ("continuous", "grid", "count", "binary", "categorical", "ordinal", "date")
 LEVELLED = ("binary", "categorical", "ordinal")
@@ -214,8 +214,8 @@ class LeftOut(BaseModel):
 
     Attributes:
         name: as in the file.
-        reason: why it is left out; `condition` where people give the conditions in place of the table,
-            `determined` where other columns give its cells.
+        reason: why it is left out; `weights` for the weights of rows, `condition` where people give the
+            conditions in place of the table, `determined` where other columns give its cells.
         place: its number among all columns of the file, from 0.
         text: the text in every cell of a constant column.
         cells, dtype, unused, order: of a constant column, as in `Column`.
