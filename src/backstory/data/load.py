@@ -65,7 +65,8 @@ def load(
             are decoded into a temporary file first, in the folder that TMPDIR names. Embedded sets, arrays
             and frames stay in memory.
         columns: for tables, what some columns hold, by name: `continuous`, `count`, `binary`, `categorical`,
-            `ordinal:low,middle,high`, `date:%d/%m/%Y` or `ignore`. The kinds of the others are inferred.
+            `ordinal:low,middle,high`, `date:%d/%m/%Y`, `duration` or `ignore`. The kinds of the others are
+            inferred.
         schema: the schema to read by, such as a trained model's. A table is read with its columns in its
             order, its kinds and its levels, or as numbers alone if it describes an array. An unknown level
             becomes the level of rare ones, the nearest one if levels are numbers in order, or else an empty
