@@ -161,6 +161,21 @@ class Column(BaseModel):
             return np.round(clipped, self.decimals) + 0.0  # no -0.0
         return clipped
 
+    def covers(self, values: np.ndarray) -> np.ndarray:
+        """Whether values, once rounded as in `settled`, lie in the range of the data, of the same shape.
+
+        >>> Column(name="age", kind="continuous", decimals=0, low=18, high=90).covers(np.array([17.6, 90.6]))
+        array([ True, False])
+        """
+        if self.levels is not None or self.values is not None or self.low is None or self.high is None:
+            return np.ones(values.shape, bool)
+        error = SINGLE * (self.high - self.low)
+        if self.lattice is not None:
+            values = self.lattice.nearest(values)
+        elif self.kind == "count" or self.decimals is not None:
+            values = np.round(values, self.decimals or 0)
+        return (values >= self.low - error) & (values <= self.high + error)
+
     @property
     def unit(self) -> float | None:
         """The step of which all stored values are multiples; None if there is none."""
