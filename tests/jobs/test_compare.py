@@ -126,7 +126,7 @@ def test_a_run_is_compared_by_the_columns_that_the_table_has(capsys) -> None:
     model = backstory.fit(real, weights="w", **TINY)
     done = compare(model, real)
     assert set(done.shapes) == {"x", "visits", "scale", "sex"}
-    assert done.left_out == {"w": "ignored"}
+    assert done.left_out == {"w": "weights"}
     assert "trained on" in done.notes[1]
     done = compare(model, real.drop(columns=["visits", "w"]).assign(more=1.0))
     assert set(done.shapes) == {"x", "scale", "sex"}
