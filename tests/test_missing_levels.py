@@ -209,3 +209,7 @@ def test_the_command_line(tmp_path, capsys) -> None:
     digits = ["fit", "digits", "-o", str(tmp_path / "d"), "--given", "class", "--labelled", "50"]
     assert main([*digits, "--epochs", "1", "--hidden", "8"]) == 0
     assert "observed in 3.87 % of the rows" in capsys.readouterr().err
+    classes = tmp_path / "d.csv"
+    assert main(["classify", digits[3], "digits", "-o", str(classes), "--samples", "2", "--limit", "20"]) == 0
+    assert "classes of 20 images of the test part" in capsys.readouterr().err
+    assert pd.read_csv(classes)["row"].tolist() == backstory.load("digits").test_rows[:20].tolist()

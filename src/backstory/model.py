@@ -19,6 +19,7 @@ from backstory.data.observation import Observation
 from backstory.data.rows import LIMIT, Rows, Spool
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
+from backstory.data.tables.ranges import in_ranges
 from backstory.data.values import Batches, Given, Values, stored_rows
 from backstory.distributions.base import DataDistribution
 from backstory.distributions.latent import Posterior, Prior
@@ -194,8 +195,18 @@ class Model(Trained):
         self, n: int, mean: bool, temperature: Temperature, seed: int | None, given: np.ndarray | None
     ) -> np.ndarray:
         c = None if given is None else torch.from_numpy(given).to(self.vae.shift)
-        x = generate.sample(self.vae, n, mean, temperature, self._generator(seed), c)
-        return self.schema.means(x) if mean else self.schema.restore(x)
+        generator = self._generator(seed)
+
+        def draw(rows: Tensor) -> Tensor:
+            own = None if c is None else c[rows]
+            return generate.sample(self.vae, len(rows), mean, temperature, generator, own)
+
+        x = draw(torch.arange(n))
+        if mean:
+            return self.schema.means(x)
+        if self.schema.kinds:
+            x = generate.sample_within(draw, partial(in_ranges, schema=self.schema), x)
+        return self.schema.restore(x)
 
     def _restore(
         self, y: StoredRows, operator: Operator | None, request: RestorationRequest, advance: Advance
@@ -269,6 +280,7 @@ class Model(Trained):
             model=self.options,
             training=self.training,
             asked=self.provenance.asked,
+            total_weight=self.provenance.total_weight,
         )
 
     def pack(self) -> dict[str, bytes]:

@@ -65,6 +65,7 @@ class Source:
             source, name = self._without_column(self.weights, known), self.weights
             data = source._unweighted(known, conditions)
             weights = source._numbers(name, data.schema)
+            data = replace(data, schema=data.schema.weighed_by(name))
         else:
             data, weights = self._unweighted(known, conditions), self.weights
         weighted = data.weighted(weights)

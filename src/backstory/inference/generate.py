@@ -1,7 +1,7 @@
 """Ancestral sampling, z ~ p(z) and x ~ p(x|z), and reconstruction, x → z → x."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import torch
@@ -13,6 +13,7 @@ from backstory.models.priors import StandardNormal
 from backstory.models.vae import VAE
 
 BATCH = 512
+ROUNDS = 10
 Temperature: TypeAlias = float | Sequence[float]
 
 
@@ -53,6 +54,24 @@ def sample(
         p = vae.decode(z[some], None if given is None else given[some])
         parts.append(p.mean if mean else p.sample(generator))
     return torch.cat(parts)
+
+
+def sample_within(draw: Callable[[Tensor], Tensor], within: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The draws x, (n, *shape), in which those that are not within a set are drawn anew.
+
+    So they are draws of p(x | x in the set). Those that are outside `ROUNDS` times stay.
+
+    Args:
+        draw: new draws for some of the n numbers of draws.
+        within: whether each of some draws is in the set.
+        x: draws of p(x).
+    """
+    for _ in range(ROUNDS):
+        outside = (~within(x)).nonzero().squeeze(1)
+        if len(outside) == 0:
+            break
+        x = x.index_copy(0, outside, draw(outside))
+    return x
 
 
 def _factors(vae: VAE, temperature: Temperature) -> float | Tensor:
