@@ -57,6 +57,8 @@ from backstory.options.networks import NetworkOptions as NetworkOptions
 from backstory.options.networks import PlainNetwork as PlainNetwork
 from backstory.options.networks import ResidualNetwork as ResidualNetwork
 from backstory.options.networks import ResNetwork as ResNetwork
+from backstory.options.presets import PRESETS as PRESETS
+from backstory.options.presets import Preset as Preset
 from backstory.options.training import AutoObjective as AutoObjective
 from backstory.options.training import Capacity as Capacity
 from backstory.options.training import Dreg as Dreg

@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 
 from backstory.options.choices import AUTO, CHOICES, UNDECIDED, bounds, limits, listed, literals
 from backstory.options.model import MODEL_GROUPS, ModelOptions
+from backstory.options.presets import PRESETS
 from backstory.options.training import TrainOptions
 
 MODEL, TRAINING = "The model", "Training"  # panels of the help
@@ -76,7 +77,13 @@ class Option:
 
 def options() -> list[Option]:
     """All options, flat, those of a choice behind it."""
-    return [*_options(ModelOptions, MODEL), *_options(TrainOptions, TRAINING)]
+    return [_preset(), *_options(ModelOptions, MODEL), *_options(TrainOptions, TRAINING)]
+
+
+def _preset() -> Option:
+    text = "Options of model and training under one name, see docs/options.md; those given beside it win"
+    field = FieldInfo(annotation=str, default=None, description=f"{text}.")
+    return Option("preset", MODEL, field, tuple(PRESETS))
 
 
 def _options(record: Any, panel: str) -> Iterable[Option]:
@@ -125,6 +132,15 @@ given by its name or as a record: `fit(data, prior="mixture", components=5)` is
 choice does not have is an error. [Extending](extending.md) shows how to register choices of your own.
 
 This page is made from the records by `python docs/render_options.py`.
+"""
+
+PRESET_TOP = """## Presets
+
+`fit(data, preset="restore")`, on the command line the option `preset`, sets the options of a line of this
+table. An option that is given beside it wins, and another choice, such as another prior, also takes the place
+of the options of the preset's choice. The run keeps the options and the name of the preset; `resume` needs
+neither.
+
 """
 
 CONDITIONS = """## Conditions
@@ -177,7 +193,19 @@ def page() -> str:
         for group in record.model_fields:
             if group in CHOICES:
                 parts.append(_choices(group))
-    return "\n".join([*parts, CONDITIONS])
+    return "\n".join([*parts, _presets(), CONDITIONS])
+
+
+def _presets() -> str:
+    rows = [
+        (f"`{p.name}`", p.purpose, ", ".join(f"`{name}` {_shown(v)}" for name, v in p.options.items()))
+        for p in PRESETS.values()
+    ]
+    return PRESET_TOP + _lines(("preset", "for", "options"), rows)
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _choices(group: str) -> str:
