@@ -200,13 +200,6 @@ class Model(Trained):
     def _restore(
         self, y: StoredRows, operator: Operator | None, request: RestorationRequest, advance: Advance
     ) -> Restoration[np.ndarray]:
-        given = None if y.given is None else torch.as_tensor(y.given)
-        if missing_levels.has_gaps(self.vae, given):
-            (name,) = (c.name for c in self.schema.conditions if c.inferred)
-            raise InputError(
-                f"expected a level of the condition {name!r} in every row to restore, got rows without one; "
-                "choose it with `given`, or infer it from whole rows with `classify`"
-            )
         return restore_stored(self.vae, self.units, y, operator, request, advance)
 
     @torch.no_grad()

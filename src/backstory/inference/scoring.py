@@ -40,9 +40,9 @@ from backstory.inference.exemplar import Tail
 from backstory.inference.importance import LogMean
 from backstory.inference.memory import pairs_at_once
 from backstory.inference.missingness import Group, groups
+from backstory.inference.operators import NOTHING
 from backstory.inference.requests import RestorationRequest
 from backstory.inference.restore import restore
-from backstory.inference.stored import NOTHING
 from backstory.inference.target import check_density
 from backstory.inference.unusual import MOST_COMPARED, Neighbours, Shares
 from backstory.models.vae import VAE, Terms

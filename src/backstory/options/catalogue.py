@@ -178,8 +178,9 @@ levels, and hides the others, to see what they are worth.
     model.classify(x).most_probable         # by Bayes' rule; method="encoder" is q(c|x)
 
 Where c is missing, `log_evidence`, `evaluate` and `score` are of p(x) = Σ p(c) p(x|c), and the ELBO is
-that of training; `sample` draws c from p(c); `encode` and `reconstruct` take the most probable level of
-q(c|x); `restore` and `impute` ask for a level.
+that of training; `sample` draws c from p(c); `restore` and `impute` restore each level, by its share
+p(c|y) ∝ p(c) p(y|c) of the observed entries; `encode` and `reconstruct` take the most probable level of
+q(c|x).
 """
 
 
