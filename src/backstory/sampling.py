@@ -80,16 +80,16 @@ class Sampler(Restorer):
             InputError: for a plain autoencoder, see `fit_prior`; or for conditions that do not fit the model.
         """
         one_of("missing_cells", missing_cells, ["fill", "keep"])
-        seed = torch.Generator().seed() % 2**31 if seed is None else seed
+        n, seed = checked_number(n), torch.Generator().seed() % 2**31 if seed is None else seed
         if each is not None and where is not None:
             raise InputError(
                 "draws given some entries are at one level of each condition; leave `each` out, and choose "
                 "the level with `given`"
             )
         if each is not None:
-            n, given = at_each_level(self.schema.conditions, each, checked_number(n), given)
+            n, given = at_each_level(self.schema.conditions, each, n, given)
         asked = None if where is None else self._wanted(where)
-        given = self.given_or_drawn(given, checked_number(n), seed) if asked is None else given
+        given = self.given_or_drawn(given, n, seed) if asked is None else given
         x = self._draw(n, mean, temperature, seed, asked, given)
         if missing_cells == "keep":
             x = self._with_gaps(x, asked, seed)
@@ -131,7 +131,6 @@ class Sampler(Restorer):
         self, n: int, mean: bool, temperature: Temperature, seed: int, asked: Wanted | None, given: Given
     ) -> np.ndarray:
         """The stored values of `sample`."""
-        n = checked_number(n)
         if asked is None:
             return self._sample(
                 n, mean, temperature, seed, chosen_conditions(self.schema.conditions, given, n)
