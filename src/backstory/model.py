@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from backstory import console
-from backstory.data.conditions import chosen_conditions
+from backstory.data.conditions import chosen_conditions, no_conditions
 from backstory.data.observation import Observation
 from backstory.data.rows import LIMIT, Rows, Spool
 from backstory.data.schema import Schema
@@ -75,9 +75,12 @@ class Model(Trained):
 
     # -- the pieces of one model --------------------------------------------------------------------------
 
-    def prior(self) -> Prior:
-        """p(z)."""
-        return self.vae.prior()
+    def prior(self, given: Given = None) -> Prior:
+        """p(z); with prior `conditional` p(z|c) at one value of each condition."""
+        c = None if given is None else chosen_conditions(self.schema.conditions, given, 1)
+        if c is None and self.options.prior.name == "conditional":
+            raise no_conditions(self.schema.conditions)
+        return self.vae.prior(None if c is None else torch.as_tensor(c).to(self.vae.shift))
 
     @torch.no_grad()
     def decode(self, z: np.ndarray | Tensor, given: Given = None) -> DataDistribution:
@@ -241,7 +244,7 @@ class Model(Trained):
 
     def _kl_per_level(self, batches: Batches, seed: int) -> dict[str, float] | None:
         generator = self._generator(seed)
-        return kl_per_level(self.vae, batches.draw(generator), generator)
+        return kl_per_level(self.vae, self._completed(batches, generator), generator)
 
     # -- storage --------------------------------------------------------------------------------------
 

@@ -80,6 +80,9 @@ class Auxiliary:
     def select(self, rows: slice | Tensor) -> "Auxiliary":
         return replace(self, base=self.base.select(rows))
 
+    def of_rows(self, rows: slice | Tensor) -> "Auxiliary":
+        return replace(self, base=self.base.of_rows(rows))
+
     def detach(self) -> "Auxiliary":
         return replace(self, base=self.base.detach())
 

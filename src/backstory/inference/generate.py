@@ -46,7 +46,7 @@ def sample(
             "this model is a plain autoencoder: nothing was learned about how z is distributed, so there is "
             "nothing to sample from; fit a density to its codes with `prior` mixture (Model.fit_prior)"
         )
-    z = vae.prior().tempered(factors, n, generator)
+    z = vae.prior(given).tempered(factors, n, generator)
     parts = []
     for start in range(0, n, BATCH):
         some = slice(start, start + BATCH)

@@ -380,7 +380,7 @@ def _weighed(vae: VAE, rows: Observation, noise: Tensor) -> tuple[Tensor, Tensor
     missing, posterior = torch.isnan(rows.x), vae.encode(rows)
     z = posterior.transport(noise)
     entries = vae.decode(z, rows.given).entries(rows.x, vae.inputs.observed(rows.x))
-    log_weight = Terms(entries.sum(-1), z, posterior, vae.prior()).log_weight
+    log_weight = Terms(entries.sum(-1), z, posterior, vae.prior(rows.given)).log_weight
     return LogMean.of(log_weight).value, (-entries.mean(0)).masked_fill(missing, torch.nan)
 
 

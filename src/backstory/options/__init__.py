@@ -9,6 +9,7 @@ from backstory.options.choices import check_option as check_option
 from backstory.options.choices import one_of as one_of
 from backstory.options.given import given_options as given_options
 from backstory.options.given import sort_options as sort_options
+from backstory.options.latents import ConditionalPrior as ConditionalPrior
 from backstory.options.latents import DeltaPosterior as DeltaPosterior
 from backstory.options.latents import ExemplarPrior as ExemplarPrior
 from backstory.options.latents import FlowPosterior as FlowPosterior

@@ -151,8 +151,9 @@ embedded digits), or the name of a column of a table, which leaves x; several ar
 command line with commas: age,sex. In Python values do as well: `fit(x, given=labels)` with an array of labels
 or numbers, (N,), or `given={"sex": …, "age": …}`. Levels become one number for each level, and numbers become
 one standardised number. Conditions must be observed in every row, but for one with levels, see below. The
-prior p(z) does not depend on c: z of any density p(z|c) is a function of N(0, I) and c, which the decoder,
-told of both, can learn.
+prior p(z) does not depend on c, unless it is `prior="conditional"`, a Gaussian p(z|c) whose mean and σ are
+learned functions of c and begin as 0 and 1. The decoder, told of z and c, can learn the same p(x|c) without
+it, and z then holds what c does not tell; with it, codes of the same c may lie together.
 
 Every question to such a model needs c. A table or data set that has the conditions tells them. Elsewhere,
 or in place of the data's own, `given={"sex": "f", "age": 40}` (on the command line `given` sex=f and

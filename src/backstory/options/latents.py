@@ -29,6 +29,13 @@ class NormalPrior(PriorOptions):
 
 
 @choice
+class ConditionalPrior(PriorOptions):
+    """A Gaussian with a mean and a deviation that depend on the conditions, N(μ(c), σ(c)²)."""
+
+    name: Literal["conditional"] = "conditional"
+
+
+@choice
 class MixturePrior(PriorOptions):
     """A mixture of diagonal Gaussians, learned with the model; a plain autoencoder's is fitted afterwards."""
 
