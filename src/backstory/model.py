@@ -200,6 +200,13 @@ class Model(Trained):
         x = generate.sample(self.vae, n, mean, temperature, self._generator(seed), c)
         return self.schema.means(x) if mean else self.schema.restore(x)
 
+    def _sample_with_means(
+        self, n: int, temperature: Temperature, seed: int, given: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        c = None if given is None else torch.from_numpy(given).to(self.vae.shift)
+        x, means = generate.sample_with_means(self.vae, n, temperature, self._generator(seed), c)
+        return self.schema.restore(x), self.schema.means(means)
+
     def _restore(
         self, y: StoredRows, operator: Operator | None, request: RestorationRequest, advance: Advance
     ) -> Restoration[np.ndarray]:
