@@ -105,6 +105,10 @@ class Auxiliary:
         kl: Tensor | None = self.base.kl_given(prior.base, self.own(z))
         return kl
 
+    def kl_of_levels(self, prior: "Auxiliary", z: Tensor) -> Tensor | None:
+        kl: Tensor | None = self.base.kl_of_levels(prior.base, self.own(z))
+        return kl
+
     def _padded(self, values: Tensor) -> Tensor:
         return torch.cat((values, values.new_zeros(*values.shape[:-1], self.width)), -1)
 

@@ -106,6 +106,10 @@ class Posterior(LatentDistribution, Protocol):
         """
         return None
 
+    def kl_of_levels(self, prior: Prior, z: Tensor) -> Tensor | None:
+        """KL of each level given those above it, (K, B, L) from the top down: sums of `kl_given`."""
+        return None
+
     def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Reparameterised draws, (samples, B, D) (Kingma & Welling 2014, sec. 2.4)."""
         return self.transport(randn((samples, *self.centre.shape), self.centre, generator))

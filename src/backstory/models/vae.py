@@ -83,6 +83,15 @@ class Terms:
         """Of z in levels, the KL of each dimension given the levels above, mean of the draws, (B, D)."""
         return self._once("kl_given", self._kl_given)
 
+    @property
+    def kl_of_levels(self) -> Tensor | None:
+        """Of z in levels, the KL of each level given those above, mean of the draws, (B, L)."""
+        return self._once("kl_of_levels", self._kl_of_levels)
+
+    def _kl_of_levels(self) -> Tensor | None:
+        kl = self.posterior.kl_of_levels(self.prior, self.z)
+        return None if kl is None else kl.mean(0)
+
     def _kl_given(self) -> Tensor | None:
         kl = self.posterior.kl_given(self.prior, self.z)
         return None if kl is None else kl.mean(0)
