@@ -234,8 +234,15 @@ def test_the_command_line(posterior, tmp_path, capsys):
         ({"hierarchy": (3, 1), "latent": 5}, "latent is the sum of hierarchy, 4, got 5"),
         ({"prior": "hierarchy", "latent": 1}, "needs two units of z or more, got latent 1"),
         ({"hierarchy": (3, 1), "prior": "normal", "posterior": "full"}, "leave it out"),
-        ({"posterior": "full", "objective": "free-bits"}, "free-bits needs the density of each unit of z"),
-        ({"hierarchy": (3, 1), "objective": "free-bits"}, "free-bits needs the density of each unit of z"),
+        ({"posterior": "full", "objective": "free-bits"}, "free-bits needs the KL of each unit of z"),
+        (
+            {"hierarchy": (3, 1), "posterior": "gaussian", "objective": "free-bits"},
+            "closed form, which prior hierarchy does not have",
+        ),
+        (
+            {"hierarchy": (3, 1), "prior": "normal", "objective": "free-bits"},
+            "which posterior hierarchy does",
+        ),
         ({"posterior": "full", "objective": "tcvae"}, "use posterior gaussian"),
         ({"hierarchy": (3, 1), "objective": "tcvae"}, "use posterior gaussian"),
     ],

@@ -55,6 +55,13 @@ def test_the_same_seed_gives_the_same_sample(small_vae):
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_draws_with_their_means_are_the_draws_and_the_means(small_vae):
+    vae, n = small_vae(), generate.BATCH + 3
+    x, means = generate.sample_with_means(vae, n, generator=source())
+    assert torch.equal(x, generate.sample(vae, n, generator=source()))
+    assert torch.equal(means, generate.sample(vae, n, mean=True, generator=source()))
+
+
 @pytest.mark.parametrize("prior", ["normal", "mixture"])
 def test_temperature_scales_the_prior(small_vae, prior):
     vae = small_vae(prior=prior)

@@ -83,10 +83,11 @@ def held_out_elbos(model: Model, held_out: StoredRows, other: nn.Module) -> tupl
     """The mean ELBO of rows with the model's p(z) and with another one, by the same codes."""
     vae, seed = model.vae, model.training.seed
     generator = torch.Generator(vae.device).manual_seed(seed)
-    priors = vae.prior(), vae.latents.lift(other())
+    fitted = vae.latents.lift(other())
     sums = torch.zeros(2, dtype=torch.float64)
     for batch in model._batches(held_out).draw(generator):
         terms = vae.terms(vae.completed(batch), DRAWS, generator)
+        priors = terms.prior, fitted
         rest = terms.log_likelihood - terms.log_posterior
         each = [(rest + prior.log_prob(terms.z)).mean(0).double().sum() for prior in priors]
         sums += torch.stack(each).cpu()

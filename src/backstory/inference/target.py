@@ -32,7 +32,7 @@ class Target(Protocol):
 
     @property
     def prior(self) -> Prior:
-        """p(z), computed once for all rows."""
+        """p(z), or p(z|c) of the observations, computed once for all of them."""
         ...
 
     def __len__(self) -> int:
@@ -69,14 +69,14 @@ class Evidenced:
     @cached_property
     @torch.no_grad()
     def prior(self) -> Prior:
-        return self.vae.prior()
+        return self.vae.prior(self.observation.given)
 
     def __len__(self) -> int:
         return len(self.observation)
 
     def rows(self, rows: slice | Tensor) -> "Evidenced":
         some = Evidenced(self.vae, self.observation.rows(rows), self.posterior.select(rows))
-        some.prior = self.prior
+        some.prior = self.prior.of_rows(rows)
         return some
 
     def log_likelihood(self, z: Tensor) -> Tensor:

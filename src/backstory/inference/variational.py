@@ -111,7 +111,7 @@ def _natural_step(
     hessian = torch.linalg.solve(e.mT @ e, e.mT @ white)
     values, vectors = torch.linalg.eigh(-0.5 * (hessian + hessian.mT))
     told = wide @ (vectors * values.clamp(min=0).unsqueeze(-2)) @ vectors.mT @ wide.mT
-    precision = (1 - share) * wide @ wide.mT + share * (told + torch.diag(prior))
+    precision = (1 - share) * wide @ wide.mT + share * (told + torch.diag_embed(prior))
     new = torch.linalg.cholesky(precision)
     slope = gradient.mean(1) - prior * (mean - p.mean).double()
     step = torch.cholesky_solve(slope.unsqueeze(-1), new)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,7 +61,7 @@ class Sampling:
 
     def shows_means(self, output: Output) -> bool:
         """Whether the output is a picture with the mean E[x|z] above each draw."""
-        plain = not self.mean and not self.given and self.nearest is None
+        plain = not self.mean and not self.given and self.nearest is None and self.missing_cells == "fill"
         return output.format == "png" and plain and self.number > 1
 
 
@@ -89,22 +88,21 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
     seed = torch.Generator().seed() % 2**31 if sampling.seed is None else sampling.seed
     if sampling.each is None and not sampling.given:
         given = model.given_or_drawn(given, sampling.number, seed)
-    draw = partial(
-        model.sample,
+    if sampling.shows_means(output):
+        x, means = model.sample_with_means(sampling.number, sampling.temperature, seed, given, sampling.each)
+        write_pair_sheet(output, means, x, schema, sampling.number if sampling.each else None)
+        return Outcome((output.path,), len(x))
+    x = model.sample(
         sampling.number,
-        temperature=sampling.temperature,
-        seed=seed,  # the same z for draws and their means
+        sampling.mean,
+        sampling.temperature,
+        seed,
         where=sampling.given or None,
         given=given,
         frame=as_table,
         missing_cells=sampling.missing_cells,
         each=sampling.each,
     )
-    if sampling.shows_means(output):
-        x, means = draw(), draw(mean=True)
-        write_pair_sheet(output, means, x, schema, sampling.number if sampling.each else None)
-        return Outcome((output.path,), len(x))
-    x = draw(mean=sampling.mean)
     if as_table:
         write_table(output.path, dict(x), output.force, schema.header, schema.separator)
         return Outcome((output.path,), len(x))

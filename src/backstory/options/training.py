@@ -32,7 +32,8 @@ class ObjectiveOptions(Choice):
         many_draws: whether a single draw makes it the sampled ELBO.
         compares_rows: whether the value of a row depends on the other rows of its batch.
         needs: what prior and posterior must offer: `density`, a density q(z|x); `units`, the density of each
-            unit of z on its own; `kl`, the KL of each unit of z in closed form.
+            unit of z on its own; `kl`, the KL of each unit of z in closed form, or of each level where both
+            have levels.
     """
 
     group: ClassVar[str] = "objective"
@@ -70,12 +71,14 @@ class ElboSampled(ObjectiveOptions):
 
 @choice
 class FreeBits(ObjectiveOptions):
-    """The ELBO with a least KL for each unit."""
+    """The ELBO with a least KL for each unit, or for each level of z in levels."""
 
     compares_rows: ClassVar[bool] = True
-    needs: ClassVar[tuple[Need, ...]] = ("density", "units", "kl")
+    needs: ClassVar[tuple[Need, ...]] = ("density", "kl")
     name: Literal["free-bits"] = "free-bits"
-    threshold: float = Field(default=0.125, ge=0, description="λ, the least KL of a unit in nats.")
+    threshold: float = Field(
+        default=0.125, ge=0, description="λ, the least KL in nats of a unit, or of a level of z in levels."
+    )
 
 
 @choice
