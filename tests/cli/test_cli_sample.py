@@ -116,7 +116,7 @@ def test_a_plain_autoencoder_samples_from_a_mixture_fitted_afterwards(home, tmp_
 def customers_run(customers, tmp_path_factory) -> Path:
     """A model of that table."""
     folder = tmp_path_factory.mktemp("runs") / "customers"
-    options = {"epochs": 30, "hidden": (32,), "latent": 4, "device": "cpu", "progress": False}
+    options = {"epochs": 5, "hidden": (16,), "latent": 2, "device": "cpu", "progress": False}
     backstory.fit(customers, folder, likelihood="joint", **options)
     return folder
 
