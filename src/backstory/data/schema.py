@@ -225,14 +225,6 @@ class Schema(BaseModel):
             }
         )
 
-    def weighed_by(self, name: str) -> "Schema":
-        """The schema of the same table in which this column, which is left out, has the weights of rows."""
-        left_out = [
-            column.model_copy(update={"reason": "weights"}) if column.name == name else column
-            for column in self.left_out
-        ]
-        return self.model_copy(update={"left_out": tuple(left_out)})
-
     def reordered(self, order: Sequence[int]) -> "Schema":
         """The schema of the same table with its columns in another order, given by their numbers."""
         kinds = tuple(self.kinds[j] for j in order) if self.kinds else ()

@@ -97,11 +97,13 @@ class Table:
 
     def _related(self, stored: "_Stored", kinds: Sequence[Column], cells: Schema) -> Dataset:
         """The Dataset of cells with this schema, in which columns that belong together stay so."""
-        check_finite(stored.values, self.source, cells.columns)
+        incomplete = check_finite(stored.values, self.source, cells.columns)
         table = related_table(stored.values, kinds, cells, stored.places, self.reading.wishes, self.source)
         part = replace(stored, values=table.values, places=table.places, related=table.cells)
         schema = with_atoms(with_lattices(table.schema, table.values), table.values)
-        return self._dataset(part, schema)
+        if table.cells is not None:  # stored values that are not those of the cells
+            incomplete = check_finite(table.values, self.source, schema.columns)
+        return self._dataset(part, schema, incomplete)
 
     def _by_schema(self, schema: Schema) -> Dataset:
         """The Dataset of the columns of a known schema, with its conditions."""
@@ -119,7 +121,8 @@ class Table:
         for cells in stored.constants:
             cells.warn(self.source)
         whole = whole.model_copy(update={"left_out": self._present(whole)})
-        return self._dataset(stored, whole).conditioned_as(schema.conditions)
+        incomplete = check_finite(stored.values, self.source, whole.columns)
+        return self._dataset(stored, whole, incomplete).conditioned_as(schema.conditions)
 
     def _check_conditions(self, schema: Schema) -> None:
         """Raise InputError if the table lacks the column of a condition."""
@@ -142,8 +145,7 @@ class Table:
             there = conditions if len(self.names) > len(schema.kinds) else []
         return (*others, *there)
 
-    def _dataset(self, stored: "_Stored", schema: Schema) -> Dataset:
-        incomplete = check_finite(stored.values, self.source, schema.columns)
+    def _dataset(self, stored: "_Stored", schema: Schema, incomplete: bool) -> Dataset:
         schema = schema.model_copy(update={"header": self.header, "told": self.parted.told})
         return Dataset(
             stored.values,
