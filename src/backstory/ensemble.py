@@ -32,7 +32,7 @@ from backstory.inference.mixture import (
 from backstory.inference.operators import Operator
 from backstory.inference.requests import EvidenceRequest, RestorationRequest
 from backstory.inference.restoration import Restoration
-from backstory.inference.target import check_density
+from backstory.inference.target import check_distribution
 from backstory.model import Model
 from backstory.options import ModelOptions
 from backstory.restoring import Advance
@@ -58,7 +58,7 @@ class Ensemble(Trained):
     def __init__(self, members: list[Model] | tuple[Model, ...]):
         first = members[0]
         for member in members:
-            check_density(member.vae)
+            check_distribution(member.vae)
             same_rows = np.array_equal(member.provenance.row_hashes, first.provenance.row_hashes)
             if member.schema != first.schema or not same_rows:
                 raise InputError(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from backstory.data.observation import Observation
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
+from backstory.distributions.diffusion import NO_DENSITY
 from backstory.distributions.latent import Posterior, Prior
 from backstory.errors import InputError
 from backstory.inference.moments import matched
@@ -92,7 +93,14 @@ def terms_at(target: Target, posterior: Posterior, z: Tensor) -> Terms:
 
 
 def check_density(vae: VAE) -> None:
-    """InputError unless the model has a p(x)."""
+    """InputError unless the model has a p(x) whose density can be estimated."""
+    check_distribution(vae)
+    if not getattr(vae.prior_module, "has_density", True):
+        raise InputError(NO_DENSITY)
+
+
+def check_distribution(vae: VAE) -> None:
+    """InputError for a plain autoencoder."""
     if vae.is_autoencoder:
         raise InputError(
             "a plain autoencoder has no distribution of z and so no p(x); train with posterior gaussian"

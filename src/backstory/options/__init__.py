@@ -11,6 +11,7 @@ from backstory.options.given import given_options as given_options
 from backstory.options.given import sort_options as sort_options
 from backstory.options.latents import ConditionalPrior as ConditionalPrior
 from backstory.options.latents import DeltaPosterior as DeltaPosterior
+from backstory.options.latents import DiffusionPrior as DiffusionPrior
 from backstory.options.latents import ExemplarPrior as ExemplarPrior
 from backstory.options.latents import FlowPosterior as FlowPosterior
 from backstory.options.latents import FlowPrior as FlowPrior

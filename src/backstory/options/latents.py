@@ -14,11 +14,13 @@ class PriorOptions(Choice):
         of_codes: whether a plain autoencoder can have it. Any other prior is learned through q(z|x) alone.
         lacks: what it does not offer an objective, see `ObjectiveOptions.needs`.
         levels: whether z has levels, of which each depends on those above.
+        has_density: whether log p(z) can be computed, which training needs.
     """
 
     group: ClassVar[str] = "prior"
     lacks: ClassVar[tuple[Need, ...]] = ()
     levels: ClassVar[bool] = False
+    has_density: ClassVar[bool] = True
     of_codes: ClassVar[bool] = False
 
 
@@ -75,6 +77,17 @@ class ExemplarPrior(PriorOptions):
     exemplars: int = Field(
         default=10_000, ge=2, description="Number of training rows, drawn at random; at most all of them."
     )
+
+
+@choice
+class DiffusionPrior(PriorOptions):
+    """Draws of z by denoising, without a density: for `prior_after` alone, not for training."""
+
+    of_codes: ClassVar[bool] = True
+    has_density: ClassVar[bool] = False
+    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
+    name: Literal["diffusion"] = "diffusion"
+    diffusion_width: int = Field(default=256, ge=1, description="Width of the network of the diffusion.")
 
 
 @choice

@@ -12,7 +12,6 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from backstory.options.choices import (
     AUTO,
-    CHOICES,
     Choice,
     OptionError,
     Record,
@@ -285,7 +284,7 @@ class ModelOptions(Record):
         if values.get("prior") in BOUNDED_PRIORS:
             raise OptionError(
                 f"prior {values['prior']} has bounded support, and a Gaussian q(z|x) always has mass outside "
-                f"it, so KL(q(z|x) ‖ p(z)) is infinite; use prior {' or '.join(CHOICES['prior'])}",
+                f"it, so KL(q(z|x) ‖ p(z)) is infinite; use prior normal or mixture or flow",
                 "prior",
             )
         values = _with_levels(values)

@@ -259,10 +259,11 @@ class TrainOptions(Record):
         description="Which epoch's weights are kept: the best on the validation rows, or the last; by "
         "default best, or last for tables of numbers with gaps.",
     )
-    prior_after: Literal["flow", "mixture"] | None = Field(
+    prior_after: Literal["flow", "mixture", "diffusion"] | None = Field(
         default=None,
         description="The density that is fitted to the codes after training; it becomes p(z) if the ELBO of "
-        "held-out rows rises.",
+        "held-out rows rises. A diffusion has draws alone, and becomes p(z) if they are nearer to the codes "
+        "of held-out rows; such a model has no log p(x).",
     )
     label_weight: float | None = Field(
         default=None,
