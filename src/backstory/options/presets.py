@@ -25,7 +25,7 @@ class Preset:
     options: Mapping[str, Any]
 
 
-_GATED = {"likelihood": "bernoulli", "network": "mlp", "hidden": (300, 300), "latent": 40}
+_GATED = {"likelihood": "bernoulli", "network": "mlp", "hidden": (300, 300), "latent": 40, "epochs": 60}
 
 PRESETS = {
     preset.name: preset
