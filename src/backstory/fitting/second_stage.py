@@ -24,6 +24,7 @@ from backstory.models.initial import drawn_from
 from backstory.models.priors import FlowPrior, Mixture
 from backstory.options import FlowPrior as FlowOptions
 from backstory.options import MixturePrior, ModelOptions, PriorOptions, TrainOptions
+from backstory.training.adam import Adam
 
 TENTH = 10  # of so many training rows one chooses the density
 COMPONENTS, ROWS_EACH, MOST_CODES = (10, 50, 200), 20, 20_000  # of mixtures
@@ -120,16 +121,16 @@ def fitted_flow(codes: Posterior, chosen_on: Posterior, seed: int) -> Fitted:
         flow = FlowPrior(latent, options.transforms, options.flow_width)
     flow.to(codes.centre.device)
     others = chosen_on.sample(1, generator)[0]
-    optimiser = torch.optim.Adam(flow.parameters(), RATE)
+    optimiser = Adam(flow.parameters())
     epochs = max(EPOCHS, math.ceil(STEPS / math.ceil(rows / BATCH)))
     best, kept, waited = -math.inf, None, 0
     for epoch in range(epochs):
-        optimiser.param_groups[0]["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+        optimiser.lr = RATE * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
         z = codes.sample(1, generator)[0]
         for batch in z[torch.randperm(rows, generator=generator, device=z.device)].split(BATCH):
-            optimiser.zero_grad()
+            flow.zero_grad()
             (-flow().log_prob(batch).mean()).backward()
-            optimiser.step()
+            optimiser.update()
         value = _mean_density(flow, others)
         waited += 1
         if value > best:
