@@ -82,7 +82,7 @@ def test_samples_have_a_temperature_for_each_level(case):
         model.sample(2, temperature=(0.5, -1.0, 1.0))
 
 
-def test_evidence_does_not_depend_on_chunks_or_company(case):
+def test_evidence_does_not_depend_on_chunks_or_company(case, short_burn_in):
     model, x = case
     whole, parts = (model.log_evidence(x, 70, chunk=chunk) for chunk in (None, 5))
     torch.testing.assert_close(whole.log_evidence, parts.log_evidence, rtol=1e-5, atol=1e-4)

@@ -90,7 +90,7 @@ def test_samples_are_drawn_at_any_temperature(case):
     assert model.reconstruct(model.sample(2, seed=1)).shape == (2, *model.schema.shape)
 
 
-def test_evidence_does_not_depend_on_chunks_or_company(case):
+def test_evidence_does_not_depend_on_chunks_or_company(case, short_burn_in):
     model, x, _ = case
     whole, parts = (model.log_evidence(x, 70, chunk=chunk) for chunk in (None, 5))
     torch.testing.assert_close(whole.log_evidence, parts.log_evidence, rtol=1e-5, atol=1e-5)
@@ -196,7 +196,7 @@ def test_a_mixture_may_take_the_place_of_the_prior(posterior, tmp_path):
 
 
 @pytest.mark.parametrize("posterior", POSTERIORS)
-def test_the_command_line(posterior, tmp_path, capsys):
+def test_the_command_line(posterior, tmp_path, capsys, short_burn_in):
     file, home = tmp_path / "table.csv", tmp_path / "run"
     table().to_csv(file, index=False)
     options = (

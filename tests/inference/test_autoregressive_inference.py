@@ -13,7 +13,6 @@ from backstory.distributions.autoregressive import AutoregressiveHead, Shares
 from backstory.distributions.auxiliary import Auxiliary
 from backstory.distributions.quantities import Marginals, Quantity
 from backstory.errors import InputError
-from backstory.inference import annealing as ais
 from backstory.inference.annealing import Annealing, annealed, bidirectional
 from backstory.inference.damaged import observe
 from backstory.inference.effort import Effort
@@ -156,8 +155,7 @@ def test_keys_are_at_rest_also_where_moments_are_estimates(vae):
     assert not posterior_moments(vae.encode(X)).std[:, 1:].any()
 
 
-def test_results_depend_neither_on_chunks_nor_on_company(vae, monkeypatch):
-    monkeypatch.setattr(ais, "ADAPTATION_TRANSITIONS", 3)
+def test_results_depend_neither_on_chunks_nor_on_company(vae, short_burn_in):
 
     def estimate(x, **how):
         return importance_sampling(vae, [x], 40, torch.Generator().manual_seed(0), **how).log_evidence

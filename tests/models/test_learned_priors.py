@@ -13,7 +13,6 @@ from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.full_gaussian import FullGaussian
 from backstory.distributions.mixture import EvenMixture, GaussianMixture
 from backstory.errors import InputError
-from backstory.inference import annealing as ais
 from backstory.inference.annealing import Annealing, annealed
 from backstory.inference.importance import importance_sampling
 from backstory.inference.moments import prior_moments
@@ -161,9 +160,8 @@ def test_copies_and_weights(small_vae, levels, choice):
 @pytest.mark.parametrize(
     ("prior", "name"), [("flow", "layers"), ("vamp", "pseudo_inputs"), ("exemplar", "means")]
 )
-def test_fit_and_every_question(prior, name, tmp_path, monkeypatch):
+def test_fit_and_every_question(prior, name, tmp_path, short_burn_in):
     """A short run through fit, saved, reopened, and all that can be asked of it."""
-    monkeypatch.setattr(ais, "ADAPTATION_TRANSITIONS", 3)
     model = backstory.fit("digits", prior=prior, epochs=1, latent=3, hidden=(16,), progress=False)
     model.save(tmp_path / "run")
     again = backstory.open(tmp_path / "run")

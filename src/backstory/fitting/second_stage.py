@@ -29,6 +29,7 @@ from backstory.models.priors import DiffusionPrior, FlowPrior, Mixture
 from backstory.options import DiffusionPrior as DiffusionOptions
 from backstory.options import FlowPrior as FlowOptions
 from backstory.options import MixturePrior, ModelOptions, PriorOptions, TrainOptions
+from backstory.training.adam import Adam
 
 TENTH = 10  # of so many training rows one chooses the density
 COMPONENTS, ROWS_EACH, MOST_CODES = (10, 50, 200), 20, 20_000  # of mixtures
@@ -220,16 +221,16 @@ def train(
         generator: of the draws.
     """
     rows = len(codes.centre)
-    optimiser = torch.optim.Adam(prior.parameters(), RATE)
+    optimiser = Adam(prior.parameters())
     epochs = max(EPOCHS, math.ceil(STEPS / math.ceil(rows / BATCH)))
     best, kept, waited = -math.inf, None, 0
     for epoch in range(epochs):
-        optimiser.param_groups[0]["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+        optimiser.lr = RATE * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
         z = codes.sample(1, generator)[0]
         for batch in z[torch.randperm(rows, generator=generator, device=z.device)].split(BATCH):
-            optimiser.zero_grad()
+            prior.zero_grad()
             loss(batch).mean().backward()
-            optimiser.step()
+            optimiser.update()
         reached = value()
         waited += 1
         if reached > best:

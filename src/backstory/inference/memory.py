@@ -20,10 +20,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from backstory.data.observation import Observation
+from backstory.dispatch import DispatchMode
 from backstory.models.vae import VAE
 
 OUTPUTS, ACCELERATOR_OUTPUTS = 2**19, 2**26  # numbers
@@ -80,7 +80,7 @@ def _peak(vae: VAE, gradient: bool, pairs: int) -> int:
     return allocations.peak
 
 
-class Allocations(TorchDispatchMode):
+class Allocations(DispatchMode):
     """Counts the bytes of tensors that are created inside and not yet freed.
 
     Attributes:

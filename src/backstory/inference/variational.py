@@ -31,6 +31,7 @@ from backstory.distributions.full_gaussian import FullGaussian
 from backstory.distributions.latent import Moments
 from backstory.inference.moments import prior_moments
 from backstory.inference.target import Target, frozen, terms_at
+from backstory.training.adam import Adam
 
 GRADIENTS_PER_DIMENSION = 4  # from which an expected Hessian is regressed
 DAMPING, FARTHEST = 0.7, 2.0  # ρ, and the longest step of μ in deviations
@@ -55,20 +56,20 @@ def diagonal_fit(
         lr: the highest step, in units.
     """
     shift, widen = (torch.zeros_like(unit).requires_grad_() for _ in "12")
-    optimiser = torch.optim.Adam([shift, widen], lr=lr)
+    optimiser = Adam([shift, widen])
 
     def current() -> DiagonalGaussian:
         return DiagonalGaussian(start.mean + unit * shift, start.log_std + widen)
 
     for step in range(steps):
-        optimiser.param_groups[0]["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+        optimiser.lr = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
         q = target.vae.latents.lift(current())
         with target.vae.one_pass():
             terms = terms_at(target, q, q.transport(next(noise)))
             loss = (terms.kl - terms.log_likelihood.mean(0)).sum()
         gradients = torch.autograd.grad(loss, [shift, widen])
         shift.grad, widen.grad = (part.nan_to_num(0, 0, 0) for part in gradients)
-        optimiser.step()
+        optimiser.update()
     with torch.no_grad():
         return current()
 
