@@ -25,7 +25,7 @@ from record import environment, place, write
 
 ROOT = Path(__file__).parents[1]
 SETS = {  # the data, and the epochs of a few minutes
-    "sprites": ("images/sprites", 2),
+    "sprites": ("images/sprites", 3),
     "cifar": ("images/cifar", 3),
     "frey": ("freyfaces/freyfaces.npy", 30),
 }

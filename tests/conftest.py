@@ -14,6 +14,7 @@ from torch import Tensor
 
 from backstory.data.schema import Schema
 from backstory.distributions.base import soft_clamp_inverse
+from backstory.inference import annealing
 from backstory.models import build
 from backstory.models.defaults import resolve
 from backstory.models.posteriors import LOG_STD_HIGH, LOG_STD_LOW
@@ -51,6 +52,12 @@ def shared_data() -> Path:
 def generator() -> torch.Generator:
     """A source of draws that starts at the same place in every test."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def short_burn_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Annealing with few transitions to adapt its steps, for tests that do not look at the steps."""
+    monkeypatch.setattr(annealing, "ADAPTATION_TRANSITIONS", 3)
 
 
 @dataclass(frozen=True)

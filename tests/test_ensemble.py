@@ -155,6 +155,12 @@ def test_samples_are_of_all_members(three):
     assert np.all(three.sample(5, seed=0, where=given, frame=False)[:, 0] == 1)
 
 
+def test_draws_come_with_their_means(three):
+    x, means = three.sample_with_means(7, seed=1)
+    assert np.array_equal(x, three.sample(7, seed=1, frame=False))
+    assert np.array_equal(means, three.sample(7, mean=True, seed=1, frame=False))
+
+
 def test_codes_stand_side_by_side(three, x):
     q = three.encode(x)
     assert torch.equal(q.mean, torch.cat([m.encode(x).mean for m in three.members], 1))

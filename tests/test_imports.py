@@ -18,6 +18,7 @@ LAYERS = [
     "console",
     "files",
     "tensor_files",
+    "dispatch",
     "distributions",
     "data",
     "comparing",
@@ -108,6 +109,23 @@ def test_pandas_is_imported_for_tables_alone():
         "model.sample(2); print('pandas' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+
+
+def test_the_compiler_is_imported_for_compiled_steps_alone(tmp_path):
+    """It takes longer than all else that these do, importing PyTorch included."""
+    code = (
+        "import sys, numpy, backstory; x = numpy.arange(960).astype('uint8').reshape(60, 4, 4); "
+        "backstory.fit(x, sys.argv[1], latent=1, hidden=(2,), epochs=2, progress=False); "
+        "model, few = backstory.open(sys.argv[1]), x[:2]; "
+        "model.sample(2); model.encode(few); model.reconstruct(few); model.score(few, x); "
+        "model.evaluate(few); model.restore(few, backstory.Noise(9.0)); "
+        "model.log_evidence(few, 2, method='variational'); "
+        "model.log_evidence(few, 2, method='ais', steps=2); print('torch._dynamo' in sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True, check=True
+    )
     assert run.stdout.strip() == "False"
 
 

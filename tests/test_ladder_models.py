@@ -82,7 +82,7 @@ def test_samples_have_a_temperature_for_each_level(case):
         model.sample(2, temperature=(0.5, -1.0, 1.0))
 
 
-def test_evidence_does_not_depend_on_chunks_or_company(case):
+def test_evidence_does_not_depend_on_chunks_or_company(case, short_burn_in):
     model, x = case
     whole, parts = (model.log_evidence(x, 70, chunk=chunk) for chunk in (None, 5))
     torch.testing.assert_close(whole.log_evidence, parts.log_evidence, rtol=1e-5, atol=1e-4)
@@ -219,12 +219,29 @@ def test_the_command_line(tmp_path, capsys):
         ({"hierarchy": (3, 2)}, "latent with groups is another way to give hierarchy"),
         ({"hidden": (16,)}, "network ladder has no hidden"),
         ({"latent": "a,b"}, "latent has to be whole numbers, such as 64,32, or shapes of images"),
-        ({"objective": "free-bits"}, "free-bits needs the density of each unit of z"),
+        ({"objective": "tcvae"}, "tcvae needs the density of each unit of z"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_sentence(options, says):
     with pytest.raises(InputError, match=says):
         backstory.fit(digits(), **{**SMALL, **options})
+
+
+def test_a_ladder_trains_with_free_bits():
+    options = {**SMALL, "epochs": 1, "objective": "free-bits", "objective_args": {"threshold": 2.0}}
+    model = backstory.fit(digits(), **options)
+    assert set(model.evaluate(digits(), 5).kl_per_level) == {"z1", "z2", "z3"}
+
+
+@pytest.mark.slow
+def test_free_bits_keep_each_level_in_use():
+    options = {**SMALL, "epochs": 15, "lr": 5e-3, "batch_size": 50, "warmup": 0}
+    plain = backstory.fit("digits", **options)
+    free = backstory.fit("digits", objective="free-bits", objective_args={"threshold": 3.0}, **options)
+    rows = load_digits().images[:200].astype(np.uint8)
+    lowest, kept = (min(m.evaluate(rows, 5).kl_per_level.values()) for m in (plain, free))
+    assert lowest < 0.2
+    assert kept > 1.5
 
 
 def test_a_ladder_is_for_images():

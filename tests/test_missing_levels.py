@@ -108,6 +108,107 @@ def test_the_objective_is_the_sum_over_the_levels(mixture) -> None:
     torch.testing.assert_close(found[1:3], joint[[1, 2], [1, 0]])
 
 
+# -- restoration ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """A linear-Gaussian model of three correlated columns, of which each level has a mean of its own."""
+    rng = np.random.default_rng(1)
+    c = rng.integers(0, 2, 600)
+    x = 2.0 * c[:, None] + rng.normal(size=(600, 1)) * [1.0, 0.8, -0.6] + 0.5 * rng.normal(size=(600, 3))
+    labels = np.where(np.arange(600) < 200, c.astype(object), None)
+    options = {"network": "linear", "likelihood": "gaussian", "latent": 1, "lr": 1e-2, "progress": False}
+    return backstory.fit(x, given=labels, epochs=40, **options)
+
+
+def exact_restoration(model, y):
+    """p(c|y), mean and variance of x in closed form where the first column alone is observed."""
+    schema, condition = model.schema, model.schema.conditions[0]
+    prepared, a = schema.prepare(torch.tensor(y)), torch.eye(3)[:1]
+    joint, means, variances = [], [], []
+    for level in range(2):
+        codes = torch.nn.functional.one_hot(torch.full((len(y),), level), 2)
+        exact = model.exact().given(codes)
+        joint.append(exact.log_evidence(prepared, ~prepared.isnan()) + condition.log_shares[level])
+        found = exact.restored(prepared[:, :1], a)
+        means.append(found.mean.float())
+        variances.append(found.covariance.diagonal(dim1=1, dim2=2))
+    share = torch.softmax(torch.stack(joint), 0).unsqueeze(-1)
+    stored = torch.stack([torch.tensor(schema.means(m)) for m in means]).double()
+    spread = torch.stack([torch.tensor(schema.deviations(v.sqrt().float())) for v in variances]).double()
+    mean = (share * stored).sum(0)
+    return share[..., 0], mean, (share * (spread**2 + stored**2)).sum(0) - mean**2, torch.stack(joint)
+
+
+@pytest.mark.parametrize("method", ["importance", "variational", "hmc", "auto"])
+def test_a_restoration_sums_over_the_levels_by_their_probability(linear, method) -> None:
+    y = np.stack([np.array([-1.5, 0.5, 1.0, 1.5, 4.0]), *np.full((2, 5), np.nan)], 1)
+    share, mean, variance, joint = exact_restoration(linear, y)
+    assert 0.1 < share[0, 2] < 0.9  # the level matters
+    found = linear.restore(y, draws=4000, method=method, seed=0)
+    np.testing.assert_allclose(found.mean, mean, rtol=0, atol=0.12)
+    np.testing.assert_allclose(found.std[:, 1:], variance.sqrt()[:, 1:], rtol=0, atol=0.1)
+    np.testing.assert_allclose(found.draws.mean(0), mean, rtol=0, atol=0.12)
+    np.testing.assert_allclose(found.draws.std(0)[:, 1:], variance.sqrt()[:, 1:], rtol=0, atol=0.1)
+    if method != "hmc":
+        np.testing.assert_allclose(found.log_evidence, torch.logsumexp(joint, 0), rtol=0, atol=0.05)
+
+
+def test_rows_with_a_level_are_restored_as_in_company_of_their_own(linear) -> None:
+    y = np.stack([np.array([-1.5, 1.0, 1.0, 4.0]), *np.full((2, 4), np.nan)], 1)
+    given = {"class": np.array([0, None, 1, None], object)}
+    mixed = linear.restore(y, given=given, draws=5, seed=3)
+    alone = linear.restore(y, given={"class": [0, 0, 1, 0]}, draws=5, seed=3)
+    assert np.array_equal(mixed.mean[[0, 2]], alone.mean[[0, 2]])
+    assert np.array_equal(mixed.draws[:, [0, 2]], alone.draws[:, [0, 2]])
+    assert not np.array_equal(mixed.mean[[1, 3]], alone.mean[[1, 3]])
+    again = linear.restore(y, given=given, draws=5, seed=3)
+    assert np.array_equal(mixed.draws, again.draws)
+
+
+def test_rows_with_all_or_nothing_observed_say_nothing_of_each_other(linear) -> None:
+    y = np.array([[1.0, 2.0, 3.0], [np.nan, np.nan, np.nan]])
+    found = linear.restore(y, draws=3000, seed=0)
+    assert found.methods == ("observed", "prior")
+    assert np.array_equal(found.mean[0], np.float32(y[0]))
+    assert not found.std[0].any()
+    drawn = linear.sample(4000, seed=1)
+    np.testing.assert_allclose(found.draws[:, 1].mean(0), drawn.mean(0), rtol=0, atol=0.15)
+    np.testing.assert_allclose(found.mean[1], drawn.mean(0), rtol=0, atol=0.15)
+
+
+def test_noisy_rows_without_a_level_are_restored(linear) -> None:
+    y = linear.sample(6, seed=2)
+    mask = np.ones(y.shape, bool)
+    mask[::2, 1] = False  # another mask in each row
+    found = linear.restore(y, backstory.Mask(mask) @ backstory.Noise(0.3), draws=3, seed=0)
+    assert np.isfinite(found.mean).all()
+    assert found.draws.shape == (3, 6, 3)
+
+
+def test_cells_with_levels_are_filled_by_the_sum_over_the_levels() -> None:
+    rng = np.random.default_rng(2)
+    kind = rng.choice(["a", "b"], 400)
+    colour = np.where(rng.random(400) < 0.9, np.where(kind == "a", "red", "blue"), "green")
+    size = np.where(kind == "a", 0.0, 6.0) + rng.normal(size=400)
+    frame = pd.DataFrame({"kind": kind, "colour": colour, "size": size})
+    frame.loc[100:, "kind"] = None
+    model = backstory.fit(frame, given="kind", likelihood="joint", epochs=30, hidden=(32,), progress=False)
+    asked = pd.DataFrame({"kind": [None, None, "b"], "colour": [None] * 3, "size": [-0.5, 6.5, -0.5]})
+    filled = model.impute(asked)
+    assert filled["colour"].tolist()[:2] == ["red", "blue"]
+    found = model.restore(asked, draws=0)
+    for _, probs in found.level_probs:
+        torch.testing.assert_close(probs.sum(1), torch.ones(probs.sum(1).shape), rtol=0, atol=1e-4)
+
+
+def test_an_ensemble_restores_rows_without_a_level() -> None:
+    pair = backstory.fit(X, given=LABELS, ensemble=2, **SMALL | {"epochs": 1})
+    y = np.where(np.arange(2) == 0, X[:4], np.nan)
+    assert np.isfinite(pair.restore(y, draws=3).mean).all()
+
+
 # -- what does not change -----------------------------------------------------------------------------------
 
 
@@ -180,8 +281,6 @@ def test_what_cannot_be_is_refused(mixture, refusal) -> None:
     assert "compile" in refusal(backstory.fit, X, given=LABELS, compile=True, **SMALL)
     assert "`labelled`" in refusal(backstory.fit, "digits", labelled=10, **SMALL)
     assert "from 1 to" in refusal(backstory.fit, "digits", given="class", labelled=10_000, **SMALL)
-    assert "`given`" in refusal(mixture.restore, X[:2])
-    assert mixture.restore(X[:2], given={"class": 1}).mean.shape == (2, 2)
 
 
 def test_a_known_condition_has_no_network_for_it(refusal) -> None:
@@ -206,6 +305,14 @@ def test_the_command_line(tmp_path, capsys) -> None:
     assert list(drawn) == ["a", "b", "kind"]
     assert set(drawn["kind"]) == {"one", "zero"}
     assert main(["score", run, str(table), "-o", str(tmp_path / "p.csv")]) == 0
+    gaps, whole = tmp_path / "gaps.csv", tmp_path / "whole.csv"
+    frame.assign(a=frame["a"].where(frame.index % 2 == 0), kind="").iloc[:20].to_csv(gaps, index=False)
+    assert main(["impute", run, str(gaps), "-o", str(whole)]) == 0
+    assert pd.read_csv(whole)[["a", "b"]].notna().all().all()
     digits = ["fit", "digits", "-o", str(tmp_path / "d"), "--given", "class", "--labelled", "50"]
     assert main([*digits, "--epochs", "1", "--hidden", "8"]) == 0
     assert "observed in 3.87 % of the rows" in capsys.readouterr().err
+    classes = tmp_path / "d.csv"
+    assert main(["classify", digits[3], "digits", "-o", str(classes), "--samples", "2", "--limit", "20"]) == 0
+    assert "classes of 20 images of the test part" in capsys.readouterr().err
+    assert pd.read_csv(classes)["row"].tolist() == backstory.load("digits").test_rows[:20].tolist()

@@ -616,3 +616,15 @@ def test_metrics_are_written_as_the_run_goes(tmp_path):
     best = lines[model.summary["best_epoch"] - 1]
     assert model.summary["elbo"] == best["validation_elbo"]
     assert len(best["kl_per_unit"]) == 3
+
+
+def test_draws_of_a_table_do_not_pile_up_at_the_ends_of_a_range():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"angle": rng.uniform(0, 90, 400), "steps": rng.integers(0, 20, 400) * 0.5})
+    model = backstory.fit(table, likelihood="joint", **SMALL)
+    drawn = model.sample(4000, seed=0)
+    for end in (table["angle"].min(), table["angle"].max()):
+        assert (drawn["angle"] == end).mean() < 0.001
+    assert drawn["angle"].between(table["angle"].min(), table["angle"].max()).all()
+    assert set(drawn["steps"]) == set(table["steps"])
+    pd.testing.assert_frame_equal(model.sample(4000, seed=0), drawn)

@@ -184,6 +184,7 @@ def test_levels_as_numbers_keep_their_relations():
     model = backstory.fit(frame, likelihood="gaussian", **SMALL)
     drawn = model.sample(50, seed=0)
     np.testing.assert_allclose(drawn.q0 + drawn.q1 + drawn.q2, drawn.points)
+    assert set(model.sample(200, seed=0).q0) == {1, 2, 3, 4}
 
 
 def test_estimators_keep_relations():

@@ -5,7 +5,7 @@ weights, orders and draws.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -32,7 +32,7 @@ from backstory.inference.mixture import (
 from backstory.inference.operators import Operator
 from backstory.inference.requests import EvidenceRequest, RestorationRequest
 from backstory.inference.restoration import Restoration
-from backstory.inference.target import check_density
+from backstory.inference.target import check_distribution
 from backstory.model import Model
 from backstory.options import ModelOptions
 from backstory.restoring import Advance
@@ -58,7 +58,7 @@ class Ensemble(Trained):
     def __init__(self, members: list[Model] | tuple[Model, ...]):
         first = members[0]
         for member in members:
-            check_density(member.vae)
+            check_distribution(member.vae)
             same_rows = np.array_equal(member.provenance.row_hashes, first.provenance.row_hashes)
             if member.schema != first.schema or not same_rows:
                 raise InputError(
@@ -118,13 +118,27 @@ class Ensemble(Trained):
         self, n: int, mean: bool, temperature: Temperature, seed: int | None, given: np.ndarray | None
     ) -> np.ndarray:
         """Draws of the members in turn: draw j is of member j modulo their number."""
+        asked = self._asked(n, seed, given)
+        return _alternating([m._sample(k, mean, temperature, own, c) for m, k, own, c in asked], n)
+
+    def _sample_with_means(
+        self, n: int, temperature: Temperature, seed: int, given: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        asked = self._asked(n, seed, given)
+        pairs = [m._sample_with_means(k, temperature, own or 0, c) for m, k, own, c in asked]
+        draws, means = zip(*pairs, strict=True)
+        return _alternating(draws, n), _alternating(means, n)
+
+    def _asked(
+        self, n: int, seed: int | None, given: np.ndarray | None
+    ) -> Iterator[tuple[Model, int, int | None, np.ndarray | None]]:
+        """For n draws of the members in turn: each member, how many of it, its seed and conditions."""
         count = len(self.members)
-        each, drawn = math.ceil(n / count), []
         for number, member in enumerate(self.members):
             own = None if seed is None else member_seed(seed, number)
+            each = math.ceil(n / count)
             rows = np.minimum(np.arange(each) * count + number, n - 1)  # of the last round some are dropped
-            drawn.append(member._sample(each, mean, temperature, own, None if given is None else given[rows]))
-        return np.stack(drawn, 1).reshape(-1, *drawn[0].shape[1:])[:n]
+            yield member, each, own, None if given is None else given[rows]
 
     def _restore(
         self, y: StoredRows, operator: Operator | None, request: RestorationRequest, advance: Advance
@@ -182,6 +196,11 @@ class Ensemble(Trained):
             for name, content in member.pack().items()
         }
         return files | {CONFIG: config_of(self.members[0], len(self.members))}
+
+
+def _alternating(drawn: Sequence[np.ndarray], n: int) -> np.ndarray:
+    """n rows, (n, …), of each member in turn, from those of each."""
+    return np.stack(drawn, 1).reshape(-1, *drawn[0].shape[1:])[:n]
 
 
 def config_of(member: Model, count: int) -> bytes:

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from backstory import console
-from backstory.data.conditions import chosen_conditions
+from backstory.data.conditions import chosen_conditions, no_conditions
 from backstory.data.observation import Observation
 from backstory.data.rows import LIMIT, Rows, Spool
 from backstory.data.schema import Schema
 from backstory.data.stored import StoredRows
+from backstory.data.tables.ranges import in_ranges
 from backstory.data.values import Batches, Given, Values, stored_rows
 from backstory.distributions.base import DataDistribution
 from backstory.distributions.latent import Posterior, Prior
@@ -75,9 +76,12 @@ class Model(Trained):
 
     # -- the pieces of one model --------------------------------------------------------------------------
 
-    def prior(self) -> Prior:
-        """p(z)."""
-        return self.vae.prior()
+    def prior(self, given: Given = None) -> Prior:
+        """p(z); with prior `conditional` p(z|c) at one value of each condition."""
+        c = None if given is None else chosen_conditions(self.schema.conditions, given, 1)
+        if c is None and self.options.prior.name == "conditional":
+            raise no_conditions(self.schema.conditions)
+        return self.vae.prior(None if c is None else torch.as_tensor(c).to(self.vae.shift))
 
     @torch.no_grad()
     def decode(self, z: np.ndarray | Tensor, given: Given = None) -> DataDistribution:
@@ -194,19 +198,29 @@ class Model(Trained):
         self, n: int, mean: bool, temperature: Temperature, seed: int | None, given: np.ndarray | None
     ) -> np.ndarray:
         c = None if given is None else torch.from_numpy(given).to(self.vae.shift)
-        x = generate.sample(self.vae, n, mean, temperature, self._generator(seed), c)
-        return self.schema.means(x) if mean else self.schema.restore(x)
+        generator = self._generator(seed)
+
+        def draw(rows: Tensor) -> Tensor:
+            own = None if c is None else c[rows]
+            return generate.sample(self.vae, len(rows), mean, temperature, generator, own)
+
+        x = draw(torch.arange(n))
+        if mean:
+            return self.schema.means(x)
+        if self.schema.kinds:
+            x = generate.sample_within(draw, partial(in_ranges, schema=self.schema), x)
+        return self.schema.restore(x)
+
+    def _sample_with_means(
+        self, n: int, temperature: Temperature, seed: int, given: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        c = None if given is None else torch.from_numpy(given).to(self.vae.shift)
+        x, means = generate.sample_with_means(self.vae, n, temperature, self._generator(seed), c)
+        return self.schema.restore(x), self.schema.means(means)
 
     def _restore(
         self, y: StoredRows, operator: Operator | None, request: RestorationRequest, advance: Advance
     ) -> Restoration[np.ndarray]:
-        given = None if y.given is None else torch.as_tensor(y.given)
-        if missing_levels.has_gaps(self.vae, given):
-            (name,) = (c.name for c in self.schema.conditions if c.inferred)
-            raise InputError(
-                f"expected a level of the condition {name!r} in every row to restore, got rows without one; "
-                "choose it with `given`, or infer it from whole rows with `classify`"
-            )
         return restore_stored(self.vae, self.units, y, operator, request, advance)
 
     @torch.no_grad()
@@ -248,7 +262,7 @@ class Model(Trained):
 
     def _kl_per_level(self, batches: Batches, seed: int) -> dict[str, float] | None:
         generator = self._generator(seed)
-        return kl_per_level(self.vae, batches.draw(generator), generator)
+        return kl_per_level(self.vae, self._completed(batches, generator), generator)
 
     # -- storage --------------------------------------------------------------------------------------
 
@@ -269,6 +283,7 @@ class Model(Trained):
             model=self.options,
             training=self.training,
             asked=self.provenance.asked,
+            total_weight=self.provenance.total_weight,
         )
 
     def pack(self) -> dict[str, bytes]:

@@ -77,7 +77,14 @@ def _model(run: Run, folder: Path, device: str) -> Model:
     except ValueError as error:
         raise InputError(f"{folder / SPLITS} is damaged: {error}; train the model again") from None
     provenance = Provenance(
-        config.source, config.fingerprint, config.validation, splits, hashes, config.training, config.asked
+        config.source,
+        config.fingerprint,
+        config.validation,
+        splits,
+        hashes,
+        config.training,
+        config.asked,
+        config.total_weight,
     )
     model = Model(vae.to(pick_device(device)).eval(), config.data, config.model, provenance, config.summary)
     if REFERENCE[0] in run.rows:

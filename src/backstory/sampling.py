@@ -39,6 +39,12 @@ class Sampler(Restorer):
     ) -> np.ndarray:
         """`sample` from p(x), or from p(x|c) for codes of conditions, (n, C)."""
 
+    @abstractmethod
+    def _sample_with_means(
+        self, n: int, temperature: Temperature, seed: int, given: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`sample_with_means`, likewise."""
+
     def sample(
         self,
         n: int,
@@ -80,16 +86,16 @@ class Sampler(Restorer):
             InputError: for a plain autoencoder, see `fit_prior`; or for conditions that do not fit the model.
         """
         one_of("missing_cells", missing_cells, ["fill", "keep"])
-        seed = torch.Generator().seed() % 2**31 if seed is None else seed
+        n, seed = checked_number(n), _seed(seed)
         if each is not None and where is not None:
             raise InputError(
                 "draws given some entries are at one level of each condition; leave `each` out, and choose "
                 "the level with `given`"
             )
         if each is not None:
-            n, given = at_each_level(self.schema.conditions, each, checked_number(n), given)
+            n, given = at_each_level(self.schema.conditions, each, n, given)
         asked = None if where is None else self._wanted(where)
-        given = self.given_or_drawn(given, checked_number(n), seed) if asked is None else given
+        given = self.given_or_drawn(given, n, seed) if asked is None else given
         x = self._draw(n, mean, temperature, seed, asked, given)
         if missing_cells == "keep":
             x = self._with_gaps(x, asked, seed)
@@ -98,6 +104,22 @@ class Sampler(Restorer):
         from backstory.data.tables.frames import drawn_frame  # with pandas
 
         return drawn_frame(x, self.schema, seed, chosen_stated(self.schema.conditions, given, n))
+
+    def sample_with_means(
+        self,
+        n: int,
+        temperature: Temperature = 1.0,
+        seed: int | None = None,
+        given: Given = None,
+        each: str | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The draws of `sample` as stored values, and the mean E[x|z] of each; arguments as there."""
+        n, seed = checked_number(n), _seed(seed)
+        if each is not None:
+            n, given = at_each_level(self.schema.conditions, each, n, given)
+        given = self.given_or_drawn(given, n, seed)
+        codes = chosen_conditions(self.schema.conditions, given, n)
+        return self._sample_with_means(n, temperature, seed, codes)
 
     def given_or_drawn(self, given: Given, n: int, seed: int) -> Given:
         """The conditions; where none are given, n levels from p(c) of the only one that may be missing."""
@@ -131,7 +153,6 @@ class Sampler(Restorer):
         self, n: int, mean: bool, temperature: Temperature, seed: int, asked: Wanted | None, given: Given
     ) -> np.ndarray:
         """The stored values of `sample`."""
-        n = checked_number(n)
         if asked is None:
             return self._sample(
                 n, mean, temperature, seed, chosen_conditions(self.schema.conditions, given, n)
@@ -148,3 +169,8 @@ class Sampler(Restorer):
             return self.restore(StoredRows(asked.row[None], c), draws=count, seed=own).draws[:, 0]
 
         return draw(n, seed) if asked.is_exact else drawn_in(draw, asked.holds, n, seed)
+
+
+def _seed(seed: int | None) -> int:
+    """The seed; one that changes from call to call in place of None."""
+    return torch.Generator().seed() % 2**31 if seed is None else seed

@@ -38,7 +38,9 @@ def test_evaluate_gives_the_same_numbers_in_chunks(home, capfd):
     assert results[0]["n"] == 5
 
 
-def test_annealing_can_be_interrupted_and_refuses_a_plain_autoencoder(home, tmp_path, capfd, refuse):
+def test_annealing_can_be_interrupted_and_refuses_a_plain_autoencoder(
+    home, tmp_path, capfd, refuse, short_burn_in
+):
     command = ["evaluate", home / "bars", home / "images.npy", "--method", "ais", "--samples", "4", "--json"]
     command += ["--steps", "5", "--leapfrog", "2", "--start", "prior", "--schedule", "linear"]
     results = []

@@ -161,10 +161,19 @@ def test_what_cannot_be_said_of_columns(home, tmp_path, refuse, option):
     refuse("fit", home / "table.csv", "-o", run_folder, option, says=says.get(option, "expected one of"))
 
 
-def test_a_column_of_weights_leaves_x(home, tmp_path) -> None:
+def test_a_column_of_weights_leaves_x(tmp_path, capfd) -> None:
     table(60, 0).assign(w=[1, 2, 3] * 20).to_csv(tmp_path / "a.csv", index=False)
     command = ["fit", tmp_path / "a.csv", "-o", tmp_path / "run", "--weights", "w", "--epochs", 1]
     assert run(*command, "--hidden", "8") == 0
-    record = run_info(tmp_path / "run")["data"]
-    assert [column["name"] for column in record["left_out"]] == ["w"]
-    assert set(record["columns"]) == {"width", "height", "price"}
+    out, err = capfd.readouterr()
+    assert "of the rows, column w: 120 in all" in out
+    assert err.split("left out", 1)[1].split()[0] == "weights"
+    record = run_info(tmp_path / "run")
+    assert [(column["name"], column["reason"]) for column in record["data"]["left_out"]] == [("w", "weights")]
+    assert set(record["data"]["columns"]) == {"width", "height", "price"}
+    assert record["weights"] == {"of": "column w", "total": 120.0}
+    assert run("info", tmp_path / "run") == 0
+    assert "of the rows, column w: 120 in all" in capfd.readouterr()[0]
+    assert run("sample", tmp_path / "run", "-n", 40, "-o", tmp_path / "new.csv") == 0
+    assert run("compare", tmp_path / "new.csv", tmp_path / "a.csv") == 0
+    assert "not compared: w (not in the synthetic table)" in capfd.readouterr()[1]

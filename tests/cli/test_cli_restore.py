@@ -287,7 +287,7 @@ def test_evaluate_hides_entries_and_counts_the_error(home, capfd):
     assert result["log_likelihood"] < 0
     assert 60 < result["entries"] < 120
     assert result["n"] == 60
-    assert run(*command) == 0
+    assert run(*command, "--limit", 5) == 0
     lines = {line.split()[0] for line in capfd.readouterr().out.splitlines() if line[0] != " "}
     assert lines == {name for name, value in result.items() if value is not None}
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from backstory.data import decoding
 from backstory.data.load import load
-from backstory.data.pictures import contact_sheet, pixels, write_image
+from backstory.data.pictures import contact_sheet, labelled, pixels, write_image
 from backstory.data.schema import Schema
 
 RNG = np.random.default_rng(0)
@@ -280,6 +280,17 @@ def test_contact_sheet(channels: tuple[int, ...]) -> None:
             sheet[top + 1 : top + 9 : 3, left + 1 : left + 6 : 3].reshape(row.shape), row
         )
     assert sheet[0, 0].reshape(-1)[0] == sheet[-1, -1].reshape(-1)[0] == 128
+
+
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+def test_labels_stand_beside_their_lines(channels: tuple[int, ...]) -> None:
+    rows = RNG.integers(0, 256, (6, 20, 20, *channels)).astype(np.uint8)
+    sheet = contact_sheet(rows, columns=2)
+    beside = np.asarray(labelled(sheet, ["first", "", "third one"]))
+    margin = beside.shape[1] - sheet.width
+    np.testing.assert_array_equal(beside[:, margin:], np.asarray(sheet))
+    lines = beside[: len(beside) // 3 * 3, :margin].reshape(3, -1)
+    assert [bool((line < 128).any()) for line in lines] == [True, False, True]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from backstory import InputError
 from backstory.cli.main import main
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.fitting import second_stage
-from backstory.fitting.second_stage import FITS, held_out_elbos
+from backstory.fitting.second_stage import FITS, energy_distance, fitted_diffusion, held_out_elbos
 from backstory.models.priors import FlowPrior, Mixture, StandardNormal
 
 SMALL = {"hidden": (16,), "epochs": 2, "latent": 3, "progress": False, "device": "cpu", "compile": False}
@@ -135,6 +135,70 @@ def test_a_run_that_was_cut_off_ends_as_if_nothing_had_happened(name, tmp_path, 
     backstory.fit(digits(), tmp_path / "run", resume=True, prior_after=name, progress=False)  # finished
 
 
+# -- a diffusion --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_draws_of_a_diffusion_are_near_new_codes(ring, monkeypatch):
+    monkeypatch.setattr(second_stage, "STEPS", 1_500)
+    diffusion, _ = fitted_diffusion(ring.select(slice(0, 1_600)), ring.select(slice(1_600, 1_800)), 0)
+    generator = torch.Generator().manual_seed(3)
+    z = ring.select(slice(0, 2_000)).sample(1, generator)[0]
+    with torch.no_grad():
+        drawn = diffusion().sample(2_000, generator)
+        cold = diffusion().tempered(0.0, 4, generator)
+    gaussian = z.mean(0) + z.std(0) * torch.randn(2_000, 2, generator=generator)
+    assert energy_distance(drawn, z) < 0.1 * energy_distance(gaussian, z)
+    assert float((drawn.norm(dim=1) - 3).abs().mean()) < 0.5
+    assert torch.equal(cold, diffusion.mean.expand(4, 2))
+
+
+def test_the_energy_distance_of_two_samples_is_that_of_scipy():
+    from scipy.stats import energy_distance as of_lines
+
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 1, (3_000, 1)), rng.normal(1, 2, (3_000, 1))
+    found = energy_distance(torch.tensor(a), torch.tensor(b))
+    assert found == pytest.approx(of_lines(a[:, 0], b[:, 0]) ** 2, abs=2e-3)  # with pairs of one with itself
+    assert abs(energy_distance(torch.tensor(a[:1_500]), torch.tensor(a[1_500:]))) < 5e-3
+
+
+def test_a_model_with_a_diffusion_draws_and_refuses_densities(tmp_path):
+    options = {**SMALL, "beta": 0.05, "epochs": 8}
+    model = backstory.fit(digits(), tmp_path / "run", prior_after="diffusion", **options)
+    stage = model.summary["second_stage"]
+    assert stage["kept"]
+    assert stage["distance_after"] < stage["distance_before"]
+    opened, x = backstory.open(tmp_path / "run", "cpu"), digits()[:4]
+    assert opened.options.prior.name == "diffusion"
+    np.testing.assert_array_equal(opened.sample(4, seed=1), model.sample(4, seed=1))
+    assert opened.sample(3, mean=True, temperature=0.5, seed=0).shape == (3, 8, 8)
+    assert opened.encode(x).mean.shape == (4, 3)
+    assert opened.reconstruct(x).shape == (4, 8, 8)
+    y = np.where(np.arange(8) > 3, np.nan, x.astype(np.float32))
+    for ask in (
+        opened.log_evidence,
+        opened.evaluate,
+        lambda x: opened.restore(y),
+        lambda x: opened.score(x, x),
+    ):
+        with pytest.raises(InputError, match=r"prior diffusion draws z and has no density p\(z\)"):
+            ask(x)
+
+
+def test_a_plain_autoencoder_takes_a_diffusion():
+    model = backstory.fit(digits(), prior_after="diffusion", posterior="delta", **SMALL)
+    assert model.summary["second_stage"]["kept"]
+    assert model.sample(3, seed=0).shape == (3, 8, 8)
+    pair = backstory.fit(digits(), prior_after="diffusion", ensemble=2, beta=0.05, **SMALL)
+    assert pair.sample(4, seed=0).shape == (4, 8, 8)
+
+
+def test_a_diffusion_cannot_be_trained_with():
+    with pytest.raises(InputError, match="prior diffusion has no density, which training needs"):
+        backstory.fit(digits(), prior="diffusion", **SMALL)
+
+
 def test_members_of_an_ensemble_have_priors_of_their_own():
     both = backstory.fit(digits(), ensemble=2, prior_after="mixture", beta=0.05, **SMALL)
     first, second = (member.vae.prior_module for member in both.members)
@@ -174,5 +238,5 @@ def test_a_second_stage_that_cannot_be_is_refused_at_once(options, says, tmp_pat
 
 
 def test_the_command_line_names_its_values(tmp_path, capsys):
-    assert main(["fit", "digits", "-o", str(tmp_path / "run"), "--prior-after", "diffusion"]) == 2
+    assert main(["fit", "digits", "-o", str(tmp_path / "run"), "--prior-after", "difusion"]) == 2
     assert "flow" in capsys.readouterr().err

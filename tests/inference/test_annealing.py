@@ -18,12 +18,6 @@ from backstory.inference.linear_gaussian import LinearGaussian
 from backstory.inference.target import Evidenced
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """A short burn-in for tests that do not look at the steps."""
-    monkeypatch.setattr(ais, "ADAPTATION_TRANSITIONS", 3)
-
-
 def settings(**changes):
     return Annealing(**{"chains": 16, "steps": 40, "leapfrog": 3, **changes})
 
@@ -188,7 +182,7 @@ def test_acceptance_is_near_its_target(small_vae, levels):
 
 
 @pytest.mark.parametrize(("batch", "chunk"), [(1, 40), (3, 1), (3, 12), (7, 16), (7, 10_000)])
-def test_batches_do_not_change_the_result(small_vae, levels, batch, chunk, quick):
+def test_batches_do_not_change_the_result(small_vae, levels, batch, chunk, short_burn_in):
     vae, x = small_vae(), levels()
     how = settings(chains=5, steps=6)
     whole = annealed(vae, [x], how, seed=3)
@@ -198,7 +192,7 @@ def test_batches_do_not_change_the_result(small_vae, levels, batch, chunk, quick
     assert cut.log_weight.shape == (5, 7)
 
 
-def test_no_more_is_decoded_at_once_than_fits(small_vae, levels, monkeypatch, quick):
+def test_no_more_is_decoded_at_once_than_fits(small_vae, levels, monkeypatch, short_burn_in):
     vae = small_vae()
     monkeypatch.setattr(ais, "pairs_at_once", lambda vae, gradient: 4 * 3)
     sizes, progress = [], []
@@ -212,7 +206,7 @@ class Interrupted(Exception):
     pass
 
 
-def test_an_interrupted_run_resumes_to_the_same_result(small_vae, levels, tmp_path, quick):
+def test_an_interrupted_run_resumes_to_the_same_result(small_vae, levels, tmp_path, short_burn_in):
     vae, x, file = small_vae(), levels(), tmp_path / "rows.safetensors"
     how = settings(chains=4, steps=5)
     expected = annealed(vae, x.split(4), replace(how, chunk=8), seed=1)
@@ -251,7 +245,7 @@ def test_an_interrupted_run_resumes_to_the_same_result(small_vae, levels, tmp_pa
     assert torch.equal(fewer.log_weight, expected.log_weight[:, :3])
 
 
-def test_a_file_of_something_else_is_refused(small_vae, levels, tmp_path, quick):
+def test_a_file_of_something_else_is_refused(small_vae, levels, tmp_path, short_burn_in):
     vae, x, file = small_vae(), levels(2), tmp_path / "rows"
     how = settings(chains=2, steps=2)
     annealed(vae, [x], how, resume=file)
@@ -269,7 +263,7 @@ def test_a_file_of_something_else_is_refused(small_vae, levels, tmp_path, quick)
         annealed(vae, [x], how, resume=file)
 
 
-def test_neither_the_model_nor_the_global_state_is_touched(small_vae, levels, quick):
+def test_neither_the_model_nor_the_global_state_is_touched(small_vae, levels, short_burn_in):
     vae = small_vae(prior="mixture")
     state = torch.get_rng_state()
     annealed(vae, [levels(2)], settings(chains=2, steps=3, start="prior"))

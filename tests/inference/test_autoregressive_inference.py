@@ -155,7 +155,8 @@ def test_keys_are_at_rest_also_where_moments_are_estimates(vae):
     assert not posterior_moments(vae.encode(X)).std[:, 1:].any()
 
 
-def test_results_depend_neither_on_chunks_nor_on_company(vae):
+def test_results_depend_neither_on_chunks_nor_on_company(vae, short_burn_in):
+
     def estimate(x, **how):
         return importance_sampling(vae, [x], 40, torch.Generator().manual_seed(0), **how).log_evidence
 

@@ -72,7 +72,7 @@ def grey():
     return backstory.fit(images, progress=False, **options), images
 
 
-def test_every_method_and_every_k_sees_the_same_binarised_rows(grey, monkeypatch):
+def test_every_method_and_every_k_sees_the_same_binarised_rows(grey, monkeypatch, short_burn_in):
     model, images = grey
     monkeypatch.setattr("backstory.data.values.BATCH", 10)
     seen = {}
@@ -94,7 +94,7 @@ def test_every_method_and_every_k_sees_the_same_binarised_rows(grey, monkeypatch
     assert torch.equal(annealed, torch.cat([few, few]))
 
 
-def test_evaluation_by_annealing(grey, tmp_path):
+def test_evaluation_by_annealing(grey, tmp_path, short_burn_in):
     model, images = grey
     how = {"samples": 6, "method": "ais", "steps": 8, "resume": tmp_path / "rows"}
     e = model.evaluate(images, **how)

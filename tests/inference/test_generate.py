@@ -55,6 +55,13 @@ def test_the_same_seed_gives_the_same_sample(small_vae):
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_draws_with_their_means_are_the_draws_and_the_means(small_vae):
+    vae, n = small_vae(), generate.BATCH + 3
+    x, means = generate.sample_with_means(vae, n, generator=source())
+    assert torch.equal(x, generate.sample(vae, n, generator=source()))
+    assert torch.equal(means, generate.sample(vae, n, mean=True, generator=source()))
+
+
 @pytest.mark.parametrize("prior", ["normal", "mixture"])
 def test_temperature_scales_the_prior(small_vae, prior):
     vae = small_vae(prior=prior)
@@ -95,3 +102,22 @@ def test_a_plain_autoencoder_has_nothing_to_sample_from(small_vae):
 def test_numbers_out_of_range(small_vae, bad):
     with pytest.raises(InputError, match=r"(has to be|expected) .*, got -?[\d.]+"):
         generate.sample(small_vae(), **bad)
+
+
+def test_draws_outside_a_set_are_drawn_again(linear_gaussian):
+    """p(x | |x_0 - mean| < std) of a Gaussian: the truncated normal's mean square, 0.2911 variances."""
+    exact, n = linear_gaussian(), 20_000
+    mean, std, generator = exact.mean, exact.covariance.diagonal().sqrt(), source()
+
+    def draw(rows):
+        return generate.sample(exact.vae, len(rows), generator=generator)
+
+    x = draw(torch.arange(n))
+    inside = generate.sample_within(draw, lambda x: ((x - mean) / std)[:, 0].abs() < 1, x)
+    u = ((inside - mean) / std)[:, 0]
+    assert (u.abs() < 1).float().mean() > 0.9999
+    assert u.square().mean().item() == pytest.approx(0.2911, abs=0.005)
+    kept = ((x - mean) / std)[:, 0].abs() < 1
+    assert torch.equal(inside[kept], x[kept])
+    never = generate.sample_within(draw, lambda x: torch.zeros(len(x), dtype=torch.bool), x)
+    assert never.shape == x.shape

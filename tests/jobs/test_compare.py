@@ -95,10 +95,49 @@ def test_tables_of_other_kinds_are_refused() -> None:
     real = numbers()
     with pytest.raises(backstory.InputError, match="at least 10 rows of each table, got '9 synthetic'"):
         compare(real[:9], real)
-    with pytest.raises(backstory.InputError, match="none called 'sex'"):
-        compare(real.drop(columns="sex"), real)
+    with pytest.raises(
+        backstory.InputError, match="share columns, got 'y' in the synthetic table, and 'x', "
+    ):
+        compare(real[["x"]].rename(columns={"x": "y"}), real)
     with pytest.raises(backstory.InputError, match="expected tables to compare"):
         compare("digits", "digits")
+
+
+def test_columns_that_only_one_table_has_are_named_and_left_out(capsys) -> None:
+    real = numbers()
+    done = compare(real.drop(columns="sex").assign(weight=2.0), real.assign(w=1.5 * real["visits"]))
+    assert set(done.shapes) == {"x", "visits", "scale"}
+    assert done.left_out == {
+        "w": "not in the synthetic table",
+        "sex": "not in the synthetic table",
+        "weight": "not in the real table",
+    }
+    assert done.copies == 60
+    ignored = {"sex": "ignore", "weight": "ignore"}
+    done = compare(real.assign(weight=2.0), real, numbers().drop(columns="x"), columns=ignored)
+    assert set(done.shapes) == {"visits", "scale"}
+    assert done.left_out["sex"] == "ignored"
+    assert done.left_out["x"] == "not in the held-out table"
+    assert "training table" not in capsys.readouterr().err
+
+
+def test_a_run_is_compared_by_the_columns_that_the_table_has(capsys) -> None:
+    real = numbers().assign(w=1 + np.arange(60) % 3)
+    model = backstory.fit(real, weights="w", **TINY)
+    done = compare(model, real)
+    assert set(done.shapes) == {"x", "visits", "scale", "sex"}
+    assert done.left_out == {"w": "weights"}
+    assert "trained on" in done.notes[1]
+    done = compare(model, real.drop(columns=["visits", "w"]).assign(more=1.0))
+    assert set(done.shapes) == {"x", "scale", "sex"}
+    assert done.left_out["visits"] == "not in the real table"
+    assert done.left_out["more"] == "not in the run"
+    assert done.rows == {"synthetic": 60, "real": 60}
+    given = backstory.fit(backstory.load(real).conditioned_on("scale"), **TINY)
+    fewer = compare(given, real.drop(columns=["visits", "w", "x"]))
+    assert set(fewer.shapes) == {"scale", "sex"}
+    assert fewer.shapes["scale"] == 1
+    assert "training table" not in capsys.readouterr().err
 
 
 def test_the_record_is_json(tmp_path) -> None:

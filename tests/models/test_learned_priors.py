@@ -160,7 +160,7 @@ def test_copies_and_weights(small_vae, levels, choice):
 @pytest.mark.parametrize(
     ("prior", "name"), [("flow", "layers"), ("vamp", "pseudo_inputs"), ("exemplar", "means")]
 )
-def test_fit_and_every_question(prior, name, tmp_path):
+def test_fit_and_every_question(prior, name, tmp_path, short_burn_in):
     """A short run through fit, saved, reopened, and all that can be asked of it."""
     model = backstory.fit("digits", prior=prior, epochs=1, latent=3, hidden=(16,), progress=False)
     model.save(tmp_path / "run")

@@ -230,6 +230,23 @@ def test_free_bits_counts_no_unit_below_the_threshold():
     assert (value("free-bits", t, threshold=between) <= elbo(t) + between).all()
 
 
+def test_free_bits_of_levels_count_no_level_below_the_threshold(small_vae):
+    vae = small_vae(hierarchy=(3, 2), latent=5)
+    for weights in vae.parameters():
+        weights.data.add_(0.3 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(1)))
+    x = torch.randint(0, 5, (6, 3, 4), generator=torch.Generator().manual_seed(0)).double()
+    t = vae.terms(x, samples=4, generator=torch.Generator().manual_seed(0))
+    of_levels = t.kl_given.split((2, 3), -1)  # from the top down
+    kl = torch.stack([part.sum(-1) for part in of_levels], -1)
+    torch.testing.assert_close(t.kl_of_levels, kl)
+    torch.testing.assert_close(value("free-bits", t, threshold=0.0), elbo(t))
+    low, high = sorted(kl.mean(0).tolist())
+    between, reconstruction = (low + high) / 2, t.log_likelihood.mean(0)
+    torch.testing.assert_close(value("free-bits", t, threshold=high + 1), reconstruction - 2 * (high + 1))
+    mean = value("free-bits", t, threshold=between).mean()
+    torch.testing.assert_close(mean, reconstruction.mean() - between - high)
+
+
 def test_free_bits_has_no_gradient_below_the_threshold():
     t = terms(rows=5)
     t.posterior.mean.requires_grad_()

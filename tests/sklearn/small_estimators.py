@@ -2,8 +2,15 @@
 
 LINEAR = {
     "latent": 1,
-    "epochs": 300,
+    "epochs": 80,
     "random_state": 0,
-    "options": {"network": "linear", "validation": 0.0, "warmup": 0, "compile": False},
+    "options": {
+        "network": "linear",
+        "validation": 0.0,
+        "warmup": 0,
+        "batch_size": 50,
+        "lr": 0.05,
+        "compile": False,
+    },
 }
 SMALL = {"latent": 1, "epochs": 1, "random_state": 0, "options": {"hidden": (8,), "compile": False}}

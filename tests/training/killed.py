@@ -80,7 +80,6 @@ def die_while_writing(stage: str, nth: int) -> None:
 def until_it_ends(folder: Path, how: str) -> int:
     """How many processes were killed."""
     rng, killed = random.Random(how), 0
-    torch.optim.Adam([torch.zeros(1)], fused=True)  # imports much when it is first used
     while True:
         child = os.fork()
         if not child:

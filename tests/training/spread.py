@@ -36,6 +36,7 @@ CASES = {
     "no-gradient": {**COMMON, "hidden": (8,), "posterior": "delta", "prior": "mixture", "components": 2},
     "no-validation": {**TABLE, "validation": 0},
     "mmd": {**TABLE, "objective": "mmd"},
+    "weights": {**TABLE, "weights": np.tile([1.0, 0.5, 4.0], ROWS // 3)},
 }
 AS_SLURM = ("table", "no-gradient", "no-validation")
 

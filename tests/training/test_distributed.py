@@ -76,10 +76,11 @@ def test_groups_of_processes(tmp_path):
     for case in CASES:
         assert {file.name for file in (tmp_path / f"{case}-two").iterdir()} == FILES
         assert [line["epoch"] for line in metrics(tmp_path / f"{case}-two")] == [1, 2, 3, 4, 5]
-    for case in ("table", "images", "no-gradient", "no-validation"):
+    for case in ("table", "images", "no-gradient", "no-validation", "weights"):
         assert_close(tmp_path / f"{case}-two", tmp_path / f"{case}-one")
     for case in AS_SLURM:
         assert_close(tmp_path / f"{case}-slurm", tmp_path / f"{case}-one")
+    assert metrics(tmp_path / "weights-two") != metrics(tmp_path / "table-two")
     for case in ("table", "mmd"):  # the objective of a batch as a whole: here of halves, with their own draws
         assert metrics(tmp_path / "mmd-two") != metrics(tmp_path / f"{case}-one")
 

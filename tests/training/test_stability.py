@@ -123,18 +123,3 @@ def test_metrics_as_a_table(tmp_path):
     lines = checkpoint.read_metrics(tmp_path / "run")
     assert table.schema.columns == tuple(name for name in lines[0] if name != "kl_per_unit")
     assert table.values[:, 1].tolist() == [line["elbo"] for line in lines]
-
-
-def test_the_short_way_to_adam_is_adam():
-    """Also where a parameter has no gradient, and where a step is skipped."""
-    runs = []
-    for step in (Adam.update, lambda optimiser: optimiser.step()):
-        parameters = [torch.nn.Parameter(torch.arange(3.0)), torch.nn.Parameter(torch.ones(2))]
-        optimiser = Adam(parameters, fused=True)
-        for i in range(4):
-            parameters[0].grad = torch.tensor([1.0, -2.0, 0.5 * i])
-            parameters[1].grad = torch.ones(2) if i > 1 else None
-            optimiser.param_groups[0]["lr"] = 0.1 / (i + 1)
-            step(optimiser)
-        runs.append([*parameters, *(value for s in optimiser.state.values() for value in s.values())])
-    assert all(map(torch.equal, *runs))

@@ -351,6 +351,13 @@ def test_learning_rate_is_one_cycle():
     assert learning_rate(1.7, 3e-3) == pytest.approx(0, abs=1e-9)
 
 
+def test_learning_rate_stays_before_it_falls():
+    rates = [learning_rate(i / 1000, 3e-3, 0.7) for i in range(1001)]
+    assert rates[100:701] == pytest.approx([3e-3] * 601)
+    assert all(a > b for a, b in itertools.pairwise(rates[700:]))
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+
+
 def test_a_run_goes_through_the_cycle():
     run = trainer(table(20), lr=1e-2, epochs=20)
     rates = [line["lr"] for line in run.run().epochs]
@@ -433,7 +440,7 @@ def test_the_warm_up_of_a_limited_run_follows_the_limit_that_comes_first():
 
 
 def test_cycles_of_a_run_of_minutes():
-    plan = schedule.Schedule(1e-3, None, None, cycles=3)
+    plan = schedule.Schedule(1e-3, 0.1, None, None, cycles=3)
     at = {0.0: 0, 1 / 12: 0.5, 1 / 6: 1, 0.25: 1, 5 / 12: 0.5, 0.6: 1, 0.75: 0.5, 5 / 6: 1, 1.0: 1}
     assert [plan.warmup_fraction(1, p) for p in at] == pytest.approx(list(at.values()))
     assert not plan.is_warm(1, 0.6)

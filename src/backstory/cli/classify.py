@@ -5,6 +5,10 @@ from backstory.cli.groups import RowOptions
 from backstory.errors import counted
 
 
+def _of(part: str) -> str:
+    return "" if part == "all" else f" of the {part} part"
+
+
 def classify(
     rows: RowOptions,
     output: o.MaybeTable = None,
@@ -29,9 +33,11 @@ def classify(
     rows.say_given([other.name for other in model.schema.conditions if other != asked])
     done = job(model, rows.source(), target, condition, samples, rows.seed, True, method)
     if done.files:
-        text.say_written(f"classes of {counted(done.n, model.noun)}", done.files)
+        text.say_written(f"classes of {counted(done.n, model.noun)}{_of(done.part)}", done.files)
+    elif done.figures:
+        text.say(f"{counted(done.n, model.noun)}{_of(done.part)}")
     if as_json:
-        text.print_json({"rows": done.n, **done.figures})
+        text.print_json({"rows": done.n, "part": done.part, **done.figures})
     elif done.figures:
         text.print_quality(done.figures)
     elif not done.files:

@@ -1,7 +1,7 @@
 """`backstory compare`: synthetic rows beside real ones."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from backstory.cli import parameters as o
 
@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from backstory.comparing.comparison import Comparison
     from backstory.jobs.compare_images import ImageComparison
     from backstory.jobs.output import Output
+    from backstory.trained import Trained
 
 SHOWN = 10  # columns and pairs, the least alike first
 
@@ -23,14 +24,14 @@ class TableOptions:
     column: o.Column = None
     device: o.Device = "auto"
 
-    def rows(self) -> Any:
-        """The name of the synthetic table, or the model of the run."""
+    def model(self) -> "Trained | None":
+        """The model of the run; None if a synthetic table is named."""
         import backstory
         from backstory.cli.parsing import refuse
         from backstory.runs.info import is_data
 
         if is_data(self.synthetic):
-            return self.synthetic
+            return None
         refuse("tables, and a run knows its columns", column=self.column)
         return backstory.open(self.synthetic, self.device)
 
@@ -74,11 +75,11 @@ def compare(
 
     file = report.target()
     kinds = parsing.columns(tables.column, None) or None
-    rows = tables.rows()
-    if getattr(getattr(rows, "schema", None), "kind", None) == "images":
-        _compare_images(rows, tables, report, seed, as_json)
+    model = tables.model()
+    if model is not None and model.schema.kind == "images":
+        _compare_images(model, tables, report, seed, as_json)
         return
-    done = job(rows, tables.real, tables.held_out, target or (), kinds, seed)
+    done = job(model or tables.synthetic, tables.real, tables.held_out, target or (), kinds, seed)
     if file is not None:
         write_report(file, done)
     if as_json:
@@ -90,7 +91,7 @@ def compare(
 
 
 def _compare_images(
-    model: Any, tables: TableOptions, report: ReportOptions, seed: int, as_json: bool
+    model: "Trained", tables: TableOptions, report: ReportOptions, seed: int, as_json: bool
 ) -> None:
     from backstory.cli import text
     from backstory.jobs.compare import write_report

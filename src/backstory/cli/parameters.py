@@ -55,8 +55,8 @@ Column = A[
     Option(
         metavar="NAME=KIND",
         help="What a column of a table holds: continuous, grid (few distinct numbers), count, binary, "
-        "categorical, ordinal:low,mid,high, date:%d/%m/%Y or ignore. May be repeated; the kinds of the other "
-        "columns are inferred.",
+        "categorical, ordinal:low,mid,high, date:%d/%m/%Y, duration or ignore. May be repeated; the kinds of "
+        "the other columns are inferred.",
     ),
 ]
 SchemaFile = A[

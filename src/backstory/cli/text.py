@@ -244,6 +244,7 @@ def print_run(record: dict[str, Any]) -> None:
         **_unmodelled(data.get("left_out") or []),
         **_relations(data.get("related") or {}),
         "rows": ", ".join(f"{count} {part}" for part, count in record["rows"].items() if count),
+        **_weights(record["weights"]),
         "likelihood": f"{model['likelihood']}, data presented as {data['presentation']}",
         "network": f"{model['network']}{hidden}, {record['parameters']:,} parameters",
         "latent": f"{counted(model['latent'], 'unit')}, {summary['active_units']} active; "
@@ -254,6 +255,14 @@ def print_run(record: dict[str, Any]) -> None:
         "files": ", ".join(f"{name} ({_size(size)})" for name, size in record["files"].items()),
     }
     print_table(lines)
+
+
+def _weights(weights: dict[str, Any] | None) -> dict[str, str]:
+    """By what the rows are weighed, and their total weight."""
+    if weights is None:
+        return {}
+    total = "all equal" if weights["total"] is None else f"{weights['total']:.6g} in all"
+    return {"weights": f"of the rows, {weights['of']}: {total}"}
 
 
 def _unmodelled(left_out: list[dict[str, Any]]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from backstory.data.npy import load_numpy
 from backstory.data.reading import OF_ARRAYS, OF_IMAGES, OF_RELATIONS, OF_TABLES, Reading
 from backstory.data.tables.columns import Columns
 from backstory.errors import InputError
-from backstory.files import EXCEL, SEPARATORS, TABLES, format_of, is_database, reading
+from backstory.files import EXCEL, TABLES, format_of, is_database, reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,8 @@ def load(
             are decoded into a temporary file first, in the folder that TMPDIR names. Embedded sets, arrays
             and frames stay in memory.
         columns: for tables, what some columns hold, by name: `continuous`, `count`, `binary`, `categorical`,
-            `ordinal:low,middle,high`, `date:%d/%m/%Y` or `ignore`. The kinds of the others are inferred.
+            `ordinal:low,middle,high`, `date:%d/%m/%Y`, `duration` or `ignore`. The kinds of the others are
+            inferred.
         schema: the schema to read by, such as a trained model's. A table is read with its columns in its
             order, its kinds and its levels, or as numbers alone if it describes an array. An unknown level
             becomes the level of rare ones, the nearest one if levels are numbers in order, or else an empty
@@ -118,6 +119,17 @@ _BELONGS = {
     **dict.fromkeys(OF_ARRAYS, "an array"),
     **dict.fromkeys(("columns", *OF_TABLES, *OF_RELATIONS), "a table"),
 }
+
+
+def column_names(source: Source) -> list[str] | None:
+    """The names of a table's columns; None for other data, and for a table that does not name them."""
+    path = _path(source)
+    if not _is_table(source, path):
+        return None
+    from backstory.data.tables.sources import opened
+
+    with opened(source if path is None else path) as table:
+        return list(table.names) if table.header else None
 
 
 def is_table(source: Source) -> bool:
@@ -190,23 +202,12 @@ def _load_file(path: Path, reading: Reading) -> Dataset:
 
 
 def _load_table(source: Any, path: Path | None, reading: Reading, schema: "Schema | None") -> Dataset:
-    if path is None and not is_database(source):
-        return _load_frame(source, reading, schema)
-    from backstory.data.tables.read import (
-        from_frame,
-        load_csv,
-        load_parquet,
-    )  # with pandas, which is slow to import
+    from backstory.data.tables.sources import opened  # with pandas, which is slow to import
 
-    if path is None or format_of(path) in EXCEL:
-        from backstory.data.tables.foreign import read_database, read_excel
-
-        frame, name = read_database(source) if path is None else (read_excel(path), str(path))
-        return from_frame(frame, name, True, reading.columns, schema, reading.told, reading.wishes)
-    if format_of(path) == "parquet":
-        return load_parquet(path, reading.memory, reading.columns, schema, reading.told, reading.wishes)
-    separator = SEPARATORS[format_of(path)]
-    return load_csv(path, separator, reading.memory, reading.columns, schema, reading.told, reading.wishes)
+    if hasattr(source, "to_frame"):  # one column, of pandas or Polars
+        raise InputError(f"expected a table, got {type(source).__name__}; {_advice(source)}")
+    with opened(source if path is None else path, reading, schema) as table:
+        return table.dataset(schema)
 
 
 def _load_memory(source: Any, reading: Reading) -> Dataset:
@@ -239,18 +240,6 @@ def _advice(source: Any) -> str:
     ):
         return "give its observations as one tensor, such as torch.stack([item for item in dataset])"
     return "convert it with numpy.asarray"
-
-
-def _load_frame(source: Any, reading: Reading, schema: "Schema | None") -> Dataset:
-    import pandas as pd
-
-    from backstory.data.tables.read import from_arrow, from_frame
-
-    if hasattr(source, "to_frame"):  # one column, of pandas or Polars
-        raise InputError(f"expected a table, got {type(source).__name__}; {_advice(source)}")
-    if isinstance(source, pd.DataFrame):
-        return from_frame(source, "data frame", True, reading.columns, schema, reading.told, reading.wishes)
-    return from_arrow(source, reading.columns, schema, reading.told, reading.wishes)
 
 
 def _digits() -> Dataset:

@@ -1,16 +1,18 @@
 """Stored values of images as pictures: pixels, PNG files and contact sheets."""
 
 import math
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from backstory.data.schema import Schema
 from backstory.errors import InputError
 
 _CELL = 64  # pixels; small images are enlarged until their longer side has about this length
 _GAP = 2
+_FONT = 14  # pixels
 GREY = 128
 _CHANNELS = (1, 3, 4)  # that a PNG shows as colours
 
@@ -96,3 +98,19 @@ def contact_sheet(rows: np.ndarray, columns: int | None = None, scale: int | Non
         large = row.repeat(scale, axis=0).repeat(scale, axis=1)
         sheet[top : top + height * scale, left : left + width * scale] = large
     return _image(sheet)
+
+
+def labelled(sheet: Image.Image, labels: Sequence[str]) -> Image.Image:
+    """The sheet with a label to the left of each of its lines, which are equally high.
+
+    >>> labelled(contact_sheet(np.zeros((4, 8, 8), np.uint8)), ["draw", "mean"]).height
+    134
+    """
+    font = ImageFont.load_default(_FONT)
+    margin = 2 * _GAP + math.ceil(max(map(font.getlength, labels)))
+    wider = Image.new(sheet.mode, (margin + sheet.width, sheet.height), "white")
+    wider.paste(sheet, (margin, 0))
+    pen, height = ImageDraw.Draw(wider), sheet.height / len(labels)
+    for i, label in enumerate(labels):
+        pen.text((margin - _GAP, (i + 0.5) * height), label, "black", font, anchor="rm")
+    return wider

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self, TypeVar, get_args
 
 from backstory.data.rows import LIMIT
@@ -106,6 +106,11 @@ class Reading:
         """What is said of the relations of a table."""
         refused = (*self.no_relation, *self.conditions, *([ALL] if self.relations is False else []))
         return Wishes(self.constraints, refused)
+
+    def told_over(self, earlier: Told) -> Self:
+        """The same, with what was told of an earlier table where nothing is told of this one."""
+        told = self.told.over(earlier)
+        return replace(self, **{name: getattr(told, name) for name in OF_TABLES})
 
     def chosen(self, names: Sequence[str]) -> list[str]:
         """Those of these options that were given."""

@@ -177,13 +177,12 @@ def write_sheet(
     path: str | os.PathLike[str],
     values: np.ndarray,
     schema: Schema,
-    columns: int | None = None,
     force: bool = False,
 ) -> Path:
-    """Writes images (N, *schema.shape) as one picture, `columns` in a row; by default it is nearly square."""
+    """Writes images (N, *schema.shape) as one picture, which is nearly square."""
 
     def save(handle: BinaryIO) -> None:
-        contact_sheet(pixels(values, schema), columns).save(handle, format="PNG")
+        contact_sheet(pixels(values, schema)).save(handle, format="PNG")
 
     return _write_file(Path(path), force, save)
 

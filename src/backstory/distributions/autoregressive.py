@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from backstory.distributions.base import Entrywise, Head, MissingEntries, fill_unobserved, sum_observed
+from backstory.distributions.base import Dependent, Head, MissingEntries, fill_unobserved, sum_observed
 from backstory.distributions.cells import Cells, Columns, Partition
 from backstory.distributions.noise import Generators, rand
 from backstory.distributions.quantities import Edges, Quantity
@@ -41,7 +41,7 @@ CHOICES = 2  # keys that choose what a draw is for, before those of the columns
 
 
 @dataclass(frozen=True)
-class Autoregressive(Entrywise):
+class Autoregressive(Dependent):
     """p(x|z) for codes of shape (*batch).
 
     Attributes:
@@ -97,31 +97,11 @@ class Autoregressive(Entrywise):
         missing = self.missing_given(x, observed)
         return missing.log_observed, missing
 
-    @property
+    @cached_property
     def _blank(self) -> "Missing":
-        """All columns, where none is observed."""
+        """All columns, each as the first of all."""
         none = self.trunk.new_zeros(*self.trunk.shape[:-1], *self.head.shape)
         return Missing(self, none, none.bool())
-
-    @property
-    def mean(self) -> Tensor:
-        """E[x_j|z] of each column as the first of all, (*batch, C)."""
-        return self._blank.mean
-
-    @property
-    def variance(self) -> Tensor:
-        return self._blank.variance
-
-    @property
-    def moments(self) -> tuple[Tensor, Tensor]:
-        return self._blank.moments
-
-    @property
-    def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
-        return self._blank.level_probs
-
-    def sample(self, generator: Generators = None) -> Tensor:
-        return self._blank.sample(generator)
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,9 @@ class Auxiliary:
     def select(self, rows: slice | Tensor) -> "Auxiliary":
         return replace(self, base=self.base.select(rows))
 
+    def of_rows(self, rows: slice | Tensor) -> "Auxiliary":
+        return replace(self, base=self.base.of_rows(rows))
+
     def detach(self) -> "Auxiliary":
         return replace(self, base=self.base.detach())
 
@@ -100,6 +103,10 @@ class Auxiliary:
 
     def kl_given(self, prior: "Auxiliary", z: Tensor) -> Tensor | None:
         kl: Tensor | None = self.base.kl_given(prior.base, self.own(z))
+        return kl
+
+    def kl_of_levels(self, prior: "Auxiliary", z: Tensor) -> Tensor | None:
+        kl: Tensor | None = self.base.kl_of_levels(prior.base, self.own(z))
         return kl
 
     def _padded(self, values: Tensor) -> Tensor:

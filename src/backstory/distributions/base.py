@@ -95,8 +95,8 @@ class DataDistribution(MissingEntries, Protocol):
         entry_log_probs(x)          log p(x_i|z) of each entry of a complete x
 
     and, if x has levels 0, …, L − 1, `levels` and `level_log_probs`. All else has a default: that of entries
-    which are independent given z. A record with entries that depend on each other given z overrides `entries`
-    (its chain rule), `missing_given`, `observe` and `refuses_noise`.
+    which are independent given z. A record with entries that depend on each other given z inherits from
+    `Dependent`, and has `entries` (its chain rule), `missing_given`, `_blank` and `refuses_noise`.
 
     Attributes:
         mean, variance, moments, level_probs: of x given z; see `MissingEntries`.
@@ -234,6 +234,37 @@ class Entrywise(EntrywiseMoments):
     @property
     def constant_variance(self) -> Tensor | None:
         return None
+
+
+class Dependent(Entrywise):
+    """Defaults for entries that depend on each other given z: p(x|z) is that of all entries as missing ones.
+
+    A record provides `entries`, `missing_given` and `_blank`.
+    """
+
+    @property
+    def _blank(self) -> MissingEntries:
+        """All entries, where none is observed."""
+        raise NotImplementedError
+
+    @property
+    def mean(self) -> Tensor:
+        return self._blank.mean
+
+    @property
+    def variance(self) -> Tensor:
+        return self._blank.variance
+
+    @property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        return self._blank.moments
+
+    @property
+    def level_probs(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        return self._blank.level_probs
+
+    def sample(self, generator: Generators = None) -> Tensor:
+        return self._blank.sample(generator)
 
 
 class ByMoments(Entrywise):

@@ -6,7 +6,7 @@ The KL divergence of two of them is a sum over dimensions (Kingma & Welling 2014
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -63,6 +63,19 @@ class DiagonalGaussian(Posterior, Prior):
             return _kl(self.mean, self.log_std, *other)
         kl: Tensor = _KL.apply(self.mean, self.log_std, *other)
         return kl
+
+
+@dataclass(frozen=True)
+class GaussianOfRows(DiagonalGaussian):
+    """A prior p(z|c) of B rows with c of their own; parameters are (B, D)."""
+
+    def of_rows(self, rows: slice | Tensor) -> Self:
+        return self.select(rows)
+
+    def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """One draw of each of the rows, (B, D), of which there have to be as many as samples."""
+        assert samples == len(self.mean)
+        return super().sample(1, generator)[0]
 
 
 def _kl(mean: Tensor, log_std: Tensor, other_mean: Tensor, other_log_std: Tensor) -> Tensor:

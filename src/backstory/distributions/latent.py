@@ -17,7 +17,7 @@ from backstory.distributions.noise import randn
 
 
 class Moments(NamedTuple):
-    """Mean and standard deviation of each dimension of z: (D,) of a prior, (B, D) of a posterior."""
+    """Mean and standard deviation of each dimension of z: (D,) of p(z), (B, D) of p(z|c) and q(z|x)."""
 
     mean: Tensor
     std: Tensor
@@ -34,7 +34,7 @@ class LatentDistribution(Protocol):
 
     @abstractmethod
     def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """Draws: (samples, D) of a prior, (samples, B, D) of a posterior."""
+        """Draws: (samples, D) of a prior, (samples, B, D) of a posterior; one of each row of p(z|c)."""
 
     def moments(self) -> Moments | None:
         """Mean and standard deviation in closed form; None without one (see `inference.moments`)."""
@@ -58,7 +58,11 @@ class LatentDistribution(Protocol):
 
 
 class Prior(LatentDistribution, Protocol):
-    """p(z)."""
+    """p(z), or p(z|c) of B rows, of which B draws have one of each row."""
+
+    def of_rows(self, rows: slice | Tensor) -> Self:
+        """p(z|c) of some rows; itself where the prior does not depend on c."""
+        return self
 
     @abstractmethod
     def tempered(
@@ -100,6 +104,10 @@ class Posterior(LatentDistribution, Protocol):
         The mean over the draws of their sum is an estimate of KL(q(z|x) ‖ p(z)), with less noise than log q
         − log p of the draws.
         """
+        return None
+
+    def kl_of_levels(self, prior: Prior, z: Tensor) -> Tensor | None:
+        """KL of each level given those above it, (K, B, L) from the top down: sums of `kl_given`."""
         return None
 
     def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:

@@ -35,3 +35,8 @@ class Levels(LatentDistribution):
         parts = z.split(self.sizes, -1)
         pairs = zip(self.conditionals(z), others, parts, strict=True)
         return torch.cat([own.kl_per_unit(other).expand_as(part) for own, other, part in pairs], -1)  # type: ignore[union-attr]
+
+    def kl_of_levels(self, prior: LatentDistribution, z: Tensor) -> Tensor | None:
+        """See `Posterior.kl_of_levels`."""
+        kl = self.kl_given(prior, z)
+        return None if kl is None else torch.stack([part.sum(-1) for part in kl.split(self.sizes, -1)], -1)

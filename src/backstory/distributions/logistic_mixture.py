@@ -32,7 +32,7 @@ from torch import Tensor
 
 from backstory.distributions.base import (
     ByMoments,
-    Entrywise,
+    Dependent,
     LocationScaleHead,
     MissingEntries,
     fill_unobserved,
@@ -53,7 +53,7 @@ SPREAD = 1.5  # deviations of the data between the middle and the outer componen
 
 
 @dataclass(frozen=True)
-class LogisticMixture(Entrywise):
+class LogisticMixture(Dependent):
     """Mixtures of discretised logistics, one for each pixel; parameters are (*batch, K, *pixels).
 
     Attributes:
@@ -153,16 +153,11 @@ class LogisticMixture(Entrywise):
             return self
         return MissingChannels(self, x, observed)
 
-    @property
+    @cached_property
     def _blank(self) -> "MissingChannels":
-        """All pixels, where none is observed."""
         pixel = self.log_weights.select(self.axis, 0)
         none = torch.zeros_like(self.joined([pixel] * self.channels))
         return MissingChannels(self, none, none.bool())
-
-    @property
-    def moments(self) -> tuple[Tensor, Tensor]:
-        return self._blank.moments
 
     @property
     def rough_moments(self) -> tuple[Tensor, Tensor]:
@@ -200,17 +195,6 @@ class LogisticMixture(Entrywise):
             covariances[c, c] = variance
             means.append(mean)
         return means, [covariances[c, c] for c in range(self.channels)]
-
-    @property
-    def mean(self) -> Tensor:
-        return self.moments[0]
-
-    @property
-    def variance(self) -> Tensor:
-        return self.moments[1]
-
-    def sample(self, generator: Generators = None) -> Tensor:
-        return self._blank.sample(generator)
 
     def transport(self, u: Tensor) -> Tensor:
         """The draw at uniform noise, (*batch, *pixels, 1 + C): of the component, then of the channels."""

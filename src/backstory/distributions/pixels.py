@@ -29,10 +29,9 @@ import torch
 from torch import Tensor
 
 from backstory.distributions.base import (
-    Entrywise,
+    Dependent,
     EntrywiseMoments,
     Head,
-    MissingEntries,
     fill_unobserved,
     sum_observed,
 )
@@ -48,7 +47,7 @@ REFUSED = (
 
 
 @dataclass(frozen=True)
-class Pixels(Entrywise):
+class Pixels(Dependent):
     """p(x|z) for codes of shape (*batch).
 
     Attributes:
@@ -91,25 +90,10 @@ class Pixels(Entrywise):
         _check_order(observed, self.event_dims)
         return MissingPixels(self, fill_unobserved(x, observed), observed)
 
-    def observe(self, x: Tensor, observed: Tensor) -> tuple[Tensor, MissingEntries]:
-        return self.log_prob(x, observed), self.missing_given(x, observed)
-
     @cached_property
     def _blank(self) -> "MissingPixels":
-        """All pixels, where none is observed."""
         none = self.maps.new_zeros(self.head.shape)
         return MissingPixels(self, none, none.bool())
-
-    @property
-    def mean(self) -> Tensor:
-        return self._blank.mean
-
-    @property
-    def variance(self) -> Tensor:
-        return self._blank.variance
-
-    def sample(self, generator: Generators = None) -> Tensor:
-        return self._blank.sample(generator)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from backstory.fitting.progress import board_writer
 from backstory.fitting.single import train_single
 from backstory.model import Model
 from backstory.opening import open
+from backstory.options.presets import over, with_preset
 from backstory.register import adopted
 from backstory.runs import checkpoint
 from backstory.runs.folder import CHECKPOINT, ENSEMBLE, is_ensemble
@@ -84,8 +85,8 @@ def fit(
             likewise. Rows of weight 0 are left out. What is read of the columns, such as their kinds and
             scales, does not depend on positive weights.
         options: any option of a model or of its training, see docs/options.md: a choice by its name, as a
-            record or an object of your own (`backstory.register`), and its options; and `labelled`,
-            how many training rows keep their label.
+            record or an object of your own (`backstory.register`), and its options; `preset`, the name of
+            a set of such options; and `labelled`, how many training rows keep their label.
 
     Raises:
         InputError: for data or options that cannot work, or that differ from those of the run to go on with;
@@ -161,7 +162,8 @@ def _fit(source: Source, options: dict[str, Any], job: Job, ensemble: int | None
     """`fit` in each of the processes."""
     group, folder = job.group, job.saving.folder
     begun = group.first(lambda: Begun.read(job.saving, ensemble))
-    asked = asked_options({name: value for name, value in options.items() if value is not None})
+    given = {name: value for name, value in options.items() if value is not None}
+    asked = asked_options(with_preset(given) if begun is None else over(begun.asked, given))
     if begun is not None:
         begun.check_options(asked)
     if begun is not None and begun.finished:

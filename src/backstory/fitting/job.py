@@ -65,6 +65,7 @@ class Source:
             source, name = self._without_column(self.weights, known), self.weights
             data = source._unweighted(known, conditions)
             weights = source._numbers(name, data.schema)
+            data = replace(data, schema=_weighed_by(data.schema, name))
         else:
             data, weights = self._unweighted(known, conditions), self.weights
         weighted = data.weighted(weights)
@@ -121,6 +122,15 @@ class Source:
                 f"expected data that is still to be read for `{given[0]}`, got a data set; give it to "
                 "`load`, or leave it out"
             )
+
+
+def _weighed_by(schema: Schema, name: str) -> Schema:
+    """The schema of the same table in which this column, which is left out, has the weights of the rows."""
+    left_out = [
+        column.model_copy(update={"reason": "weights"}) if column.name == name else column
+        for column in schema.left_out
+    ]
+    return schema.model_copy(update={"left_out": tuple(left_out)})
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,15 @@ from backstory.model import check_components
 from backstory.models.defaults import by_kinds, default_schedule, resolve
 from backstory.options import ExemplarPrior, ModelOptions, TrainOptions, given_options, sort_options
 from backstory.options.given import model_names
+from backstory.options.presets import with_preset
 from backstory.training import schedule
 from backstory.training.compile import decide
 from backstory.training.devices import Alone
 
 VALIDATION, SEED = 0.1, 0  # by default
 LABEL_WEIGHT = 100.0  # nats, see `TrainOptions`; by a few short runs on MNIST with 100 labels
-OURS = ("split_seed", "validation", "given", "weights", "labelled")  # of neither the model nor its training
+# of neither the model nor its training:
+OURS = ("split_seed", "validation", "given", "weights", "labelled", "preset")
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def columns_depend(dataset: Dataset, asked: dict[str, Any]) -> bool:
         dataset: the rows.
         asked: options of `fit` as they were given; those of the model decide.
     """
-    asked = {name: value for name, value in asked.items() if name in model_names() and value is not None}
+    asked = {name: v for name, v in with_preset(asked).items() if name in model_names() and v is not None}
     dataset = as_modelled(dataset, asked)
     options = resolve(dataset.schema, _sort_options(asked)[0], dataset.incomplete)[1]
     return options.likelihood.dependent

@@ -131,7 +131,10 @@ def untrained(dataset: Dataset, job: Job, given: np.ndarray | None) -> tuple[Mod
     vae = _build(decided, None if job.earlier is not None else rows.values, job.asked.get("seed", SEED))
     validation = job.asked.get("validation", VALIDATION)
     hashes = hashes[splits.train]
-    provenance = Provenance(dataset.source, name, validation, splits, hashes, decided.training, job.asked)
+    total = None if dataset.weights is None else float(dataset.weights.sum())
+    provenance = Provenance(
+        dataset.source, name, validation, splits, hashes, decided.training, job.asked, total
+    )
     return Model(vae.to(job.group.device), decided.schema, decided.model, provenance), rows
 
 

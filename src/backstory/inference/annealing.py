@@ -266,7 +266,7 @@ def rows_at_once(vae: VAE, chains: int) -> int:
 def _simulate(vae: VAE, n: int, seed: int, given: Tensor | None = None) -> tuple[Tensor, Observation]:
     """z ~ p(z), (n, D), and x ~ p(x|z)."""
     source = Rows(seed, [0]).noise(SIMULATE, 1, vae.shift).generators[0]
-    z = vae.prior().sample(n, source)
+    z = vae.prior(given).sample(n, source)
     some = [slice(i, i + size) for size in [rows_at_once(vae, 1)] for i in range(0, n, size)]
     c = [None if given is None else given[rows] for rows in some]
     parts = [vae.decode(z[rows], own).sample(source) for rows, own in zip(some, c, strict=True)]

@@ -103,9 +103,9 @@ def kl_per_level(
     """
     if len(vae.latents.groups) < 2:
         return None
-    prior, parts = vae.prior(), []
+    parts = []
     for batch in batches:
-        posterior = vae.encode(batch)
+        posterior, prior = vae.encode(batch), vae.prior(batch.given)
         with vae.one_pass():
             kl = posterior.kl_given(prior, posterior.sample(1, generator))
         if kl is None:

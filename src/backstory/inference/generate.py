@@ -1,18 +1,20 @@
 """Ancestral sampling, z ~ p(z) and x ~ p(x|z), and reconstruction, x → z → x."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from backstory.data.observation import Observation
+from backstory.distributions.base import DataDistribution
 from backstory.errors import InputError
 from backstory.models.priors import StandardNormal
 from backstory.models.vae import VAE
 
 BATCH = 512
+ROUNDS = 10
 Temperature: TypeAlias = float | Sequence[float]
 
 
@@ -40,19 +42,56 @@ def sample(
         InputError: the model is a plain autoencoder without a p(z), n is below 1, or a temperature is
             negative, or there are not as many as levels.
     """
+    every = _decoded(vae, n, temperature, generator, given)
+    return torch.cat([p.mean if mean else p.sample(generator) for p in every])
+
+
+@torch.no_grad()
+def sample_with_means(
+    vae: VAE,
+    n: int,
+    temperature: Temperature = 1.0,
+    generator: torch.Generator | None = None,
+    given: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The draws of `sample`, and E[x|z] at the z of each, (n, *shape) both; arguments as there."""
+    pairs = [(p.sample(generator), p.mean) for p in _decoded(vae, n, temperature, generator, given)]
+    draws, means = zip(*pairs, strict=True)
+    return torch.cat(draws), torch.cat(means)
+
+
+def _decoded(
+    vae: VAE, n: int, temperature: Temperature, generator: torch.Generator | None, given: Tensor | None
+) -> Iterator[DataDistribution]:
+    """p(x|z) at n draws of z, a batch at a time."""
     n, factors = checked_number(n), _factors(vae, temperature)
     if vae.is_autoencoder and isinstance(vae.prior_module, StandardNormal):
         raise InputError(
             "this model is a plain autoencoder: nothing was learned about how z is distributed, so there is "
             "nothing to sample from; fit a density to its codes with `prior` mixture (Model.fit_prior)"
         )
-    z = vae.prior().tempered(factors, n, generator)
-    parts = []
+    z = vae.prior(given).tempered(factors, n, generator)
     for start in range(0, n, BATCH):
         some = slice(start, start + BATCH)
-        p = vae.decode(z[some], None if given is None else given[some])
-        parts.append(p.mean if mean else p.sample(generator))
-    return torch.cat(parts)
+        yield vae.decode(z[some], None if given is None else given[some])
+
+
+def sample_within(draw: Callable[[Tensor], Tensor], within: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The draws x, (n, *shape), in which those that are not within a set are drawn anew.
+
+    So they are draws of p(x | x in the set). Those that are outside `ROUNDS` times stay.
+
+    Args:
+        draw: new draws for some of the n numbers of draws.
+        within: whether each of some draws is in the set.
+        x: draws of p(x).
+    """
+    for _ in range(ROUNDS):
+        outside = (~within(x)).nonzero().squeeze(1)
+        if len(outside) == 0:
+            break
+        x = x.index_copy(0, outside, draw(outside))
+    return x
 
 
 def _factors(vae: VAE, temperature: Temperature) -> float | Tensor:

@@ -128,7 +128,9 @@ class RowNoise:
 
     def draw(self, prior: Prior) -> Tensor:
         """Codes z ~ p(z), (C, B, D)."""
-        return torch.stack([prior.sample(self.chains, source) for source in self.generators], 1)
+        same = torch.zeros(self.chains, dtype=torch.long, device=self.like.device)
+        pairs = enumerate(self.generators)
+        return torch.stack([prior.of_rows(same + b).sample(self.chains, source) for b, source in pairs], 1)
 
 
 def mixed_seed(*numbers: int) -> int:

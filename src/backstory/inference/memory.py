@@ -20,10 +20,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from backstory.data.observation import Observation
+from backstory.dispatch import DispatchMode
 from backstory.models.vae import VAE
 
 OUTPUTS, ACCELERATOR_OUTPUTS = 2**19, 2**26  # numbers
@@ -68,8 +68,9 @@ def _peak(vae: VAE, gradient: bool, pairs: int) -> int:
     """Bytes that log p(x|z) of one x at so many codes takes at its highest."""
     with torch.no_grad():
         generator = torch.Generator(vae.shift.device).manual_seed(0)
-        z = vae.prior().sample(pairs, generator).unsqueeze(1)
-        given = torch.zeros(1, vae.context).to(z) if vae.context else None
+        given = torch.zeros(1, vae.context).to(vae.shift) if vae.context else None
+        prior = vae.prior(given).of_rows(torch.zeros(pairs, dtype=torch.long))
+        z = prior.sample(pairs, generator).unsqueeze(1)
         x = Observation(vae.decode(z[0], given).sample(generator), given)
     z = z.detach().requires_grad_(gradient)
     with torch.set_grad_enabled(gradient), Allocations() as allocations:
@@ -79,7 +80,7 @@ def _peak(vae: VAE, gradient: bool, pairs: int) -> int:
     return allocations.peak
 
 
-class Allocations(TorchDispatchMode):
+class Allocations(DispatchMode):
     """Counts the bytes of tensors that are created inside and not yet freed.
 
     Attributes:

@@ -4,11 +4,12 @@
     p(x|y)  ≈ (1/N) Σ_n p_n(x|y)
 
 The second line gives each member the same weight whatever its p_n(y): a linear pool (Lakshminarayanan et al.
-2017). Bayes' rule would weigh members by p_n(y), which for rows with many entries leaves one of them.
+2017). Bayes' rule would weigh members by p_n(y), which for rows with many entries leaves one of them. The
+levels of a missing condition are weighed by Bayes' rule (`inference.missing_levels`).
 """
 
 import math
-from dataclasses import fields
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,8 +18,10 @@ from torch import Tensor
 from backstory.inference.effort import METHODS
 from backstory.inference.importance import METHODS as METHODS_OF_EVIDENCE
 from backstory.inference.importance import Evidence
-from backstory.inference.restoration import Restoration, guess_levels
+from backstory.inference.restoration import NUMBERS, Restoration, guess_levels
 from backstory.inference.scoring import Looks
+
+LEAST = 0.01  # the weight of a part, beside the largest one, from which its diagnostics count
 
 
 def mixture_evidence(parts: list[Evidence]) -> Evidence:
@@ -70,40 +73,62 @@ def weighted_evidence(parts: list[Evidence], log_weights: Tensor, log_q: Tensor)
 
 
 def mixture_restoration(parts: list[Restoration[np.ndarray]], draws: int) -> Restoration[np.ndarray]:
-    """The mixture of restorations, with `draws` draws of each row, of the members in turn.
+    """The mixture of restorations, with `draws` draws of each row, of the members in turn."""
+    even = np.full((len(parts), 1), 1 / len(parts))
+    return weighted_restoration(parts, even, lambda values: in_turn(values, draws))
 
-    The variance follows from the law of total variance, Σ (v_n + m_n²) / N − m². Each member's mean has an
-    error of 1 / ess_n of its variance; together they have that of N² / Σ 1 / ess_n.
+
+def weighted_restoration(
+    parts: list[Restoration[np.ndarray]], weights: np.ndarray, chosen: Callable[[np.ndarray], np.ndarray]
+) -> Restoration[np.ndarray]:
+    """The mixture of restorations of the same rows under N densities p_n.
+
+    The variance follows from the law of total variance, Σ π_n (v_n + m_n²) − m². The mean of a part has an
+    error of 1 / ess_n of its variance; together they have that of 1 / Σ π_n² / ess_n.
+
+    Args:
+        parts: the restoration under each p_n.
+        weights: π_n, (N, rows) or (N, 1), which sum to one.
+        chosen: draws of each row, (M, rows, …), from those of all parts, (N, M', rows, …).
     """
     means = np.stack([part.mean for part in parts]).astype(np.float64)
     variances = np.square(np.stack([part.std for part in parts]).astype(np.float64))
-    distances = means - means[0]  # exactly zero where all members return the observed value
-    mean, std = means[0] + distances.mean(0), np.sqrt(variances.mean(0) + distances.var(0))
-    numbers = {
-        f.name: torch.stack([getattr(part, f.name) for part in parts])
-        for f in fields(Restoration)
-        if f.name in ("log_evidence", "ess", "pareto_k", "r_hat", "acceptance")
-    }
+    each = weights.reshape(*weights.shape, *[1] * (means.ndim - 2))
+    distances = means - means[0]  # exactly zero where all parts return the observed value
+    shift = (each * distances).sum(0)
+    std = np.sqrt((each * (variances + np.square(distances - shift))).sum(0))
+    share = torch.from_numpy(weights)
+    numbers = {name: torch.stack([getattr(part, name) for part in parts]) for name in NUMBERS}
+    # a part that counts for little may have failed
+    judged = {name: v.masked_fill(share < LEAST * share.amax(0), math.nan) for name, v in numbers.items()}
     every = [sorted(names, key=_effort) for names in zip(*(part.methods for part in parts), strict=True)]
     found = Restoration(
-        mean.astype(parts[0].mean.dtype),
+        (means[0] + shift).astype(parts[0].mean.dtype),
         std.astype(parts[0].std.dtype),
-        in_turn(np.stack([part.draws for part in parts]), draws),
-        torch.from_numpy(in_turn(np.stack([part.codes.cpu().numpy() for part in parts]), draws)),
+        chosen(np.stack([part.draws for part in parts])),
+        torch.from_numpy(chosen(np.stack([part.codes.cpu().numpy() for part in parts]))),
         tuple(names[-1] for names in every),
-        log_mean_exp(numbers["log_evidence"]),
-        len(parts) ** 2 / (1 / numbers["ess"]).sum(0),
-        _largest(numbers["pareto_k"]),
-        _largest(numbers["r_hat"]),
-        numbers["acceptance"].nanmean(0),
-        tuple(
-            (columns, torch.stack([part.level_probs[i][1] for part in parts]).mean(0))
-            for i, (columns, _) in enumerate(parts[0].level_probs)
-        ),
+        torch.logsumexp(share.log() + numbers["log_evidence"], 0),
+        1 / (share.square() / numbers["ess"]).sum(0),
+        _largest(judged["pareto_k"]),
+        _largest(judged["r_hat"]),
+        judged["acceptance"].nanmean(0),
+        _weighted_levels(parts, share),
     )
     for columns, probs in found.level_probs:  # the tensors share the arrays' memory
         guess_levels(torch.from_numpy(found.mean), torch.from_numpy(found.std), columns, probs)
     return found
+
+
+def _weighted_levels(
+    parts: list[Restoration[np.ndarray]], share: Tensor
+) -> tuple[tuple[Tensor, Tensor], ...]:
+    """`Restoration.level_probs` of the mixture."""
+    groups = []
+    for same in zip(*(part.level_probs for part in parts), strict=False):  # () of a part with all observed
+        probs = torch.stack([own for _, own in same])
+        groups.append((same[0][0], (share[..., None, None].to(probs) * probs).sum(0)))
+    return tuple(groups)
 
 
 def mixture_looks(parts: list[Looks]) -> Looks:

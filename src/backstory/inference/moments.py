@@ -19,7 +19,7 @@ DRAWS = 512
 
 @torch.no_grad()
 def prior_moments(prior: Prior, device: torch.device) -> Moments:
-    """Of p(z) on a device, (D,) each."""
+    """Of p(z) on a device, (D,) each; of p(z|c) of B rows, (B, D)."""
     moments = prior.moments()
     return moments or prior.at_rest(_of_draws(prior.sample(DRAWS, torch.Generator(device).manual_seed(0))))
 

@@ -85,6 +85,8 @@ class Product(Operator):
         return self.factors
 
 
+NOTHING = Product(())  # the operator that leaves x as it is
+
 # -- entries of y -----------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,9 @@
 """The record of a restoration, and how well it agrees with the truth."""
 
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +13,9 @@ from backstory.data.tables.aligned import FrameRows, no_frame
 from backstory.errors import InputError
 
 T = TypeVar("T", Tensor, np.ndarray)
+
+NUMBERS = ("log_evidence", "ess", "pareto_k", "r_hat", "acceptance")  # of each observation
+AXES = {"mean": 0, "std": 0, "draws": 1, "codes": 1, **dict.fromkeys(NUMBERS, 0)}  # of the observations
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,30 @@ class Restoration(Generic[T]):
                 "one, or take more draws"
             )
         return self.rows.completed(np.asarray(self.mean if draw is None else self.draws[draw]))
+
+    def select(self, numbers: Sequence[int]) -> Self:
+        """The restorations of the observations of these numbers."""
+        parts = {
+            name: getattr(self, name).swapaxes(0, axis)[numbers].swapaxes(0, axis)
+            for name, axis in AXES.items()
+        }
+        return replace(
+            self,
+            **parts,
+            methods=tuple(self.methods[n] for n in numbers),
+            level_probs=tuple((columns, probs[numbers]) for columns, probs in self.level_probs),
+        )
+
+    def with_rows(self, numbers: Sequence[int], others: Self) -> Self:
+        """The same with other restorations of the observations of these numbers."""
+        parts = {name: deepcopy(getattr(self, name)) for name in AXES}
+        for name, axis in AXES.items():
+            parts[name].swapaxes(0, axis)[numbers] = getattr(others, name).swapaxes(0, axis)
+        methods = dict(enumerate(self.methods)) | dict(zip(numbers, others.methods, strict=True))
+        level_probs = tuple((columns, probs.clone()) for columns, probs in self.level_probs)
+        for (_, probs), (_, own) in zip(level_probs, others.level_probs, strict=False):  # () if all observed
+            probs[numbers] = own
+        return replace(self, **parts, methods=tuple(methods.values()), level_probs=level_probs)
 
 
 def coverage(

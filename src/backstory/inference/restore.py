@@ -77,7 +77,7 @@ class Restored:
     @cached_property
     @torch.no_grad()
     def prior(self) -> Prior:
-        return self.vae.prior()
+        return self.vae.prior(self.given)
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -86,7 +86,7 @@ class Restored:
         given = None if self.given is None else self.given[rows]
         posterior = self.posterior.select(rows)
         some = Restored(self.vae, self.raw.rows(rows), self.prepared.rows(rows), given, posterior)
-        some.prior = self.prior
+        some.prior = self.prior.of_rows(rows)
         return some
 
     def log_likelihood(self, z: Tensor) -> Tensor:

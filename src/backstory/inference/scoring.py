@@ -40,9 +40,9 @@ from backstory.inference.exemplar import Tail
 from backstory.inference.importance import LogMean
 from backstory.inference.memory import pairs_at_once
 from backstory.inference.missingness import Group, groups
+from backstory.inference.operators import NOTHING
 from backstory.inference.requests import RestorationRequest
 from backstory.inference.restore import restore
-from backstory.inference.stored import NOTHING
 from backstory.inference.target import check_density
 from backstory.inference.unusual import MOST_COMPARED, Neighbours, Shares
 from backstory.models.vae import VAE, Terms
@@ -380,7 +380,7 @@ def _weighed(vae: VAE, rows: Observation, noise: Tensor) -> tuple[Tensor, Tensor
     missing, posterior = torch.isnan(rows.x), vae.encode(rows)
     z = posterior.transport(noise)
     entries = vae.decode(z, rows.given).entries(rows.x, vae.inputs.observed(rows.x))
-    log_weight = Terms(entries.sum(-1), z, posterior, vae.prior()).log_weight
+    log_weight = Terms(entries.sum(-1), z, posterior, vae.prior(rows.given)).log_weight
     return LogMean.of(log_weight).value, (-entries.mean(0)).masked_fill(missing, torch.nan)
 
 

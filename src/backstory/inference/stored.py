@@ -19,14 +19,14 @@ from backstory.data.units import full_range
 from backstory.errors import InputError, counted
 from backstory.inference.damaged import Damaged, damage, observe
 from backstory.inference.importance import HEAVY_SHARE
-from backstory.inference.operators import Operator, Product
+from backstory.inference.missing_levels import has_gaps, restoration_over_levels
+from backstory.inference.operators import NOTHING, Operator, Product
 from backstory.inference.pareto import threshold
 from backstory.inference.requests import RestorationRequest
 from backstory.inference.restoration import Restoration
 from backstory.inference.restore import restore
 from backstory.models.vae import VAE
 
-NOTHING = Product(())  # the operator that leaves x as it is
 NOT_MIXED = 1.1  # R̂ above which chains have not met
 LEAST = 2.0  # effective draws, of weights that are too few for k̂ but several times this
 
@@ -147,14 +147,23 @@ def restore_stored(
     y: StoredRows,
     operator: Operator | None,
     request: RestorationRequest,
-    advance: Callable[[int], None] = lambda rows: None,
+    advance: Callable[[float], None] = lambda rows: None,
 ) -> Restoration[np.ndarray]:
     """`restore.restore` of stored values; `advance` is called with the number of rows restored."""
     values: Any = y.values
     seen = units.observe(values, operator, request.presentation_seed)
     given = None if y.given is None else torch.as_tensor(y.given).to(seen.y)
-    found = restore(vae, seen, request, given, advance)
-    return units.stored(found, seen, values)
+    levels = vae.levels if has_gaps(vae, given) else None
+    share = 1 if levels is None else levels.missing.count
+
+    def ask(rows: Any, codes: Tensor | None, how: RestorationRequest) -> Restoration[np.ndarray]:
+        some = seen.rows(rows)
+        found = restore(vae, some, how, codes, lambda n: advance(n / share))
+        return units.stored(found, some, values[rows])
+
+    if levels is None or given is None:
+        return ask(slice(None), given, request)
+    return restoration_over_levels(vae, given, request, ask)
 
 
 def known_operator(operator: Operator | None) -> Operator:

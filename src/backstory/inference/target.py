@@ -13,6 +13,7 @@ from torch import Tensor
 
 from backstory.data.observation import Observation
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
+from backstory.distributions.diffusion import NO_DENSITY
 from backstory.distributions.latent import Posterior, Prior
 from backstory.errors import InputError
 from backstory.inference.moments import matched
@@ -32,7 +33,7 @@ class Target(Protocol):
 
     @property
     def prior(self) -> Prior:
-        """p(z), computed once for all rows."""
+        """p(z), or p(z|c) of the observations, computed once for all of them."""
         ...
 
     def __len__(self) -> int:
@@ -69,14 +70,14 @@ class Evidenced:
     @cached_property
     @torch.no_grad()
     def prior(self) -> Prior:
-        return self.vae.prior()
+        return self.vae.prior(self.observation.given)
 
     def __len__(self) -> int:
         return len(self.observation)
 
     def rows(self, rows: slice | Tensor) -> "Evidenced":
         some = Evidenced(self.vae, self.observation.rows(rows), self.posterior.select(rows))
-        some.prior = self.prior
+        some.prior = self.prior.of_rows(rows)
         return some
 
     def log_likelihood(self, z: Tensor) -> Tensor:
@@ -92,7 +93,14 @@ def terms_at(target: Target, posterior: Posterior, z: Tensor) -> Terms:
 
 
 def check_density(vae: VAE) -> None:
-    """InputError unless the model has a p(x)."""
+    """InputError unless the model has a p(x) whose density can be estimated."""
+    check_distribution(vae)
+    if not getattr(vae.prior_module, "has_density", True):
+        raise InputError(NO_DENSITY)
+
+
+def check_distribution(vae: VAE) -> None:
+    """InputError for a plain autoencoder."""
     if vae.is_autoencoder:
         raise InputError(
             "a plain autoencoder has no distribution of z and so no p(x); train with posterior gaussian"

@@ -31,6 +31,7 @@ from backstory.distributions.full_gaussian import FullGaussian
 from backstory.distributions.latent import Moments
 from backstory.inference.moments import prior_moments
 from backstory.inference.target import Target, frozen, terms_at
+from backstory.training.adam import Adam
 
 GRADIENTS_PER_DIMENSION = 4  # from which an expected Hessian is regressed
 DAMPING, FARTHEST = 0.7, 2.0  # ρ, and the longest step of μ in deviations
@@ -55,20 +56,20 @@ def diagonal_fit(
         lr: the highest step, in units.
     """
     shift, widen = (torch.zeros_like(unit).requires_grad_() for _ in "12")
-    optimiser = torch.optim.Adam([shift, widen], lr=lr)
+    optimiser = Adam([shift, widen])
 
     def current() -> DiagonalGaussian:
         return DiagonalGaussian(start.mean + unit * shift, start.log_std + widen)
 
     for step in range(steps):
-        optimiser.param_groups[0]["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+        optimiser.lr = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
         q = target.vae.latents.lift(current())
         with target.vae.one_pass():
             terms = terms_at(target, q, q.transport(next(noise)))
             loss = (terms.kl - terms.log_likelihood.mean(0)).sum()
         gradients = torch.autograd.grad(loss, [shift, widen])
         shift.grad, widen.grad = (part.nan_to_num(0, 0, 0) for part in gradients)
-        optimiser.step()
+        optimiser.update()
     with torch.no_grad():
         return current()
 
@@ -111,7 +112,7 @@ def _natural_step(
     hessian = torch.linalg.solve(e.mT @ e, e.mT @ white)
     values, vectors = torch.linalg.eigh(-0.5 * (hessian + hessian.mT))
     told = wide @ (vectors * values.clamp(min=0).unsqueeze(-2)) @ vectors.mT @ wide.mT
-    precision = (1 - share) * wide @ wide.mT + share * (told + torch.diag(prior))
+    precision = (1 - share) * wide @ wide.mT + share * (told + torch.diag_embed(prior))
     new = torch.linalg.cholesky(precision)
     slope = gradient.mean(1) - prior * (mean - p.mean).double()
     step = torch.cholesky_solve(slope.unsqueeze(-1), new)

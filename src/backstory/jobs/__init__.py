@@ -8,5 +8,5 @@ many of them the model was trained on, and the figures. Jobs print nothing and p
     compare                                                                         of two tables
     source, output, schema_files                                                    rows in, results out
     damage, masks, units, inverse_problem                                           what restoration is given
-    code_files, identifiers, restoration_files, pair_sheet                          results of single jobs
+    code_files, identifiers, restoration_files, line_sheet                          results of single jobs
 """

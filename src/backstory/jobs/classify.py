@@ -21,12 +21,14 @@ class Classified:
     Attributes:
         files: what it wrote.
         n: the number of rows.
+        part: of the data that they are, such as `test`.
         trained: how many of them the model was trained on.
         figures: of the agreement with levels that the data has, see `Quality`; empty without levels.
     """
 
     files: tuple[Path, ...]
     n: int
+    part: str
     trained: int
     figures: dict[str, Any]
 
@@ -78,7 +80,8 @@ def classify(
         write_table(output.path, identified(found.columns(), output, source, read.chosen), output.force)
     files = () if output is None else (output.path,)
     figures = {} if quality is None else asdict(quality)
-    return Classified(files, len(read.data), model.count_trained_on(read.data.values), figures)
+    trained = model.count_trained_on(read.data.values)
+    return Classified(files, len(read.data), read.chosen.part, trained, figures)
 
 
 def _levels_in(model: Trained, source: Source, condition: Condition) -> np.ndarray | None:

@@ -1,19 +1,20 @@
 """How near synthetic rows come to real ones: shapes, pairs, two-sample test, transfer and privacy."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backstory.comparing.comparison import Comparison, RealRows, compared
+from backstory.comparing.shared import Names, Shared
 from backstory.comparing.target import usual_target
 from backstory.data.checks import listed
 from backstory.data.conditions import decode_conditions
 from backstory.data.dataset import Dataset
 from backstory.data.load import Source as Data
-from backstory.data.load import load
+from backstory.data.load import column_names, load
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import Column
 from backstory.data.tables.relation_set import Related
@@ -26,10 +27,11 @@ from backstory.options import one_of
 from backstory.trained import Trained
 
 if TYPE_CHECKING:
-    from backstory.data.tables.read import Columns
+    from backstory.data.tables.columns import Columns
     from backstory.jobs.compare_images import ImageComparison
 
 FEWEST = 10  # rows of a table
+SYNTHETIC, REAL, HELD_OUT = "the synthetic table", "the real table", "the held-out table"
 ANOTHER = "(another)"  # the level of texts that the real table does not have
 
 
@@ -40,7 +42,7 @@ class _Tables:
     synthetic: np.ndarray
     real: RealRows
     columns: tuple[Column, ...]
-    left_out: dict[str, str]
+    left_out: Mapping[str, str]
     notes: tuple[str, ...] = ()
 
 
@@ -54,10 +56,11 @@ def compare(
 ) -> Comparison:
     """Compare the rows of a synthetic table, or draws of a model, with those of a real table.
 
-    Columns are read as the real table has them, or as the model has them: a text that it does not have as a
-    level is the level of rare ones, or the level "(another)". Numbers are read as they are. A model draws as
-    many rows as the real table has; if it was trained on that table, the rows that it was not trained on are
-    the held-out rows, unless others are given.
+    The columns that all tables have are compared, and the others are named. They are read as the real table
+    has them, or as the model has them: a text that it does not have as a level is the level of rare ones, or
+    the level "(another)". Numbers are read as they are. A model draws as many rows as the real table has; if
+    it was trained on that table, the rows that it was not trained on are the held-out rows, unless others are
+    given.
 
     Args:
         synthetic: a table, as `backstory.load` takes it, or a trained model.
@@ -69,8 +72,8 @@ def compare(
         seed: of draws and of the choice of rows.
 
     Raises:
-        InputError: a table cannot be read, has other columns or fewer than ten rows, or the model is not of
-            tables.
+        InputError: a table cannot be read or has fewer than ten rows, the tables share no column, or the
+            model is not of tables.
 
     >>> import pandas as pd
     >>> x = np.arange(60.0)
@@ -111,29 +114,49 @@ def write_report(output: Output, comparison: "Comparison | ImageComparison") -> 
 
 
 def _read(synthetic: Data, real: Data, held_out: "Data | None", columns: "Columns | None") -> _Tables:
-    known = load(real, columns=columns, relations=False)
-    schema = _of_table(known.schema, known.source)
-    drawn, whole = (_values(_load(data, schema)) for data in (synthetic, real))
-    others = None if held_out is None else _values(_load(held_out, schema))
-    return _Tables(drawn, RealRows(whole, others), _compared_columns(schema), _left_out(schema))
+    names = _names({SYNTHETIC: synthetic, REAL: real, HELD_OUT: held_out})
+    known = load(real, columns=_of_real(columns or {}, names), relations=False)
+    shared = Shared.of(_of_table(known.schema, known.source), names, REAL)
+    drawn, whole = (_values(_load(data, shared.schema)) for data in (synthetic, real))
+    others = None if held_out is None else _values(_load(held_out, shared.schema))
+    return _Tables(drawn, RealRows(whole, others), _compared_columns(shared.schema), shared.left_out)
 
 
 def _drawn(model: Trained, data: Data, held_out: "Data | None", seed: int) -> _Tables:
     schema = in_cells(_of_table(model.schema, "a run of other data"))
-    real = _load(data, schema)
+    shared = Shared.of(schema, _names({REAL: data, HELD_OUT: held_out}), "the run")
+    real = _load(data, shared.schema)
     given = None if real.given is None else decode_conditions(schema.conditions, real.given)
     drawn = np.asarray(model.sample(len(real), seed=seed, given=given, frame=False), np.float64)
-    drawn = model.schema.cells(drawn)
-    whole = np.asarray(beside_conditions(drawn, schema, real.stated)[0])
+    whole = shared.among(model.schema.cells(drawn))
     rows = RealRows(_values(real))
     notes = [f"{counted(len(drawn), 'row was', 'rows were')} drawn from the run"]
     if held_out is not None:
-        rows = replace(rows, held_out=_values(_load(held_out, schema)))
-    elif model.trained_on(load(data, schema=model.schema) if model.schema.related else real):
+        rows = replace(rows, held_out=_values(_load(held_out, shared.schema)))
+    elif shared.are_all and model.trained_on(_as_trained(data, real, model.schema, shared)):
         rows = _of_run(model, rows.training)
         others = "" if rows.held_out is None else ", the held-out rows its others"
         notes.append(f"the real rows are those that the run was trained on{others}")
-    return _Tables(whole, rows, _compared_columns(schema.unconditioned), _left_out(schema), tuple(notes))
+    whole = np.asarray(beside_conditions(whole, shared.schema, real.stated)[0])
+    return _Tables(whole, rows, _compared_columns(shared.schema.unconditioned), shared.left_out, tuple(notes))
+
+
+def _names(tables: Mapping[str, "Data | None"]) -> dict[str, Names]:
+    return {table: column_names(data) for table, data in tables.items() if data is not None}
+
+
+def _of_real(columns: "Columns", names: Mapping[str, Names]) -> "Columns":
+    """The descriptions of columns without those that only the synthetic table has."""
+    others = {*(names[SYNTHETIC] or ())} - {*(names[REAL] or ())}
+    return {name: description for name, description in columns.items() if name not in others}
+
+
+def _as_trained(data: Data, real: Dataset, schema: Schema, shared: Shared) -> Dataset:
+    """The data as a run with this schema stores it; `real` has its cells."""
+    if not schema.related:
+        return real
+    left_out = (*schema.left_out, *shared.unknown)
+    return load(data, schema=schema.model_copy(update={"left_out": left_out}))
 
 
 def in_cells(schema: Schema) -> Schema:
@@ -210,10 +233,6 @@ def _compared_column(column: Column) -> Column:
 def _values(data: Dataset) -> np.ndarray:
     """The stored values with the columns of conditions, (N, C) of float64."""
     return np.asarray(beside_conditions(np.asarray(data.values[:], np.float64), data.schema, data.stated)[0])
-
-
-def _left_out(schema: Schema) -> dict[str, str]:
-    return {column.name: column.reason for column in schema.left_out if column.reason != "condition"}
 
 
 # -- checks and notes -------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from backstory.jobs.schema_files import write_schema
 from backstory.jobs.source import Source
 
 if TYPE_CHECKING:
-    from backstory.data.tables.read import Columns
+    from backstory.data.tables.columns import Columns
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from backstory.jobs.output import Output
 from backstory.jobs.source import ChosenRows, Source
 
 FILE = "file"  # the column of the names of image files
+ROW = "row"  # the column of the numbers of rows
 
 
 def identified(
@@ -17,15 +18,18 @@ def identified(
 ) -> dict[str, Any]:
     """Results by column, each (N,), after the identifiers and the index of the rows if a table is written.
 
-    The images of a folder have the column `file`. An identifier with the name of a result gets the sign _
+    The images of a folder have the column `file`. Rows of a part of the data that have no identifier have the
+    column `row`, their numbers in the data, from 0. An identifier with the name of a result gets the sign _
     after it.
     """
     path, schema = source.path, chosen.data.schema
     if chosen.names is not None and output.format in TABLES:
         return {FILE: np.array(chosen.names, object), **columns}
     names = [column.name for column in schema.left_out if column.reason in ("identifier", "index")]
-    if not names or output.format not in TABLES or path is None or format_of(path) not in (*TABLES, *EXCEL):
-        return dict(columns)
+    is_known = bool(names) and path is not None and format_of(path) in (*TABLES, *EXCEL)
+    if output.format not in TABLES or not is_known or path is None:
+        is_part = output.format in TABLES and len(chosen.index) < len(chosen.data) and ROW not in columns
+        return {ROW: chosen.index, **columns} if is_part else dict(columns)
     from backstory.data.tables.frames import whole_frame  # with pandas, which is slow to import
 
     frame = whole_frame(path, chosen.data).iloc[chosen.index]

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from backstory.data.rows import mapped
+from backstory.jobs.line_sheet import write_line_sheet
 from backstory.jobs.output import Outcome, Output, write_observations
-from backstory.jobs.pair_sheet import write_pair_sheet
 from backstory.jobs.source import Source, read_rows
 from backstory.trained import Trained
 
@@ -36,7 +36,7 @@ def reconstruct(
     rows, units = read.data, read.units
     x = model.reconstruct(rows, mean=mean, seed=seed)
     if sheet:
-        write_pair_sheet(output, rows.values, x, model.schema)
+        write_line_sheet(output, {"original": rows.values, "E[x|z]" if mean else "draw": x}, model.schema)
     else:
         x = x if units.are_same else mapped(units.from_model, x)
         schema = units.schema if model.schema.kind == "images" else model.schema

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,20 +11,19 @@ from backstory.comparing.pictures import nearest_images
 from backstory.data.conditions import at_each_level, chosen_stated
 from backstory.data.load import Source as Data
 from backstory.data.load import load
-from backstory.data.pictures import GREY, contact_sheet, pixels
 from backstory.data.values import stored_values
-from backstory.data.write import write_sheet, write_table
+from backstory.data.write import write_table
 from backstory.errors import InputError
-from backstory.files import TABLES, atomic_path
+from backstory.files import TABLES
 from backstory.inference.generate import Temperature
 from backstory.jobs.checks import at_least_one
+from backstory.jobs.line_sheet import write_line_sheet
 from backstory.jobs.output import Outcome, Output, write_observations
-from backstory.jobs.pair_sheet import write_pair_sheet
 from backstory.options import MixturePrior, one_of
 from backstory.trained import Trained
 
 USUAL, USUAL_OF_EACH = 64, 8  # observations: a sheet of 8 by 8, or a line of 8 for each level
-NEAREST, GROUPS = 3, 4  # training images beside a draw; draws in a line of the picture
+NEAREST = ("nearest", "second", "third")  # training images below a draw
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class Sampling:
 
     def shows_means(self, output: Output) -> bool:
         """Whether the output is a picture with the mean E[x|z] above each draw."""
-        plain = not self.mean and not self.given and self.nearest is None
+        plain = not self.mean and not self.given and self.nearest is None and self.missing_cells == "fill"
         return output.format == "png" and plain and self.number > 1
 
 
@@ -89,22 +87,21 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
     seed = torch.Generator().seed() % 2**31 if sampling.seed is None else sampling.seed
     if sampling.each is None and not sampling.given:
         given = model.given_or_drawn(given, sampling.number, seed)
-    draw = partial(
-        model.sample,
+    if sampling.shows_means(output):
+        x, means = model.sample_with_means(sampling.number, sampling.temperature, seed, given, sampling.each)
+        _write_lines(model, output, sampling, {"E[x|z]": means, "draw": x})
+        return Outcome((output.path,), len(x))
+    x = model.sample(
         sampling.number,
-        temperature=sampling.temperature,
-        seed=seed,  # the same z for draws and their means
+        sampling.mean,
+        sampling.temperature,
+        seed,
         where=sampling.given or None,
         given=given,
         frame=as_table,
         missing_cells=sampling.missing_cells,
         each=sampling.each,
     )
-    if sampling.shows_means(output):
-        x, means = draw(), draw(mean=True)
-        write_pair_sheet(output, means, x, schema, sampling.number if sampling.each else None)
-        return Outcome((output.path,), len(x))
-    x = draw(mean=sampling.mean)
     if as_table:
         write_table(output.path, dict(x), output.force, schema.header, schema.separator)
         return Outcome((output.path,), len(x))
@@ -113,7 +110,7 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
         return Outcome((output.path,), len(x))
     if sampling.each is not None:
         if output.format == "png":
-            write_sheet(output.path, x, schema, sampling.number, output.force)
+            _write_lines(model, output, sampling, {"": x})
             return Outcome((output.path,), len(x))
         _, given = at_each_level(schema.conditions, sampling.each, sampling.number, given)
         names = _names(model.classified(sampling.each).levels or (), sampling.number)
@@ -122,18 +119,24 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
     return Outcome((output.path,), len(x))
 
 
+def _write_lines(model: Trained, output: Output, sampling: Sampling, lines: Mapping[str, np.ndarray]) -> None:
+    """Write a picture with a line, or one of each kind, for every level of the condition `each`."""
+    if sampling.each is None:
+        write_line_sheet(output, lines, model.schema)
+        return
+    levels = model.classified(sampling.each).levels or ()
+    write_line_sheet(output, lines, model.schema, sampling.number, levels)
+
+
 def _write_beside_nearest(model: Trained, output: Output, x: np.ndarray, source: Data) -> None:
-    """Write a picture of draws, each with the three nearest of the images that the model was trained on."""
+    """Write a picture of draws, each above the nearest of the images that the model was trained on."""
     data, schema = load(source, schema=model.schema), model.schema
     rows = model.splits.train if model.trained_on(data) else data.training_rows
     others = np.asarray(stored_values(data.subset(rows), schema)[:])
-    found = nearest_images(schema.fractions(x.astype(float)), schema.fractions(others.astype(float)), NEAREST)
-    shown = pixels(np.concatenate([x[:, None], others[found.index]], 1).reshape(-1, *schema.shape), schema)
-    groups = shown.reshape(len(x), -1, *shown.shape[1:])
-    gap = np.full((len(x), 1, *shown.shape[1:]), GREY, np.uint8)
-    cells = np.concatenate([groups, gap], 1).reshape(-1, *shown.shape[1:])
-    with atomic_path(output.path, output.force) as temporary:
-        contact_sheet(cells, GROUPS * (groups.shape[1] + 1)).save(temporary, format="PNG")
+    draws, images = (schema.fractions(part.astype(float)) for part in (x, others))
+    found = nearest_images(draws, images, len(NEAREST))
+    below = {label: others[index] for label, index in zip(NEAREST, found.index.T, strict=False)}
+    write_line_sheet(output, {"draw": x} | below, schema)
 
 
 def _names(levels: Sequence[str], n: int) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from backstory.trained import Trained
 if TYPE_CHECKING:
     import pandas as pd
 
-    from backstory.data.tables.read import Columns
+    from backstory.data.tables.columns import Columns
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,11 @@ class Source:
 
 @dataclass(frozen=True)
 class ChosenRows:
-    """A data set, and the numbers of the rows to use."""
+    """A data set, and the numbers of the rows to use, which are of a `part`: `test`, …, or `all`."""
 
     data: Dataset
     index: np.ndarray
+    part: str = "all"
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -96,7 +97,8 @@ def choose(model: Trained, source: Source) -> ChosenRows:
     if source.split == "auto":  # no more images are decoded than needed
         source = replace(source, reading=replace(source.reading, limit=source.limit))
     data = _given(source, model.schema) if source.given else source.load(model.schema)
-    return ChosenRows(data, model.rows(data, source.split)[: source.limit])
+    part = source.split if source.split != "auto" else "all" if data.test_rows is None else "test"
+    return ChosenRows(data, model.rows(data, part)[: source.limit], part)
 
 
 def _given(source: Source, schema: Schema) -> Dataset:

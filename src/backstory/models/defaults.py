@@ -13,6 +13,7 @@ from backstory.options.choices import make
 from backstory.options.levels import Group, size, written
 
 GAPS_FLOOR = 0.2  # sigma_floor of numbers with gaps, if the likelihood is auto
+LARGE = 32 * 32  # numbers of an image, above which it is large
 
 
 def resolve(schema: Schema, options: ModelOptions, incomplete: bool = False) -> tuple[Schema, ModelOptions]:
@@ -187,7 +188,7 @@ def _network(schema: Schema, options: ModelOptions) -> Any:
 
 def _auto_network(schema: Schema, given: dict[str, Any]) -> str:
     """The name of the network for `auto`: `resnet` for large images without `hidden` or `activation`."""
-    large = schema.kind == "images" and schema.numel > 32 * 32 and min(schema.shape[:2]) >= 8
+    large = schema.kind == "images" and schema.numel > LARGE and min(schema.shape[:2]) >= 8
     return "resnet" if large and not {"hidden", "activation"} & set(given) else "mlp"
 
 
@@ -236,7 +237,7 @@ def _ladder(schema: Schema, groups: tuple[Group, ...] | None) -> tuple[Group, ..
 
 def _auto_latent(schema: Schema) -> int:
     if schema.kind == "images":
-        return 16 if schema.numel <= 256 else 40
+        return 16 if schema.numel <= 256 else 40 if schema.numel <= LARGE else 64
     return max(1, min(16, schema.numel // 2))
 
 
@@ -249,6 +250,7 @@ class ScheduleDefaults:
 
     Attributes:
         lr: the highest learning rate.
+        hold: the share of the run after which it falls.
         batch_size: rows of a step; None for a size that follows from the number of rows.
         longest: the most epochs, unless they make fewer than `least_steps` steps.
         steps: about as many are taken, in ten epochs or more.
@@ -259,6 +261,7 @@ class ScheduleDefaults:
     """
 
     lr: float
+    hold: float = 0.1
     batch_size: int | None = None
     longest: int = 200
     least_steps: int = 3_000
@@ -293,7 +296,7 @@ def default_schedule(schema: Schema, options: ModelOptions, gaps: bool = False) 
     defaults = ScheduleDefaults(1e-2, longest=2000) if affine else ScheduleDefaults(3e-3)
     if options.network.name == "resnet":
         rows = 32 * 64**2 // math.prod(schema.shape[:2])  # of larger images fewer, which bounds the memory
-        defaults = ScheduleDefaults(2e-3, batch_size=max(8, min(32, rows)))
+        defaults = ScheduleDefaults(2e-3, hold=0.7, batch_size=max(8, min(32, rows)))
     if not gaps or schema.kind == "images" or options.posterior.name == "delta":
         return defaults
     defaults = replace(defaults, objective="iwae", samples=20, ema=0.995)

@@ -66,7 +66,7 @@ def collapse_warning(kl: float, active_units: int, latent: int) -> str | None:
     return (
         f"the posterior has collapsed onto the prior: the KL is {kl:.3f} nats with {active_units} of "
         f"{latent} units active, so z says next to nothing about x and the decoder ignores it; "
-        "try a longer `warmup`, a smaller `beta`, or a weaker likelihood"
+        "after few epochs train longer, else try a longer `warmup`, a smaller `beta`, or a weaker likelihood"
     )
 
 

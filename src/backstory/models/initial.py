@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from backstory.dispatch import DispatchMode
 
 
-class _Generated(TorchDispatchMode):
+class _Generated(DispatchMode):
     """Gives every random operation of this thread one generator."""
 
     def __init__(self, generator: torch.Generator):

@@ -10,7 +10,7 @@ and the one record that every objective, bound and diagnostic is computed from:
     log p(x|z), log p(z), log q(z|x), z       terms(x)
 
 Axes are (K, B) throughout: K draws of z for each of B observations. Units are nats per observation.
-With conditions c, everything holds given c: p(x|z, c) and q(z|x, c).
+With conditions c, everything holds given c: p(x|z, c) and q(z|x, c), and with prior `conditional` p(z|c).
 
 Entries of x may be missing. With x_o the observed entries, everything above holds with x_o in place of x:
 p(x_o|z) is their density alone, and q(z|x_o) knows which they are (Mattei & Frellsen 2019). This is right
@@ -40,7 +40,7 @@ class Terms:
         log_likelihood: log p(x|z), (K, B), nats summed over the observed entries of an observation.
         z: the draws of q(z|x), (K, B, D).
         posterior: q(z|x), B distributions.
-        prior: p(z).
+        prior: p(z), or p(z|c) of the B observations.
     """
 
     log_likelihood: Tensor
@@ -82,6 +82,15 @@ class Terms:
     def kl_given(self) -> Tensor | None:
         """Of z in levels, the KL of each dimension given the levels above, mean of the draws, (B, D)."""
         return self._once("kl_given", self._kl_given)
+
+    @property
+    def kl_of_levels(self) -> Tensor | None:
+        """Of z in levels, the KL of each level given those above, mean of the draws, (B, L)."""
+        return self._once("kl_of_levels", self._kl_of_levels)
+
+    def _kl_of_levels(self) -> Tensor | None:
+        kl = self.posterior.kl_of_levels(self.prior, self.z)
+        return None if kl is None else kl.mean(0)
 
     def _kl_given(self) -> Tensor | None:
         kl = self.posterior.kl_given(self.prior, self.z)
@@ -151,7 +160,7 @@ class VAE(nn.Module):
         decoder: module from z, (B, units), to features, (B, *head.features_shape).
         head: the likelihood, from the decoder's features to p(x|z); with `head.auxiliary`, from the features
             and the auxiliary coordinates of the code (`distributions.auxiliary`).
-        prior: module whose call gives p(z).
+        prior: module whose call gives p(z); with `takes_conditions` it takes c, (B, C), and gives p(z|c).
         posterior: module from the encoder's features to q(z|x), see `models.posteriors`.
         inputs: module from x to the encoder's input.
         levels: q(c|x) of a condition whose level may be missing; None where all conditions are observed.
@@ -215,9 +224,10 @@ class VAE(nn.Module):
         """Whether q(z|x) is a point, so that there is no distribution of z and no evidence."""
         return not self.posterior.has_density
 
-    def prior(self) -> Prior:
-        """p(z)."""
-        prior: Prior = self.latents.lift(self.prior_module())
+    def prior(self, given: Tensor | None = None) -> Prior:
+        """p(z); p(z|c) of B rows with conditions (B, C), if the prior's module has `takes_conditions`."""
+        depends = getattr(self.prior_module, "takes_conditions", False)
+        prior: Prior = self.latents.lift(self.prior_module(given) if depends else self.prior_module())
         return prior
 
     def level_posterior(self, observation: Observation) -> Tensor:
@@ -300,4 +310,5 @@ class VAE(nn.Module):
 
     def terms_at(self, observation: Observation | Tensor, posterior: Posterior, z: Tensor) -> Terms:
         """The terms at given codes z, (K, B, D)."""
-        return Terms(self.log_likelihood(observation, z), z, posterior, self.prior())
+        o = Observation.of(observation)
+        return Terms(self.log_likelihood(o, z), z, posterior, self.prior(o.given))

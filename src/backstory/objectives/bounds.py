@@ -4,7 +4,7 @@ With K draws z_k ~ q(z|x), log w = log p(x|z) + β (log p(z) − log q(z|x)) and
 
     elbo                   (1/K) Σ_k log p(x|z_k) − β KL(q(z|x) ‖ p(z))           KL in closed form
     elbo-sampled           (1/K) Σ_k log w_k
-    free-bits              (1/K) Σ_k log p(x|z_k) − β Σ_d max(λ, KL_d)
+    free-bits              (1/K) Σ_k log p(x|z_k) − β Σ_d max(λ, KL_d)            d a unit, or a level of z
     capacity               (1/K) Σ_k log p(x|z_k) − γ |KL − C|
     iwae                   log (1/K) Σ_k w_k
     miwae                  (1/M) Σ_m log (1/K) Σ_k w_mk                           M · K draws
@@ -76,13 +76,13 @@ def free_bits(terms: Terms, beta: float = 1.0, *, threshold: float) -> Tensor:
     """The ELBO in which a unit's KL counts as λ while its batch mean is below λ (Kingma et al. 2016, eq. 15).
 
     The batch mean is compared with λ, so a unit below it has no gradient from its KL at all. The mean of the
-    values is that of eq. 15 with one unit per group.
+    values is that of eq. 15 with one unit per group, or with a level per group where z has levels.
 
     Args:
-        threshold: λ, nats for each unit.
+        threshold: λ, nats for each unit, or for each level of z.
     """
     at_least("threshold", threshold, 0)
-    kl = terms.kl_per_unit
+    kl = terms.kl_of_levels if terms.kl_per_unit is None else terms.kl_per_unit
     assert kl is not None
     spent = torch.where(kl.mean(0) > threshold, kl, threshold)
     return terms.log_likelihood.mean(0) - beta * spent.sum(-1)

@@ -79,8 +79,8 @@ def density(terms: Terms, name: str) -> None:
 
 
 def closed_form(terms: Terms, name: str) -> None:
-    """Check that KL(q(z|x) ‖ p(z)) has a closed form for each unit."""
-    if terms.kl_per_unit is None:
+    """Check that KL(q(z|x) ‖ p(z)) has a closed form for each unit, or for each level given those above."""
+    if terms.kl_per_unit is None and terms.kl_of_levels is None:
         raise InputError(
             f"objective {name} needs the KL of each unit of z in closed form, which this pair of `posterior` "
             "and `prior` does not have; use posterior gaussian with prior normal, or another objective"

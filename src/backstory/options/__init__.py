@@ -9,7 +9,9 @@ from backstory.options.choices import check_option as check_option
 from backstory.options.choices import one_of as one_of
 from backstory.options.given import given_options as given_options
 from backstory.options.given import sort_options as sort_options
+from backstory.options.latents import ConditionalPrior as ConditionalPrior
 from backstory.options.latents import DeltaPosterior as DeltaPosterior
+from backstory.options.latents import DiffusionPrior as DiffusionPrior
 from backstory.options.latents import ExemplarPrior as ExemplarPrior
 from backstory.options.latents import FlowPosterior as FlowPosterior
 from backstory.options.latents import FlowPrior as FlowPrior
@@ -57,6 +59,8 @@ from backstory.options.networks import NetworkOptions as NetworkOptions
 from backstory.options.networks import PlainNetwork as PlainNetwork
 from backstory.options.networks import ResidualNetwork as ResidualNetwork
 from backstory.options.networks import ResNetwork as ResNetwork
+from backstory.options.presets import PRESETS as PRESETS
+from backstory.options.presets import Preset as Preset
 from backstory.options.training import AutoObjective as AutoObjective
 from backstory.options.training import Capacity as Capacity
 from backstory.options.training import Dreg as Dreg

@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 
 from backstory.options.choices import AUTO, CHOICES, UNDECIDED, bounds, limits, listed, literals
 from backstory.options.model import MODEL_GROUPS, ModelOptions
+from backstory.options.presets import PRESETS
 from backstory.options.training import TrainOptions
 
 MODEL, TRAINING = "The model", "Training"  # panels of the help
@@ -76,7 +77,13 @@ class Option:
 
 def options() -> list[Option]:
     """All options, flat, those of a choice behind it."""
-    return [*_options(ModelOptions, MODEL), *_options(TrainOptions, TRAINING)]
+    return [_preset(), *_options(ModelOptions, MODEL), *_options(TrainOptions, TRAINING)]
+
+
+def _preset() -> Option:
+    text = "Options of model and training under one name, see docs/options.md; those given beside it win"
+    field = FieldInfo(annotation=str, default=None, description=f"{text}.")
+    return Option("preset", MODEL, field, tuple(PRESETS))
 
 
 def _options(record: Any, panel: str) -> Iterable[Option]:
@@ -127,6 +134,15 @@ choice does not have is an error. [Extending](extending.md) shows how to registe
 This page is made from the records by `python docs/render_options.py`.
 """
 
+PRESET_TOP = """## Presets
+
+`fit(data, preset="restore")`, on the command line the option `preset`, sets the options of a line of this
+table. An option that is given beside it wins, and another choice, such as another prior, also takes the place
+of the options of the preset's choice. The run keeps the options and the name of the preset; `resume` needs
+neither.
+
+"""
+
 CONDITIONS = """## Conditions
 
 `fit(data, given="class")`, on the command line the option `given`, learns p(x|c): c is what is known of each
@@ -135,8 +151,9 @@ embedded digits), or the name of a column of a table, which leaves x; several ar
 command line with commas: age,sex. In Python values do as well: `fit(x, given=labels)` with an array of labels
 or numbers, (N,), or `given={"sex": …, "age": …}`. Levels become one number for each level, and numbers become
 one standardised number. Conditions must be observed in every row, but for one with levels, see below. The
-prior p(z) does not depend on c: z of any density p(z|c) is a function of N(0, I) and c, which the decoder,
-told of both, can learn.
+prior p(z) does not depend on c, unless it is `prior="conditional"`, a Gaussian p(z|c) whose mean and σ are
+learned functions of c and begin as 0 and 1. The decoder, told of z and c, can learn the same p(x|c) without
+it, and z then holds what c does not tell; with it, codes of the same c may lie together.
 
 Every question to such a model needs c. A table or data set that has the conditions tells them. Elsewhere,
 or in place of the data's own, `given={"sex": "f", "age": 40}` (on the command line `given` sex=f and
@@ -162,8 +179,9 @@ levels, and hides the others, to see what they are worth.
     model.classify(x).most_probable         # by Bayes' rule; method="encoder" is q(c|x)
 
 Where c is missing, `log_evidence`, `evaluate` and `score` are of p(x) = Σ p(c) p(x|c), and the ELBO is
-that of training; `sample` draws c from p(c); `encode` and `reconstruct` take the most probable level of
-q(c|x); `restore` and `impute` ask for a level.
+that of training; `sample` draws c from p(c); `restore` and `impute` restore each level, by its share
+p(c|y) ∝ p(c) p(y|c) of the observed entries; `encode` and `reconstruct` take the most probable level of
+q(c|x).
 """
 
 
@@ -177,7 +195,19 @@ def page() -> str:
         for group in record.model_fields:
             if group in CHOICES:
                 parts.append(_choices(group))
-    return "\n".join([*parts, CONDITIONS])
+    return "\n".join([*parts, _presets(), CONDITIONS])
+
+
+def _presets() -> str:
+    rows = [
+        (f"`{p.name}`", p.purpose, ", ".join(f"`{name}` {_shown(v)}" for name, v in p.options.items()))
+        for p in PRESETS.values()
+    ]
+    return PRESET_TOP + _lines(("preset", "for", "options"), rows)
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _choices(group: str) -> str:

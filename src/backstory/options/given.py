@@ -41,9 +41,10 @@ NEEDS = {
 
 def _check_objective(model: ModelOptions, objective: ObjectiveOptions) -> None:
     """Raise OptionError for an objective that the prior or the posterior does not go with."""
+    both = model.posterior.levels and model.prior.levels
     for need in objective.needs:
         for chosen, usual in ((model.posterior, "gaussian"), (model.prior, "normal")):
-            if need in chosen.lacks:
+            if need in chosen.lacks or (need == "kl" and chosen.levels and not both):
                 without = " without `hierarchy`" if chosen.name == "hierarchy" else ""
                 raise OptionError(
                     f"objective {objective.name} needs {NEEDS[need]}, which {chosen.group} {chosen.name} "

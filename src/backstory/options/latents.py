@@ -13,10 +13,14 @@ class PriorOptions(Choice):
     Attributes:
         of_codes: whether a plain autoencoder can have it. Any other prior is learned through q(z|x) alone.
         lacks: what it does not offer an objective, see `ObjectiveOptions.needs`.
+        levels: whether z has levels, of which each depends on those above.
+        has_density: whether log p(z) can be computed, which training needs.
     """
 
     group: ClassVar[str] = "prior"
     lacks: ClassVar[tuple[Need, ...]] = ()
+    levels: ClassVar[bool] = False
+    has_density: ClassVar[bool] = True
     of_codes: ClassVar[bool] = False
 
 
@@ -26,6 +30,13 @@ class NormalPrior(PriorOptions):
 
     of_codes: ClassVar[bool] = True
     name: Literal["normal"] = "normal"
+
+
+@choice
+class ConditionalPrior(PriorOptions):
+    """A Gaussian with a mean and a deviation that depend on the conditions, N(μ(c), σ(c)²)."""
+
+    name: Literal["conditional"] = "conditional"
 
 
 @choice
@@ -69,10 +80,21 @@ class ExemplarPrior(PriorOptions):
 
 
 @choice
+class DiffusionPrior(PriorOptions):
+    """Draws of z by denoising, without a density: for `prior_after` alone, not for training."""
+
+    of_codes: ClassVar[bool] = True
+    has_density: ClassVar[bool] = False
+    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
+    name: Literal["diffusion"] = "diffusion"
+    diffusion_width: int = Field(default=256, ge=1, description="Width of the network of the diffusion.")
+
+
+@choice
 class HierarchyPrior(PriorOptions):
     """Levels of z, of which each depends on the one above: p(z2) p(z1|z2)."""
 
-    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
+    levels: ClassVar[bool] = True
     name: Literal["hierarchy"] = "hierarchy"
 
 
@@ -80,15 +102,16 @@ class HierarchyPrior(PriorOptions):
 class LadderPrior(PriorOptions):
     """Levels of z in feature maps of images, of which each depends on all above, for network ladder."""
 
-    lacks: ClassVar[tuple[Need, ...]] = ("kl",)
+    levels: ClassVar[bool] = True
     name: Literal["ladder"] = "ladder"
 
 
 class PosteriorOptions(Choice):
-    """A posterior; `lacks` is as of a prior."""
+    """A posterior; `lacks` and `levels` are as of a prior."""
 
     group: ClassVar[str] = "posterior"
     lacks: ClassVar[tuple[Need, ...]] = ()
+    levels: ClassVar[bool] = False
 
 
 @choice
@@ -102,7 +125,7 @@ class GaussianPosterior(PosteriorOptions):
 class FullPosterior(PosteriorOptions):
     """A Gaussian whose units are correlated."""
 
-    lacks: ClassVar[tuple[Need, ...]] = ("units",)
+    lacks: ClassVar[tuple[Need, ...]] = ("units", "kl")
     name: Literal["full"] = "full"
 
 
@@ -130,6 +153,7 @@ class HierarchyPosterior(PosteriorOptions):
     """Levels of z, of which each depends on the one above: q(z2|x) q(z1|z2, x)."""
 
     lacks: ClassVar[tuple[Need, ...]] = ("units",)
+    levels: ClassVar[bool] = True
     name: Literal["hierarchy"] = "hierarchy"
 
 
@@ -138,6 +162,7 @@ class LadderPosterior(PosteriorOptions):
     """Levels of z as corrections of prior ladder by features of x at the same size."""
 
     lacks: ClassVar[tuple[Need, ...]] = ("units",)
+    levels: ClassVar[bool] = True
     name: Literal["ladder"] = "ladder"
 
 

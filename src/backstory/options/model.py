@@ -12,7 +12,6 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from backstory.options.choices import (
     AUTO,
-    CHOICES,
     Choice,
     OptionError,
     Record,
@@ -254,7 +253,7 @@ class ModelOptions(Record):
         default=None,
         ge=1,
         json_schema_extra={"metavar": "16|2x14x14,16", "text": True},
-        description="Number of units of z; by default 16 or 40 for images, and half as many as there are "
+        description="Number of units of z; by default 16, 40 or 64 for images, and half as many as there are "
         "columns, at most 16, for tables. Several groups, from x upwards, are levels as in hierarchy: 32,16, "
         "or for images 2x14x14,4x7x7,16 with channels, height and width.",
     )
@@ -285,7 +284,7 @@ class ModelOptions(Record):
         if values.get("prior") in BOUNDED_PRIORS:
             raise OptionError(
                 f"prior {values['prior']} has bounded support, and a Gaussian q(z|x) always has mass outside "
-                f"it, so KL(q(z|x) ‖ p(z)) is infinite; use prior {' or '.join(CHOICES['prior'])}",
+                f"it, so KL(q(z|x) ‖ p(z)) is infinite; use prior normal or mixture or flow",
                 "prior",
             )
         values = _with_levels(values)

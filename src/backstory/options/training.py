@@ -32,7 +32,8 @@ class ObjectiveOptions(Choice):
         many_draws: whether a single draw makes it the sampled ELBO.
         compares_rows: whether the value of a row depends on the other rows of its batch.
         needs: what prior and posterior must offer: `density`, a density q(z|x); `units`, the density of each
-            unit of z on its own; `kl`, the KL of each unit of z in closed form.
+            unit of z on its own; `kl`, the KL of each unit of z in closed form, or of each level where both
+            have levels.
     """
 
     group: ClassVar[str] = "objective"
@@ -70,12 +71,14 @@ class ElboSampled(ObjectiveOptions):
 
 @choice
 class FreeBits(ObjectiveOptions):
-    """The ELBO with a least KL for each unit."""
+    """The ELBO with a least KL for each unit, or for each level of z in levels."""
 
     compares_rows: ClassVar[bool] = True
-    needs: ClassVar[tuple[Need, ...]] = ("density", "units", "kl")
+    needs: ClassVar[tuple[Need, ...]] = ("density", "kl")
     name: Literal["free-bits"] = "free-bits"
-    threshold: float = Field(default=0.125, ge=0, description="λ, the least KL of a unit in nats.")
+    threshold: float = Field(
+        default=0.125, ge=0, description="λ, the least KL in nats of a unit, or of a level of z in levels."
+    )
 
 
 @choice
@@ -215,6 +218,14 @@ class TrainOptions(Record):
     )
     batch_size: int | None = Field(default=None, ge=1, description="Rows of a step.")
     lr: float | None = Field(default=None, gt=0, description="The highest learning rate of Adam.")
+    hold: float | None = Field(
+        default=None,
+        ge=0.1,
+        lt=1,
+        json_schema_extra={"metavar": "SHARE"},
+        description="Share of the run after which the learning rate falls to zero; it rises over the first "
+        "tenth; by default 0.1, or 0.7 for network resnet.",
+    )
     ema: float | None = Field(
         default=None,
         gt=0,
@@ -248,10 +259,11 @@ class TrainOptions(Record):
         description="Which epoch's weights are kept: the best on the validation rows, or the last; by "
         "default best, or last for tables of numbers with gaps.",
     )
-    prior_after: Literal["flow", "mixture"] | None = Field(
+    prior_after: Literal["flow", "mixture", "diffusion"] | None = Field(
         default=None,
         description="The density that is fitted to the codes after training; it becomes p(z) if the ELBO of "
-        "held-out rows rises.",
+        "held-out rows rises. A diffusion has draws alone, and becomes p(z) if they are nearer to the codes "
+        "of held-out rows; such a model has no log p(x).",
     )
     label_weight: float | None = Field(
         default=None,

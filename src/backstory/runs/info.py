@@ -163,6 +163,7 @@ def run_info(run: str | Path) -> dict[str, Any]:
         "run": str(folder),
         "source": record["source"],
         "rows": record["rows"],
+        "weights": _weights(record),
         "parameters": sum(map(prod, (entry.shape for entry in tensor_entries(folder / WEIGHTS).values()))),
         "summary": {k: v for k, v in record["summary"].items() if k != "fingerprint"},
         "data": record["data"],
@@ -172,6 +173,12 @@ def run_info(run: str | Path) -> dict[str, Any]:
         "torch": record["torch"],
         "files": _files(folder),
     }
+
+
+def _weights(record: dict[str, Any]) -> dict[str, Any] | None:
+    """What the weights of the rows are, and their total, None where all are equal; None without weights."""
+    name = record.get("asked", {}).get("weights")
+    return None if name is None else {"of": name, "total": record.get("total_weight")}
 
 
 def _ensemble_info(folder: Path, count: int) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class Provenance:
         row_hashes: of the training rows, (N,) of uint64; see `data.splits.row_hashes`.
         training: the options of the training, with all defaults resolved.
         asked: the options that were given to `fit`, by name.
+        total_weight: of all rows; None where each counts as one.
     """
 
     source: str
@@ -39,6 +40,7 @@ class Provenance:
     row_hashes: np.ndarray
     training: TrainOptions
     asked: dict[str, Any] = field(default_factory=dict)
+    total_weight: float | None = None
 
     def rows(self, data: Dataset, part: str = "auto") -> np.ndarray:
         """Row numbers of the `train`, `validation` or `test` part of `data`, or of `all` rows.

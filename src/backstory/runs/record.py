@@ -34,6 +34,8 @@ SHOWN: dict[str, Any] = {
     "model.posterior": str,
     "training": dict,
     "training.epochs": (int, NoneType),
+    "asked": dict,
+    "total_weight": NUMBER,
     "summary": dict,
     "summary.stopped": str,
     "summary.epochs": int,
@@ -43,7 +45,7 @@ SHOWN: dict[str, Any] = {
     "summary.reconstruction": NUMBER,
     "summary.kl": NUMBER,
 }
-OPTIONAL = ("model.hidden", "data.conditions")  # of some networks, and of some models
+OPTIONAL = ("model.hidden", "data.conditions", "asked", "total_weight")  # of some networks, models and runs
 
 
 def shown(folder: Path, config: dict[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class Config(BaseModel):
         model, training: options, with all defaults resolved.
         files: checksums of the files of tensors, by their name.
         asked: the options that were given to `fit`, by name.
+        total_weight: of all rows; None where each counts as one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,6 +65,7 @@ class Config(BaseModel):
     training: TrainOptions
     files: dict[str, str] = {}
     asked: dict[str, Any] = {}
+    total_weight: float | None = None
 
 
 @dataclass(frozen=True)

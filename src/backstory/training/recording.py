@@ -16,8 +16,9 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 from torch.fx import Graph, Node
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+from backstory.dispatch import DispatchMode
 
 T = TypeVar("T")
 Recording: TypeAlias = Callable[..., Any]
@@ -68,7 +69,7 @@ def _is_same(recording: Recording, inputs: Sequence[Tensor], results: Any) -> bo
         return False
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(DispatchMode):
     """A context that records all operations on tensors.
 
     Args:

@@ -1,7 +1,8 @@
 """The defaults of training that depend on the number of rows, the learning rate, and the warm-up of β.
 
-The learning rate rises over the first tenth of a run and falls to zero along a cosine. β rises linearly from
-0 over the warm-up (Bowman et al. 2016; Sønderby et al. 2016), once or in cycles (Fu et al. 2019).
+The learning rate rises over the first tenth of a run, stays until `hold`, and falls to zero along a cosine.
+β rises linearly from 0 over the warm-up (Bowman et al. 2016; Sønderby et al. 2016), once or in cycles (Fu et
+al. 2019).
 
 A run is as long as its epochs or its minutes, whichever end first. How many epochs the minutes allow shows
 only while it runs, so in such a run the learning rate, and a warm-up that is not given in epochs, follow the
@@ -18,6 +19,8 @@ from backstory.models.defaults import ScheduleDefaults
 from backstory.objectives.registry import SUPPLIED, arguments
 from backstory.options import ObjectiveOptions, TrainOptions
 from backstory.options.choices import make
+
+RISE = 0.1  # share of a run in which the learning rate rises
 
 
 def resolve(options: TrainOptions, rows: int, defaults: ScheduleDefaults) -> TrainOptions:
@@ -56,6 +59,7 @@ def resolve(options: TrainOptions, rows: int, defaults: ScheduleDefaults) -> Tra
             "epochs": epochs,
             "warmup": _warmup(options, epochs),
             "lr": options.lr or defaults.lr,
+            "hold": options.hold or defaults.hold,
             "ema": options.ema or defaults.ema,
             "patience": patience,
             "keep": keep,
@@ -118,12 +122,14 @@ class Schedule:
 
     Attributes:
         lr: the highest learning rate.
+        hold: the share of the run after which it falls.
         epochs: of the run; None for a run that only its minutes limit.
         warmup: epochs over which β rises; None for a share of the run.
         cycles: number of rises.
     """
 
     lr: float
+    hold: float
     epochs: int | None
     warmup: int | None
     cycles: int = 1
@@ -131,14 +137,15 @@ class Schedule:
     @classmethod
     def of(cls, options: TrainOptions) -> "Schedule":
         """The schedule of options from `resolve`."""
-        return cls(options.lr or 1e-3, options.epochs, options.warmup, options.warmup_cycles)
+        rate, hold = options.lr or 1e-3, options.hold or RISE
+        return cls(rate, hold, options.epochs, options.warmup, options.warmup_cycles)
 
     def progress(self, passes: float, spent: float) -> float:
         """The share of a run that is over, after so many passes over the rows and this share of its time."""
         return max(spent, passes / self.epochs if self.epochs else 0.0)
 
     def learning_rate(self, progress: float) -> float:
-        return learning_rate(progress, self.lr)
+        return learning_rate(progress, self.lr, self.hold)
 
     def warmup_fraction(self, epoch: int, progress: float) -> float:
         """The factor of β in this epoch of a run, or at this progress."""
@@ -178,12 +185,15 @@ def warmup_fraction(epoch: int, warmup: int, cycles: int = 1) -> float:
     return min(1.0, (epoch - 2 * warmup * cycle) / (warmup + 1))
 
 
-def learning_rate(progress: float, highest: float) -> float:
-    """The learning rate at a progress from 0 to 1: a rise over the first tenth, then a cosine down to 0.
+def learning_rate(progress: float, highest: float, hold: float = RISE) -> float:
+    """The learning rate at a progress from 0 to 1: a rise, `highest` until `hold`, then a cosine down to 0.
 
     >>> [round(learning_rate(p, 1.0), 3) for p in (0.05, 0.1, 0.55, 1.0)]
     [0.5, 1.0, 0.5, 0.0]
+    >>> [round(learning_rate(p, 1.0, 0.6), 3) for p in (0.05, 0.1, 0.6, 0.8, 1.0)]
+    [0.5, 1.0, 1.0, 0.5, 0.0]
     """
-    if progress < 0.1:
-        return highest * max(progress, 1e-3) / 0.1
-    return highest * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - 0.1) / 0.9)))
+    if progress < RISE:
+        return highest * max(progress, 1e-3) / RISE
+    fall = min(1.0, max(0.0, progress - hold) / (1 - hold))
+    return highest * 0.5 * (1 + math.cos(math.pi * fall))

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from backstory.training.divergence import Yardstick
@@ -111,25 +110,3 @@ def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors named `prefix.name`, by their `name`; the inverse of `prefixed`."""
     start = f"{prefix}."
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
-
-
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """State of an optimiser for each parameter, named `number.name`."""
-    state = optimiser.state_dict()["state"]
-    return {f"{i}.{name}": value for i, values in state.items() for name, value in values.items()}
-
-
-def load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Give an optimiser of the same parameters the memory that `optimiser_tensors` took.
-
-    Moments get the order in memory of their parameter, which a step that is fused takes to be the same.
-    """
-    described = optimiser.state_dict()["param_groups"]
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        number, _, key = name.partition(".")
-        like = parameters[int(number)]
-        ordered = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
-        state.setdefault(int(number), {})[key] = ordered
-    optimiser.load_state_dict({"state": state, "param_groups": described})

@@ -186,7 +186,7 @@ class Bound(nn.Module):
         """The centre of q(z|x) and the KL of each dimension, (B, D), without the decoder."""
         with self._precision(batch.x.device.type):
             observation = self.vae.completed(batch.observation)
-            posterior, prior = self.vae.encode(observation), self.vae.prior()
+            posterior, prior = self.vae.encode(observation), self.vae.prior(observation.given)
             kl = posterior.kl_per_unit(prior)
             if kl is None:
                 with self.vae.one_pass():

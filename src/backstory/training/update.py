@@ -9,50 +9,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
 from backstory.errors import TrainingFailed
 from backstory.models.vae import VAE
 from backstory.options import TrainOptions
+from backstory.training.adam import Adam
 from backstory.training.average import Average
 from backstory.training.spikes import Spikes
-from backstory.training.state import load_optimiser, optimiser_tensors, prefixed, under
+from backstory.training.state import prefixed, under
 from backstory.training.step import Outcome
 
 MAX_FAILURES = 20  # steps in a row; looked at after as many
-
-
-class Adam(torch.optim.Adam):
-    """Adam with a short way to its kernel; that of `step` costs small networks a tenth of an update."""
-
-    def update(self, skipped: Tensor | None = None) -> None:
-        """Change the parameters that have a gradient.
-
-        Args:
-            skipped: 1.0 on the device to change nothing.
-        """
-        (group,) = self.param_groups
-        parameters = [p for p in group["params"] if p.grad is not None]
-        if not all(p in self.state for p in parameters):
-            self.found_inf = skipped
-            self.step()  # which makes the state
-            return
-        state = [self.state[p] for p in parameters]
-        settings: Any = {name: group[name] for name in ("amsgrad", "lr", "weight_decay", "eps", "maximize")}
-        with torch.no_grad():
-            adam(
-                parameters,
-                [p.grad for p in parameters if p.grad is not None],
-                [of_one["exp_avg"] for of_one in state],
-                [of_one["exp_avg_sq"] for of_one in state],
-                max_exp_avg_sqs=[],
-                state_steps=[of_one["step"] for of_one in state],
-                fused=True,
-                found_inf=skipped,
-                beta1=group["betas"][0],
-                beta2=group["betas"][1],
-                **settings,
-            )
 
 
 class Updates:
@@ -80,12 +47,11 @@ class Updates:
     @property
     def lr(self) -> float:
         """The learning rate of the last update."""
-        rate: float = self.optimiser.param_groups[0]["lr"]
-        return rate
+        return self.optimiser.lr
 
     @lr.setter
     def lr(self, rate: float) -> None:
-        self.optimiser.param_groups[0]["lr"] = rate
+        self.optimiser.lr = rate
 
     def apply(self, outcome: Outcome, lr: float) -> bool:
         """Update the weights by the gradient that a step computed.
@@ -143,7 +109,7 @@ class Updates:
         """Tensors of the state of the run; they may be the live ones."""
         return {
             **prefixed("average", self.average.tensors() if self.average else {}),
-            **prefixed("optimiser", optimiser_tensors(self.optimiser)),
+            **prefixed("optimiser", self.optimiser.tensors()),
             "failed": self.failed,
         }
 
@@ -158,7 +124,7 @@ class Updates:
 
     def load(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Take up what `tensors` and `values` gave."""
-        load_optimiser(self.optimiser, under("optimiser", tensors))
+        self.optimiser.load(under("optimiser", tensors))
         self.lr = values["lr"]
         self.failed, self.failed_before = tensors["failed"].to(self.device), values["failed_before"]
         self.taken = values["taken"]

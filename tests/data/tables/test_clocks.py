@@ -1,8 +1,13 @@
 """Times of day and durations: recognised, read and written back."""
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from backstory import InputError
+from backstory.data.load import load
 from backstory.data.tables.clocks import Clock
+from backstory.data.tables.summary import records
 from backstory.data.tables.writing import recognised
 
 CASES = [
@@ -39,3 +44,24 @@ def test_no_times(text: str) -> None:
 def test_times_of_day_stay_in_the_day() -> None:
     assert Clock().text(1439.7) == "23:59"
     assert Clock(seconds=True).text(86400) == "23:59:59"
+
+
+def test_times_that_a_person_calls_durations_may_be_longer_than_a_day(tmp_path) -> None:
+    frame = pd.DataFrame({"wait": [f"{i % 17}:30:00" for i in range(40)], "x": np.arange(40.0)})
+    [wait, _] = load(frame, columns={"wait": "duration"}).schema.kinds
+    assert wait.cell(90000) == "25:00:00"
+    assert wait.close == ()
+    assert load(frame).schema.kinds[0].close == ("duration",)
+    again = load(frame, columns=records(load(frame, columns={"wait": "duration"}).schema))
+    assert again.schema.kinds[0] == wait
+    night = frame.assign(wait=frame["wait"].str.replace("16:30", "23:30"))
+    assert load(night).schema.kinds[0].close == ()
+
+
+@pytest.mark.parametrize(
+    ("cells", "got"),
+    [([1.5, 2.5], "numbers"), (["soon", "late"], "texts"), (["8:30 PM", "9:15 AM"], "8:30 PM")],
+)
+def test_what_is_no_duration_is_refused(cells, got) -> None:
+    with pytest.raises(InputError, match=f"expected durations such as 1:30:00.*{got}"):
+        load(pd.DataFrame({"wait": cells * 10}), columns={"wait": "duration"})

@@ -48,6 +48,7 @@ class Amount(BaseModel):
     negative: Negative = "first"
 
     seconds_of_one: ClassVar[None] = None  # no time: whole ones may be counts and levels
+    duration: ClassVar[None] = None
 
     @property
     def whole(self) -> bool:

@@ -76,6 +76,11 @@ class Clock(_Time):
         """Seconds for which the number 1 stands."""
         return 1.0 if self.seconds else float(MINUTE)
 
+    @property
+    def duration(self) -> "Clock | None":
+        """The same way for durations; None for hours before and after noon, which no duration has."""
+        return None if self.half else self.model_copy(update={"long": True})
+
     def numbers(self, texts: Iterable[str]) -> np.ndarray:
         """The numbers for texts, (n,); NaN where a text is not written in this way.
 
@@ -197,6 +202,11 @@ class Span(_Time):
     def seconds_of_one(self) -> float:
         """Seconds for which the number 1 stands."""
         return float(self.units[-1][2])
+
+    @property
+    def duration(self) -> "Span":
+        """The same way, which is of durations."""
+        return self
 
     def numbers(self, texts: Iterable[str]) -> np.ndarray:
         """The numbers for texts, (n,); NaN where a text is not written in this way.

@@ -19,13 +19,15 @@ from backstory.data.tables.writing import Writing
 from backstory.errors import InputError
 
 Kind = Literal["continuous", "grid", "count", "binary", "categorical", "ordinal", "date"]
+ReadAs = Literal[Kind, "duration"]  # what cells may be read as
 Cells = Literal["number", "whole", "bool", "text", "date"]
-Reason = Literal["constant", "empty", "identifier", "index", "ignored", "condition", "determined"]
+Reason = Literal["constant", "empty", "identifier", "index", "ignored", "condition", "determined", "weights"]
 
 KINDS: tuple[Kind, ...] = ("continuous", "grid", "count", "binary", "categorical", "ordinal", "date")
 LEVELLED = ("binary", "categorical", "ordinal")
 NUMBERS = ("continuous", "grid", "date")  # kinds for which a likelihood of numbers is enough
 IGNORE = "ignore"
+DURATION: Literal["duration"] = "duration"
 MOST_DRAWABLE = 10_000  # different numbers, of which one is drawn often enough
 WITH_ATOMS = ("continuous", "count", "date")  # kinds that may have point masses
 SINGLE = 1e-6  # error of single precision as a fraction of a column's range, counted from the origin
@@ -70,7 +72,7 @@ class Column(BaseModel):
             an empty text, empty cells are the level NA.
         atoms: stored values of a column of numbers that are point masses, each with its share of the cells,
             the most frequent one first.
-        close: other kinds that fit about as well.
+        close: other kinds that fit about as well, and `duration` for times of day that may be durations.
         note: a remark for people from the inference of the kind.
     """
 
@@ -99,7 +101,7 @@ class Column(BaseModel):
     writing: Writing | None = None
     kept: tuple[str, ...] = ()
     atoms: tuple[tuple[float, float], ...] = ()
-    close: tuple[Kind, ...] = ()
+    close: tuple[ReadAs, ...] = ()
     note: str = ""
 
     @property
@@ -159,6 +161,21 @@ class Column(BaseModel):
             return np.round(clipped, self.decimals) + 0.0  # no -0.0
         return clipped
 
+    def covers(self, values: np.ndarray) -> np.ndarray:
+        """Whether values, once rounded as in `settled`, lie in the range of the data, of the same shape.
+
+        >>> Column(name="age", kind="continuous", decimals=0, low=18, high=90).covers(np.array([17.6, 90.6]))
+        array([ True, False])
+        """
+        if self.levels is not None or self.values is not None or self.low is None or self.high is None:
+            return np.ones(values.shape, bool)
+        error = SINGLE * (self.high - self.low)
+        if self.lattice is not None:
+            values = self.lattice.nearest(values)
+        elif self.kind == "count" or self.decimals is not None:
+            values = np.round(values, self.decimals or 0)
+        return (values >= self.low - error) & (values <= self.high + error)
+
     @property
     def unit(self) -> float | None:
         """The step of which all stored values are multiples; None if there is none."""
@@ -214,8 +231,8 @@ class LeftOut(BaseModel):
 
     Attributes:
         name: as in the file.
-        reason: why it is left out; `condition` where people give the conditions in place of the table,
-            `determined` where other columns give its cells.
+        reason: why it is left out; `weights` for the weights of rows, `condition` where people give the
+            conditions in place of the table, `determined` where other columns give its cells.
         place: its number among all columns of the file, from 0.
         text: the text in every cell of a constant column.
         cells, dtype, unused, order: of a constant column, as in `Column`.
@@ -260,7 +277,8 @@ class Asked(BaseModel):
     """A person's description of a column; the data decide on what is None.
 
     Attributes:
-        kind: as in `Column`, or `ignore` to leave the column out.
+        kind: as in `Column`; `duration` for times that are durations, whose kind of quantity is inferred; or
+            `ignore` to leave the column out.
         levels, rare, format, decimals: as in `Column`.
         cells: as in `Column`, for columns with levels: `text` keeps 007 apart from 7, `number` and `whole`
             do not.
@@ -268,7 +286,7 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["continuous", "grid", "count", "binary", "categorical", "ordinal", "date", "ignore"]
+    kind: Literal[ReadAs, "ignore"]
     levels: tuple[str, ...] | None = None
     rare: bool = False
     format: str | None = None
@@ -303,7 +321,7 @@ def _asked(name: str, description: Any) -> Asked:
         first = error.errors()[0]
         wrong = f"got {got!r}" if "kind" in first["loc"] else f"{first['msg'].lower()}: {first['loc']}"
         raise InputError(
-            f"expected one of {', '.join(KINDS)} or {IGNORE} for column {name!r}, {wrong}; "
+            f"expected one of {', '.join((*KINDS, DURATION))} or {IGNORE} for column {name!r}, {wrong}; "
             "choose one of these"
         ) from None
     _check_details(name, record)

@@ -6,7 +6,7 @@ Each needs packages that not everybody has; an error says how to install them.
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,11 @@ def needed(package: str, extra: str, what: str) -> Iterator[None]:
             f"expected the package {package} for {what}, got an installation without it; "
             f"run pip install 'backstory[{extra}]', or use .csv"
         ) from error
+
+
+def parquet_engine() -> AbstractContextManager[None]:
+    """Turns the error of a missing pyarrow into advice."""
+    return needed("pyarrow", "parquet", "Parquet files")
 
 
 def read_excel(path: Path) -> pd.DataFrame:

@@ -17,8 +17,7 @@ from backstory.data.tables.cells import Cells
 from backstory.data.tables.columns import Column, LeftOut
 from backstory.data.tables.decode import decoded, typed
 from backstory.data.tables.encode import is_categorical, is_text
-from backstory.data.tables.foreign import read_excel
-from backstory.data.tables.read import parquet_engine
+from backstory.data.tables.foreign import parquet_engine, read_excel
 from backstory.data.tables.stated import beside_conditions
 from backstory.data.tables.text import TextTable
 from backstory.files import EXCEL, SEPARATORS, format_of, reading

@@ -24,7 +24,18 @@ from typing import Any
 import numpy as np
 
 from backstory import console
-from backstory.data.tables.columns import Asked, Cells, Column, Kind, LeftOut, Reason, number_text
+from backstory.data.tables.clocks import HOUR
+from backstory.data.tables.columns import (
+    DURATION,
+    Asked,
+    Cells,
+    Column,
+    Kind,
+    LeftOut,
+    ReadAs,
+    Reason,
+    number_text,
+)
 from backstory.data.tables.dates import unpadded
 from backstory.data.tables.decode import decoded
 from backstory.data.tables.kinds import Numbers, best_kind, is_uneven
@@ -39,6 +50,7 @@ ROWS_OF_VALUE = 25  # rows for each number of a grid of more numbers, on average
 RAREST, RARE_SHARE = 10, 500  # a level is rare below 10 rows, in smaller tables below one row of 500
 MOST_LEVELS = 1000  # of a categorical column; the others are rare
 MOST_RARE = 1000  # rare texts that are kept, to be drawn
+EVENING = 18 * HOUR
 DISTINCT = 0.9  # share of different texts above which they name the rows
 
 OTHER = "other"
@@ -80,7 +92,19 @@ def judge(survey: Survey, place_in_file: int, asked: Asked | None, text_table: b
         return _of_texts(column, survey)
     if survey.dtype == "category":
         return _with_levels(column, survey, "categorical" if survey.ordered is None else "ordinal")
-    return _of_numbers(column, survey)
+    also: tuple[ReadAs, ...] = (DURATION,) if _may_be_durations(survey) else ()
+    return _of_numbers(column.model_copy(update={"close": also}), survey)
+
+
+def _may_be_durations(survey: Survey) -> bool:
+    """Whether times that are taken for times of day may as well be durations.
+
+    If the longest ones took as long as to the evening, some would be longer than a day.
+    """
+    way = survey.writing
+    if way is None or way.seconds_of_one is None or way.duration in (None, way):
+        return False
+    return survey.high * way.seconds_of_one < EVENING
 
 
 def _cells(survey: Survey) -> Cells:
@@ -157,7 +181,7 @@ def _of_numbers(column: Column, survey: Survey) -> Column:
     if not enough or len(found.values) < 2:
         return column
     verdict = best_kind(_candidates(found, survey, measured), found.counts)
-    column = column.model_copy(update={"kind": verdict.kind, "close": verdict.close})
+    column = column.model_copy(update={"kind": verdict.kind, "close": (*verdict.close, *column.close)})
     if verdict.kind == "ordinal":
         return _levelled(column, "ordinal", few or [])
     return column.model_copy(update={"values": tuple(few or ())}) if verdict.kind == "grid" else column
@@ -297,6 +321,9 @@ def _most_frequent(counts: Mapping[str, int], rare: Sequence[str]) -> tuple[tupl
 
 def _as_asked(column: Column, survey: Survey, asked: Asked, text_table: bool) -> Column:
     """A column of the kind that a person gives it."""
+    if asked.kind == DURATION:
+        _refuse_no_durations(column, survey)
+        return _of_numbers(column, survey)
     if asked.kind in ("continuous", "grid", "count"):
         changes: dict[str, Any] = {"kind": asked.kind}
         changes["cells"] = "whole" if survey.holds_integers else "number"
@@ -338,6 +365,17 @@ def _levels_as_asked(column: Column, survey: Survey, asked: Asked) -> Column:
             f"{len(column.levels or ())}; give it the kind categorical"
         )
     return column
+
+
+def _refuse_no_durations(column: Column, survey: Survey) -> None:
+    """Raise InputError unless the cells can be durations."""
+    way = survey.writing
+    if column.seconds is None or (way is not None and way.duration is None):
+        got = "texts" if survey.texts.words else "numbers" if way is None or way.is_plain else str(way)
+        raise InputError(
+            f"expected durations such as 1:30:00, 1h 30m or PT90M in column {survey.name!r} of "
+            f"{survey.source}, got {got}; give it the kind continuous, or leave its kind out"
+        )
 
 
 def _values_of_grid(survey: Survey) -> tuple[float, ...]:

@@ -1,35 +1,28 @@
-"""Tables to a Dataset: CSV, TSV, Parquet, pandas frames and Arrow tables.
+"""A table to a Dataset.
 
 A table is stored as float64 over its modelled columns, so that an empty cell can be NaN. A large table is
 read twice: first to infer what its columns hold (`survey`, `infer`), then to store them (`encode`). The
-schema keeps both, so that a written table looks like the one that was read.
+schema keeps both, so that a written table looks like the one that was read. `sources` opens files and frames.
 """
 
-import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from backstory import console
-from backstory.data.binary import open_binary
 from backstory.data.checks import check_finite, listed
 from backstory.data.dataset import Dataset
+from backstory.data.reading import PLAIN, Reading
 from backstory.data.rows import Rows, Spool, mapped
 from backstory.data.schema import Schema
-from backstory.data.tables.columns import Asked, Column, Columns, LeftOut, asked
+from backstory.data.tables.columns import Asked, Column, LeftOut, asked
 from backstory.data.tables.constants import ConstantCells
 from backstory.data.tables.encode import Unknown, encoded
-from backstory.data.tables.foreign import as_pandas
 from backstory.data.tables.infer import judge
-from backstory.data.tables.layout import Told
 from backstory.data.tables.match import check_names, constants, determined, matched
-from backstory.data.tables.parts import KEPT, NOTHING, Kept, PartedTable, Parts, TextMarks
+from backstory.data.tables.parts import PartedTable
 from backstory.data.tables.recognise import surveyed
 from backstory.data.tables.related import (
     broken_cells,
@@ -40,165 +33,28 @@ from backstory.data.tables.related import (
 )
 from backstory.data.tables.related_cells import RelatedCells
 from backstory.data.tables.survey import Survey
-from backstory.data.tables.text import TextTable, rows_at_once
 from backstory.data.tables.totals import Totals, with_atoms, with_lattices
 from backstory.data.tables.watch import Watch
-from backstory.data.tables.wishes import NO_WISHES, Wishes
 from backstory.errors import InputError, counted
-from backstory.files import decoder, reading
 
 
-def load_csv(
-    path: Path,
-    separator: str = ",",
-    limit: float = math.inf,
-    columns: Columns | None = None,
-    schema: Schema | None = None,
-    told: Told = NOTHING,
-    wishes: Wishes = NO_WISHES,
-) -> Dataset:
-    """The Dataset of a text table, plain or `.gz`.
-
-    Its encoding, separator and comment lines are recognised, and whether its first row names the columns;
-    otherwise they are called column_1, column_2, …. An empty cell (or NA, NaN, null, ?) is missing.
-
-    Args:
-        path: of the file.
-        separator: the one that the name of the file stands for.
-        limit: bytes that the values may take in memory; more go to a temporary file.
-        columns: what columns hold, by name, see `columns.asked`; the kinds of the others are inferred.
-        schema: read the table as one with this schema.
-        told: what a person tells of the table.
-        wishes: what a person says of its relations.
-
-    Raises:
-        InputError: a cell that its column cannot hold (the message says where), no rows, no text, or rows
-            that are too long.
-    """
-    told = told if schema is None else told.over(schema.told)
-    with reading(path, "a table"), TextTable.open(path, separator, told, limit) as text:
-        if schema is None and text.notes:
-            console.say(f"{path}: {'; '.join(text.notes)}")
-        marks = TextMarks(text.has_padded(), text.has_any(KEPT))
-        parted = PartedTable(text.parts, text.names(), str(path), told, marks)
-        dataset = _Table(parted, text.layout.header, limit, wishes).dataset(columns, schema)
-        if schema is not None or text.layout.separator == separator:
-            return dataset
-        own = dataset.schema.model_copy(update={"separator": text.layout.separator})
-        return replace(dataset, schema=own)
-
-
-def load_parquet(
-    path: Path,
-    limit: float = math.inf,
-    columns: Columns | None = None,
-    schema: Schema | None = None,
-    told: Told = NOTHING,
-    wishes: Wishes = NO_WISHES,
-) -> Dataset:
-    """The Dataset of a Parquet file, read by parts of its row groups; its index is not part of the data.
-
-    The arguments are those of `load_csv`.
-
-    Raises:
-        InputError: pyarrow is not installed, or the same as for a text table.
-    """
-    with reading(path, "a Parquet file"), open_binary(path, limit) as handle:
-        with parquet_engine():
-            from pyarrow.parquet import ParquetFile
-        with decoder():
-            file = ParquetFile(handle, pre_buffer=False)  # otherwise all that was read stays in memory
-            names = _names_of(file.schema_arrow.empty_table().to_pandas())
-
-        def parts(_: Collection[str], kept: Kept) -> Parts:
-            with console.progress(f"read {path.name}", file.metadata.num_rows) as bar:
-                batches = file.iter_batches(rows_at_once(len(names)))
-                while (frame := _next_frame(batches)) is not None:
-                    yield frame
-                    bar.advance(len(frame))
-
-        told = told if schema is None else told.over(schema.told)
-        parted = PartedTable(parts, names, str(path), told, expected=file.metadata.num_rows)
-        return _Table(parted, limit=limit, wishes=wishes).dataset(columns, schema)
-
-
-def _next_frame(batches: Iterator[Any]) -> pd.DataFrame | None:
-    """The next part of a Parquet file; None at its end."""
-    with decoder():
-        batch = next(batches, None)
-        return None if batch is None else batch.to_pandas()
-
-
-def from_arrow(
-    source: Any,
-    columns: Columns | None = None,
-    schema: Schema | None = None,
-    told: Told = NOTHING,
-    wishes: Wishes = NO_WISHES,
-) -> Dataset:
-    """The Dataset of a table of another library, such as Polars or DuckDB, see `foreign.as_pandas`.
-
-    Raises:
-        InputError: pyarrow is not installed, or the same as for a frame.
-    """
-    name = f"{type(source).__module__.partition('.')[0]} {type(source).__name__}"
-    return from_frame(as_pandas(source), name, True, columns, schema, told, wishes)
-
-
-def from_frame(
-    frame: pd.DataFrame,
-    source: str = "data frame",
-    header: bool = True,
-    columns: Columns | None = None,
-    schema: Schema | None = None,
-    told: Told = NOTHING,
-    wishes: Wishes = NO_WISHES,
-) -> Dataset:
-    """The Dataset of a frame of numbers, texts, booleans, categories and dates, without its index.
-
-    >>> from_frame(pd.DataFrame({"age": [30, 41], "height": [1.7, 1.8]})).schema.integer_columns
-    ('age',)
-    """
-
-    def parts(_: Collection[str], kept: Kept) -> Parts:
-        yield frame
-
-    told = told if schema is None else told.over(schema.told)
-    parted = PartedTable(parts, _names_of(frame), source, told)
-    return _Table(parted, header, wishes=wishes).dataset(columns, schema)
-
-
-@contextmanager
-def parquet_engine() -> Iterator[None]:
-    """Turns the error of a missing pyarrow into advice."""
-    try:
-        yield
-    except ImportError as error:
-        raise InputError(
-            "expected the package pyarrow for Parquet files, got an installation without it; "
-            "run pip install 'backstory[parquet]', or use .csv"
-        ) from error
-
-
-def _names_of(frame: pd.DataFrame) -> list[str]:
-    return [str(name).strip() for name in frame.columns]
-
-
-@dataclass
-class _Table:
+@dataclass(frozen=True)
+class Table:
     """A table to be made a Dataset.
 
     Attributes:
         parted: the table.
+        reading: how it is read.
         header: whether the file names its columns.
-        limit: bytes of values that are kept in memory.
-        wishes: what a person says of relations.
+        notes: what is unusual in the file.
+        separator: between its cells, if it is not that of its ending.
     """
 
     parted: PartedTable
+    reading: Reading = PLAIN
     header: bool = True
-    limit: float = math.inf
-    wishes: Wishes = NO_WISHES
+    notes: Sequence[str] = ()
+    separator: str | None = None
 
     @property
     def names(self) -> Sequence[str]:
@@ -210,13 +66,26 @@ class _Table:
         """Where the table comes from, for messages."""
         return self.parted.source
 
-    def dataset(self, columns: Columns | None, schema: Schema | None) -> Dataset:
-        """The Dataset of the modelled columns."""
+    def dataset(self, schema: Schema | None = None) -> Dataset:
+        """The Dataset of the modelled columns, read as one with this schema if it is given.
+
+        InputError for no rows, or a cell that its column cannot hold; the message says where.
+        """
+        if schema is None and self.notes:
+            console.say(f"{self.source}: {'; '.join(self.notes)}")
+        dataset = self._dataset_of(schema)
+        if schema is not None or self.separator is None:
+            return dataset
+        own = dataset.schema.model_copy(update={"separator": self.separator})
+        return replace(dataset, schema=own)
+
+    def _dataset_of(self, schema: Schema | None) -> Dataset:
         check_names(self.names, self.source)
         self._check_told()
         if schema is not None and schema.columns is not None:
             return self._by_schema(schema)
-        descriptions = asked(columns or {} if schema is None else dict.fromkeys(self.names, "continuous"))
+        told = self.reading.columns or {}
+        descriptions = asked(told if schema is None else dict.fromkeys(self.names, "continuous"))
         self._check_described(descriptions)
         kinds, left_out = self._inferred(descriptions)
         place = {name: j for j, name in enumerate(self.names)}
@@ -228,11 +97,13 @@ class _Table:
 
     def _related(self, stored: "_Stored", kinds: Sequence[Column], cells: Schema) -> Dataset:
         """The Dataset of cells with this schema, in which columns that belong together stay so."""
-        check_finite(stored.values, self.source, cells.columns)
-        table = related_table(stored.values, kinds, cells, stored.places, self.wishes, self.source)
+        incomplete = check_finite(stored.values, self.source, cells.columns)
+        table = related_table(stored.values, kinds, cells, stored.places, self.reading.wishes, self.source)
         part = replace(stored, values=table.values, places=table.places, related=table.cells)
         schema = with_atoms(with_lattices(table.schema, table.values), table.values)
-        return self._dataset(part, schema)
+        if table.cells is not None:  # stored values that are not those of the cells
+            incomplete = check_finite(table.values, self.source, schema.columns)
+        return self._dataset(part, schema, incomplete)
 
     def _by_schema(self, schema: Schema) -> Dataset:
         """The Dataset of the columns of a known schema, with its conditions."""
@@ -250,7 +121,8 @@ class _Table:
         for cells in stored.constants:
             cells.warn(self.source)
         whole = whole.model_copy(update={"left_out": self._present(whole)})
-        return self._dataset(stored, whole).conditioned_as(schema.conditions)
+        incomplete = check_finite(stored.values, self.source, whole.columns)
+        return self._dataset(stored, whole, incomplete).conditioned_as(schema.conditions)
 
     def _check_conditions(self, schema: Schema) -> None:
         """Raise InputError if the table lacks the column of a condition."""
@@ -273,8 +145,7 @@ class _Table:
             there = conditions if len(self.names) > len(schema.kinds) else []
         return (*others, *there)
 
-    def _dataset(self, stored: "_Stored", schema: Schema) -> Dataset:
-        incomplete = check_finite(stored.values, self.source, schema.columns)
+    def _dataset(self, stored: "_Stored", schema: Schema, incomplete: bool) -> Dataset:
         schema = schema.model_copy(update={"header": self.header, "told": self.parted.told})
         return Dataset(
             stored.values,
@@ -328,7 +199,7 @@ class _Table:
         self, kinds: Sequence[Column], places: Sequence[int], watched: Sequence[Watch] = ()
     ) -> "_Stored":
         """The stored values of the columns at these places of the file; constant columns are compared."""
-        spool = Spool(self.limit, expected=8 * self.parted.expected * len(kinds))
+        spool = Spool(self.reading.memory, expected=8 * self.parted.expected * len(kinds))
         unknown, totals = Unknown(self.source), Totals.empty(len(kinds))
         words = [*zip(places, (column.as_text for column in kinds), strict=True)]
         words += [(watch.place, watch.column.cells == "text") for watch in watched]

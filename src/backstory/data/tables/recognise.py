@@ -7,7 +7,7 @@ of their own (`writing`), or in which texts that mostly stand for empty cells ma
 
 from collections.abc import Collection, Mapping
 
-from backstory.data.tables.columns import LEVELLED, Asked
+from backstory.data.tables.columns import DURATION, LEVELLED, Asked
 from backstory.data.tables.parts import KEPT, PartedTable, kept_of
 from backstory.data.tables.survey import Survey
 from backstory.data.tables.writing import recognised
@@ -86,6 +86,8 @@ class _Looks:
         writing = recognised(texts.first, decimal)
         if writing is None or (writing.is_plain and not texts.words):
             return None
+        if asked is not None and asked.kind == DURATION:
+            writing = writing.duration or writing
         return Survey(survey.name, survey.source, survey.count_numbers, writing=writing)
 
     def _with_levels(self, surveys: Mapping[str, Survey]) -> dict[str, Survey]:

@@ -1,7 +1,7 @@
 """Tables whose columns belong together: relations found, cells to stored values, and what rows break them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,20 @@ class RelatedTable:
     values: Rows
     schema: Schema
     places: tuple[int, ...]
-    cells: RelatedCells | None
+    cells: RelatedCells | None = None
+
+    @classmethod
+    def of(
+        cls,
+        stored: Rows,
+        kinds: Sequence[Column],
+        left_out: Sequence[LeftOut],
+        places: Sequence[int],
+        found: Related,
+    ) -> "RelatedTable":
+        """The table of these stored values, with their ranges."""
+        schema = Totals.of(stored).schema(kinds, left_out).model_copy(update={"related": found})
+        return cls(stored, schema, tuple(places))
 
 
 def related_table(
@@ -139,12 +152,8 @@ def related_table(
     whole = schema.model_copy(update={"related": found, "kinds": tuple(model)})
     stored = mapped(lambda block: stored_block(block, names, whole), values)
     left_out = sorted((*schema.left_out, *determined), key=lambda column: column.place)
-    return RelatedTable(
-        stored,
-        Totals.of(stored).schema(model, left_out).model_copy(update={"related": found}),
-        tuple(place[column.name] for column in model),
-        related_cells(values, names, place, found),
-    )
+    own_places, cells = [place[column.name] for column in model], related_cells(values, names, place, found)
+    return replace(RelatedTable.of(stored, model, left_out, own_places, found), cells=cells)
 
 
 def _in_steps(columns: Sequence[Column], names: Sequence[str], values: Rows) -> tuple[Column, ...]:
@@ -156,7 +165,7 @@ def _unrelated(values: Rows, kinds: Sequence[Column], schema: Schema, places: Se
     """The table without relations, in which rare levels are one."""
     rare = {j: len(column.levels or ()) - 1 for j, column in enumerate(kinds) if column.rare}
     if not rare:
-        return RelatedTable(values, schema, tuple(places), None)
+        return RelatedTable(values, schema, tuple(places))
 
     def together(block: np.ndarray) -> np.ndarray:
         for j, last in rare.items():
@@ -164,7 +173,7 @@ def _unrelated(values: Rows, kinds: Sequence[Column], schema: Schema, places: Se
         return block
 
     stored = mapped(together, values)
-    return RelatedTable(stored, Totals.of(stored).schema(kinds, schema.left_out), tuple(places), None)
+    return RelatedTable.of(stored, kinds, schema.left_out, places, Related())
 
 
 def _found(values: Rows, schema: Schema, wishes: Wishes, source: str) -> Related:

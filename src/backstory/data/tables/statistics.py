@@ -1,6 +1,7 @@
 """The columns of a table as the model needs them: their quantities, and statistics of the training rows."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,14 +61,7 @@ def as_numbers(dataset: Dataset) -> Dataset:
             )
     tables = {j: np.array([float(level) for level in column.levels or ()]) for j, column in levelled.items()}
     unchanged = all((table == np.arange(len(table))).all() for table in tables.values())
-    kinds = tuple(
-        column.model_copy(
-            update={"kind": "continuous", "levels": None, "rare": False, "values": None, "atoms": ()}
-        )
-        if column.kind != "date"
-        else column
-        for column in dataset.schema.kinds
-    )
+    kinds = tuple(_as_number(column, tables.get(j)) for j, column in enumerate(dataset.schema.kinds))
     related = dataset.schema.related.as_numbers({levelled[j].name: table for j, table in tables.items()})
     schema = dataset.schema.model_copy(update={"kinds": kinds, "related": related})
     if unchanged:
@@ -81,6 +75,18 @@ def as_numbers(dataset: Dataset) -> Dataset:
         return block
 
     return replace(dataset, schema=schema, values=mapped(numbers, dataset.values))
+
+
+def _as_number(column: Column, table: np.ndarray | None) -> Column:
+    """The column for a likelihood of numbers; the table has the number of each level."""
+    if column.kind == "date":
+        return column
+    changes: dict[str, Any] = {"kind": "continuous", "levels": None, "rare": False}
+    changes |= {"values": None, "atoms": ()}
+    if table is not None and column.low is not None and column.high is not None:
+        own = table[int(column.low) : int(column.high) + 1]
+        changes |= {"low": float(own.min()), "high": float(own.max())}
+    return column.model_copy(update=changes)
 
 
 def column_statistics(values: Rows, schema: Schema) -> ColumnStatistics:

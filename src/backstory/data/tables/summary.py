@@ -4,7 +4,8 @@ from typing import Any
 
 from backstory import console
 from backstory.data.schema import Schema
-from backstory.data.tables.columns import Column
+from backstory.data.tables.clocks import Clock
+from backstory.data.tables.columns import DURATION, Column
 from backstory.errors import counted, printable
 
 SHOWN, LEFT_OUT_SHOWN, RELATIONS_SHOWN = 40, 20, 30
@@ -25,7 +26,7 @@ def show(schema: Schema, stderr: bool = True) -> None:
     for column, stored in list(zip(schema.cell_kinds, schema.kinds, strict=False))[:SHOWN]:
         empty = f"{100 * column.missing:.1f} %" if column.missing else ""
         notes = (column.note, stored.note, _lattice_of(column), _close_to(stored))
-        note = _shown("; ".join(dict.fromkeys(filter(None, notes))))
+        note = "; ".join(map(_shown, dict.fromkeys(filter(None, notes))))
         table.add_row(_shown(column.name), column.kind, _values_of(column), empty, note)
     for left in schema.left_out[:LEFT_OUT_SHOWN]:
         table.add_row(_shown(left.name), "left out", _shown(left.text or ""), "", left.reason)
@@ -99,6 +100,8 @@ def _record(column: Column) -> dict[str, Any]:
     if column.levels is not None:
         rare = {"rare": True} if column.rare else {}
         return {"kind": column.kind, "levels": list(column.levels), "cells": column.cells} | rare
+    if isinstance(column.writing, Clock) and column.writing.long:
+        return {"kind": DURATION}
     more = {
         "format": column.format,
         "decimals": column.decimals if column.kind in ("continuous", "grid") else None,

@@ -9,8 +9,8 @@ of all groups of that size. The top-down pass carries a state h, which every gro
 
 (Sønderby et al. 2016, "Ladder variational autoencoders"; Child 2021, "Very deep VAEs"; the correction of the
 prior is that of Vahdat & Kautz 2020, "NVAE", eq. 2). All of these end in layers that begin as zero, so a new
-ladder has q = p = N(0, I) at every level, and blocks that change nothing. Between two sizes every pixel is
-repeated, and a convolution follows.
+ladder has q = p = N(0, I) at every level, and blocks that change nothing. Between two sizes is the
+convolution of `networks.resnet.larger`.
 """
 
 import math
@@ -25,7 +25,7 @@ from backstory.distributions.base import full_precision, soft_clamp
 from backstory.distributions.diagonal_gaussian import DiagonalGaussian
 from backstory.distributions.ladder import Walk, walk
 from backstory.models.networks.conv import channels, channels_last, entries, planes
-from backstory.models.networks.resnet import Enlarged, smaller, stages
+from backstory.models.networks.resnet import larger, smaller, stages
 
 Map: TypeAlias = tuple[int, int, int]  # channels, height, width
 
@@ -94,7 +94,7 @@ def _up(before: Map, after: Map) -> nn.Module:
     if before[1:] == (1, 1):
         return Reshaped(before, after)
     narrow = nn.Conv2d(before[0], after[0], 1) if before[0] > after[0] else nn.Identity()
-    return nn.Sequential(narrow, Enlarged(before[1:], after[1:], min(before[0], after[0]), after[0]))
+    return nn.Sequential(narrow, larger(before[1:], after[1:], min(before[0], after[0]), after[0]))
 
 
 class BottomUp(nn.Module):

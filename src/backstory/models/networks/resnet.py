@@ -1,12 +1,13 @@
 """Residual convolutional networks for images of any height and width.
 
 The feature maps have the sides and the channels of `networks.conv`. The encoder halves the sides with a
-convolution of stride 2. The decoder repeats each pixel and smooths with a convolution of stride 1, whose
-outputs all have equally many inputs, so that no checkerboard can arise (Odena, Dumoulin & Olah 2016). At each
-side but the image's own come `depth` residual blocks with the norms before the convolutions (He et al. 2016,
-"Identity mappings in deep residual networks"), and a norm and an activation before the next side. A norm is
-over a group of channels of one observation (Wu & He 2018), so that the observations of a batch do not depend
-on each other. The parameters of a pixel come from `PIXEL` channels of its own.
+convolution of stride 2. The decoder doubles them with transposed convolutions of 4 × 4 and stride 2, whose
+outputs have equally many inputs; they begin as repeated pixels with a 3 × 3 convolution, without a
+checkerboard (Odena, Dumoulin & Olah 2016). At each side but the image's own come `depth` residual blocks with
+the norms before the convolutions (He et al. 2016, "Identity mappings in deep residual networks"), and a norm
+and an activation before the next side. A norm is over a group of channels of one observation (Wu & He 2018),
+so that the observations of a batch do not depend on each other. The parameters of a pixel come from `PIXEL`
+channels of its own.
 """
 
 import math
@@ -60,28 +61,21 @@ class ResidualBlock(nn.Module):
         return x + self.body(x)
 
 
-class Enlarged(nn.Module):
-    """Feature maps at the next larger sides: each pixel repeated, then a 3 × 3 convolution.
+def larger(side: tuple[int, int], next_side: tuple[int, int], before: int, after: int) -> nn.Module:
+    """The convolution to the next feature map, of twice the sides or of the same ones.
 
-    Both are one transposed convolution, whose 4 × 4 kernel is the sum of the 3 × 3 kernel at four places: it
-    takes less than half of the operations.
+    A transposed convolution begins as each pixel repeated and a 3 × 3 convolution: its 4 × 4 kernel is the
+    sum of the 3 × 3 kernel at four places.
     """
-
-    def __init__(self, side: tuple[int, int], next_side: tuple[int, int], before: int, after: int):
-        super().__init__()
-        self.next_side = next_side
-        self.doubles = side != next_side and side == (next_side[0] // 2, next_side[1] // 2)
-        self.odd = (next_side[0] % 2, next_side[1] % 2)
-        self.smooth = nn.Conv2d(before, after, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.doubles:
-            maps: Tensor = self.smooth(F.interpolate(x, size=self.next_side, mode="nearest"))
-            return maps
-        weight = self.smooth.weight.flip(2, 3)
-        places = [F.pad(weight, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)]
-        kernel = torch.stack(places).sum(0).transpose(0, 1)
-        return F.conv_transpose2d(x, kernel, self.smooth.bias, 2, 1, self.odd)
+    smooth = nn.Conv2d(before, after, 3, padding=1)
+    if side == next_side:
+        return smooth
+    odd = (next_side[0] % 2, next_side[1] % 2)
+    doubled = nn.ConvTranspose2d(before, after, 4, 2, 1, odd)
+    kernel = smooth.weight.detach().flip(2, 3).transpose(0, 1)
+    places = [F.pad(kernel, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)]
+    doubled.weight.data = torch.stack(places).sum(0)
+    return doubled
 
 
 def _active(width: int) -> list[nn.Module]:
@@ -145,7 +139,7 @@ class ResNetDecoder(nn.Module):
         for stage in reversed(range(len(counts))):
             here, after = counts[stage], counts[stage - 1] if stage else PIXEL
             layers += [*_blocks(here, depth), *_active(here)]
-            layers.append(Enlarged(path[stage + 1], path[stage], here, after))
+            layers.append(larger(path[stage + 1], path[stage], here, after))
         ends = [nn.SiLU(), nn.Conv2d(PIXEL, outputs[0] * colours, 1)]
         self.stages = channels_last(nn.Sequential(*layers, *ends))
 

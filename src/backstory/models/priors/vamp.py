@@ -51,7 +51,7 @@ def _build(options: o.VampPrior, setting: Setting) -> VampPrior:
     if setting.context:
         raise InputError(
             "prior vamp has pseudo-inputs without conditions, got a model of p(x|c); "
-            "use prior normal, mixture or flow"
+            "use prior conditional, normal, mixture or flow"
         )
     assert setting.encoder is not None
     assert setting.posterior is not None
