@@ -48,6 +48,10 @@ def test_draws_beside_training_images(tmp_path, capsys) -> None:
     with Image.open(sheet) as picture:
         assert picture.height == 4 * 66 + 2  # the draws, and three lines of training images
         assert picture.width > 6 * 66 + 2  # with their labels
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n5,9\n")
+    refused = ["sample", run, "-o", str(tmp_path / "other.png"), "--nearest", str(tmp_path / "t.csv")]
+    assert main(refused) == 2
+    assert "expected images of shape (8, 8)" in capsys.readouterr().err
     assert main(["compare", run, "digits", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["features"] == "classifier"

@@ -133,6 +133,11 @@ def _write_beside_nearest(model: Trained, output: Output, x: np.ndarray, source:
     data, schema = load(source, schema=model.schema), model.schema
     rows = model.splits.train if model.trained_on(data) else data.training_rows
     others = np.asarray(stored_values(data.subset(rows), schema)[:])
+    if others.shape[1:] != schema.shape:
+        raise InputError(
+            f"expected images of shape {schema.shape} for `nearest`, got {data.schema.kind} of shape "
+            f"{others.shape[1:]}; give the images that the model was trained on"
+        )
     draws, images = (schema.fractions(part.astype(float)) for part in (x, others))
     found = nearest_images(draws, images, len(NEAREST))
     below = {label: others[index] for label, index in zip(NEAREST, found.index.T, strict=False)}
