@@ -31,7 +31,10 @@ def test_a_duration(schema, cell):
 
 
 @pytest.mark.parametrize("text", ["{0}:{1:02}", "{0}:{1:02}:00", "{0}h {1}m"])
-@pytest.mark.parametrize("cell", [pd.Timedelta("90min"), timedelta(minutes=90), np.timedelta64(90, "m")])
+@pytest.mark.parametrize(
+    "cell",
+    [pd.Timedelta("90min"), timedelta(minutes=90), np.timedelta64(90, "m"), "90 min", "1h 30m", "5400"],
+)
 def test_a_duration_of_a_column_of_texts(text, cell):
     minutes = np.random.default_rng(0).integers(1, 3000, 200)
     schema = load(pd.DataFrame({"ride": [text.format(m // 60, m % 60) for m in minutes]})).schema

@@ -262,7 +262,6 @@ def _stored(cell: Any, column: Column) -> float:
 
 def _encoded(cell: Any, column: Column) -> tuple[float, str]:
     """The stored value of a cell, and its text."""
-    import pandas as pd
 
     from backstory.data.tables.encode import encoded_cell  # with pandas, which is slow to import
 
@@ -276,8 +275,8 @@ def _encoded(cell: Any, column: Column) -> tuple[float, str]:
         text = _seconds(cell, column)
     if column.writing is not None and isinstance(cell, int | float):
         text = column.writing.text(cell)
-    if column.writing is not None and isinstance(cell, timedelta | np.timedelta64):
-        text = column.writing.text(pd.Timedelta(cell).total_seconds() / (column.seconds or 1))
+    if column.writing is not None and isinstance(cell, str | timedelta | np.timedelta64):
+        text = _as_written(cell, column)
     if column.levels is not None and text not in column.levels:
         text = text.removesuffix(".0")  # 3.0 is the level 3
     return encoded_cell(text, column), text
@@ -288,6 +287,22 @@ def _midnight(cell: str, column: Column) -> float:
     from backstory.data.tables.dates import midnight  # with pandas, which is slow to import
 
     return midnight(cell.strip(), column.zone, column.dtype)
+
+
+def _as_written(cell: Any, column: Column) -> str:
+    """A duration as a column of texts writes it; a text in another form than a duration's as it is."""
+    import pandas as pd
+
+    assert column.writing is not None
+    if isinstance(cell, str) and column.seconds is None:
+        return cell.strip()
+    try:
+        length = (
+            float(cell) if isinstance(cell, str) and is_number(cell) else pd.Timedelta(cell).total_seconds()
+        )
+    except ValueError:
+        return cell.strip()
+    return column.writing.text(length / (column.seconds or 1))
 
 
 def _seconds(cell: Any, column: Column) -> str:
