@@ -113,7 +113,10 @@ class Sampler(Restorer):
         given: Given = None,
         each: str | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The draws of `sample` as stored values, and the mean E[x|z] of each; arguments as there."""
+        """The draws of `sample` as stored values, and the mean E[x|z] of each; arguments as there.
+
+        Rows of a table outside the ranges of training are cut to them here, and not drawn again.
+        """
         n, seed = checked_number(n), _seed(seed)
         if each is not None:
             n, given = at_each_level(self.schema.conditions, each, n, given)
