@@ -13,7 +13,7 @@ from backstory.cli.main import main
 PICTURES = {
     "training.png": "distortion and rate against epochs, their path, and the KL of each latent unit",
     "samples.png": "50 new digits, z ~ p(z), then x ~ p(x|z), each below its mean E[x|z]",
-    "nearest.png": "new digits, each beside the three training digits that are nearest to it",
+    "nearest.png": "new digits, each above the three training digits that are nearest to it",
     "classes.png": "eight new digits of each class, x ~ p(x|c), where pixels depend on each other",
     "reconstructions.png": "held-out digits, each above its reconstruction",
     "restorations.png": "digits with half of their pixels hidden, E[x|y], three draws, and their uncertainty",
