@@ -25,9 +25,13 @@ def timed(call: Callable[[], T]) -> tuple[T, float]:
 
 
 def environment() -> dict[str, Any]:
-    """The command, versions and machine of a measurement."""
+    """The command, versions and machine of a measurement.
+
+    Absolute paths of the command are shortened to their last part: nobody else has these folders.
+    """
+    arguments = [Path(part).name if Path(part).is_absolute() else part for part in sys.argv[1:]]
     return {
-        "command": shlex.join(["python", f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": shlex.join(["python", f"bench/{Path(sys.argv[0]).name}", *arguments]),
         "backstory": backstory.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
