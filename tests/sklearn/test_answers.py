@@ -116,3 +116,5 @@ def test_a_gap_that_no_training_row_had_is_refused_everywhere(density, pairs):
 def test_a_share_of_a_row_is_not_drawn(density):
     with pytest.raises(InputError, match=r"a whole number of samples, at least 1, got 2\.5"):
         density.sample(2.5)
+    with pytest.raises(InputError, match=r"a whole number of samples, at least 1, got 2\.5"):
+        density.sample(2.5, where={"a": (0.0, None)})

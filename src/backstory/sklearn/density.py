@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import DensityMixin
 from sklearn.utils.validation import check_is_fitted
 
+from backstory.inference.generate import checked_number
 from backstory.sklearn.base import Averaged
 from backstory.sklearn.models import drawn_seed, log_density
 
@@ -67,5 +68,5 @@ class VAEDensity(DensityMixin, Averaged):
         check_is_fitted(self)
         seed, modelled = drawn_seed(random_state), np.flatnonzero(np.isnan(self.constant_))
         asked = None if where is None else self._form.wanted(where, modelled)
-        values = self.model_._draw(n_samples, False, 1.0, seed, asked, None)
+        values = self.model_._draw(checked_number(n_samples), False, 1.0, seed, asked, None)
         return self._form.draws(self._with_constants(values), seed)
