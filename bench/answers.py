@@ -40,7 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     a = parser.parse_args(arguments)
     sources = {"now": Path(backstory.__file__).parents[1], "before": a.against.resolve()}
     record: dict[str, Any] = {**environment(), "threads": a.threads, "repeats": a.repeats, "answers": {}}
-    record["command"] = record["command"].replace(str(a.against), "OTHER/src")
     for question in a.questions:
         asked = {"question": question, "rows": a.rows or ROWS[question], "threads": a.threads}
         taken: Times = {name: [] for name in sources}

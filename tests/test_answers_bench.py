@@ -33,7 +33,7 @@ def test_ratios_are_of_medians_in_turns(tmp_path, monkeypatch):
     text = output.read_text()
     assert str(tmp_path) not in text
     record = json.loads(text)
-    assert record["command"] == "python bench/answers.py --against OTHER/src"
+    assert record["command"] == f"python bench/answers.py --against {tmp_path.name}"
     found = record["answers"]["restore"]
     assert (found["now"]["cpu_seconds"], found["before"]["cpu_seconds"]) == (2, 8)
     assert found["times_faster"] == 4
