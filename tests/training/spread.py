@@ -30,6 +30,7 @@ from backstory.training import trainer as train
 ROWS = 30  # of which 7 are for validation and 23 for training: the third batch has a single row
 COMMON = {"epochs": 5, "batch_size": 11, "validation": 0.24, "lr": 0.02, "warmup": 1, "latent": 2}
 TABLE = {**COMMON, "hidden": (8,), "clip": 2.0, "ema": 0.9, "skip_spikes": 4.0}
+KINDS = np.resize(["a", "b", "c"], ROWS).astype(object)
 CASES = {
     "table": TABLE,
     "images": {**COMMON, "network": "conv", "likelihood": "bernoulli", "objective": "iwae", "samples": 3},
@@ -37,13 +38,20 @@ CASES = {
     "no-validation": {**TABLE, "validation": 0},
     "mmd": {**TABLE, "objective": "mmd"},
     "weights": {**TABLE, "weights": np.tile([1.0, 0.5, 4.0], ROWS // 3)},
+    "ladder": {**COMMON, "network": "ladder", "likelihood": "bernoulli", "latent": "2x4x5,3", "width": 4},
+    "exemplar": {**TABLE, "prior": "exemplar", "exemplars": 12},
+    "conditional": {**TABLE, "prior": "conditional", "given": KINDS},
+    "labels": {**TABLE, "given": np.where(np.arange(ROWS) % 4 == 0, None, KINDS)},
+    "diffusion": {**TABLE, "prior_after": "diffusion"},
+    "pixels": {**COMMON, "network": "conv", "likelihood": "pixels-bernoulli", "width": 4},
 }
+IMAGES = ("images", "ladder", "pixels")
 AS_SLURM = ("table", "no-gradient", "no-validation")
 
 
 def data(case: str) -> np.ndarray:
     rng = np.random.default_rng(0)
-    if case == "images":
+    if case in IMAGES:
         return rng.integers(0, 256, (ROWS, 9, 10)).astype("uint8")
     return rng.normal(size=(ROWS, 1)) + 0.3 * rng.normal(size=(ROWS, 4))
 

@@ -161,7 +161,8 @@ class Level(nn.Module):
         with full_precision(features):
             inner = self.state(h.to(features.dtype))
             of_x = features.unflatten(1, inner.shape[1:])
-            inner = (inner.unflatten(0, (-1, len(of_x))) + of_x).flatten(0, 1)
+            draws = len(inner) // max(1, len(of_x))  # one of many processes may have no row of a batch
+            inner = (inner.unflatten(0, (draws, len(of_x))) + of_x).flatten(0, 1)
             shift, raw = (part.flatten(1) for part in self.correction(inner).chunk(2, 1))
         change = soft_clamp(raw, -BOUND, BOUND)
         return DiagonalGaussian(p.mean + p.std * shift, p.log_std + change)
@@ -217,8 +218,11 @@ class TopDownNetwork(nn.Module):
 
 def _shaped(levels: Sequence[DiagonalGaussian], around: tuple[int, ...]) -> tuple[DiagonalGaussian, ...]:
     """The distributions of packed levels, (*around, D_l), of those of N codes, (N, D_l)."""
-    parts = [(level.mean, level.log_std) for level in levels]
-    return tuple(DiagonalGaussian(*(part.reshape(*around, -1) for part in pair)) for pair in parts)
+    shapes = [(*around, level.mean.shape[-1]) for level in levels]
+    return tuple(
+        DiagonalGaussian(level.mean.reshape(shape), level.log_std.reshape(shape))
+        for level, shape in zip(levels, shapes, strict=True)
+    )
 
 
 class ToImage(nn.Module):
@@ -267,7 +271,7 @@ class ToImage(nn.Module):
             z, given = z.split((sum(self.shared[0].sizes), self.given.in_features), -1)
         h = walk(self.shared[0], z).state
         if given is not None and self.given is not None:
-            around = given.expand(*z.shape[:-1], -1).reshape(len(h), -1)
+            around = given.expand(*z.shape[:-1], -1).reshape(-1, given.shape[-1])
             h = h + self.given(around)[:, :, None, None]
         return entries(self.layers(h), self.outputs).unflatten(0, z.shape[:-1])
 
