@@ -110,7 +110,7 @@ def judged(whole: pd.DataFrame, hidden: np.ndarray, filled: pd.DataFrame) -> dic
         if not has_levels(whole[name]):
             squares.append(((guess.astype(float) - truth) / whole[name].std()) ** 2)
         elif pd.api.types.is_numeric_dtype(whole[name]):
-            right.append(np.mean(np.isclose(guess.astype(float), truth)))
+            right.append(np.mean(np.isclose(pd.to_numeric(guess, errors="coerce"), truth)))
         else:
             right.append(np.mean(guess.astype(str) == truth.astype(str)))
     return {"error": float(np.sqrt(np.mean(np.concatenate(squares)))), "accuracy": float(np.mean(right))}

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 import backstory
-from backstory import Noise
+from backstory import Noise, load
+from backstory.data.tables.aligned import FrameRows
 
 ROWS = 120
 OPTIONS = {"epochs": 2, "hidden": (8,), "latent": 2, "progress": False, "device": "cpu", "compile": False}
@@ -130,3 +131,20 @@ def test_draws_given_conditions_have_them() -> None:
     drawn = backstory.fit(data, **OPTIONS).sample(3, seed=0, given={"sex": "F"})
     assert drawn["sex"].tolist() == ["F"] * 3
     assert list(drawn) == list(people().drop(columns="id"))
+
+
+@pytest.mark.parametrize("dtype", ["str", "category"])
+def test_a_filled_cell_has_a_level_that_people_know(dtype) -> None:
+    towns = ["Ayr"] * 200 + ["Bern"] * 200 + [f"village {i}" for i in range(9)]
+    frame = pd.DataFrame({"town": pd.Series(towns, dtype=dtype), "x": np.arange(409.0)})
+    data = load(frame, relations=False)
+    gaps = frame.assign(town=frame["town"].where(frame.index > 1))
+    rare = len(data.schema.kinds[0].levels) - 1
+    values = np.column_stack([np.full(409, rare), frame["x"]])
+    filled = FrameRows.of(gaps, data.schema).completed(np.where(gaps.isna(), values, stored(data)))
+    assert filled["town"].tolist() == ["village 0"] * 2 + towns[2:]
+    assert filled["town"].dtype == gaps["town"].dtype
+
+
+def stored(data) -> np.ndarray:
+    return np.asarray(data.values)

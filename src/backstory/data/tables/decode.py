@@ -50,7 +50,7 @@ def _level_cells(codes: np.ndarray, column: Column) -> pd.Series:
     if column.dtype == "category":
         ordered = column.kind == "ordinal"
         unused, order = (_categories(texts, column) for texts in (column.unused, column.order))
-        known: Any = pd.Index([*levels, *unused])
+        known: Any = pd.Index(list(dict.fromkeys([*levels, *unused])))
         in_order = list(dict.fromkeys([*order, *known]))
         return pd.Series(pd.Categorical.from_codes(index, known, ordered).reorder_categories(in_order))
     cells = pd.Series(np.array([*levels, None], dtype=object)[index], dtype=object)
