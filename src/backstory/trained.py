@@ -16,6 +16,7 @@ from backstory.data.dataset import Dataset
 from backstory.data.observation import Observation
 from backstory.data.rows import Rows
 from backstory.data.schema import Schema
+from backstory.data.splits import Splits
 from backstory.data.stored import StoredRows
 from backstory.data.tables.aligned import no_frame
 from backstory.data.values import (
@@ -288,7 +289,11 @@ class Trained(Classifier, Sampler):
 
     def trained_on(self, data: Dataset) -> bool:
         """Whether `data` is the very data set that the model was trained from."""
-        return self.provenance.is_of(self._conditioned(data))
+        return self.parts(data) is not None
+
+    def parts(self, data: Dataset) -> Splits | None:
+        """The parts of the very data set that the model was trained from; None for other data."""
+        return self.provenance.parts(self._conditioned(data))
 
     def count_trained_on(self, values: Rows) -> int:
         """The number of rows that are equal to a training row."""

@@ -53,6 +53,11 @@ def test_rows_of_weight_zero_are_left_out(clusters, tmp_path):
     alone = backstory.fit(clusters[100:][["a", "b"]], **SMALL)
     assert sum(model.provenance.sizes().values()) == 100
     np.testing.assert_array_equal(model.sample(50, seed=0), alone.sample(50, seed=0))
+    model.save(tmp_path / "run")
+    reopened, data = backstory.open(tmp_path / "run"), backstory.load(out, schema=model.schema)
+    assert reopened.trained_on(data)
+    rows = [reopened.rows(data, part) for part in ("train", "validation")]
+    np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(100, 200))
 
 
 def interrupted(monkeypatch, step: int) -> None:

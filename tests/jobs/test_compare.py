@@ -128,11 +128,15 @@ def test_a_run_is_compared_by_the_columns_that_the_table_has(capsys) -> None:
     assert set(done.shapes) == {"x", "visits", "scale", "sex"}
     assert done.left_out == {"w": "weights"}
     assert "trained on" in done.notes[1]
+    assert done.notes[2] == "the run weighed its rows in training; here each real row counts once"
     done = compare(model, real.drop(columns=["visits", "w"]).assign(more=1.0))
     assert set(done.shapes) == {"x", "scale", "sex"}
     assert done.left_out["visits"] == "not in the real table"
     assert done.left_out["more"] == "not in the run"
     assert done.rows == {"synthetic": 60, "real": 60}
+    without = real.assign(w=real["w"] - 1)  # 20 rows of weight 0
+    done = compare(backstory.fit(without, weights="w", validation=0.3, **TINY), without)
+    assert done.rows == {"synthetic": 60, "real": 28, "held_out": 12}
     given = backstory.fit(backstory.load(real).conditioned_on("scale"), **TINY)
     fewer = compare(given, real.drop(columns=["visits", "w", "x"]))
     assert set(fewer.shapes) == {"scale", "sex"}

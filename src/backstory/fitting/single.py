@@ -132,8 +132,9 @@ def untrained(dataset: Dataset, job: Job, given: np.ndarray | None) -> tuple[Mod
     validation = job.asked.get("validation", VALIDATION)
     hashes = hashes[splits.train]
     total = None if dataset.weights is None else float(dataset.weights.sum())
+    left = {} if dataset.weightless is None else {"weightless": dataset.weightless}
     provenance = Provenance(
-        dataset.source, name, validation, splits, hashes, decided.training, job.asked, total
+        dataset.source, name, validation, splits, hashes, decided.training, job.asked, total, **left
     )
     return Model(vae.to(job.group.device), decided.schema, decided.model, provenance), rows
 

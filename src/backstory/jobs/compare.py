@@ -16,6 +16,7 @@ from backstory.data.dataset import Dataset
 from backstory.data.load import Source as Data
 from backstory.data.load import column_names, load
 from backstory.data.schema import Schema
+from backstory.data.splits import Splits
 from backstory.data.tables.columns import Column
 from backstory.data.tables.relation_set import Related
 from backstory.data.tables.stated import beside_conditions
@@ -133,10 +134,12 @@ def _drawn(model: Trained, data: Data, held_out: "Data | None", seed: int) -> _T
     notes = [f"{counted(len(drawn), 'row was', 'rows were')} drawn from the run"]
     if held_out is not None:
         rows = replace(rows, held_out=_values(_load(held_out, shared.schema)))
-    elif shared.are_all and model.trained_on(_as_trained(data, real, model.schema, shared)):
-        rows = _of_run(model, rows.training)
+    elif shared.are_all and (parts := model.parts(_as_trained(data, real, model.schema, shared))):
+        rows = _of_run(parts, rows.training)
         others = "" if rows.held_out is None else ", the held-out rows its others"
         notes.append(f"the real rows are those that the run was trained on{others}")
+    if model.provenance.total_weight is not None:
+        notes.append("the run weighed its rows in training; here each real row counts once")
     whole = np.asarray(beside_conditions(whole, shared.schema, real.stated)[0])
     return _Tables(whole, rows, _compared_columns(shared.schema.unconditioned), shared.left_out, tuple(notes))
 
@@ -176,11 +179,10 @@ def in_cells(schema: Schema) -> Schema:
     )
 
 
-def _of_run(model: Trained, rows: np.ndarray) -> RealRows:
+def _of_run(parts: Splits, rows: np.ndarray) -> RealRows:
     """The rows of the data that a model was trained from in their parts."""
-    train = model.splits.train
-    others = np.setdiff1d(np.arange(len(rows)), train)
-    return RealRows(rows[train], rows[others] if len(others) >= FEWEST else None)
+    others = parts.held_out
+    return RealRows(rows[parts.train], rows[others] if len(others) >= FEWEST else None)
 
 
 def _of_table(schema: Schema, source: str) -> Schema:

@@ -131,7 +131,8 @@ def _write_lines(model: Trained, output: Output, sampling: Sampling, lines: Mapp
 def _write_beside_nearest(model: Trained, output: Output, x: np.ndarray, source: Data) -> None:
     """Write a picture of draws, each above the nearest of the images that the model was trained on."""
     data, schema = load(source, schema=model.schema), model.schema
-    rows = model.splits.train if model.trained_on(data) else data.training_rows
+    parts = model.parts(data)
+    rows = data.training_rows if parts is None else parts.train
     others = np.asarray(stored_values(data.subset(rows), schema)[:])
     if others.shape[1:] != schema.shape:
         raise InputError(
@@ -173,6 +174,7 @@ def fit_prior(
         if data is not None:
             raise
         raise InputError(f"the run's own data cannot be loaded, give it with `data` ({error})") from None
-    rows = dataset.stored.take(model.splits.train) if model.trained_on(dataset) else dataset
+    parts = model.parts(dataset)
+    rows = dataset if parts is None else dataset.stored.take(parts.train)
     usual = model.options.prior.values.get("components", MixturePrior().components)
     model.fit_prior(rows, usual if components is None else components, seed)
