@@ -35,6 +35,7 @@ from backstory.inference.evaluate import Evaluation, with_picture_quality
 from backstory.inference.importance import Evidence, tail_warning
 from backstory.inference.moments import posterior_moments
 from backstory.inference.requests import EvidenceRequest
+from backstory.inference.target import check_density
 from backstory.restoring import Advance
 from backstory.runs.provenance import Provenance
 from backstory.runs.saving import save_run
@@ -223,6 +224,8 @@ class Trained(Classifier, Sampler):
             seed: matters where x is presented at random.
             given: the conditions of x, in place of those that come with it.
         """
+        for member in self.members:
+            check_density(member.vae)
         frame, reference = self._frame(x, given), read(reference, self.schema)
         against = self.reference if reference is None else self._drawn(reference, seed=seed)
         if against is None:
