@@ -298,6 +298,8 @@ def test_the_command_line(tmp_path, capsys) -> None:
     assert main(["fit", str(table), "-o", run, "--given", "kind", "--epochs", "2", "--hidden", "8"]) == 0
     assert "observed in 30 % of the rows" in capsys.readouterr().err
     assert main(["evaluate", run, str(table), "--samples", "20"]) == 0
+    told = f"given kind: read from {table}; kind is inferred in rows without it\n"
+    assert told in capsys.readouterr().err
     assert main(["classify", run, str(table), "-o", str(tmp_path / "c.csv"), "--method", "encoder"]) == 0
     assert len(pd.read_csv(tmp_path / "c.csv")) == 200
     assert main(["sample", run, "-n", "30", "-o", str(tmp_path / "s.csv"), "--seed", "0"]) == 0

@@ -10,6 +10,7 @@ from backstory.cli import parameters as o
 from backstory.cli import reading_parameters as r
 
 if TYPE_CHECKING:
+    from backstory.data.conditions import Condition
     from backstory.jobs.damage import Damage
     from backstory.jobs.output import Output
     from backstory.jobs.restore import RestorationSettings
@@ -85,7 +86,7 @@ class DataOptions:
     def open(self) -> "Trained":
         """The model of the run; prints which conditions are read from the data."""
         model = self.model()
-        self.say_given([condition.name for condition in model.schema.conditions])
+        self.say_given(model.schema.conditions)
         return model
 
     def model(self) -> "Trained":
@@ -94,12 +95,14 @@ class DataOptions:
 
         return backstory.open(self.run, self.device)
 
-    def say_given(self, names: Sequence[str]) -> None:
+    def say_given(self, conditions: "Sequence[Condition]") -> None:
         """Print which conditions are read from the data, if they are not given on the command line."""
         from backstory.cli import text
 
-        if names and not self.given:
-            text.say(f"given {', '.join(names)}: read from {self.data}")
+        if conditions and not self.given:
+            gaps = [f"; {c.name} is inferred in rows without it" for c in conditions if c.inferred]
+            names = ", ".join(condition.name for condition in conditions)
+            text.say(f"given {names}: read from {self.data}{''.join(gaps)}")
 
     def source(self) -> "Source":
         """All rows of the data."""
