@@ -1,5 +1,6 @@
 """`backstory compare`: synthetic rows beside real ones."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -142,12 +143,12 @@ def _print(done: "Comparison") -> None:
 
 def _figures(done: "Comparison") -> dict[str, tuple[str, str]]:
     """What to print of each figure, and the name of its meaning."""
-    near, lines = done.nearness, {name: (f"{mean:.3f}", name) for name, mean in done.means.items()}
+    near, lines = done.nearness, {name: (_shown(mean), name) for name, mean in done.means.items()}
     lines["two-sample"] = f"{done.two_sample:.3f}", "two_sample"
     for one in done.transfer:
         measure = {"r2": "R²", "auroc": "AUROC"}[one.measure]
         lines[f"transfer {one.target}"] = (
-            f"{measure} {one.synthetic:.3f}, real {one.real:.3f}",
+            f"{measure} {_shown(one.synthetic)}, real {_shown(one.real)}",
             "transfer",
         )
     held_out = "" if done.held_out_copies is None else f", held-out {done.held_out_copies}"
@@ -160,6 +161,11 @@ def _figures(done: "Comparison") -> dict[str, tuple[str, str]]:
         "copies": (f"{done.copies} of {done.rows['synthetic']}{held_out}", "copies"),
         "membership": (f"{near.membership:.3f}", "membership"),
     }
+
+
+def _shown(figure: float) -> str:
+    """A figure, or a dash for one that does not exist."""
+    return "-" if math.isnan(figure) else f"{figure:.3f}"
 
 
 def _print_least(what: str, measure: str, scores: dict[str, float]) -> None:

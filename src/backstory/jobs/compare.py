@@ -1,6 +1,7 @@
 """How near synthetic rows come to real ones: shapes, pairs, two-sample test, transfer and privacy."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -89,13 +90,15 @@ def compare(
         tables = _read(synthetic, real, held_out, columns)
     _check_sizes(tables)
     names = [column.name for column in tables.columns]
-    numbers = [names.index(one_of("target", name, names)) for name in targets]
+    numbers = [_target(name, names, tables.left_out) for name in targets]
     notes = (*tables.notes, *_notes(tables.real))
-    if not numbers:
+    if len(names) == 1:
+        numbers = []  # no other column predicts it
+    elif not numbers:
         numbers = [usual_target(tables.real.training, tables.columns)]
         notes = (*notes, f"transfer predicts {names[numbers[0]]!r}; name other columns with `target`")
     comparison = compared(tables.synthetic, tables.real, tables.columns, numbers, seed)
-    return replace(comparison, left_out=tables.left_out, notes=notes)
+    return replace(comparison, left_out=tables.left_out, notes=(*notes, *_without_figure(comparison)))
 
 
 def check_report(output: Output) -> None:
@@ -245,6 +248,37 @@ def _check_sizes(tables: _Tables) -> None:
     few = [f"{len(rows)} {name}" for name, rows in counts.items() if rows is not None and len(rows) < FEWEST]
     if few:
         raise InputError(f"expected at least {FEWEST} rows of each table, got {listed(few)}; give more rows")
+
+
+def _target(name: str, names: Sequence[str], left_out: Mapping[str, str]) -> int:
+    """The number of a column to predict; InputError unless it is compared."""
+    if name in left_out:
+        raise InputError(
+            f"expected a column that is compared for `target`, got {name!r}, which is "
+            f"{_left(left_out[name])}; choose one of {listed(names)}"
+        )
+    return names.index(one_of("target", name, names))
+
+
+def _left(reason: str) -> str:
+    return reason if reason.startswith(("not in", "constant", "empty")) else f"left out ({reason})"
+
+
+def _without_figure(done: Comparison) -> tuple[str, ...]:
+    """Which figures do not exist, and why."""
+    if len(done.shapes) == 1:
+        return ("pairs and transfer have no figures, because they need two columns",)
+    reasons = {
+        "shapes": "each column is empty in a table",
+        "pairs": "a column of each pair is constant or empty in a table",
+    }
+    reasons = {name: why for name, why in reasons.items() if math.isnan(done.means[name])}
+    reasons |= {
+        f"transfer {one.target}": "it is empty in the rows to learn from, or has one value in the others"
+        for one in done.transfer
+        if math.isnan(one.synthetic) or math.isnan(one.real)
+    }
+    return tuple(f"{name}: no figure, because {why}" for name, why in reasons.items())
 
 
 def _notes(real: RealRows) -> tuple[str, ...]:
