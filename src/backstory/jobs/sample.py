@@ -106,7 +106,7 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
         write_table(output.path, dict(x), output.force, schema.header, schema.separator)
         return Outcome((output.path,), len(x))
     if sampling.nearest is not None:
-        _write_beside_nearest(model, output, x, sampling.nearest)
+        _write_beside_nearest(model, output, sampling, x)
         return Outcome((output.path,), len(x))
     if sampling.each is not None:
         if output.format == "png":
@@ -128,9 +128,10 @@ def _write_lines(model: Trained, output: Output, sampling: Sampling, lines: Mapp
     write_line_sheet(output, lines, model.schema, sampling.number, levels)
 
 
-def _write_beside_nearest(model: Trained, output: Output, x: np.ndarray, source: Data) -> None:
+def _write_beside_nearest(model: Trained, output: Output, sampling: Sampling, x: np.ndarray) -> None:
     """Write a picture of draws, each above the nearest of the images that the model was trained on."""
-    data, schema = load(source, schema=model.schema), model.schema
+    assert sampling.nearest is not None
+    data, schema = load(sampling.nearest, schema=model.schema), model.schema
     parts = model.parts(data)
     rows = data.training_rows if parts is None else parts.train
     others = np.asarray(stored_values(data.subset(rows), schema)[:])
@@ -142,7 +143,7 @@ def _write_beside_nearest(model: Trained, output: Output, x: np.ndarray, source:
     draws, images = (schema.fractions(part.astype(float)) for part in (x, others))
     found = nearest_images(draws, images, len(NEAREST))
     below = {label: others[index] for label, index in zip(NEAREST, found.index.T, strict=False)}
-    write_line_sheet(output, {"draw": x} | below, schema)
+    _write_lines(model, output, sampling, {"draw": x} | below)
 
 
 def _names(levels: Sequence[str], n: int) -> tuple[str, ...]:
