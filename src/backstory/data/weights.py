@@ -28,9 +28,10 @@ def checked_weights(weights: Any, rows: int) -> np.ndarray:
         )
     bad = np.flatnonzero(~((values >= 0) & np.isfinite(values)))
     if len(bad):
+        got = "none" if np.isnan(values[bad[0]]) else f"{values[bad[0]]:g}"
         raise InputError(
-            f"expected weights that are finite and not negative, got {values[bad[0]]:g} for row "
-            f"{int(bad[0]) + 1}; correct it, or leave the row out"
+            f"expected weights that are finite and not negative, got {got} for row {int(bad[0]) + 1}; "
+            "correct it, or leave the row out"
         )
     if (values > 0).sum() < 2:
         raise InputError(
