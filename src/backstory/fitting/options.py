@@ -1,5 +1,7 @@
 """The options of `fit`: checked when they are given, and decided where they were left open."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,12 +53,24 @@ def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
     return sort_options({name: value for name, value in options.items() if name not in OURS})
 
 
+@contextmanager
+def _naming_preset(asked: dict[str, Any]) -> Iterator[None]:
+    """A context in which a refusal of options names the preset from which some of them are."""
+    try:
+        yield
+    except InputError as error:
+        if "preset" not in asked:
+            raise
+        raise InputError(f"cannot use preset {asked['preset']} here: {error}") from None
+
+
 def as_modelled(dataset: Dataset, asked: dict[str, Any]) -> Dataset:
     """The data set; a table with all columns continuous where the likelihood is for numbers alone."""
     options = _sort_options(asked)[0]
     decided = options.likelihood.decided
     mixed = options.likelihood.mixed if decided else by_kinds(dataset.schema, options)
-    return dataset if mixed else as_numbers(dataset)
+    with _naming_preset(asked):
+        return dataset if mixed else as_numbers(dataset)
 
 
 def columns_depend(dataset: Dataset, asked: dict[str, Any]) -> bool:
@@ -99,6 +113,11 @@ def decide_options(dataset: Dataset, asked: dict[str, Any], train: np.ndarray, g
         InputError: for options that cannot be, or data that cannot be trained on.
     """
     check_for_training(dataset, train)
+    with _naming_preset(asked):
+        return _decided(dataset, asked, train, group)
+
+
+def _decided(dataset: Dataset, asked: dict[str, Any], train: np.ndarray, group: Alone) -> Decided:
     options, training = _sort_options(asked)
     gaps = dataset.incomplete
     schema, options = resolve(dataset.schema, options, gaps)

@@ -164,6 +164,7 @@ def run_info(run: str | Path) -> dict[str, Any]:
         "source": record["source"],
         "rows": record["rows"],
         "weights": _weights(record),
+        "preset": record.get("asked", {}).get("preset"),
         "parameters": sum(map(prod, (entry.shape for entry in tensor_entries(folder / WEIGHTS).values()))),
         "summary": {k: v for k, v in record["summary"].items() if k != "fingerprint"},
         "data": record["data"],
