@@ -8,6 +8,7 @@ import torch
 
 from backstory import console
 from backstory.data.dataset import Dataset
+from backstory.data.missing_levels import warn_of_unlabelled
 from backstory.data.splits import row_hashes
 from backstory.data.stored import StoredRows
 from backstory.data.tables.statistics import column_statistics
@@ -52,6 +53,7 @@ def train_single(dataset: Dataset, job: Job) -> Model:
     whole = as_modelled(dataset, job.asked)
     dataset = as_labelled(whole, job.asked)
     model, rows = untrained(dataset, job, whole.given)
+    warn_of_unlabelled(whole, dataset, model.splits.train)
     held_out = dataset.stored.take(model.splits.validation)
     if len(held_out):
         held_out = held_out.by_weight(model.training.seed)
