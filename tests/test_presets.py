@@ -10,9 +10,9 @@ from interrupting import interrupted_at
 import backstory
 from backstory.cli.main import main
 from backstory.errors import InputError
-from backstory.fitting.options import asked_options
 from backstory.options import PRESETS, Preset, VampPrior
 from backstory.options.catalogue import page
+from backstory.options.given import asked_options
 from backstory.options.presets import over, with_preset
 
 IMAGES = np.random.default_rng(0).integers(0, 2, (60, 6, 5)).astype(np.uint8)

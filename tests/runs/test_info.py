@@ -11,7 +11,7 @@ import torch
 
 import backstory
 from backstory import InputError
-from backstory.data.load import EMBEDDED
+from backstory.data.paths import EMBEDDED
 from backstory.runs import checkpoint, info
 from backstory.runs.folder import read_config, sealed
 

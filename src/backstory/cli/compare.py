@@ -2,9 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backstory.cli import parameters as o
+from backstory.data.paths import path_of
+from backstory.runs.folder import check_folder
+from backstory.runs.info import is_data
 
 if TYPE_CHECKING:
     from backstory.comparing.comparison import Comparison
@@ -25,11 +29,16 @@ class TableOptions:
     column: o.Column = None
     device: o.Device = "auto"
 
+    def __post_init__(self) -> None:  # before the command imports PyTorch
+        if not is_data(self.synthetic):
+            check_folder(Path(self.synthetic))
+        for data in (self.real, self.held_out):
+            path_of(data)
+
     def model(self) -> "Trained | None":
         """The model of the run; None if a synthetic table is named."""
         import backstory
         from backstory.cli.parsing import refuse
-        from backstory.runs.info import is_data
 
         if is_data(self.synthetic):
             return None

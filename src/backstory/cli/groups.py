@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from backstory.cli import parameters as o
 from backstory.cli import reading_parameters as r
+from backstory.data.paths import path_of
+from backstory.runs.folder import check_folder
 
 if TYPE_CHECKING:
     from backstory.data.conditions import Condition
@@ -82,6 +84,10 @@ class DataOptions:
     aspect: r.Aspect = None
     pages: r.Pages = None
     skip_damaged: r.SkipDamaged = False
+
+    def __post_init__(self) -> None:  # before a command imports PyTorch
+        check_folder(self.run)
+        path_of(self.data)
 
     def open(self) -> "Trained":
         """The model of the run; prints which conditions are read from the data."""

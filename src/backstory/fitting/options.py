@@ -16,8 +16,8 @@ from backstory.errors import InputError
 from backstory.fitting.second_stage import check_second_stage
 from backstory.model import check_components
 from backstory.models.defaults import by_kinds, default_schedule, resolve
-from backstory.options import ExemplarPrior, ModelOptions, TrainOptions, given_options, sort_options
-from backstory.options.given import model_names
+from backstory.options import ExemplarPrior, ModelOptions, TrainOptions, sort_options
+from backstory.options.given import OURS, model_names
 from backstory.options.presets import with_preset
 from backstory.training import schedule
 from backstory.training.compile import decide
@@ -25,8 +25,6 @@ from backstory.training.devices import Alone
 
 VALIDATION, SEED = 0.1, 0  # by default
 LABEL_WEIGHT = 100.0  # nats, see `TrainOptions`; by a few short runs on MNIST with 100 labels
-# of neither the model nor its training:
-OURS = ("split_seed", "validation", "given", "weights", "labelled", "preset")
 
 
 @dataclass(frozen=True)
@@ -41,12 +39,6 @@ class Decided:
     schema: Schema
     model: ModelOptions
     training: TrainOptions
-
-
-def asked_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The given options as JSON values; InputError for an unknown one or one of the wrong type."""
-    ours = {name: options[name] for name in OURS if name in options}
-    return {**given_options({name: v for name, v in options.items() if name not in OURS}), **ours}
 
 
 def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
@@ -105,7 +97,7 @@ def decide_options(dataset: Dataset, asked: dict[str, Any], train: np.ndarray, g
 
     Args:
         dataset: from `as_modelled`.
-        asked: from `asked_options`.
+        asked: from `options.given.asked_options`.
         train: the training rows.
         group: the processes that train.
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from backstory.comparing.pictures import nearest_images
 from backstory.data.conditions import at_each_level, chosen_stated
 from backstory.data.load import Source as Data
 from backstory.data.load import load
@@ -130,6 +129,8 @@ def _write_lines(model: Trained, output: Output, sampling: Sampling, lines: Mapp
 
 def _write_beside_nearest(model: Trained, output: Output, sampling: Sampling, x: np.ndarray) -> None:
     """Write a picture of draws, each above the nearest of the images that the model was trained on."""
+    from backstory.comparing.pictures import nearest_images  # with scikit-learn, which is slow to import
+
     assert sampling.nearest is not None
     data, schema = load(sampling.nearest, schema=model.schema), model.schema
     parts = model.parts(data)
