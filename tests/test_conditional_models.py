@@ -319,6 +319,11 @@ def test_files_of_draws_at_each_level(digits, tmp_path, capsys) -> None:
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.height == 20 * 66 + 2  # of each class a line of means and one of draws
         assert sheet.width > 3 * 66 + 2  # with their labels
+    near = ["-n", "3", "--nearest", "digits", "-o", str(tmp_path / "near.png")]
+    assert main([*line, *near]) == 0
+    assert "of each class" in capsys.readouterr().err
+    with Image.open(tmp_path / "near.png") as sheet:
+        assert sheet.height == 40 * 66 + 2  # of each class a line of draws and three of images
     assert main([*line, "-o", str(tmp_path / "usual.png")]) == 0
     assert "80 draws of x, 8 of each class: 0, 1, 2" in capsys.readouterr().err
     assert main([*line, "-n", "3", "-o", str(tmp_path / "folder")]) == 0

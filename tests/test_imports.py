@@ -102,6 +102,29 @@ def test_importing_the_package_costs_next_to_nothing():
     assert run.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["fit", "missing.csv", "-o", "run"],
+        ["fit", "digits", "-o", "run", "--likelihood", "nonsense"],
+        ["fit", "digits", "-o", "run", "--preset", "nonsense"],
+        ["sample", "missing", "-o", "x.npy"],
+        ["score", "missing", "digits", "-o", "x.csv"],
+        ["compare", "missing.csv", "digits"],
+        ["compare", ".", "missing.csv"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_words_of_a_command_are_refused_without_pytorch(command, tmp_path):
+    code = (
+        "import sys; from backstory.cli.main import main; "
+        "print(main(sys.argv[1:]), [m for m in ('torch', 'pandas') if m in sys.modules])"
+    )
+    line = [sys.executable, "-c", code, *command]
+    run = subprocess.run(line, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert run.stdout.strip() == "2 []", run.stderr
+
+
 def test_pandas_is_imported_for_tables_alone():
     code = (
         "import sys, numpy, backstory; "

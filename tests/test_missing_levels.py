@@ -240,6 +240,16 @@ def test_labels_that_are_kept_are_balanced_and_seeded(tmp_path) -> None:
     assert torch.equal(opened.log_evidence(rows, 10).log_evidence, model.log_evidence(rows, 10).log_evidence)
 
 
+def test_levels_without_a_labelled_row_are_counted(caplog) -> None:
+    kind = np.where(np.arange(N) % 4 == 0, "x", np.where(C == 1, "one", "zero"))
+    for labelled, words in ((1, "2 of 3 levels of 'class' have no"), (2, "1 of 3 levels of 'class' has no")):
+        backstory.fit(X, given=kind, labelled=labelled, **SMALL | {"epochs": 1})
+        assert f"{words} labelled row" in caplog.text
+        caplog.clear()
+    backstory.fit(X, given=kind, labelled=3, **SMALL | {"epochs": 1})
+    assert "labelled row" not in caplog.text
+
+
 def test_a_run_goes_on_to_the_bit(tmp_path, monkeypatch) -> None:
     from backstory.training.trainer import Trainer
 
@@ -298,6 +308,8 @@ def test_the_command_line(tmp_path, capsys) -> None:
     assert main(["fit", str(table), "-o", run, "--given", "kind", "--epochs", "2", "--hidden", "8"]) == 0
     assert "observed in 30 % of the rows" in capsys.readouterr().err
     assert main(["evaluate", run, str(table), "--samples", "20"]) == 0
+    told = f"given kind: read from {table}; kind is inferred in rows without it\n"
+    assert told in capsys.readouterr().err
     assert main(["classify", run, str(table), "-o", str(tmp_path / "c.csv"), "--method", "encoder"]) == 0
     assert len(pd.read_csv(tmp_path / "c.csv")) == 200
     assert main(["sample", run, "-n", "30", "-o", str(tmp_path / "s.csv"), "--seed", "0"]) == 0

@@ -3,15 +3,16 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from interrupting import interrupted_at
 
 import backstory
 from backstory.cli.main import main
 from backstory.errors import InputError
-from backstory.fitting.options import asked_options
 from backstory.options import PRESETS, Preset, VampPrior
 from backstory.options.catalogue import page
+from backstory.options.given import asked_options
 from backstory.options.presets import over, with_preset
 
 IMAGES = np.random.default_rng(0).integers(0, 2, (60, 6, 5)).astype(np.uint8)
@@ -94,10 +95,23 @@ def test_resume_refuses_another_preset(small, tmp_path):
         backstory.fit(IMAGES, tmp_path / "run", components=5, resume=True)
 
 
+def test_a_preset_that_the_data_refuse_is_named():
+    table = pd.DataFrame({"sex": ["f", "m"] * 20, "x": np.arange(40.0)})
+    with pytest.raises(InputError, match="cannot use preset restore here: this likelihood is for numbers"):
+        backstory.fit(table, preset="restore", **QUICK)
+    with pytest.raises(InputError, match="cannot use preset mnist-ladder here: "):
+        backstory.fit(table[["x"]].assign(y=table["x"] ** 2), preset="mnist-ladder", **QUICK)
+    with pytest.raises(InputError, match=r"^this likelihood is for numbers"):
+        backstory.fit(table, likelihood="gaussian", **QUICK)
+
+
 def test_the_command_names_presets(small, tmp_path, capfd):
     np.save(tmp_path / "x.npy", IMAGES)
     command = ["fit", str(tmp_path / "x.npy"), "-o", str(tmp_path / "run"), "--epochs", "1"]
     assert main([*command, "--preset", "smal"]) == 2
     assert "preset is one of mnist-mlp" in capfd.readouterr().err
     assert main([*command, "--preset", "small", "--latent", "2"]) == 0
+    assert ["preset", "small"] in [line.split() for line in capfd.readouterr().out.splitlines()]
     assert backstory.open(tmp_path / "run").options.latent == 2
+    assert main(["info", str(tmp_path / "run")]) == 0
+    assert ["preset", "small"] in [line.split() for line in capfd.readouterr().out.splitlines()]

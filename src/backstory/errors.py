@@ -1,5 +1,7 @@
 """The two ways in which a call can fail on purpose."""
 
+from collections.abc import Sequence
+
 
 def printable(text: str) -> str:
     r"""A text of which control characters, such as a file may hold, are written as escapes.
@@ -19,6 +21,15 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     ('1 row', '2 rows', '1 image is')
     """
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def named(one: str, names: Sequence[str]) -> str:
+    """A noun, with an s unless there is one name, and the names after it.
+
+    >>> named("condition", ["sex"]), named("condition", ["sex", "age"]), named("condition", [])
+    ('condition sex', 'conditions sex, age', 'conditions (none)')
+    """
+    return f"{one if len(names) == 1 else one + 's'} {', '.join(names) or '(none)'}"
 
 
 class InputError(ValueError):

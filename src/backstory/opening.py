@@ -71,7 +71,7 @@ def _model(run: Run, folder: Path, device: str) -> Model:
     run.check_weights(vae, folder)
     vae.load_state_dict(run.weights)
     try:
-        splits, hashes = parts_from(run.rows, config.rows)
+        splits, hashes, weightless = parts_from(run.rows, config.rows)
     except KeyError as error:
         raise InputError(f"{folder / SPLITS} is damaged: {error.args[0]} is missing") from None
     except ValueError as error:
@@ -85,6 +85,7 @@ def _model(run: Run, folder: Path, device: str) -> Model:
         config.training,
         config.asked,
         config.total_weight,
+        weightless,
     )
     model = Model(vae.to(pick_device(device)).eval(), config.data, config.model, provenance, config.summary)
     if REFERENCE[0] in run.rows:

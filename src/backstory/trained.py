@@ -16,6 +16,7 @@ from backstory.data.dataset import Dataset
 from backstory.data.observation import Observation
 from backstory.data.rows import Rows
 from backstory.data.schema import Schema
+from backstory.data.splits import Splits
 from backstory.data.stored import StoredRows
 from backstory.data.tables.aligned import no_frame
 from backstory.data.values import (
@@ -34,6 +35,7 @@ from backstory.inference.evaluate import Evaluation, with_picture_quality
 from backstory.inference.importance import Evidence, tail_warning
 from backstory.inference.moments import posterior_moments
 from backstory.inference.requests import EvidenceRequest
+from backstory.inference.target import check_density
 from backstory.restoring import Advance
 from backstory.runs.provenance import Provenance
 from backstory.runs.saving import save_run
@@ -222,6 +224,8 @@ class Trained(Classifier, Sampler):
             seed: matters where x is presented at random.
             given: the conditions of x, in place of those that come with it.
         """
+        for member in self.members:
+            check_density(member.vae)
         frame, reference = self._frame(x, given), read(reference, self.schema)
         against = self.reference if reference is None else self._drawn(reference, seed=seed)
         if against is None:
@@ -288,7 +292,11 @@ class Trained(Classifier, Sampler):
 
     def trained_on(self, data: Dataset) -> bool:
         """Whether `data` is the very data set that the model was trained from."""
-        return self.provenance.is_of(self._conditioned(data))
+        return self.parts(data) is not None
+
+    def parts(self, data: Dataset) -> Splits | None:
+        """The parts of the very data set that the model was trained from; None for other data."""
+        return self.provenance.parts(self._conditioned(data))
 
     def count_trained_on(self, values: Rows) -> int:
         """The number of rows that are equal to a training row."""

@@ -48,3 +48,12 @@ def test_what_does_not_belong_is_refused(home, tmp_path, refuse) -> None:
     )
     refuse("compare", home / "prices", home / "table.csv", "--column", "width=count", says="--column")
     refuse("compare", tmp_path / "none.csv", home / "table.csv", says="does not exist")
+
+
+def test_a_figure_that_does_not_exist_is_a_dash(home, tmp_path, capfd) -> None:
+    table()[["width"]].to_csv(tmp_path / "one.csv", index=False)
+    assert run("compare", tmp_path / "one.csv", home / "table.csv") == 0
+    out, err = capfd.readouterr()
+    assert "nan" not in out
+    assert out.splitlines()[3].split()[:2] == ["pairs", "-"]
+    assert "pairs and transfer have no figures, because they need two columns" in err

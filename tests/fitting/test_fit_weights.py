@@ -53,6 +53,11 @@ def test_rows_of_weight_zero_are_left_out(clusters, tmp_path):
     alone = backstory.fit(clusters[100:][["a", "b"]], **SMALL)
     assert sum(model.provenance.sizes().values()) == 100
     np.testing.assert_array_equal(model.sample(50, seed=0), alone.sample(50, seed=0))
+    model.save(tmp_path / "run")
+    reopened, data = backstory.open(tmp_path / "run"), backstory.load(out, schema=model.schema)
+    assert reopened.trained_on(data)
+    rows = [reopened.rows(data, part) for part in ("train", "validation")]
+    np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(100, 200))
 
 
 def interrupted(monkeypatch, step: int) -> None:
@@ -96,14 +101,20 @@ def test_a_run_goes_on_with_its_weights_alone(clusters, tmp_path, monkeypatch, b
     [
         (np.ones(3), r"a weight for each of 200 rows, got weights of shape \(3,\)"),
         (np.r_[np.ones(199), -1.0], "not negative, got -1 for row 200"),
-        (np.r_[np.nan, np.ones(199)], "got nan for row 1"),
+        (np.r_[np.nan, np.ones(199)], "got none for row 1"),
         (np.zeros(200), "two or more rows with a weight above zero, got 0 of 200"),
         ("v", "expected a column of data frame, got 'v'"),
+        ("sex", "expected a column of numbers for `weights`, got 'sex', whose cells are no numbers"),
     ],
 )
 def test_weights_that_cannot_be_are_refused(clusters, weights, words):
     with pytest.raises(InputError, match=words):
-        backstory.fit(clusters, weights=weights, **SMALL)
+        backstory.fit(clusters.assign(sex=["f", "m"] * 100), weights=weights, **SMALL)
+
+
+def test_a_column_is_not_both_a_weight_and_a_condition(clusters):
+    with pytest.raises(InputError, match="one use of each column, got 'w' for both `weights` and `given`"):
+        backstory.fit(clusters, weights="w", given="w", **SMALL)
 
 
 def test_a_name_belongs_to_a_table(clusters):

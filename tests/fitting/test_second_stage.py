@@ -181,6 +181,7 @@ def test_a_model_with_a_diffusion_draws_and_refuses_densities(tmp_path):
         opened.evaluate,
         lambda x: opened.restore(y),
         lambda x: opened.score(x, x),
+        opened.score,  # which has no rows to compare with either
     ):
         with pytest.raises(InputError, match=r"prior diffusion draws z and has no density p\(z\)"):
             ask(x)

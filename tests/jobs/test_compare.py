@@ -121,6 +121,35 @@ def test_columns_that_only_one_table_has_are_named_and_left_out(capsys) -> None:
     assert "training table" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("synthetic", "name", "words"),
+    [
+        (
+            numbers().drop(columns="sex"),
+            "sex",
+            "got 'sex', which is not in the synthetic table; choose one of",
+        ),
+        (numbers().assign(y=1.5), "y", "got 'y', which is not in the real table; choose one of"),
+        (numbers(), "sez", "did you mean 'sex'"),
+    ],
+)
+def test_a_target_that_not_all_tables_have_is_refused(synthetic, name, words) -> None:
+    with pytest.raises(backstory.InputError, match=words):
+        compare(synthetic, numbers(), targets=[name])
+
+
+def test_figures_that_do_not_exist_are_explained() -> None:
+    one = compare(numbers()[["x"]], numbers())
+    assert one.transfer == ()
+    assert one.notes[-1] == "pairs and transfer have no figures, because they need two columns"
+    real = numbers()[["x", "visits"]]
+    flat = compare(real.assign(x=1.5), real, targets=["x"])
+    assert flat.notes[-1].startswith("pairs: no figure, because a column of each pair is constant")
+    assert not np.isnan(flat.transfer[0].synthetic)
+    empty = compare(real.assign(x=np.nan), real, targets=["x"])
+    assert empty.notes[-1].startswith("transfer x: no figure, because it is empty in the rows")
+
+
 def test_a_run_is_compared_by_the_columns_that_the_table_has(capsys) -> None:
     real = numbers().assign(w=1 + np.arange(60) % 3)
     model = backstory.fit(real, weights="w", **TINY)
@@ -128,11 +157,15 @@ def test_a_run_is_compared_by_the_columns_that_the_table_has(capsys) -> None:
     assert set(done.shapes) == {"x", "visits", "scale", "sex"}
     assert done.left_out == {"w": "weights"}
     assert "trained on" in done.notes[1]
+    assert done.notes[2] == "the run weighed its rows in training; here each real row counts once"
     done = compare(model, real.drop(columns=["visits", "w"]).assign(more=1.0))
     assert set(done.shapes) == {"x", "scale", "sex"}
     assert done.left_out["visits"] == "not in the real table"
     assert done.left_out["more"] == "not in the run"
     assert done.rows == {"synthetic": 60, "real": 60}
+    without = real.assign(w=real["w"] - 1)  # 20 rows of weight 0
+    done = compare(backstory.fit(without, weights="w", validation=0.3, **TINY), without)
+    assert done.rows == {"synthetic": 60, "real": 28, "held_out": 12}
     given = backstory.fit(backstory.load(real).conditioned_on("scale"), **TINY)
     fewer = compare(given, real.drop(columns=["visits", "w", "x"]))
     assert set(fewer.shapes) == {"scale", "sex"}

@@ -141,7 +141,7 @@ def test_a_run_keeps_it(tmp_path, linear) -> None:
     assert torch.equal(opened.prior({"class": 1}).mean, linear.prior({"class": 1}).mean)
     one, other = (m.log_evidence(X[:5], given={"class": C[:5]}, seed=1) for m in (linear, opened))
     assert torch.equal(one.log_evidence, other.log_evidence)
-    with pytest.raises(InputError, match="expected the conditions class"):
+    with pytest.raises(InputError, match="expected the condition class of each"):
         linear.prior()
 
 

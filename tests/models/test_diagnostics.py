@@ -45,6 +45,7 @@ def test_collapse_is_said_in_words(kl, active, collapsed):
         assert f"{active} of 8 units" in warning
         assert "try " in warning
         assert "\n" not in warning
+        assert "with 0 of 1 unit active" in (collapse_warning(kl, 0, 1) or "")
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256])

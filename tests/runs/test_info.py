@@ -11,7 +11,8 @@ import torch
 
 import backstory
 from backstory import InputError
-from backstory.data.load import EMBEDDED
+from backstory.data.load import _MAKERS
+from backstory.data.paths import EMBEDDED
 from backstory.runs import checkpoint, info
 from backstory.runs.folder import read_config, sealed
 
@@ -41,7 +42,7 @@ def test_quick_commands_import_nothing_slow(run, arguments):
 def test_the_environment_is_what_pytorch_says():
     told = info.environment()
     assert told["torch"].split("+")[0] == torch.__version__.split("+")[0]
-    assert told["data"] == list(EMBEDDED)
+    assert told["data"] == list(EMBEDDED) == list(_MAKERS)
     assert told["devices"][0] == "cpu"
     assert ("cuda:0" in told["devices"]) == torch.cuda.is_available()
     assert ("mps" in told["devices"]) == torch.backends.mps.is_available()

@@ -52,7 +52,7 @@ def test_every_estimator_takes_weights(kind, clusters):
     [
         (np.ones(3), r"a weight for each of 200 rows, got weights of shape \(3,\)"),
         (np.r_[np.ones(199), -1.0], "not negative, got -1 for row 200"),
-        (np.r_[np.nan, np.ones(199)], "got nan for row 1"),
+        (np.r_[np.nan, np.ones(199)], "got none for row 1"),
         (np.r_[1.0, np.zeros(199)], "two or more rows with a weight above zero, got 1 of 200"),
     ],
 )

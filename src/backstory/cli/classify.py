@@ -30,7 +30,7 @@ def classify(
     target = None if output is None else Output(output, force)
     model = rows.model()
     asked = model.classified(condition)
-    rows.say_given([other.name for other in model.schema.conditions if other != asked])
+    rows.say_given([other for other in model.schema.conditions if other != asked])
     done = job(model, rows.source(), target, condition, samples, rows.seed, True, method)
     if done.files:
         text.say_written(f"classes of {counted(done.n, model.noun)}{_of(done.part)}", done.files)

@@ -1,9 +1,14 @@
 """`backstory compare`: synthetic rows beside real ones."""
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backstory.cli import parameters as o
+from backstory.data.paths import path_of
+from backstory.runs.folder import check_folder
+from backstory.runs.info import is_data
 
 if TYPE_CHECKING:
     from backstory.comparing.comparison import Comparison
@@ -24,11 +29,16 @@ class TableOptions:
     column: o.Column = None
     device: o.Device = "auto"
 
+    def __post_init__(self) -> None:  # before the command imports PyTorch
+        if not is_data(self.synthetic):
+            check_folder(Path(self.synthetic))
+        for data in (self.real, self.held_out):
+            path_of(data)
+
     def model(self) -> "Trained | None":
         """The model of the run; None if a synthetic table is named."""
         import backstory
         from backstory.cli.parsing import refuse
-        from backstory.runs.info import is_data
 
         if is_data(self.synthetic):
             return None
@@ -142,12 +152,12 @@ def _print(done: "Comparison") -> None:
 
 def _figures(done: "Comparison") -> dict[str, tuple[str, str]]:
     """What to print of each figure, and the name of its meaning."""
-    near, lines = done.nearness, {name: (f"{mean:.3f}", name) for name, mean in done.means.items()}
+    near, lines = done.nearness, {name: (_shown(mean), name) for name, mean in done.means.items()}
     lines["two-sample"] = f"{done.two_sample:.3f}", "two_sample"
     for one in done.transfer:
         measure = {"r2": "R²", "auroc": "AUROC"}[one.measure]
         lines[f"transfer {one.target}"] = (
-            f"{measure} {one.synthetic:.3f}, real {one.real:.3f}",
+            f"{measure} {_shown(one.synthetic)}, real {_shown(one.real)}",
             "transfer",
         )
     held_out = "" if done.held_out_copies is None else f", held-out {done.held_out_copies}"
@@ -160,6 +170,11 @@ def _figures(done: "Comparison") -> dict[str, tuple[str, str]]:
         "copies": (f"{done.copies} of {done.rows['synthetic']}{held_out}", "copies"),
         "membership": (f"{near.membership:.3f}", "membership"),
     }
+
+
+def _shown(figure: float) -> str:
+    """A figure, or a dash for one that does not exist."""
+    return "-" if math.isnan(figure) else f"{figure:.3f}"
 
 
 def _print_least(what: str, measure: str, scores: dict[str, float]) -> None:

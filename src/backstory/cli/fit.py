@@ -8,6 +8,7 @@ from typer.core import TyperCommand
 
 from backstory.cli import parameters as o
 from backstory.cli.groups import ReadingOptions
+from backstory.data.paths import path_of
 
 if TYPE_CHECKING:
     from backstory.options.catalogue import Option
@@ -87,7 +88,14 @@ def fit(
     as_json: o.Json = False,
 ) -> None:
     """Train a model on DATA and write it to the folder RUN."""
-    import backstory
+    from backstory.options.given import asked_options
+    from backstory.options.presets import with_preset
+
+    made = _parsed(context.obj)
+    if not resume:  # which takes the other options, and whether there is more to do, from the run
+        path_of(data)
+        asked_options(with_preset(made))
+    import backstory  # with PyTorch, after what is wrong was refused
     from backstory import console
     from backstory.cli import parsing, text
     from backstory.jobs import fit as job
@@ -97,7 +105,7 @@ def fit(
     backstory.keep_memory()
     left = (*NOT_OPTIONS, *vars(reading))
     options = {name: v for name, v in context.params.items() if name not in left and v is not None}
-    options |= _parsed(context.obj) | reading.given()
+    options |= made | reading.given()
     options |= {"columns": parsing.columns(column, schema), "given": parsing.names(given)}
     with text.advice_to_resume(data, run):
         model = backstory.fit(data, run, **options)

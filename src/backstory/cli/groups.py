@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from backstory.cli import parameters as o
 from backstory.cli import reading_parameters as r
+from backstory.data.paths import path_of
+from backstory.runs.folder import check_folder
 
 if TYPE_CHECKING:
+    from backstory.data.conditions import Condition
     from backstory.jobs.damage import Damage
     from backstory.jobs.output import Output
     from backstory.jobs.restore import RestorationSettings
@@ -82,10 +85,14 @@ class DataOptions:
     pages: r.Pages = None
     skip_damaged: r.SkipDamaged = False
 
+    def __post_init__(self) -> None:  # before a command imports PyTorch
+        check_folder(self.run)
+        path_of(self.data)
+
     def open(self) -> "Trained":
         """The model of the run; prints which conditions are read from the data."""
         model = self.model()
-        self.say_given([condition.name for condition in model.schema.conditions])
+        self.say_given(model.schema.conditions)
         return model
 
     def model(self) -> "Trained":
@@ -94,12 +101,14 @@ class DataOptions:
 
         return backstory.open(self.run, self.device)
 
-    def say_given(self, names: Sequence[str]) -> None:
+    def say_given(self, conditions: "Sequence[Condition]") -> None:
         """Print which conditions are read from the data, if they are not given on the command line."""
         from backstory.cli import text
 
-        if names and not self.given:
-            text.say(f"given {', '.join(names)}: read from {self.data}")
+        if conditions and not self.given:
+            gaps = [f"; {c.name} is inferred in rows without it" for c in conditions if c.inferred]
+            names = ", ".join(condition.name for condition in conditions)
+            text.say(f"given {names}: read from {self.data}{''.join(gaps)}")
 
     def source(self) -> "Source":
         """All rows of the data."""

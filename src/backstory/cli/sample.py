@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from backstory.cli import parameters as o
 from backstory.cli.groups import OutputOptions
 from backstory.errors import InputError, counted
+from backstory.runs.folder import check_folder
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def sample(
     device: o.Device = "auto",
 ) -> None:
     """Draw new observations: z ~ p(z), then x ~ p(x|z); with --where from p(x | given cells)."""
+    check_folder(run)  # before PyTorch is imported
     import backstory
     from backstory.cli import parsing, text
     from backstory.jobs.sample import Sampling, fit_prior

@@ -245,6 +245,7 @@ def print_run(record: dict[str, Any]) -> None:
         **_relations(data.get("related") or {}),
         "rows": ", ".join(f"{count} {part}" for part, count in record["rows"].items() if count),
         **_weights(record["weights"]),
+        **({} if record["preset"] is None else {"preset": record["preset"]}),
         "likelihood": f"{model['likelihood']}, data presented as {data['presentation']}",
         "network": f"{model['network']}{hidden}, {record['parameters']:,} parameters",
         "latent": f"{counted(model['latent'], 'unit')}, {summary['active_units']} active; "

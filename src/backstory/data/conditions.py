@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from backstory import console
 from backstory.data.tables.columns import Column, number_text
-from backstory.errors import InputError, counted
+from backstory.errors import InputError, counted, named
 
 LABELS = ("class", "label")  # names of the condition that the labels of images or arrays become
 _LEVELS_SHOWN = 10
@@ -265,7 +265,7 @@ def stated_conditions(
     wrong = [name for name in values if name not in names] or [name for name in names if name not in values]
     if wrong:
         raise InputError(
-            f"expected values of the conditions {', '.join(names) or '(none)'}, got "
+            f"expected values of the {named('condition', names)}, got "
             f"{', '.join(values) or 'none'}; {'leave out' if wrong[0] in values else 'add'} {wrong[0]}"
         )
     return np.stack([condition.stored(values[condition.name], source) for condition in conditions], axis=1)
@@ -320,18 +320,20 @@ def _for_each(name: str, value: Any, rows: int) -> Sequence[Any]:
     values = list(np.asarray(value).tolist() if hasattr(value, "__array__") else value)
     if len(values) != rows:
         raise InputError(
-            f"expected one value of the condition {name!r}, or one for each of {rows} observations, got "
-            f"{len(values)}; give as many"
+            f"expected one value of the condition {name!r}, or one for each of "
+            f"{counted(rows, 'observation')}, got {len(values)}; give as many"
         )
     return values
 
 
 def no_conditions(conditions: Sequence[Condition], source: str = "") -> InputError:
     """The error of observations without the conditions that a model was trained with."""
-    names = ", ".join(condition.name for condition in conditions)
+    names = [condition.name for condition in conditions]
+    them = "it" if len(names) == 1 else "them"
     return InputError(
-        f"expected the conditions {names} of each observation, because this is a model of p(x | {names}), "
-        f"got none{' in ' if source else ''}{source}; give data that has them, or choose them with `given`"
+        f"expected the {named('condition', names)} of each observation, because this is a model of "
+        f"p(x | {', '.join(names)}), got none{' in ' if source else ''}{source}; give data that has {them}, "
+        f"or choose {them} with `given`"
     )
 
 

@@ -42,6 +42,7 @@ class Dataset:
             constant or empty in training, and those that break a relation.
         related: of a table whose columns belong together, the cells of these; None without relations.
         weights: (N,), positive: how many rows each one counts as in training; None for one.
+        weightless: sorted numbers of the rows of weight 0 that left, as the data had them; None without.
     """
 
     values: Rows
@@ -59,6 +60,7 @@ class Dataset:
     constants: tuple[ConstantCells, ...] = ()
     related: RelatedCells | None = None
     weights: np.ndarray | None = None
+    weightless: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.incomplete is None:
@@ -89,6 +91,7 @@ class Dataset:
             constants=tuple(cells.subset(index) for cells in self.constants),
             related=None if self.related is None else self.related.subset(index),
             weights=None if self.weights is None else self.weights[index],
+            weightless=None,
         )
 
     def weighted(self, weights: Any) -> "Dataset":
@@ -104,7 +107,8 @@ class Dataset:
         values = checked_weights(weights, len(self))
         kept = np.flatnonzero(values > 0)
         data = self if len(kept) == len(self) else self._part_of(kept)
-        return replace(data, weights=values[kept] if np.ptp(values[kept]) else None)
+        weightless = np.flatnonzero(values == 0) if len(kept) < len(self) else None
+        return replace(data, weights=values[kept] if np.ptp(values[kept]) else None, weightless=weightless)
 
     def _part_of(self, index: np.ndarray) -> "Dataset":
         """The observations of these row numbers, in rising order, with what is left of the test part."""

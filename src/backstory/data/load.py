@@ -1,6 +1,5 @@
 """A Dataset from any source: a name, a path, an array, a tensor or a frame."""
 
-import difflib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,10 +15,11 @@ from backstory.data.decoding import is_image, suffixes
 from backstory.data.idx import idx_parts, load_idx, load_idx_folder
 from backstory.data.images import load_images
 from backstory.data.npy import load_numpy
+from backstory.data.paths import ACCEPTED, path_of
 from backstory.data.reading import OF_ARRAYS, OF_IMAGES, OF_RELATIONS, OF_TABLES, Reading
 from backstory.data.tables.columns import Columns
 from backstory.errors import InputError
-from backstory.files import EXCEL, TABLES, format_of, is_database, reading
+from backstory.files import EXCEL, TABLES, format_of, is_database
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,10 +37,6 @@ Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | torch.Tensor | pd.Dat
 
 _FORMATS = (*TABLES, *EXCEL, "npy", "npz", "idx")
 _DIGITS_TEST_ROWS = 360
-_ACCEPTED = (
-    ".npy, .npz, .csv, .tsv, .parquet or IDX (each also .gz), .xlsx, an image, or a folder of images or of "
-    "IDX files"
-)
 
 
 def load(
@@ -98,7 +94,7 @@ def read_source(source: Source, reading: Reading, schema: "Schema | None" = None
 
 
 def _read(source: Source, reading: Reading, schema: "Schema | None") -> Dataset:
-    path = _path(source)
+    path = path_of(source)
     if path is not None and holds_images(path):
         _refuse(
             reading, ["channels", "columns", *OF_TABLES, *OF_RELATIONS] + ["kind"] * (reading.kind == "array")
@@ -123,7 +119,7 @@ _BELONGS = {
 
 def column_names(source: Source) -> list[str] | None:
     """The names of a table's columns; None for other data, and for a table that does not name them."""
-    path = _path(source)
+    path = path_of(source)
     if not _is_table(source, path):
         return None
     from backstory.data.tables.sources import opened
@@ -134,7 +130,7 @@ def column_names(source: Source) -> list[str] | None:
 
 def is_table(source: Source) -> bool:
     """Whether a source is a table with named columns."""
-    return _is_table(source, _path(source))
+    return _is_table(source, path_of(source))
 
 
 def _refuse(reading: Reading, names: Sequence[str]) -> None:
@@ -169,19 +165,6 @@ def _is_frame(source: Source) -> bool:
     return is_foreign_frame(source)
 
 
-def _path(source: Source) -> Path | None:
-    """The path of a source; None if it is in memory or embedded."""
-    if not isinstance(source, str | os.PathLike) or source in EMBEDDED or is_database(source):
-        return None
-    path = Path(source).expanduser()
-    with reading(path, "a data set"):
-        if path.exists():
-            return path
-    near = difflib.get_close_matches(str(path), EMBEDDED, n=1)
-    advice = f"did you mean {near[0]!r}?" if near else f"give {_ACCEPTED}, or the embedded set 'digits'"
-    raise InputError(f"expected a data set, got {str(path)!r}, which does not exist; {advice}")
-
-
 def holds_images(path: Path) -> bool:
     """Whether a path is an image or a folder of images."""
     if path.is_dir():
@@ -198,7 +181,7 @@ def _load_file(path: Path, reading: Reading) -> Dataset:
         return load_numpy(path, reading)
     if form == "idx":
         return load_idx(path, reading)
-    raise InputError(f"expected {_ACCEPTED}, got {str(path)!r}; convert it to one of these")
+    raise InputError(f"expected {ACCEPTED}, got {str(path)!r}; convert it to one of these")
 
 
 def _load_table(source: Any, path: Path | None, reading: Reading, schema: "Schema | None") -> Dataset:
@@ -212,7 +195,7 @@ def _load_table(source: Any, path: Path | None, reading: Reading, schema: "Schem
 
 def _load_memory(source: Any, reading: Reading) -> Dataset:
     if isinstance(source, str):
-        return EMBEDDED[source]()
+        return _MAKERS[source]()
     if isinstance(source, torch.Tensor):
         tensor = source.detach().cpu()
         array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
@@ -252,4 +235,4 @@ def _digits() -> Dataset:
     )
 
 
-EMBEDDED: dict[str, Callable[[], Dataset]] = {"digits": _digits}
+_MAKERS: dict[str, Callable[[], Dataset]] = {"digits": _digits}  # of each in EMBEDDED

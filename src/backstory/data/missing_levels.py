@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backstory import console
 from backstory.data.conditions import Condition, of_shares
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 
 if TYPE_CHECKING:
     from backstory.data.dataset import Dataset
@@ -120,6 +121,19 @@ def with_few_labels(data: "Dataset", rows: np.ndarray, count: int, seed: int) ->
         stated=left[:, None],
         schema=data.schema.model_copy(update={"conditions": (condition,)}),
     )
+
+
+def warn_of_unlabelled(whole: "Dataset", data: "Dataset", rows: np.ndarray) -> None:
+    """Warn of levels that some of these rows have in the whole data set, and none after `with_few_labels`."""
+    if data is whole or whole.stated is None or data.stated is None:
+        return
+    known, kept = (len(np.unique(x[np.isfinite(x)])) for x in (whole.stated[rows, 0], data.stated[rows, 0]))
+    if kept < known:
+        verb, them = ("has", "it") if known - kept == 1 else ("have", "them")
+        console.warn(
+            f"{known - kept} of {counted(known, 'level')} of {data.schema.conditions[0].name!r} {verb} no "
+            f"labelled row, so nothing tells the model which rows are of {them}; keep more labels"
+        )
 
 
 def _balanced(levels: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -21,6 +21,11 @@ class Splits:
     validation: np.ndarray
     test: np.ndarray
 
+    @property
+    def held_out(self) -> np.ndarray:
+        """The row numbers of validation and test, sorted."""
+        return np.sort(np.concatenate([self.validation, self.test]))
+
 
 def split(dataset: Dataset, validation: float = 0.1, seed: int = 0) -> Splits:
     """The rows in three parts: the data's own test part, one for validation, and the rest.

@@ -9,7 +9,7 @@ import numpy as np
 from backstory.data import conditions as how
 from backstory.data.conditions import LABELS, Condition
 from backstory.data.dataset import Dataset
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 
 
 def names_and_values(given: Any) -> tuple[list[str] | None, dict[str, Any] | None]:
@@ -48,8 +48,8 @@ def with_values(data: Dataset, values: Mapping[str, Any], known: Sequence[Condit
     for name, column in values.items():
         if len(column) != len(data):
             raise InputError(
-                f"expected one value of the condition {name!r} for each of {len(data)} observations in "
-                f"{data.source}, got {len(column)}; give as many"
+                f"expected one value of the condition {name!r} for each of "
+                f"{counted(len(data), 'observation')} in {data.source}, got {len(column)}; give as many"
             )
     taken = [name for name in values if name in (data.schema.columns or ())]
     if taken:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 
 COLUMN = "column "
 
@@ -23,14 +23,15 @@ def checked_weights(weights: Any, rows: int) -> np.ndarray:
     values = np.full(rows, values) if values.ndim == 0 else values
     if values.shape != (rows,):
         raise InputError(
-            f"expected a weight for each of {rows} rows, got weights of shape {values.shape}; give one "
-            "for each"
+            f"expected a weight for each of {counted(rows, 'row')}, got weights of shape {values.shape}; "
+            "give one for each"
         )
     bad = np.flatnonzero(~((values >= 0) & np.isfinite(values)))
     if len(bad):
+        got = "none" if np.isnan(values[bad[0]]) else f"{values[bad[0]]:g}"
         raise InputError(
-            f"expected weights that are finite and not negative, got {values[bad[0]]:g} for row "
-            f"{int(bad[0]) + 1}; correct it, or leave the row out"
+            f"expected weights that are finite and not negative, got {got} for row {int(bad[0]) + 1}; "
+            "correct it, or leave the row out"
         )
     if (values > 0).sum() < 2:
         raise InputError(

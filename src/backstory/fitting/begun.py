@@ -11,7 +11,7 @@ from backstory import console
 from backstory.data.conditions import Condition
 from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
-from backstory.errors import InputError, counted
+from backstory.errors import InputError, counted, named
 from backstory.fitting.job import Saving
 from backstory.runs.checkpoint import Checkpoint, is_finished, load_checkpoint
 from backstory.runs.folder import (
@@ -142,8 +142,8 @@ def check_same_data(config: Config, dataset: Dataset, fingerprint: str) -> None:
         )
     if config.data.conditions != dataset.schema.conditions:
         raise InputError(
-            f"the run was begun with the conditions {_names(config.data.conditions)}, got "
-            f"{_names(dataset.schema.conditions)} or other levels; give the same data, or begin another run"
+            f"the run was begun with the {_named(config.data.conditions)}, got "
+            f"{_named(dataset.schema.conditions)} or other levels; give the same data, or begin another run"
         )
     for before, now in zip(config.data.kinds, dataset.schema.kinds, strict=False):
         if (before.kind, before.levels, before.values) != (now.kind, now.levels, now.values):
@@ -155,5 +155,5 @@ def check_same_data(config: Config, dataset: Dataset, fingerprint: str) -> None:
         console.warn(f"the run was begun with torch {config.torch}; its last digits may now differ")
 
 
-def _names(conditions: Sequence[Condition]) -> str:
-    return ", ".join(condition.name for condition in conditions) or "(none)"
+def _named(conditions: Sequence[Condition]) -> str:
+    return named("condition", [condition.name for condition in conditions])

@@ -16,11 +16,11 @@ from backstory.files import CannotWrite
 from backstory.fitting.begun import Begun
 from backstory.fitting.job import Job, Saving, Source
 from backstory.fitting.members import train_members
-from backstory.fitting.options import asked_options
 from backstory.fitting.progress import board_writer
 from backstory.fitting.single import train_single
 from backstory.model import Model
 from backstory.opening import open
+from backstory.options.given import asked_options
 from backstory.options.presets import over, with_preset
 from backstory.register import adopted
 from backstory.runs import checkpoint

@@ -63,6 +63,11 @@ class Source:
             return self._unweighted(known, conditions)
         if isinstance(self.weights, str):
             source, name = self._without_column(self.weights, known), self.weights
+            if name in conditions:
+                raise InputError(
+                    f"expected one use of each column, got {name!r} for both `weights` and `given`; choose "
+                    "another column for one of them"
+                )
             data = source._unweighted(known, conditions)
             weights = source._numbers(name, data.schema)
             data = replace(data, schema=_weighed_by(data.schema, name))
@@ -79,7 +84,7 @@ class Source:
         if isinstance(data, Dataset) or not is_table(data):
             raise InputError(
                 f"expected a table that is still to be read for weights from its column {name!r}, got other "
-                "data; give the numbers as `weights`"
+                "data; leave `weights` out, or give numbers in Python"
             )
         columns = {**(self.reading.columns or {}), name: IGNORE} if known is None else self.reading.columns
         return replace(self, data=data, reading=replace(self.reading, columns=columns))
@@ -90,7 +95,13 @@ class Source:
         others = {column.name for column in whole.cell_kinds} | {column.name for column in whole.left_out}
         columns: dict[str, Any] = {**dict.fromkeys(others, IGNORE), name: "continuous"}
         alone = replace(self.reading, relations=False, constraints=(), no_relation=(), columns=columns)
-        weights = read_source(self.data, alone)
+        try:
+            weights = read_source(self.data, alone)
+        except InputError:  # which the other columns are not the reason of, because they were read before
+            raise InputError(
+                f"expected a column of numbers for `weights`, got {name!r}, whose cells are no numbers; "
+                "choose another column"
+            ) from None
         return np.asarray(weights.values)[:, (weights.schema.columns or ()).index(name)]
 
     def _unweighted(self, known: Schema | None, conditions: Sequence[str]) -> Dataset:

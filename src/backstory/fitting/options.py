@@ -1,5 +1,7 @@
 """The options of `fit`: checked when they are given, and decided where they were left open."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +16,8 @@ from backstory.errors import InputError
 from backstory.fitting.second_stage import check_second_stage
 from backstory.model import check_components
 from backstory.models.defaults import by_kinds, default_schedule, resolve
-from backstory.options import ExemplarPrior, ModelOptions, TrainOptions, given_options, sort_options
-from backstory.options.given import model_names
+from backstory.options import ExemplarPrior, ModelOptions, TrainOptions, sort_options
+from backstory.options.given import OURS, model_names
 from backstory.options.presets import with_preset
 from backstory.training import schedule
 from backstory.training.compile import decide
@@ -23,8 +25,6 @@ from backstory.training.devices import Alone
 
 VALIDATION, SEED = 0.1, 0  # by default
 LABEL_WEIGHT = 100.0  # nats, see `TrainOptions`; by a few short runs on MNIST with 100 labels
-# of neither the model nor its training:
-OURS = ("split_seed", "validation", "given", "weights", "labelled", "preset")
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,19 @@ class Decided:
     training: TrainOptions
 
 
-def asked_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The given options as JSON values; InputError for an unknown one or one of the wrong type."""
-    ours = {name: options[name] for name in OURS if name in options}
-    return {**given_options({name: v for name, v in options.items() if name not in OURS}), **ours}
-
-
 def _sort_options(options: dict[str, Any]) -> tuple[ModelOptions, TrainOptions]:
     return sort_options({name: value for name, value in options.items() if name not in OURS})
+
+
+@contextmanager
+def _naming_preset(asked: dict[str, Any]) -> Iterator[None]:
+    """A context in which a refusal of options names the preset from which some of them are."""
+    try:
+        yield
+    except InputError as error:
+        if "preset" not in asked:
+            raise
+        raise InputError(f"cannot use preset {asked['preset']} here: {error}") from None
 
 
 def as_modelled(dataset: Dataset, asked: dict[str, Any]) -> Dataset:
@@ -56,7 +61,8 @@ def as_modelled(dataset: Dataset, asked: dict[str, Any]) -> Dataset:
     options = _sort_options(asked)[0]
     decided = options.likelihood.decided
     mixed = options.likelihood.mixed if decided else by_kinds(dataset.schema, options)
-    return dataset if mixed else as_numbers(dataset)
+    with _naming_preset(asked):
+        return dataset if mixed else as_numbers(dataset)
 
 
 def columns_depend(dataset: Dataset, asked: dict[str, Any]) -> bool:
@@ -91,7 +97,7 @@ def decide_options(dataset: Dataset, asked: dict[str, Any], train: np.ndarray, g
 
     Args:
         dataset: from `as_modelled`.
-        asked: from `asked_options`.
+        asked: from `options.given.asked_options`.
         train: the training rows.
         group: the processes that train.
 
@@ -99,6 +105,11 @@ def decide_options(dataset: Dataset, asked: dict[str, Any], train: np.ndarray, g
         InputError: for options that cannot be, or data that cannot be trained on.
     """
     check_for_training(dataset, train)
+    with _naming_preset(asked):
+        return _decided(dataset, asked, train, group)
+
+
+def _decided(dataset: Dataset, asked: dict[str, Any], train: np.ndarray, group: Alone) -> Decided:
     options, training = _sort_options(asked)
     gaps = dataset.incomplete
     schema, options = resolve(dataset.schema, options, gaps)

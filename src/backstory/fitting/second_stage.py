@@ -85,9 +85,9 @@ def second_stage(model: Model, rows: StoredRows, held_out: StoredRows, show: boo
         model.replace_prior(fitted, options)
     figures = {f"{judge.name}_before": before, f"{judge.name}_after": after}
     model.summary["second_stage"] = {"prior": name, **figures, "kept": kept}
-    one, other = (f"{figure:.{judge.digits}f}" for figure in (before, after))
+    one, other = (judge.shown(figure) for figure in (before, after))
     console.say(
-        f"prior {name} fitted to the codes: {judge.of} {other}{judge.unit}, with prior {old} {one}; "
+        f"prior {name} fitted to the codes: {judge.of} {other}, with prior {old} {one}; "
         f"kept prior {name if kept else old}",
         show,
     )
@@ -141,21 +141,31 @@ class Judge:
 
     Attributes:
         name: of the figure in the summary of a run.
-        of, unit, digits: how it is printed.
+        of: what it is.
+        shown: the figure as a text.
         compare: gives the figure of both.
         higher: whether the higher one is better.
     """
 
     name: str
     of: str
-    unit: str
-    digits: int
+    shown: Callable[[float], str]
     compare: Callable[[Model, StoredRows, nn.Module], tuple[float, float]]
     higher: bool
 
 
-BY_ELBO = Judge("elbo", "held-out elbo", " nats", 2, held_out_elbos, True)
-BY_DRAWS = Judge("distance", "distance of draws from held-out codes", "", 4, draw_distances, False)
+def _shown_distance(distance: float) -> str:
+    """An estimated distance as a text; chance makes estimates of small distances negative.
+
+    >>> _shown_distance(0.03), _shown_distance(-0.0021)
+    ('0.0300', 'about 0')
+    """
+    text = f"{distance:.4f}"
+    return text if distance > 0 and float(text) else "about 0"
+
+
+BY_ELBO = Judge("elbo", "held-out elbo", "{:.2f} nats".format, held_out_elbos, True)
+BY_DRAWS = Judge("distance", "distance of draws from held-out codes", _shown_distance, draw_distances, False)
 
 
 def fitted_mixture(codes: Posterior, chosen_on: Posterior, seed: int) -> Fitted:

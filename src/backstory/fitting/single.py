@@ -8,6 +8,7 @@ import torch
 
 from backstory import console
 from backstory.data.dataset import Dataset
+from backstory.data.missing_levels import warn_of_unlabelled
 from backstory.data.splits import row_hashes
 from backstory.data.stored import StoredRows
 from backstory.data.tables.statistics import column_statistics
@@ -52,6 +53,7 @@ def train_single(dataset: Dataset, job: Job) -> Model:
     whole = as_modelled(dataset, job.asked)
     dataset = as_labelled(whole, job.asked)
     model, rows = untrained(dataset, job, whole.given)
+    warn_of_unlabelled(whole, dataset, model.splits.train)
     held_out = dataset.stored.take(model.splits.validation)
     if len(held_out):
         held_out = held_out.by_weight(model.training.seed)
@@ -132,8 +134,9 @@ def untrained(dataset: Dataset, job: Job, given: np.ndarray | None) -> tuple[Mod
     validation = job.asked.get("validation", VALIDATION)
     hashes = hashes[splits.train]
     total = None if dataset.weights is None else float(dataset.weights.sum())
+    left = {} if dataset.weightless is None else {"weightless": dataset.weightless}
     provenance = Provenance(
-        dataset.source, name, validation, splits, hashes, decided.training, job.asked, total
+        dataset.source, name, validation, splits, hashes, decided.training, job.asked, total, **left
     )
     return Model(vae.to(job.group.device), decided.schema, decided.model, provenance), rows
 

@@ -182,13 +182,16 @@ def ppca_optimum(data: Tensor, q: int) -> LinearGaussian:
     flat = data.double().flatten(1)
     entries = flat.shape[1]
     if not 0 <= q < entries:
-        raise InputError(f"q has to be between 0 and {entries - 1} for data of {entries} entries, got {q}")
+        size = counted(entries, "entry", "entries")
+        raise InputError(f"q has to be between 0 and {entries - 1} for data of {size}, got {q}")
     bias = flat.mean(0)
     covariance = (flat - bias).T @ (flat - bias) / len(flat)
     values, vectors = (part.flip(-1) for part in torch.linalg.eigh(covariance))
     noise = values[q:].mean()
     if noise <= 1e-12 * values[0]:
-        raise InputError(f"the data has no variance beyond {q} components, so its likelihood has no maximum")
+        raise InputError(
+            f"the data has no variance beyond {counted(q, 'component')}, so its likelihood has no maximum"
+        )
     weight = vectors[:, :q] * (values[:q] - noise).clamp(min=0).sqrt()
     return LinearGaussian(weight, bias, noise.expand(entries), tuple(data.shape[1:]))
 

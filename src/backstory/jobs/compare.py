@@ -1,6 +1,7 @@
 """How near synthetic rows come to real ones: shapes, pairs, two-sample test, transfer and privacy."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from backstory.data.dataset import Dataset
 from backstory.data.load import Source as Data
 from backstory.data.load import column_names, load
 from backstory.data.schema import Schema
+from backstory.data.splits import Splits
 from backstory.data.tables.columns import Column
 from backstory.data.tables.relation_set import Related
 from backstory.data.tables.stated import beside_conditions
@@ -88,13 +90,15 @@ def compare(
         tables = _read(synthetic, real, held_out, columns)
     _check_sizes(tables)
     names = [column.name for column in tables.columns]
-    numbers = [names.index(one_of("target", name, names)) for name in targets]
+    numbers = [_target(name, names, tables.left_out) for name in targets]
     notes = (*tables.notes, *_notes(tables.real))
-    if not numbers:
+    if len(names) == 1:
+        numbers = []  # no other column predicts it
+    elif not numbers:
         numbers = [usual_target(tables.real.training, tables.columns)]
         notes = (*notes, f"transfer predicts {names[numbers[0]]!r}; name other columns with `target`")
     comparison = compared(tables.synthetic, tables.real, tables.columns, numbers, seed)
-    return replace(comparison, left_out=tables.left_out, notes=notes)
+    return replace(comparison, left_out=tables.left_out, notes=(*notes, *_without_figure(comparison)))
 
 
 def check_report(output: Output) -> None:
@@ -133,10 +137,12 @@ def _drawn(model: Trained, data: Data, held_out: "Data | None", seed: int) -> _T
     notes = [f"{counted(len(drawn), 'row was', 'rows were')} drawn from the run"]
     if held_out is not None:
         rows = replace(rows, held_out=_values(_load(held_out, shared.schema)))
-    elif shared.are_all and model.trained_on(_as_trained(data, real, model.schema, shared)):
-        rows = _of_run(model, rows.training)
+    elif shared.are_all and (parts := model.parts(_as_trained(data, real, model.schema, shared))):
+        rows = _of_run(parts, rows.training)
         others = "" if rows.held_out is None else ", the held-out rows its others"
         notes.append(f"the real rows are those that the run was trained on{others}")
+    if model.provenance.total_weight is not None:
+        notes.append("the run weighed its rows in training; here each real row counts once")
     whole = np.asarray(beside_conditions(whole, shared.schema, real.stated)[0])
     return _Tables(whole, rows, _compared_columns(shared.schema.unconditioned), shared.left_out, tuple(notes))
 
@@ -176,11 +182,10 @@ def in_cells(schema: Schema) -> Schema:
     )
 
 
-def _of_run(model: Trained, rows: np.ndarray) -> RealRows:
+def _of_run(parts: Splits, rows: np.ndarray) -> RealRows:
     """The rows of the data that a model was trained from in their parts."""
-    train = model.splits.train
-    others = np.setdiff1d(np.arange(len(rows)), train)
-    return RealRows(rows[train], rows[others] if len(others) >= FEWEST else None)
+    others = parts.held_out
+    return RealRows(rows[parts.train], rows[others] if len(others) >= FEWEST else None)
 
 
 def _of_table(schema: Schema, source: str) -> Schema:
@@ -243,6 +248,37 @@ def _check_sizes(tables: _Tables) -> None:
     few = [f"{len(rows)} {name}" for name, rows in counts.items() if rows is not None and len(rows) < FEWEST]
     if few:
         raise InputError(f"expected at least {FEWEST} rows of each table, got {listed(few)}; give more rows")
+
+
+def _target(name: str, names: Sequence[str], left_out: Mapping[str, str]) -> int:
+    """The number of a column to predict; InputError unless it is compared."""
+    if name in left_out:
+        raise InputError(
+            f"expected a column that is compared for `target`, got {name!r}, which is "
+            f"{_left(left_out[name])}; choose one of {listed(names)}"
+        )
+    return names.index(one_of("target", name, names))
+
+
+def _left(reason: str) -> str:
+    return reason if reason.startswith(("not in", "constant", "empty")) else f"left out ({reason})"
+
+
+def _without_figure(done: Comparison) -> tuple[str, ...]:
+    """Which figures do not exist, and why."""
+    if len(done.shapes) == 1:
+        return ("pairs and transfer have no figures, because they need two columns",)
+    reasons = {
+        "shapes": "each column is empty in a table",
+        "pairs": "a column of each pair is constant or empty in a table",
+    }
+    reasons = {name: why for name, why in reasons.items() if math.isnan(done.means[name])}
+    reasons |= {
+        f"transfer {one.target}": "it is empty in the rows to learn from, or has one value in the others"
+        for one in done.transfer
+        if math.isnan(one.synthetic) or math.isnan(one.real)
+    }
+    return tuple(f"{name}: no figure, because {why}" for name, why in reasons.items())
 
 
 def _notes(real: RealRows) -> tuple[str, ...]:

@@ -58,11 +58,11 @@ def compare_images(model: Trained, source: Data, seed: int = 0) -> ImageComparis
         InputError: fewer than ten images, or see `load`.
     """
     data = load(source, schema=model.schema)
-    known = model.trained_on(data)
+    parts = model.parts(data)
+    train = data.training_rows if parts is None else parts.train
+    others = np.setdiff1d(np.arange(len(data)), train) if parts is None else parts.held_out
     some = np.random.default_rng(seed).permutation
-    training = some(model.splits.train if known else data.training_rows)[:MOST]
-    others = np.setdiff1d(np.arange(len(data)), model.splits.train if known else data.training_rows)
-    held_out = some(others)[:MOST]
+    training, held_out = some(train)[:MOST], some(others)[:MOST]
     if len(training) < FEWEST:
         raise InputError(f"expected at least {FEWEST} images to compare with, got {len(training)}; give more")
     part, rest = data.subset(training), data.subset(held_out)

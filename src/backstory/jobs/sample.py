@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from backstory.comparing.pictures import nearest_images
 from backstory.data.conditions import at_each_level, chosen_stated
 from backstory.data.load import Source as Data
 from backstory.data.load import load
@@ -106,7 +105,7 @@ def sample(model: Trained, output: Output, sampling: Sampling) -> Outcome:
         write_table(output.path, dict(x), output.force, schema.header, schema.separator)
         return Outcome((output.path,), len(x))
     if sampling.nearest is not None:
-        _write_beside_nearest(model, output, x, sampling.nearest)
+        _write_beside_nearest(model, output, sampling, x)
         return Outcome((output.path,), len(x))
     if sampling.each is not None:
         if output.format == "png":
@@ -128,10 +127,14 @@ def _write_lines(model: Trained, output: Output, sampling: Sampling, lines: Mapp
     write_line_sheet(output, lines, model.schema, sampling.number, levels)
 
 
-def _write_beside_nearest(model: Trained, output: Output, x: np.ndarray, source: Data) -> None:
+def _write_beside_nearest(model: Trained, output: Output, sampling: Sampling, x: np.ndarray) -> None:
     """Write a picture of draws, each above the nearest of the images that the model was trained on."""
-    data, schema = load(source, schema=model.schema), model.schema
-    rows = model.splits.train if model.trained_on(data) else data.training_rows
+    from backstory.comparing.pictures import nearest_images  # with scikit-learn, which is slow to import
+
+    assert sampling.nearest is not None
+    data, schema = load(sampling.nearest, schema=model.schema), model.schema
+    parts = model.parts(data)
+    rows = data.training_rows if parts is None else parts.train
     others = np.asarray(stored_values(data.subset(rows), schema)[:])
     if others.shape[1:] != schema.shape:
         raise InputError(
@@ -141,7 +144,7 @@ def _write_beside_nearest(model: Trained, output: Output, x: np.ndarray, source:
     draws, images = (schema.fractions(part.astype(float)) for part in (x, others))
     found = nearest_images(draws, images, len(NEAREST))
     below = {label: others[index] for label, index in zip(NEAREST, found.index.T, strict=False)}
-    write_line_sheet(output, {"draw": x} | below, schema)
+    _write_lines(model, output, sampling, {"draw": x} | below)
 
 
 def _names(levels: Sequence[str], n: int) -> tuple[str, ...]:
@@ -173,6 +176,7 @@ def fit_prior(
         if data is not None:
             raise
         raise InputError(f"the run's own data cannot be loaded, give it with `data` ({error})") from None
-    rows = dataset.stored.take(model.splits.train) if model.trained_on(dataset) else dataset
+    parts = model.parts(dataset)
+    rows = dataset if parts is None else dataset.stored.take(parts.train)
     usual = model.options.prior.values.get("components", MixturePrior().components)
     model.fit_prior(rows, usual if components is None else components, seed)

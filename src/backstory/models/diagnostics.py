@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from backstory.errors import counted
+
 # A unit carries no information if its posterior mean hardly varies over the data (Burda et al. 2016, sec. 5).
 ACTIVE_VARIANCE = 0.01
 COLLAPSED_KL = 0.1
@@ -65,7 +67,7 @@ def collapse_warning(kl: float, active_units: int, latent: int) -> str | None:
         return None
     return (
         f"the posterior has collapsed onto the prior: the KL is {kl:.3f} nats with {active_units} of "
-        f"{latent} units active, so z says next to nothing about x and the decoder ignores it; "
+        f"{counted(latent, 'unit')} active, so z says next to nothing about x and the decoder ignores it; "
         "after few epochs train longer, else try a longer `warmup`, a smaller `beta`, or a weaker likelihood"
     )
 

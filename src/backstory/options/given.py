@@ -7,6 +7,9 @@ from backstory.options.choices import CHOICES, OptionError, check_option, spelt_
 from backstory.options.model import MODEL_GROUPS, ModelOptions
 from backstory.options.training import ObjectiveOptions, TrainOptions
 
+# options of `fit` that are of neither the model nor its training:
+OURS = ("split_seed", "validation", "given", "weights", "labelled", "preset")
+
 
 def model_names() -> list[str]:
     """Names of all options of a model, flat."""
@@ -63,3 +66,9 @@ def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
             _, inside = spelt_out(group, options[group])
             named |= {"objective_args"} if group == "objective" else set(inside)
     return {name: value for name, value in everything.items() if name in named}
+
+
+def asked_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """All options that were given to `fit`, as `given_options` has them, and those of `OURS` as they are."""
+    ours = {name: options[name] for name in OURS if name in options}
+    return {**given_options({name: v for name, v in options.items() if name not in OURS}), **ours}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from backstory import __version__
+from backstory.data.paths import EMBEDDED
 from backstory.errors import InputError
 from backstory.files import is_database
 from backstory.runs.folder import (
@@ -36,7 +37,6 @@ from backstory.runs.replacement import settle
 
 LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn")
 OF_RUNS = (CONFIG, CHECKPOINT, ENSEMBLE, WEIGHTS, METRICS)  # files of which a run has at least one
-EMBEDDED = ("digits",)  # a copy of the names in `data.load`, which is slow to import; a test compares them
 
 NVML = {"linux": "libnvidia-ml.so.1", "win32": "nvml.dll"}  # comes with NVIDIA's driver
 NAME_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE
@@ -164,6 +164,7 @@ def run_info(run: str | Path) -> dict[str, Any]:
         "source": record["source"],
         "rows": record["rows"],
         "weights": _weights(record),
+        "preset": record.get("asked", {}).get("preset"),
         "parameters": sum(map(prod, (entry.shape for entry in tensor_entries(folder / WEIGHTS).values()))),
         "summary": {k: v for k, v in record["summary"].items() if k != "fingerprint"},
         "data": record["data"],

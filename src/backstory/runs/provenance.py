@@ -15,7 +15,7 @@ from backstory.errors import InputError
 from backstory.options import TrainOptions, one_of
 
 PARTS = ("train", "validation", "test")
-HASHES = "train_row_hashes"
+HASHES, WEIGHTLESS = "train_row_hashes", "weightless"
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Provenance:
         training: the options of the training, with all defaults resolved.
         asked: the options that were given to `fit`, by name.
         total_weight: of all rows; None where each counts as one.
+        weightless: sorted numbers of the rows of weight 0, which the run left out; its other row numbers do
+            not count these.
     """
 
     source: str
@@ -41,6 +43,7 @@ class Provenance:
     training: TrainOptions
     asked: dict[str, Any] = field(default_factory=dict)
     total_weight: float | None = None
+    weightless: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def rows(self, data: Dataset, part: str = "auto") -> np.ndarray:
         """Row numbers of the `train`, `validation` or `test` part of `data`, or of `all` rows.
@@ -53,7 +56,8 @@ class Provenance:
             part = "all" if data.test_rows is None else "test"
         if part == "all":
             return np.arange(len(data))
-        index = getattr(self.splits, part) if self.is_of(data) else None
+        parts = self.parts(data)
+        index = None if parts is None else getattr(parts, part)
         if index is None and part == "test" and data.test_rows is not None:
             index = data.test_rows
         if index is None or len(index) == 0:
@@ -63,9 +67,19 @@ class Provenance:
             )
         return np.asarray(index)
 
-    def is_of(self, data: Dataset) -> bool:
-        """Whether `data` has exactly the rows, and conditions, of the data that the run was split from."""
-        return self.fingerprint == fingerprint(row_hashes(data.values), data.given)
+    def parts(self, data: Dataset) -> Splits | None:
+        """The parts of `data` that the run was split into, by its row numbers; None for other data.
+
+        It is the data of the run if it has exactly its rows, in their order, with their conditions, and the
+        rows of weight 0 where they stood.
+        """
+        if len(data) != sum(self.sizes().values()) + len(self.weightless):
+            return None
+        own = np.delete(np.arange(len(data)), self.weightless)
+        given = None if data.given is None else data.given[own]
+        if self.fingerprint != fingerprint(row_hashes(data.values)[own], given):
+            return None
+        return Splits(*(own[getattr(self.splits, name)] for name in PARTS))
 
     def count_trained_on(self, values: Rows) -> int:
         """The number of these rows that are equal to a training row."""
@@ -76,13 +90,14 @@ class Provenance:
         return {name: len(getattr(self.splits, name)) for name in PARTS}
 
     def tensors(self) -> dict[str, Tensor]:
-        """The splits and hashes, for a file."""
+        """The splits, the rows of weight 0 and the hashes, for a file."""
         parts = {name: torch.from_numpy(getattr(self.splits, name)) for name in PARTS}
-        return parts | {HASHES: torch.from_numpy(self.row_hashes.view(np.int64))}
+        weightless = {WEIGHTLESS: torch.from_numpy(self.weightless)} if len(self.weightless) else {}
+        return parts | weightless | {HASHES: torch.from_numpy(self.row_hashes.view(np.int64))}
 
 
-def parts_from(tensors: dict[str, Tensor], rows: dict[str, int]) -> tuple[Splits, np.ndarray]:
-    """The splits and hashes of `Provenance.tensors`, for so many rows in each part.
+def parts_from(tensors: dict[str, Tensor], rows: dict[str, int]) -> tuple[Splits, np.ndarray, np.ndarray]:
+    """The splits, hashes and rows of weight 0 of `Provenance.tensors`, for so many rows in each part.
 
     KeyError where one is missing, ValueError where they are no such row numbers.
     """
@@ -97,7 +112,16 @@ def parts_from(tensors: dict[str, Tensor], rows: dict[str, int]) -> tuple[Splits
     hashes = tensors[HASHES]
     if hashes.dtype != torch.int64 or hashes.shape != tensors[PARTS[0]].shape:
         raise ValueError(f"{HASHES} does not have a number for each training row")
-    return Splits(*numbers), hashes.numpy().view(np.uint64)
+    return Splits(*numbers), hashes.numpy().view(np.uint64), _weightless(tensors, total)
+
+
+def _weightless(tensors: dict[str, Tensor], total: int) -> np.ndarray:
+    """The numbers of the rows of weight 0 among these and so many other rows, for `parts_from`."""
+    numbers = tensors.get(WEIGHTLESS, torch.zeros(0, dtype=torch.int64))
+    rising = numbers.dtype == torch.int64 and numbers.ndim == 1 and bool((numbers.diff() > 0).all())
+    if not rising or (len(numbers) and not 0 <= int(numbers[0]) <= int(numbers[-1]) < total + len(numbers)):
+        raise ValueError(f"{WEIGHTLESS} does not hold rising row numbers")
+    return np.asarray(numbers.numpy())
 
 
 def fingerprint(hashes: np.ndarray, given: np.ndarray | None = None) -> str:

@@ -76,7 +76,7 @@ class Run:
         config: see `Config`.
         weights: the model's state dict.
         rows: tensors about the rows: `train`, `validation` and `test` (row numbers), `train_row_hashes`, and
-            the reference of `Model.score` where the run has one.
+            the reference of `Model.score` where the run has one; `weightless` where rows of weight 0 left.
     """
 
     config: Config

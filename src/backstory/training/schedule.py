@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backstory import console
-from backstory.errors import InputError
+from backstory.errors import InputError, counted
 from backstory.models.defaults import ScheduleDefaults
 from backstory.objectives.registry import SUPPLIED, arguments
 from backstory.options import ObjectiveOptions, TrainOptions
@@ -92,9 +92,9 @@ def _warmup(options: TrainOptions, epochs: int | None) -> int | None:
         warmup = min(epochs // _parts(cycles), 50 if cycles == 1 else epochs)
     if cycles > 1 and epochs is not None and not 0 < warmup_end(warmup, cycles) < epochs:
         raise InputError(
-            f"{cycles} warm-up cycles with rises of {max(warmup, 1)} epochs need at least "
-            f"{warmup_end(max(warmup, 1), cycles) + 1} epochs, got warmup {warmup} and {epochs} epochs; "
-            "change warmup, warmup_cycles or epochs"
+            f"{cycles} warm-up cycles with rises of {counted(max(warmup, 1), 'epoch')} need at least "
+            f"{warmup_end(max(warmup, 1), cycles) + 1} epochs, got warmup {warmup} and "
+            f"{counted(epochs, 'epoch')}; change warmup, warmup_cycles or epochs"
         )
     return warmup
 

@@ -320,8 +320,8 @@ TIMES = [
         lambda i: f"{i % 17}:30:00",
         "continuous",
         1800,
-        "times of day, written as 20:30:00; in steps of 3600; close to duration",
-        "say a=duration",
+        "times of day, written as 20:30:00; in steps of 1 hour; close to duration",
+        "give the option column, such as a=duration",
     ),
     one(
         "durations that a person states",

@@ -65,3 +65,9 @@ def test_times_that_a_person_calls_durations_may_be_longer_than_a_day(tmp_path) 
 def test_what_is_no_duration_is_refused(cells, got) -> None:
     with pytest.raises(InputError, match=f"expected durations such as 1:30:00.*{got}"):
         load(pd.DataFrame({"wait": cells * 10}), columns={"wait": "duration"})
+
+
+def test_cells_that_are_no_durations_are_not_said_to_be_no_numbers() -> None:
+    frame = pd.DataFrame({"wait": [f"{20 + i}:30" for i in range(20)], "x": np.arange(20.0)})
+    with pytest.raises(InputError, match=r"expected durations, written as .*, got 'soon' in row 1, .* it so"):
+        load(frame.assign(wait="soon"), schema=load(frame).schema)

@@ -84,7 +84,7 @@ def test_close_calls_are_marked_and_can_be_overruled(capsys) -> None:
     summary.show(load(frame).schema)
     shown = capsys.readouterr().err
     assert "close to grid" in shown
-    assert "say ages=grid" in shown
+    assert "to overrule the choice, give the option column, such as ages=grid" in shown
     told = load(frame, columns={"ages": "grid"}).schema.kinds[0]
     assert (told.kind, len(told.values or ()), told.close) == ("grid", 18, ())
 

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from backstory.data.rows import Rows, blocks
+from backstory.errors import counted
 
 SECOND, WEEK = 1 / 86_400, 7 * 86_400
 MOST_ENDINGS, CROWDED = 20, 0.75  # endings, and the share of all of them above which there is no lattice
@@ -40,20 +41,23 @@ class Lattice(BaseModel):
         """Numbers per unit."""
         return len(self.endings) / self.period
 
-    def text(self, of_dates: bool) -> str:
-        """The lattice in words, of numbers or of days.
+    def text(self, seconds: float | None) -> str:
+        """The lattice in words.
 
-        >>> Lattice(period=0.5, endings=(0.0,)).text(False), Lattice(period=1 / 24, endings=(0.0,)).text(True)
-        ('in steps of 0.5', 'in steps of 60 minutes')
+        Args:
+            seconds: for which 1 stands, of dates and times; None for other numbers.
+
+        >>> Lattice(period=0.5, endings=(0.0,)).text(None), Lattice(period=90, endings=(0.0,)).text(60)
+        ('in steps of 0.5', 'in steps of 90 minutes')
+        >>> Lattice(period=1 / 24, endings=(0.0,)).text(86_400)
+        'in steps of 1 hour'
         """
         if len(self.endings) > 1:
-            return "on some days of the week" if of_dates else "in few endings"
-        if not of_dates:
+            weekly = seconds is not None and round(self.period * seconds) == WEEK
+            return "on some days of the week" if weekly else "in few endings"
+        if seconds is None:
             return f"in steps of {self.period:g}"
-        days, minutes = f"{self.period:g} days", f"{self.period * 1440:.6g} minutes"
-        one = {"1 days": "a day", "1 minutes": "a minute"}
-        shown = days if self.period >= 1 else minutes
-        return f"in steps of {one.get(shown, shown)}"
+        return f"in steps of {_time(round(self.period * seconds, 6))}"
 
     def nearest(self, values: np.ndarray) -> np.ndarray:
         """The nearest numbers of the lattice, of the same shape.
@@ -72,6 +76,14 @@ class Lattice(BaseModel):
         """The endings, and the last and the first one in the neighbouring periods."""
         ends = self.endings
         return np.array([ends[-1] - self.period, *ends, ends[0] + self.period])
+
+
+def _time(seconds: float) -> str:
+    """A time in the largest unit of which it is a whole number; seconds may have a fraction."""
+    each = {"day": 86_400, "hour": 3600, "minute": 60}
+    unit, size = next(((unit, size) for unit, size in each.items() if seconds % size == 0), ("second", 1))
+    number = seconds / size
+    return counted(int(number), unit) if number == int(number) else f"{number:g} {unit}s"
 
 
 def lattice_of(values: Rows, j: int, unit: float) -> Lattice | None:

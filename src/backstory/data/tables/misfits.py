@@ -64,9 +64,11 @@ def misfit(text: str, row: int, column: Column, source: str) -> InputError:
 
 
 def not_a_number(text: str, row: int, column: Column, source: str) -> InputError:
-    """The error of a cell that is no number."""
-    such = "" if column.writing is None else f" {column.writing}"
+    """The error of a cell that is no number or time, as the others of its column are."""
+    such = "" if column.writing is None else str(column.writing)
+    timed = column.writing is not None and column.seconds is not None
+    expected, way = (such, "so") if timed else (f"numbers {such}".rstrip(), "as a number")
     return InputError(
-        f"expected numbers{such} in {source}, got {shown(text)} in {place((row, 0), (column.name,))}; "
-        "write it as a number, leave the cell empty, or drop the column"
+        f"expected {expected} in {source}, got {shown(text)} in {place((row, 0), (column.name,))}; "
+        f"write it {way}, leave the cell empty, or drop the column"
     )

@@ -35,7 +35,7 @@ from backstory.data.tables.related_cells import RelatedCells
 from backstory.data.tables.survey import Survey
 from backstory.data.tables.totals import Totals, with_atoms, with_lattices
 from backstory.data.tables.watch import Watch
-from backstory.errors import InputError, counted
+from backstory.errors import InputError, counted, named
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,9 @@ class Table:
         absent = [name for name in names if name not in self.names]
         if absent and self.header and schema.header:
             raise InputError(
-                f"expected the conditions {', '.join(names)} as columns of {self.source}, got none called "
-                f"{listed(absent)}; add what is missing, or choose the values of all conditions with `given`"
+                f"expected the {named('condition', names)} among the columns of {self.source}, got none "
+                f"called {listed(absent)}; add what is missing, or choose the values of all conditions with "
+                "`given`"
             )
 
     def _present(self, schema: Schema) -> tuple[LeftOut, ...]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from backstory import console
 from backstory.data.schema import Schema
-from backstory.data.tables.clocks import Clock
+from backstory.data.tables.clocks import DAY, Clock
 from backstory.data.tables.columns import DURATION, Column
 from backstory.errors import counted, printable
 
@@ -35,8 +35,8 @@ def show(schema: Schema, stderr: bool = True) -> None:
     close = next((column for column in schema.kinds if column.close), None)
     if close is not None:
         printer.print(
-            "close to: another kind fits about as well; to choose it, say "
-            f"{_shown(close.name)}={close.close[0]}",
+            "close to: another kind fits about as well; to overrule the choice, give the option column, "
+            f"such as {_shown(close.name)}={close.close[0]}",
             soft_wrap=True,
         )
     _print_relations(printer, schema)
@@ -66,7 +66,9 @@ def _close_to(column: Column) -> str:
 
 
 def _lattice_of(column: Column) -> str:
-    return "" if column.lattice is None else column.lattice.text(column.kind == "date")
+    if column.lattice is None:
+        return ""
+    return column.lattice.text(DAY if column.kind == "date" else column.seconds)
 
 
 def _values_of(column: Column) -> str:
