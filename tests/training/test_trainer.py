@@ -338,6 +338,15 @@ def test_failures_that_are_not_in_a_row_do_not_stop_a_run():
 # -- schedule ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("epochs", "rate"), [(10, 3e-3), (30, 3e-3), (480, 0.75e-3)])
+def test_long_runs_have_a_lower_learning_rate(epochs, rate):
+    rows = 64_000  # 500 steps in an epoch
+    options = schedule.resolve(TrainOptions(epochs=epochs), rows, ScheduleDefaults(3e-3))
+    assert options.lr == pytest.approx(rate)
+    given = schedule.resolve(TrainOptions(epochs=epochs, lr=5e-3), rows, ScheduleDefaults(3e-3))
+    assert given.lr == 5e-3
+
+
 def test_learning_rate_is_one_cycle():
     progress = [i / 1000 for i in range(1001)]
     rates = [learning_rate(p, 3e-3) for p in progress]

@@ -25,7 +25,15 @@ class Preset:
     options: Mapping[str, Any]
 
 
-_GATED = {"likelihood": "bernoulli", "network": "mlp", "hidden": (300, 300), "latent": 40, "epochs": 60}
+_GATED = {
+    "likelihood": "bernoulli",
+    "network": "mlp",
+    "hidden": (300, 300),
+    "latent": 40,
+    "epochs": 300,
+    "lr": 0.001,
+    "skip_spikes": 5,
+}
 
 PRESETS = {
     preset.name: preset

@@ -217,7 +217,12 @@ class TrainOptions(Record):
         description="How long training takes; with epochs it ends at the first limit that it reaches.",
     )
     batch_size: int | None = Field(default=None, ge=1, description="Rows of a step.")
-    lr: float | None = Field(default=None, gt=0, description="The highest learning rate of Adam.")
+    lr: float | None = Field(
+        default=None,
+        gt=0,
+        description="The highest learning rate of Adam; by default it is lower in runs of more than 15,000 "
+        "steps.",
+    )
     hold: float | None = Field(
         default=None,
         ge=0.1,
