@@ -4,8 +4,8 @@
 do. Observations whose weights are worth too few draws (an effective sample size under `ENOUGH`, or a tail too
 heavy by Pareto k̂) go on to the variational proposal. Where its weights are worth fewer draws than chains
 would be (`FEW`, `NO_MEAN`), more weights of it follow, unless chains cost less, and then HMC. A method that
-costs more codes for an observation than the budget allows is not begun. Beyond 2,500 observations the budget
-of each shrinks, so that a table of a hundred thousand rows takes as long as one of a few thousand: first no
+costs more codes for an observation than the budget allows is not begun. Beyond 750 observations the budget
+of each shrinks, so that a table of a hundred thousand rows takes as long as one of a thousand: first no
 chains, then fewer steps and fewer codes.
 """
 
@@ -22,9 +22,8 @@ ENOUGH = 100.0  # effective draws with which importance weights are trusted
 FEW, NO_MEAN = 25.0, 1.0  # effective draws, and k̂, from which chains of the usual length do no better
 MORE = 8  # times the weights if they are worth few: less than half of what chains cost
 BUDGET = 40_000  # codes decoded for each observation: all methods at their defaults
-TOTAL = 10**8  # codes decoded for all observations
-LEAST = 1000  # codes for each observation: what the variational method needs of a table
-FEWEST = 200  # importance weights
+TOTAL = 3 * 10**7  # codes decoded for all observations: minutes of one processor core for a table
+FEWEST = 200  # importance weights, and codes for each observation
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,9 @@ def usual_budget(rows: int) -> int:
     """Codes decoded for each of so many observations.
 
     >>> usual_budget(1_000), usual_budget(20_000), usual_budget(1_000_000)
-    (40000, 5000, 1000)
+    (30000, 1500, 200)
     """
-    return max(LEAST, min(BUDGET, TOTAL // max(1, rows)))
+    return max(FEWEST, min(BUDGET, TOTAL // max(1, rows)))
 
 
 def _within(how: Effort, budget: int, units: int) -> Effort:
