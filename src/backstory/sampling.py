@@ -65,7 +65,7 @@ class Sampler(Restorer):
 
         Args:
             n: how many.
-            mean: return E[x|z] of each drawn z in place of a draw of x.
+            mean: return E[x|z] of each drawn z, and the most probable levels, in place of a draw of x.
             temperature: factor of the prior's standard deviation; of z in levels also one for each level,
                 from x upwards.
             seed: of the draws; without one each call draws anew.

@@ -143,6 +143,7 @@ class Trained(Classifier, Sampler):
     def reconstruct(self, x: Values, mean: bool = True, seed: int = 0, given: Given = None) -> Any:
         """E[x|z] at z = E[z|x]; or with `mean=False` a draw of z ~ q(z|x), x ~ p(x|z).
 
+        Columns with levels have no mean and get the most probable level.
         Of a frame a frame with the same index, in which the modelled columns are those of the reconstruction
         and the others stay as they are. Otherwise an array, (N, *shape); for x in a file, more than 1 GiB of
         results are kept in a temporary file.

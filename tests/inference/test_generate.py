@@ -2,9 +2,12 @@
 
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+import backstory
 from backstory.errors import InputError
 from backstory.inference import generate
 from backstory.models.priors import Mixture
@@ -121,3 +124,13 @@ def test_draws_outside_a_set_are_drawn_again(linear_gaussian):
     assert torch.equal(inside[kept], x[kept])
     never = generate.sample_within(draw, lambda x: torch.zeros(len(x), dtype=torch.bool), x)
     assert never.shape == x.shape
+
+
+@pytest.mark.parametrize("likelihood", ["joint", "autoregressive"])
+def test_estimates_of_levels_are_the_most_probable_ones(likelihood):
+    rng = np.random.default_rng(0)
+    towns = rng.permutation(["Ayr"] * 120 + ["Bern"] * 6 + ["Cork"] * 74)  # the mean is nearest to Bern
+    frame = pd.DataFrame({"town": towns, "x": rng.normal(size=200).round(3)})
+    model = backstory.fit(frame, likelihood=likelihood, latent=1, hidden=(4,), epochs=8, progress=False)
+    assert set(model.reconstruct(frame)["town"]) <= {"Ayr", "Cork"}
+    assert set(model.sample(50, mean=True, seed=0)["town"]) <= {"Ayr", "Cork"}

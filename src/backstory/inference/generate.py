@@ -32,7 +32,7 @@ def sample(
     Args:
         vae: the model.
         n: number of draws.
-        mean: return E[x|z] for each drawn z instead of a draw of x.
+        mean: return `estimate` for each drawn z instead of a draw of x.
         temperature: factor of the spread of p(z) around its centre; 1 is the model itself. Of z in levels one
             for each level given those above, from x upwards, or one for all.
         generator: source of the draws, on the model's device.
@@ -43,7 +43,7 @@ def sample(
             negative, or there are not as many as levels.
     """
     every = _decoded(vae, n, temperature, generator, given)
-    return torch.cat([p.mean if mean else p.sample(generator) for p in every])
+    return torch.cat([estimate(p) if mean else p.sample(generator) for p in every])
 
 
 @torch.no_grad()
@@ -54,8 +54,8 @@ def sample_with_means(
     generator: torch.Generator | None = None,
     given: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The draws of `sample`, and E[x|z] at the z of each, (n, *shape) both; arguments as there."""
-    pairs = [(p.sample(generator), p.mean) for p in _decoded(vae, n, temperature, generator, given)]
+    """The draws of `sample`, and `estimate` at the z of each, (n, *shape) both; arguments as there."""
+    pairs = [(p.sample(generator), estimate(p)) for p in _decoded(vae, n, temperature, generator, given)]
     draws, means = zip(*pairs, strict=True)
     return torch.cat(draws), torch.cat(means)
 
@@ -112,12 +112,23 @@ def _factors(vae: VAE, temperature: Temperature) -> float | Tensor:
 def reconstruct(
     vae: VAE, observation: Observation | Tensor, mean: bool = True, generator: torch.Generator | None = None
 ) -> Tensor:
-    """E[x|z], (B, *shape), at the centre z of q(z|x); with `mean=False` a draw of z, and of x given z."""
+    """x at the centre z of q(z|x), see `estimate`, (B, *shape); with `mean=False` a draw of z, and of x."""
     o = Observation.of(observation)
     q = vae.encode(o)
     if mean:
-        return vae.decode(q.centre, o.given).mean
+        return estimate(vae.decode(q.centre, o.given))
     return vae.decode(q.sample(1, generator)[0], o.given).sample(generator)
+
+
+def estimate(p: DataDistribution) -> Tensor:
+    """E[x|z], (*batch, *shape); the most probable level in columns with levels, which have no mean."""
+    groups = p.level_probs
+    if not groups:
+        return p.mean
+    x = p.moments[0].clone()
+    for columns, probs in groups:
+        x[..., columns] = probs.argmax(-2).to(x)
+    return x
 
 
 def checked_number(n: float) -> int:

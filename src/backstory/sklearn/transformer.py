@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from backstory.data.tables.aligned import as_frame
 from backstory.errors import InputError
+from backstory.inference.generate import estimate
 from backstory.sklearn.base import Estimator
 
 
@@ -20,7 +21,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         return self.model_.encode(self._stored(X)).centre.cpu().numpy()
 
     def inverse_transform(self, X: Any) -> Any:
-        """E[x|z] for z in the rows of X, (n_samples, n_features); texts get the level nearest to the mean.
+        """E[x|z] for z in the rows of X, (n_samples, n_features); levels are the most probable ones.
 
         They are a frame with the columns of the training rows, and of its library, or an array. A frame X of
         pandas gives its index. Means of whole numbers need not be whole.
@@ -32,7 +33,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
                 "model_.members[0].decode"
             )
         with torch.no_grad():
-            mean = self.model_.schema.means(self.model_.members[0].decode(np.array(X)).mean)
+            mean = self.model_.schema.means(estimate(self.model_.members[0].decode(np.array(X))))
         frame = as_frame(X)
         return self._form.rows(self._with_constants(mean), None if frame is None else frame.index)
 

@@ -9,7 +9,6 @@ from backstory.data.dataset import Dataset
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import Column
 from backstory.data.tables.constants import ConstantCells, among
-from backstory.data.tables.related import with_rare_texts
 from backstory.data.tables.related_cells import RelatedCells
 
 
@@ -32,7 +31,7 @@ class Cells:
     @classmethod
     def of(cls, values: np.ndarray, fill: np.ndarray, empty: np.ndarray, data: Dataset) -> "Cells":
         """The cells of the modelled columns of a table; rare texts stand as the most frequent of them."""
-        kinds = tuple(with_rare_texts(column) for column in data.schema.kinds)
+        kinds = tuple(column.with_rare_texts() for column in data.schema.kinds)
         return cls(values, fill, empty, kinds, data.places or ())
 
     def beside(self, other: "Cells") -> "Cells":

@@ -142,6 +142,17 @@ class Column(BaseModel):
             return self.lattice.nearest(values)
         return values if self.kind == "date" or self.decimals is None else np.round(values, self.decimals)
 
+    def with_rare_texts(self) -> "Column":
+        """The column in which rare levels that are kept are levels of their own; see `Related.stored`.
+
+        The number that stood for all of them is that of the most frequent one.
+        """
+        if not self.rare_levels or self.levels is None:
+            return self
+        texts = tuple(text for text, _ in self.rare_levels)
+        levels = (*self.levels[:-1], *texts, self.levels[-1])
+        return self.model_copy(update={"levels": levels, "rare_levels": ()})
+
     def settled(self, values: np.ndarray) -> np.ndarray:
         """Stored values rounded to what the column can hold and clipped to its range, of the same shape.
 

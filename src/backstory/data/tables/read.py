@@ -29,7 +29,6 @@ from backstory.data.tables.related import (
     related_cells,
     related_table,
     stored_block,
-    with_rare_texts,
 )
 from backstory.data.tables.related_cells import RelatedCells
 from backstory.data.tables.survey import Survey
@@ -89,7 +88,7 @@ class Table:
         self._check_described(descriptions)
         kinds, left_out = self._inferred(descriptions)
         place = {name: j for j, name in enumerate(self.names)}
-        cells = [with_rare_texts(column) for column in kinds]
+        cells = [column.with_rare_texts() for column in kinds]
         stored = self._stored(cells, [place[column.name] for column in kinds])
         stored.settle(kinds)
         stored.unknown.warn([column for column in kinds if not column.rare], stored.totals.rows)

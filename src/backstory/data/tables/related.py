@@ -25,15 +25,6 @@ HIGHEST_COUNT = 1000
 NOT_KEPT_SHOWN = 5  # relations
 
 
-def with_rare_texts(column: Column) -> Column:
-    """The column in which rare levels that are kept are levels of their own; see `Related.stored`."""
-    if not column.rare_levels or column.levels is None:
-        return column
-    texts = tuple(text for text, _ in column.rare_levels)
-    levels = (*column.levels[:-1], *texts, column.levels[-1])
-    return column.model_copy(update={"levels": levels, "rare_levels": ()})
-
-
 def related(relations: Iterable[Relation]) -> Related:
     """Relations in an order in which each finds its cells; the first one that gives a column does."""
     chosen: dict[str, Any] = {}
