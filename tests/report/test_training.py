@@ -55,6 +55,13 @@ def test_curves_are_the_metrics(validation):
             np.testing.assert_array_equal(shown[f"{label} {name}"], sign * column(lines, prefix + name))
 
 
+@pytest.mark.parametrize("distance", [0.0, 3.0])
+def test_an_objective_other_than_the_elbo_is_drawn(distance):
+    lines = [line | {"validation_objective": line["validation_elbo"] + distance} for line in metrics()]
+    drawn = curves(panels(training_figure(lines))["curves"])
+    assert ("validation objective" in drawn) == (distance > 0)
+
+
 @pytest.mark.parametrize(("validation", "prefix"), [(True, "validation_"), (False, "")])
 def test_path_is_rate_against_distortion_of_the_rows_that_choose(validation, prefix):
     lines = metrics(validation=validation)

@@ -25,6 +25,7 @@ from matplotlib.ticker import MaxNLocator
 from backstory.files import atomic_path
 
 DPI = 120
+SAME = 1e-3  # relative difference of values that were computed in two ways
 SHOWN_UNITS = 64  # more rows of the heat map could not be distinguished
 
 INK, BLUE, ORANGE, GREEN, FAINT = "#30343b", "#2b6cb0", "#d9662b", "#2f855a", "#c9ced6"
@@ -74,18 +75,18 @@ def _draw_curves(figure: SubFigure, metrics: Metrics, best_epoch: int | None) ->
     _style(top, "The two terms of the ELBO", "", "nats per observation")
     _style(bottom, "", "epoch", "nats")
     _epoch_axis(bottom, metrics)
-    for name, axes, colour, sign in [
-        ("elbo", top, INK, -1),
-        ("reconstruction", top, BLUE, -1),
-        ("kl", bottom, ORANGE, 1),
-    ]:
-        _draw_curve(axes, metrics, name, colour, sign)
+    above = [("elbo", "−ELBO", INK), ("reconstruction", "distortion  −E log p(x|z)", BLUE)]
+    if _has_own_objective(metrics):
+        above.append(("objective", "−objective of training", GREEN))
+    for name, _, colour in above:
+        _draw_curve(top, metrics, name, colour, -1)
+    _draw_curve(bottom, metrics, "kl", ORANGE, 1)
     for axes in (top, bottom):
         values = np.concatenate([_ydata(line) for line in axes.get_lines()])
         axes.set_ylim(*_limits(values, floor=None if axes is top else 0.0))
         _mark_warmup(axes, metrics, label=axes is top)
         _mark_best(axes, best_epoch)
-    _legend(top, [("−ELBO", INK), ("distortion  −E log p(x|z)", BLUE)], _has_validation(metrics))
+    _legend(top, [(label, colour) for _, label, colour in above], _has_validation(metrics))
     _legend(bottom, [("rate  KL(q(z|x) ‖ p(z))", ORANGE)], False)
 
 
@@ -104,6 +105,12 @@ def _draw_curve(axes: Axes, metrics: Metrics, name: str, colour: str, sign: int)
     if not alone:
         label = f"validation {name}"
         axes.plot(epochs, validation, color=colour, label=label, **_dotted(validation), **solid)
+
+
+def _has_own_objective(metrics: Metrics) -> bool:
+    """Whether the epoch was chosen by another value than the ELBO, such as a bound with many draws."""
+    elbo, objective = (_series(metrics, f"validation_{name}") for name in ("elbo", "objective"))
+    return bool(np.nanmax(np.abs(objective - elbo) / (1 + np.abs(elbo)), initial=0) > SAME)
 
 
 def _draw_path(axes: Axes, metrics: Metrics, best_epoch: int | None) -> None:
