@@ -34,6 +34,7 @@ from backstory.data.tables.columns import (
     LeftOut,
     ReadAs,
     Reason,
+    is_number,
     number_text,
 )
 from backstory.data.tables.dates import unpadded
@@ -259,13 +260,19 @@ def _with_levels(column: Column, survey: Survey, kind: Kind) -> Column:
         levels = _Levels(("False", "True"))
     elif survey.ordered is not None:
         levels = _Levels(survey.ordered)
-    elif not survey.texts.words and (kind != "categorical" or not levels.rare):
+    elif _have_values(survey) and (kind != "categorical" or not levels.rare):
         levels = _Levels(tuple(sorted(survey.texts.counts or (), key=float)))
     changes: dict[str, Any] = {"kind": kind, "decimals": None} | vars(levels)
     if levels.rare and not survey.texts.words:  # the level of the rare ones is no number
         changes |= {"cells": "text", "dtype": None}
     column = column.model_copy(update=changes)
     return column.model_copy(update=_categories(survey, column.cells, column.levels or ()))
+
+
+def _have_values(survey: Survey) -> bool:
+    """Whether all cells are numbers, or categories that are texts of numbers, so that they have an order."""
+    texts_of_numbers = survey.dtype == "category" and all(map(is_number, survey.texts.counts or ()))
+    return not survey.texts.words or texts_of_numbers
 
 
 def _categories(survey: Survey, cells: Cells, levels: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -353,7 +360,7 @@ def _levels_as_asked(column: Column, survey: Survey, asked: Asked) -> Column:
             changes["rare_share"] = sum(counts[text] for text in rare) / max(1, survey.present)
             changes["rare_levels"] = _most_frequent(counts, rare)
         return column.model_copy(update=changes)
-    if survey.texts.words and asked.kind == "ordinal" and survey.ordered is None:
+    if not _have_values(survey) and asked.kind == "ordinal" and survey.ordered is None:
         raise InputError(
             f"expected the order of the levels of column {survey.name!r}, which holds texts, got none; "
             f"say {survey.name}=ordinal:{','.join(sorted(survey.texts.counts or ())[:3])} and so on"
