@@ -52,16 +52,20 @@ def to_frame(values: np.ndarray, schema: Schema) -> pd.DataFrame:
 def of_training_types(values: Rows, schema: Schema) -> pd.DataFrame:
     """Stored values of a table as a frame of the types that pandas gives such columns when it reads them.
 
-    Whole numbers without gaps are of int64, and texts of the type of texts; see `to_frame`.
+    Whole numbers without gaps are of int64, and texts of the type of texts, unless the columns have another
+    type; see `to_frame`.
     """
-    frame = to_frame(np.asarray(values), schema).infer_objects()
-    told = {column.name for column in schema.cell_kinds if column.dtype is not None}
-    full = [
-        str(name)
-        for name, cells in frame.items()
-        if str(cells.dtype) == "Int64" and name not in told and cells.notna().all()
-    ]
-    return frame.astype(dict.fromkeys(full, "int64"))
+    frame = to_frame(np.asarray(values), schema)
+    columns: list[Column | LeftOut] = [*schema.cell_kinds, *schema.left_out]
+    told = {column.name for column in columns if column.dtype is not None}
+    return pd.DataFrame({name: cells if name in told else _read(cells) for name, cells in frame.items()})
+
+
+def _read(cells: pd.Series) -> pd.Series:
+    """Cells in the type that pandas gives them when it reads them."""
+    if str(cells.dtype) == "Int64" and cells.notna().all():
+        return cells.astype("int64")
+    return cells.infer_objects()  # of one column: pandas 3 makes no texts of several columns of objects
 
 
 def drawn_frame(
