@@ -127,3 +127,11 @@ def test_drawn_texts_have_the_type_of_training(dtype):
 def test_a_constant_of_whole_numbers_has_the_type_of_training():
     data = load(FRAME[["x"]].assign(one=pd.array([1] * N, "Int64")))
     assert drawn_frame(data.values, data.schema, 0)["one"].dtype == "Int64"
+
+
+def test_draws_at_the_level_of_rare_ones_have_their_names():
+    names = np.array(["Berlin"] * 60 + ["Kiel"] * 56 + ["Ulm", "Jena", "Ulm", "Celle"])
+    data = load(FRAME[["x", "flag"]].assign(city=names)).conditioned_on("city")
+    frame = drawn_frame(data.values, data.schema, 0, data.stated)
+    assert set(frame["city"][-4:]) <= {"Ulm", "Jena", "Celle"}
+    assert list(frame["city"][:-4]) == list(names[:-4])

@@ -73,6 +73,8 @@ def drawn_frame(
 ) -> pd.DataFrame:
     """Drawn stored values of a table, (N, C), as a frame of the training types, with real rare levels.
 
+    So have the conditions: a draw at the level of rare ones is at one of these.
+
     Args:
         values: of the modelled columns.
         schema: of the table.
@@ -80,8 +82,8 @@ def drawn_frame(
         stated: the stored numbers of the conditions, (N, K), which become columns; None without.
     """
     numbers = with_rare_numbers(np.asarray(values, np.float64), schema, seed)
-    rows = of_training_types(*beside_conditions(numbers, schema, stated))
-    return with_rare_levels(rows, schema.kinds, seed)
+    rows, whole = beside_conditions(numbers, schema, stated)
+    return with_rare_levels(of_training_types(rows, whole), whole.kinds, seed)
 
 
 def with_rare_numbers(values: np.ndarray, schema: Schema, seed: int) -> np.ndarray:
