@@ -21,6 +21,9 @@ COLUMNS = {
     "ordered": pd.Series(pd.Categorical(["abc"[i % 3] for i in I], ["c", "b", "a", "never"], ordered=True)),
     "numbered": pd.Series(pd.Categorical([i % 3 for i in I])),
     "halves": pd.Series(pd.Categorical([i % 3 / 2 for i in I], [0.0, 0.5, 1.0, 1.5])),
+    "years": pd.Series(pd.Categorical([str(2019 + i % 3) for i in I], ["2021", "2019", "2020", "2023"])),
+    "grades": pd.Series(pd.Categorical([str(9 + i % 3) for i in I], ["11", "10", "9"], ordered=True)),
+    "percents": pd.Series(pd.Categorical([f"{i % 3} %" for i in I])),
     "timedelta": pd.Series(pd.to_timedelta(I * 3 + 1, "min")),
     "period": pd.Series(pd.period_range("2020-01", periods=N, freq="M")),
     "quarter": pd.Series(pd.period_range("2020Q1", periods=N, freq="Q")),
@@ -43,9 +46,16 @@ def test_types_come_back(name: str) -> None:
     assert back.isna().equals(cells.isna())
     assert (back.dropna().astype(object) == cells.dropna().astype(object)).all()
     if isinstance(cells.dtype, pd.CategoricalDtype):
-        assert set(back.cat.categories) == set(cells.cat.categories)
+        assert list(back.cat.categories) == list(cells.cat.categories)
         assert back.cat.ordered == cells.cat.ordered
     np.testing.assert_array_equal(load(frame, schema=data.schema).values, data.values)
+
+
+def test_categories_that_are_texts_of_numbers_are_levels_unless_a_person_asks() -> None:
+    frame = pd.DataFrame({"year": COLUMNS["years"], "grade": pd.Categorical([str(8 + i % 3) for i in I])})
+    year, grade = load(frame, columns={"year": "continuous", "grade": "ordinal"}).schema.cell_kinds
+    assert (year.kind, year.low, year.high) == ("continuous", 2019, 2021)
+    assert (grade.kind, grade.cells, grade.levels) == ("ordinal", "text", ("8", "9", "10"))
 
 
 @pytest.mark.parametrize("name", ["Int64", "string", "timedelta", "zone", "category"])

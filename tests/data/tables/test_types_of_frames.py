@@ -7,6 +7,7 @@ import pytest
 import backstory
 from backstory import VAEImputer, VAETransformer
 from backstory.data.load import load
+from backstory.data.tables.frames import drawn_frame, of_training_types
 from backstory.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -102,3 +103,35 @@ def test_numbers_are_matched_with_texts_of_their_value(tmp_path, caplog):
     read = load(pd.read_csv(tmp_path / "codes.csv"), schema=schema)
     assert (read.values[:, 0] == load(codes, schema=schema).values[:, 0]).all()
     assert "they are matched by value, such as" in caplog.text
+
+
+@pytest.mark.parametrize("dtype", ["str", "string", object])
+def test_drawn_texts_have_the_type_of_training(dtype):
+    names = np.array(["Berlin"] * 60 + ["Kiel"] * 56 + ["Ulm", "Jena", "Ulm", "Celle"])
+    texts = pd.DataFrame(
+        {
+            "city": names,
+            "income": [f"${v:,.2f}" for v in RNG.lognormal(7, 1, N)],
+            "share": [f"{v:.1f} %" for v in RNG.uniform(0, 100, N)],
+            "day": FRAME["start"].dt.strftime("%d.%m.%Y").fillna("02.01.2024"),
+            "one": "x",
+        }
+    ).astype(dtype)
+    data = load(texts, relations=False)
+    assert data.schema.kinds[0].rare
+    pd.testing.assert_series_equal(drawn_frame(data.values, data.schema, 0).dtypes, texts.dtypes)
+    rows = of_training_types(data.values, data.schema)
+    pd.testing.assert_series_equal(rows.dtypes, texts.dtypes)
+
+
+def test_a_constant_of_whole_numbers_has_the_type_of_training():
+    data = load(FRAME[["x"]].assign(one=pd.array([1] * N, "Int64")))
+    assert drawn_frame(data.values, data.schema, 0)["one"].dtype == "Int64"
+
+
+def test_draws_at_the_level_of_rare_ones_have_their_names():
+    names = np.array(["Berlin"] * 60 + ["Kiel"] * 56 + ["Ulm", "Jena", "Ulm", "Celle"])
+    data = load(FRAME[["x", "flag"]].assign(city=names)).conditioned_on("city")
+    frame = drawn_frame(data.values, data.schema, 0, data.stated)
+    assert set(frame["city"][-4:]) <= {"Ulm", "Jena", "Celle"}
+    assert list(frame["city"][:-4]) == list(names[:-4])

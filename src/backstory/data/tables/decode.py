@@ -85,7 +85,8 @@ def _dates(values: np.ndarray, column: Column) -> pd.Series:
             shift = pd.Timedelta(hours=hours, minutes=minutes)
             dates = dates + shift if zone[0] == "+" else dates - shift
             form = form.replace("%z", zone)
-        return dates.dt.strftime(shaped(form, column.unpadded)).astype(object).where(~empty, None)
+        words = dates.dt.strftime(shaped(form, column.unpadded)).astype(object).where(~empty, None)
+        return typed(words, column.dtype)
     if column.dtype == "date":
         return dates.dt.date.astype(object).where(~empty, None)
     if column.dtype is not None and "," in column.dtype:  # a time zone

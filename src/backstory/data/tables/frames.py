@@ -52,22 +52,28 @@ def to_frame(values: np.ndarray, schema: Schema) -> pd.DataFrame:
 def of_training_types(values: Rows, schema: Schema) -> pd.DataFrame:
     """Stored values of a table as a frame of the types that pandas gives such columns when it reads them.
 
-    Whole numbers without gaps are of int64, and texts of the type of texts; see `to_frame`.
+    Whole numbers without gaps are of int64, and texts of the type of texts, unless the columns have another
+    type; see `to_frame`.
     """
-    frame = to_frame(np.asarray(values), schema).infer_objects()
-    told = {column.name for column in schema.cell_kinds if column.dtype is not None}
-    full = [
-        str(name)
-        for name, cells in frame.items()
-        if str(cells.dtype) == "Int64" and name not in told and cells.notna().all()
-    ]
-    return frame.astype(dict.fromkeys(full, "int64"))
+    frame = to_frame(np.asarray(values), schema)
+    columns: list[Column | LeftOut] = [*schema.cell_kinds, *schema.left_out]
+    told = {column.name for column in columns if column.dtype is not None}
+    return pd.DataFrame({name: cells if name in told else _read(cells) for name, cells in frame.items()})
+
+
+def _read(cells: pd.Series) -> pd.Series:
+    """Cells in the type that pandas gives them when it reads them."""
+    if str(cells.dtype) == "Int64" and cells.notna().all():
+        return cells.astype("int64")
+    return cells.infer_objects()  # of one column: pandas 3 makes no texts of several columns of objects
 
 
 def drawn_frame(
     values: np.ndarray, schema: Schema, seed: int, stated: np.ndarray | None = None
 ) -> pd.DataFrame:
     """Drawn stored values of a table, (N, C), as a frame of the training types, with real rare levels.
+
+    So have the conditions: a draw at the level of rare ones is at one of these.
 
     Args:
         values: of the modelled columns.
@@ -76,8 +82,8 @@ def drawn_frame(
         stated: the stored numbers of the conditions, (N, K), which become columns; None without.
     """
     numbers = with_rare_numbers(np.asarray(values, np.float64), schema, seed)
-    rows = of_training_types(*beside_conditions(numbers, schema, stated))
-    return with_rare_levels(rows, schema.kinds, seed)
+    rows, whole = beside_conditions(numbers, schema, stated)
+    return with_rare_levels(of_training_types(rows, whole), whole.kinds, seed)
 
 
 def with_rare_numbers(values: np.ndarray, schema: Schema, seed: int) -> np.ndarray:

@@ -34,6 +34,7 @@ from backstory.data.tables.columns import (
     LeftOut,
     ReadAs,
     Reason,
+    is_number,
     number_text,
 )
 from backstory.data.tables.dates import unpadded
@@ -41,6 +42,7 @@ from backstory.data.tables.decode import decoded
 from backstory.data.tables.kinds import Numbers, best_kind, is_uneven
 from backstory.data.tables.misfits import FEW_ROWS, not_a_number
 from backstory.data.tables.survey import MOST_TEXTS, MOST_VALUES, Survey
+from backstory.data.tables.writing import Amount, Clock, Span
 from backstory.errors import InputError, counted
 
 MOST_STEPS = 10  # levels of an ordinal column of whole numbers
@@ -54,7 +56,7 @@ EVENING = 18 * HOUR
 DISTINCT = 0.9  # share of different texts above which they name the rows
 
 OTHER = "other"
-USUAL = ("int64", "float64", "bool", "object", "str")  # types that `Column.cells` tells
+USUAL = ("int64", "float64", "bool", "str")  # types that `Column.cells` tells
 
 
 def judge(survey: Survey, place_in_file: int, asked: Asked | None, text_table: bool) -> Column | LeftOut:
@@ -76,10 +78,10 @@ def judge(survey: Survey, place_in_file: int, asked: Asked | None, text_table: b
         kind="continuous",
         decimals=survey.numbers.decimals if survey.numbers.cells else None,
         cells=_cells(survey),
-        dtype=None if text_table or survey.dtype in USUAL else survey.dtype,
-        writing=survey.writing if survey.writing is not None and not survey.writing.is_plain else None,
+        dtype=None if text_table else _dtype(survey),
+        writing=_writing(survey),
         kept=survey.kept,
-        note="" if survey.writing is None or survey.writing.is_plain else str(survey.writing),
+        note="" if _writing(survey) is None else str(survey.writing),
     )
     if asked is not None:
         return _as_asked(column, survey, asked, text_table)
@@ -94,6 +96,17 @@ def judge(survey: Survey, place_in_file: int, asked: Asked | None, text_table: b
         return _with_levels(column, survey, "categorical" if survey.ordered is None else "ordinal")
     also: tuple[ReadAs, ...] = (DURATION,) if _may_be_durations(survey) else ()
     return _of_numbers(column.model_copy(update={"close": also}), survey)
+
+
+def _writing(survey: Survey) -> Amount | Clock | Span | None:
+    """How the numbers of a column are written; None for plain ones."""
+    return None if survey.writing is None or survey.writing.is_plain else survey.writing
+
+
+def _dtype(survey: Survey) -> str | None:
+    """The type of a column of a frame, if its cells do not tell it; texts may have the type of objects."""
+    are_texts = survey.texts.words > 0 or _writing(survey) is not None
+    return None if survey.dtype in USUAL or (survey.dtype == "object" and not are_texts) else survey.dtype
 
 
 def _may_be_durations(survey: Survey) -> bool:
@@ -259,13 +272,19 @@ def _with_levels(column: Column, survey: Survey, kind: Kind) -> Column:
         levels = _Levels(("False", "True"))
     elif survey.ordered is not None:
         levels = _Levels(survey.ordered)
-    elif not survey.texts.words and (kind != "categorical" or not levels.rare):
+    elif _have_values(survey) and (kind != "categorical" or not levels.rare):
         levels = _Levels(tuple(sorted(survey.texts.counts or (), key=float)))
     changes: dict[str, Any] = {"kind": kind, "decimals": None} | vars(levels)
     if levels.rare and not survey.texts.words:  # the level of the rare ones is no number
         changes |= {"cells": "text", "dtype": None}
     column = column.model_copy(update=changes)
     return column.model_copy(update=_categories(survey, column.cells, column.levels or ()))
+
+
+def _have_values(survey: Survey) -> bool:
+    """Whether all cells are numbers, or categories that are texts of numbers, so that they have an order."""
+    texts_of_numbers = survey.dtype == "category" and all(map(is_number, survey.texts.counts or ()))
+    return not survey.texts.words or texts_of_numbers
 
 
 def _categories(survey: Survey, cells: Cells, levels: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -353,7 +372,7 @@ def _levels_as_asked(column: Column, survey: Survey, asked: Asked) -> Column:
             changes["rare_share"] = sum(counts[text] for text in rare) / max(1, survey.present)
             changes["rare_levels"] = _most_frequent(counts, rare)
         return column.model_copy(update=changes)
-    if survey.texts.words and asked.kind == "ordinal" and survey.ordered is None:
+    if not _have_values(survey) and asked.kind == "ordinal" and survey.ordered is None:
         raise InputError(
             f"expected the order of the levels of column {survey.name!r}, which holds texts, got none; "
             f"say {survey.name}=ordinal:{','.join(sorted(survey.texts.counts or ())[:3])} and so on"

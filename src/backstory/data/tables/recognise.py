@@ -81,6 +81,8 @@ class _Looks:
         asked, texts = self.asked.get(survey.name), survey.texts
         if not texts.first or survey.kept or (asked is not None and _holds_no_numbers(asked)):
             return None
+        if survey.dtype == "category" and asked is None:  # the categories are the levels
+            return None
         if texts.padded and asked is None:
             return Survey(survey.name, survey.source, as_words=True) if survey.numbers.cells else None
         writing = recognised(texts.first, decimal)

@@ -191,7 +191,8 @@ class Survey:
         name: of the column.
         source: of the table, for messages.
         count_numbers: whether numbers are counted as texts too, because they may be levels.
-        as_words: whether texts of numbers count as other texts, because 010 and 10 differ.
+        as_words: whether texts of numbers count as other texts, because 010 and 10 differ; so they do where
+            all categories of a type are texts.
         kept: as in `Column`.
         writing: how texts of numbers are written; other texts are misfits.
         misfits: texts that are not written in this way, which count as empty cells.
@@ -280,6 +281,7 @@ class Survey:
         if is_categorical(cells):
             self.dtype = "category"
             self.categories = tuple(texts(pd.Series(cells.cat.categories)))
+            self.as_words |= pd.api.types.infer_dtype(cells.cat.categories) == "string"  # '2019' is no 2019
             if cells.cat.ordered:
                 self.ordered = self.categories
             present = present.astype(object)
