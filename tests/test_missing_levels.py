@@ -69,6 +69,12 @@ def test_the_density_is_the_sum_over_the_levels(mixture) -> None:
     torch.testing.assert_close(looked.double(), expected.double(), rtol=0, atol=0.2)
 
 
+def test_the_density_is_the_same_by_a_method_that_needs_gradients(mixture) -> None:
+    found, expected = mixture.log_evidence(X[:4], method="variational"), mixture.log_evidence(X[:4])
+    assert {*found.methods} == {"variational"}
+    torch.testing.assert_close(found.log_evidence, expected.log_evidence, rtol=0, atol=0.1)
+
+
 def test_rows_with_a_level_are_as_in_company_of_their_own(mixture) -> None:
     some = np.array([0, None, 1, None], object)
     found = mixture.log_evidence(X[:4], samples=100, given={"class": some})
