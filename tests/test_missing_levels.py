@@ -90,6 +90,12 @@ def test_draws_without_a_level_are_of_all_levels(mixture) -> None:
     assert (drawn[:, 0] > APART / 2).mean() == pytest.approx((X[:, 0] > APART / 2).mean(), abs=0.05)
 
 
+def test_a_missing_level_of_some_draws_is_drawn_alone(mixture) -> None:
+    drawn = mixture.sample(4000, seed=0, given={"class": [None, 1] * 2000})[:, 0] > APART / 2
+    assert drawn[::2].mean() == pytest.approx((X[:, 0] > APART / 2).mean(), abs=0.05)
+    assert drawn[1::2].mean() > 0.8
+
+
 def test_the_objective_is_the_sum_over_the_levels(mixture) -> None:
     """With every level summed over, the bound is that of eq. 7, and of eq. 6 where c is observed."""
     given = {"class": np.array([None, 1, 0, None], object)}

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from backstory.comparing.pictures import classifier_features, frechet_distance, nearest_images
-from backstory.data.conditions import decode_conditions
-from backstory.data.dataset import Dataset
+from backstory.data.conditions import by_name
 from backstory.data.load import Source as Data
 from backstory.data.load import load
 from backstory.data.stored import StoredRows
@@ -66,7 +65,7 @@ def compare_images(model: Trained, source: Data, seed: int = 0) -> ImageComparis
     if len(training) < FEWEST:
         raise InputError(f"expected at least {FEWEST} images to compare with, got {len(training)}; give more")
     part, rest = data.subset(training), data.subset(held_out)
-    drawn = model.sample(len(part), seed=seed, given=_given(model, part))
+    drawn = model.sample(len(part), seed=seed, given=by_name(part.schema.conditions, part.stated))
     images = {"drawn": drawn, "training": part.values, "held out": rest.values}
     x = {name: _fractions(model, values) for name, values in images.items()}
     labels = part.labels
@@ -86,13 +85,6 @@ def compare_images(model: Trained, source: Data, seed: int = 0) -> ImageComparis
         float(np.median(nearest_images(x["held out"], x["training"]).distance)) if there else None,
         {name: len(values) for name, values in images.items()},
     )
-
-
-def _given(model: Trained, data: Dataset) -> dict[str, Any] | None:
-    """The conditions of the images of a data set, under which as many are drawn."""
-    if data.given is None or np.isnan(data.given).any():
-        return None
-    return decode_conditions(model.schema.conditions, data.given)
 
 
 def _fractions(model: Trained, values: Any) -> np.ndarray:
