@@ -99,8 +99,10 @@ def test_tables_of_other_kinds_are_refused() -> None:
         backstory.InputError, match="share columns, got 'y' in the synthetic table, and 'x', "
     ):
         compare(real[["x"]].rename(columns={"x": "y"}), real)
-    with pytest.raises(backstory.InputError, match="expected tables to compare"):
-        compare("digits", "digits")
+    model = backstory.fit(real, **TINY)
+    for tables in (["digits", "digits"], ["digits", real], [model, "digits"], [model, real, "digits"]):
+        with pytest.raises(backstory.InputError, match="expected tables to compare, got digits, which has"):
+            compare(*tables)
 
 
 def test_columns_that_only_one_table_has_are_named_and_left_out(capsys) -> None:

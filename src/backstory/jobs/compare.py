@@ -204,6 +204,8 @@ def _load(data: Data, schema: Schema) -> Dataset:
     kinds = tuple(map(_read_column, schema.kinds))
     wide = schema.model_copy(update={"kinds": kinds, "levels": None, "maximum": None})
     table = load(data, schema=wide)
+    if table.schema.shape != schema.shape:  # data of another kind are not read by the schema
+        _of_table(table.schema, table.source)
     values = np.array(table.values[:], np.float64)
     for j, column in enumerate(schema.kinds):
         if column.levels is not None and kinds[j].levels is None:

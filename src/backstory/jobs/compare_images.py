@@ -13,6 +13,7 @@ from backstory.data.stored import StoredRows
 from backstory.data.values import stored_values
 from backstory.errors import InputError
 from backstory.inference.moments import posterior_moments
+from backstory.jobs.checks import check_images
 from backstory.trained import Trained
 
 MOST, FEWEST = 5000, 10  # images of each kind
@@ -54,9 +55,10 @@ def compare_images(model: Trained, source: Data, seed: int = 0) -> ImageComparis
         seed: of draws, of the choice of images and of the classifier that gives the features.
 
     Raises:
-        InputError: fewer than ten images, or see `load`.
+        InputError: images of another shape, other data, fewer than ten images, or see `load`.
     """
     data = load(source, schema=model.schema)
+    check_images(data, model.schema, "to compare with")
     parts = model.parts(data)
     train = data.training_rows if parts is None else parts.train
     others = np.setdiff1d(np.arange(len(data)), train) if parts is None else parts.held_out
