@@ -390,11 +390,15 @@ def with_levels(conditions: Sequence[Condition], name: str | None, option: str =
         return known[own]
     if own is None and len(known) == 1:
         return next(iter(known.values()))
-    numbers = ", ".join(condition.name for condition in conditions)
-    there = ", ".join(known) or f"none, because this is a model of p(x{numbers and ' | ' + numbers})"
+    if not known:
+        numbers = ", ".join(condition.name for condition in conditions)
+        raise InputError(
+            f"expected a model with a condition that has levels, got a model of "
+            f"p(x{numbers and ' | ' + numbers}); train one with `given`"
+        )
     raise InputError(
-        f"expected the name of a condition with levels, which are {there}, got {name or 'no name'}; "
-        + (f"choose one with `{option}`" if known else "train a model with `given`")
+        f"expected the name of a condition with levels, which are {', '.join(known)}, got "
+        f"{name or 'no name'}; choose one with `{option}`"
     )
 
 
