@@ -69,6 +69,12 @@ def test_the_density_is_the_sum_over_the_levels(mixture) -> None:
     torch.testing.assert_close(looked.double(), expected.double(), rtol=0, atol=0.2)
 
 
+def test_the_density_is_the_same_by_a_method_that_needs_gradients(mixture) -> None:
+    found, expected = mixture.log_evidence(X[:4], method="variational"), mixture.log_evidence(X[:4])
+    assert {*found.methods} == {"variational"}
+    torch.testing.assert_close(found.log_evidence, expected.log_evidence, rtol=0, atol=0.1)
+
+
 def test_rows_with_a_level_are_as_in_company_of_their_own(mixture) -> None:
     some = np.array([0, None, 1, None], object)
     found = mixture.log_evidence(X[:4], samples=100, given={"class": some})
@@ -82,6 +88,12 @@ def test_rows_with_a_level_are_as_in_company_of_their_own(mixture) -> None:
 def test_draws_without_a_level_are_of_all_levels(mixture) -> None:
     drawn = mixture.sample(4000, seed=0)
     assert (drawn[:, 0] > APART / 2).mean() == pytest.approx((X[:, 0] > APART / 2).mean(), abs=0.05)
+
+
+def test_a_missing_level_of_some_draws_is_drawn_alone(mixture) -> None:
+    drawn = mixture.sample(4000, seed=0, given={"class": [None, 1] * 2000})[:, 0] > APART / 2
+    assert drawn[::2].mean() == pytest.approx((X[:, 0] > APART / 2).mean(), abs=0.05)
+    assert drawn[1::2].mean() > 0.8
 
 
 def test_the_objective_is_the_sum_over_the_levels(mixture) -> None:

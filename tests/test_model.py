@@ -492,7 +492,7 @@ def test_values_that_are_not_finite(name, bad):
     [
         ({"epoch": 3}, r"fit has no option 'epoch'; did you mean 'epochs'"),
         ({"likelihod": "bernoulli"}, r"did you mean 'likelihood'"),
-        ({"likelihood": "poisson"}, r"likelihood is one of .*, got 'poisson'; did you mean"),
+        ({"likelihood": "poisson"}, r"likelihood is one of .*, got 'poisson'; choose one of these"),
         ({"seed": -1}, r"seed .*got -1"),
         ({"latent": 0}, r"latent has to be at least 1, got 0"),
         ({"lr": "fast"}, r"lr has to be a number, got 'fast'"),

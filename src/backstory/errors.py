@@ -1,6 +1,9 @@
 """The two ways in which a call can fail on purpose."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
+
+ALIKE = 0.65  # share of letters, see difflib, from which a word may be meant by another
 
 
 def printable(text: str) -> str:
@@ -30,6 +33,19 @@ def named(one: str, names: Sequence[str]) -> str:
     ('condition sex', 'conditions sex, age', 'conditions (none)')
     """
     return f"{one if len(names) == 1 else one + 's'} {', '.join(names) or '(none)'}"
+
+
+def meant(word: str, choices: Sequence[str], otherwise: str = "choose one of these") -> str:
+    """What to do about a word that is none of the choices: one that is spelt or begins like it, if any.
+
+    >>> meant("convolutional", ["mlp", "conv"]), meant("nope", ["age", "income"])
+    ("did you mean 'conv'?", 'choose one of these')
+    """
+    word = str(word)
+    near = get_close_matches(word, choices, n=1, cutoff=ALIKE)
+    if not near and word:
+        near = [choice for choice in choices if choice.startswith(word) or word.startswith(choice or " ")]
+    return f"did you mean {near[0]!r}?" if near else otherwise
 
 
 class InputError(ValueError):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from backstory.data.conditions import at_each_level, chosen_conditions, chosen_stated
-from backstory.data.missing_levels import drawn_levels, unknown
+from backstory.data.missing_levels import with_drawn_levels
 from backstory.data.observation import Observation
 from backstory.data.stored import StoredRows
 from backstory.data.tables.partial import Wanted, wanted
@@ -74,8 +74,9 @@ class Sampler(Restorer):
                 the names of their columns, in a mapping, a series or a frame of one row. A tuple (low, high)
                 is a range and a set holds possible values; see `tables.partial.wanted`. These are kept
                 by rejection.
-            given: the conditions c, if the model is of p(x|c): one value for all draws or one for each. The
-                only condition of a model may be left out if it may be missing; it is then drawn from p(c).
+            given: the conditions c, if the model is of p(x|c): one value for all draws or one for each. A
+                level that may be missing is drawn from p(c) where it is; if it is the only condition of the
+                model, it may be left out.
             frame: false for the stored values of a table, (n, C), in place of a frame.
             missing_cells: `fill`, no cell of a table is empty; `keep`, as many are as in training, see
                 `inference.gap_patterns`.
@@ -125,11 +126,8 @@ class Sampler(Restorer):
         return self._sample_with_means(n, temperature, seed, codes)
 
     def given_or_drawn(self, given: Given, n: int, seed: int) -> Given:
-        """The conditions; where none are given, n levels from p(c) of the only one that may be missing."""
-        if given is not None or unknown(self.schema.conditions, 1) is None:
-            return given
-        (condition,) = self.schema.conditions
-        return {condition.name: drawn_levels(condition, n, seed)}
+        """The conditions of n draws, with levels from p(c) where they are missing; see `sample`."""
+        return with_drawn_levels(self.schema.conditions, given, n, seed)
 
     def _with_gaps(self, x: np.ndarray, asked: Wanted | None, seed: int) -> np.ndarray:
         """Drawn rows with gaps as the held-out rows have; cells that are asked for stay."""

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from scipy.linalg import sqrtm
@@ -69,3 +70,11 @@ def test_images_without_labels_are_compared_by_codes() -> None:
     assert done.features == "encoder"
     assert np.isfinite([done.frechet, done.distance]).all()
     assert done.rows["drawn"] == done.rows["training"]
+    with pytest.raises(
+        backstory.InputError, match=r"expected images of shape \(4, 4\) .* got images of shape \(8"
+    ):
+        compare_images(model, "digits")
+    with pytest.raises(
+        backstory.InputError, match=r"expected images of shape \(4, 4\) .* got table of shape \(2"
+    ):
+        compare_images(model, pd.DataFrame({"x": [1.5, 2, 3], "y": [3, 1.5, 0]}))

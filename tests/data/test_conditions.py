@@ -12,6 +12,7 @@ from backstory.data.conditions import (
     decode_conditions,
     encode_conditions,
     of_column,
+    with_levels,
 )
 from backstory.data.dataset import Dataset
 from backstory.data.load import load
@@ -203,9 +204,25 @@ def test_binary_columns_that_remain_are_binary_data() -> None:
     assert schema.unconditioned == load(frame).schema
 
 
-@pytest.mark.parametrize("names", [(), ("sex", "sex"), ("label",), ("sexx",)])
-def test_names_of_conditions(names, refusal) -> None:
-    assert "sex, age, city" in refusal(load(FRAME).conditioned_on, *names)
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ((), "names among sex, age, city, income, member, since for `given`, got none; choose one of these"),
+        (("sex", "sex"), "each condition of data frame once, got sex, sex"),
+        (("label", "age"), "got label; choose one of these"),
+        (("sexx",), "got sexx; did you mean 'sex'?"),
+        (("key",), "got 'key', which is left out (identifier); choose among sex, age"),
+    ],
+)
+def test_names_of_conditions(names, words, refusal) -> None:
+    keyed = FRAME.assign(key=[f"k{i:03d}" for i in range(len(FRAME))])
+    assert words in refusal(load(keyed).conditioned_on, *names)
+
+
+def test_a_model_without_levels_has_none_to_choose(refusal) -> None:
+    assert refusal(with_levels, [], None) == (
+        "expected a model with a condition that has levels, got a model of p(x); train one with `given`"
+    )
 
 
 def test_data_without_labels_or_columns_for_x(refusal) -> None:

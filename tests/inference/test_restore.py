@@ -484,7 +484,7 @@ def test_convergence_knows_chains_that_have_not_met(generator):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "mcmc"}, "did you mean"),
+        ({"method": "mcmc"}, "got 'mcmc'; choose one of these"),
         ({"draws": -1}, "draws has to be at least 0"),
         ({"chunk": 0}, "chunk has to be at least 1"),
     ],

@@ -99,8 +99,10 @@ def test_tables_of_other_kinds_are_refused() -> None:
         backstory.InputError, match="share columns, got 'y' in the synthetic table, and 'x', "
     ):
         compare(real[["x"]].rename(columns={"x": "y"}), real)
-    with pytest.raises(backstory.InputError, match="expected tables to compare"):
-        compare("digits", "digits")
+    model = backstory.fit(real, **TINY)
+    for tables in (["digits", "digits"], ["digits", real], [model, "digits"], [model, real, "digits"]):
+        with pytest.raises(backstory.InputError, match="expected tables to compare, got digits, which has"):
+            compare(*tables)
 
 
 def test_columns_that_only_one_table_has_are_named_and_left_out(capsys) -> None:
@@ -206,3 +208,25 @@ def test_conditions_of_a_model_are_those_of_the_rows() -> None:
     done = compare(model, real, numbers(seed=1))
     assert set(done.shapes) == {"x", "visits", "scale", "sex"}
     assert done.shapes["sex"] == 1
+
+
+def test_conditions_on_a_grid_are_drawn_at_their_own_numbers() -> None:
+    real = numbers().assign(scale=lambda frame: frame["scale"] * 10 + (frame["scale"] == 5) * 7)
+    data = backstory.load(real, columns={"scale": "grid"}).conditioned_on("scale")
+    done = compare(backstory.fit(data, **TINY), real, real)
+    assert done.shapes["scale"] == 1
+
+
+def test_conditions_that_are_dates_are_read_as_the_run_reads_them() -> None:
+    real = numbers().assign(start=pd.date_range("2020-01-01", periods=60))
+    done = compare(backstory.fit(backstory.load(real).conditioned_on("start"), **TINY), real, real)
+    assert done.shapes["start"] == 1
+
+
+def test_rows_without_a_level_are_compared_with_draws_of_all_levels() -> None:
+    real = numbers()
+    real["sex"] = real["sex"].mask(np.arange(60) % 3 == 0)
+    model = backstory.fit(backstory.load(real).conditioned_on("sex", "scale"), **TINY)
+    assert compare(model, real, real).shapes["sex"] == 1
+    drawn = model.sample(60, given={"sex": None, "scale": 3})
+    assert drawn.notna().all(axis=None)

@@ -7,6 +7,7 @@ condition may be missing in some rows, see `data.missing_levels`; all other cond
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,13 @@ LABELS = ("class", "label")  # names of the condition that the labels of images 
 _LEVELS_SHOWN = 10
 _MISSING = ("", "nan", "NaN", "<NA>", "NaT", "None")
 _UNLABELLED = ("unlabelled", "unlabeled")  # folders of images without a class
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The values of a condition as stored numbers, (N,), see `Condition.stored`, in the place of texts."""
+
+    numbers: np.ndarray
 
 
 class Condition(BaseModel):
@@ -87,8 +95,10 @@ class Condition(BaseModel):
         """
         return self.encode_stored(self.stored(values, source), source)
 
-    def stored(self, values: Iterable[Any], source: str = "the conditions") -> np.ndarray:
+    def stored(self, values: Iterable[Any] | Stored, source: str = "the conditions") -> np.ndarray:
         """Indices of levels or numbers, (N,) of float64 as a table stores them; NaN for a missing value."""
+        if isinstance(values, Stored):
+            return values.numbers
         return np.array([self._stored(value, source) for value in values], np.float64)
 
     def encode_stored(self, stored: np.ndarray, source: str = "the conditions") -> np.ndarray:
@@ -257,7 +267,9 @@ def encode_stated(
 
 
 def stated_conditions(
-    conditions: Sequence[Condition], values: Mapping[str, Iterable[Any]], source: str = "the conditions"
+    conditions: Sequence[Condition],
+    values: Mapping[str, Iterable[Any] | Stored],
+    source: str = "the conditions",
 ) -> np.ndarray:
     """The stored numbers of all conditions, (N, K) of float64; arguments are those of `encode_conditions`."""
     names = [condition.name for condition in conditions]
@@ -282,7 +294,8 @@ def chosen_conditions(conditions: Sequence[Condition], given: Any, rows: int) ->
 
     Args:
         conditions: of a model's schema.
-        given: by name, one value for all rows or a sequence with one for each; None if nothing was chosen.
+        given: by name, one value for all rows, or one for each in a sequence or as `Stored`; None if nothing
+            was chosen.
         rows: the number of observations.
 
     Raises:
@@ -314,7 +327,9 @@ def chosen_stated(conditions: Sequence[Condition], given: Any, rows: int) -> np.
     return stated_conditions(conditions, {name: _for_each(name, v, rows) for name, v in given.items()})
 
 
-def _for_each(name: str, value: Any, rows: int) -> Sequence[Any]:
+def _for_each(name: str, value: Any, rows: int) -> Sequence[Any] | Stored:
+    if isinstance(value, Stored):
+        return value
     if isinstance(value, str) or np.ndim(value) == 0:
         return [value] * rows
     values = list(np.asarray(value).tolist() if hasattr(value, "__array__") else value)
@@ -346,6 +361,17 @@ def unexpected_conditions(conditions: Sequence[Condition | str]) -> InputError:
     )
 
 
+def by_name(conditions: Sequence[Condition], stated: np.ndarray | None) -> dict[str, Stored] | None:
+    """The stored numbers of conditions, (N, K), as a person would choose them, see `chosen_conditions`.
+
+    >>> by_name([Condition(name="age", location=40, scale=10)], np.array([[35.0]]))
+    {'age': Stored(numbers=array([35.]))}
+    """
+    if stated is None:
+        return None
+    return {c.name: Stored(column) for c, column in zip(conditions, stated.T, strict=True)}
+
+
 def decode_conditions(conditions: Sequence[Condition], given: np.ndarray) -> dict[str, np.ndarray]:
     """The values of conditions by name, each (N,), for their codes side by side, (N, C)."""
     ends = np.cumsum([condition.width for condition in conditions])[:-1]
@@ -364,11 +390,15 @@ def with_levels(conditions: Sequence[Condition], name: str | None, option: str =
         return known[own]
     if own is None and len(known) == 1:
         return next(iter(known.values()))
-    numbers = ", ".join(condition.name for condition in conditions)
-    there = ", ".join(known) or f"none, because this is a model of p(x{numbers and ' | ' + numbers})"
+    if not known:
+        numbers = ", ".join(condition.name for condition in conditions)
+        raise InputError(
+            f"expected a model with a condition that has levels, got a model of "
+            f"p(x{numbers and ' | ' + numbers}); train one with `given`"
+        )
     raise InputError(
-        f"expected the name of a condition with levels, which are {there}, got {name or 'no name'}; "
-        + (f"choose one with `{option}`" if known else "train a model with `given`")
+        f"expected the name of a condition with levels, which are {', '.join(known)}, got "
+        f"{name or 'no name'}; choose one with `{option}`"
     )
 
 

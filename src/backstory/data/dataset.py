@@ -15,7 +15,7 @@ from backstory.data.stored import StoredRows
 from backstory.data.tables.constants import ConstantCells
 from backstory.data.tables.related_cells import RelatedCells
 from backstory.data.weights import checked_weights
-from backstory.errors import InputError
+from backstory.errors import InputError, meant
 
 
 @dataclass(frozen=True)
@@ -216,11 +216,20 @@ class Dataset:
                 "conditions, or in Python an array of labels"
             )
         unknown = [name for name in names if name not in known] or ([] if names else ["none"])
-        twice = len(set(names)) < len(names) or (self.schema.columns is None and len(names) > 1)
-        if unknown or twice:
+        left_out = {column.name: column.reason for column in self.schema.left_out}
+        if unknown and unknown[0] in left_out:
             raise InputError(
-                f"expected different conditions out of {', '.join(known)} for {self.source}, got "
-                f"{', '.join(names) or 'none'}; choose among these"
+                f"expected a modelled column of {self.source} for `given`, got {unknown[0]!r}, which is left "
+                f"out ({left_out[unknown[0]]}); choose among {', '.join(known)}"
+            )
+        if unknown:
+            raise InputError(
+                f"expected names among {', '.join(known)} for `given`, got {', '.join(unknown)}; "
+                f"{meant(unknown[0], known)}"
+            )
+        if len(set(names)) < len(names) or (self.schema.columns is None and len(names) > 1):
+            raise InputError(
+                f"expected each condition of {self.source} once, got {', '.join(names)}; leave out the others"
             )
         if self.schema.columns is not None and len(names) == len(known):
             raise InputError(f"expected a column of {self.source} to be left for x, got none; choose fewer")

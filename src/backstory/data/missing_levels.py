@@ -4,7 +4,7 @@ One condition of a model may have gaps in training. Its code is NaN in the rows 
 infers the level there, see `models.level_posterior`; p(c) are the shares of the levels in the other rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from backstory import console
-from backstory.data.conditions import Condition, of_shares
+from backstory.data.conditions import Condition, Stored, by_name, chosen_stated, of_shares
 from backstory.errors import InputError, counted
 
 if TYPE_CHECKING:
@@ -76,11 +76,30 @@ def unknown(conditions: Sequence[Condition], rows: int) -> np.ndarray | None:
     return np.full((rows, conditions[0].width), np.nan, np.float32)
 
 
-def drawn_levels(condition: Condition, rows: int, seed: int) -> list[str]:
-    """Levels drawn from p(c)."""
+def with_drawn_levels(
+    conditions: Sequence[Condition], given: Mapping[str, Any] | None, rows: int, seed: int
+) -> Mapping[str, Any] | None:
+    """Conditions that a person chose, with a level drawn from p(c) where the level is missing.
+
+    Args:
+        conditions: of a model's schema.
+        given: see `chosen_conditions`; None leaves out the only condition, if it may be missing.
+        rows: the number of observations.
+        seed: of the levels.
+    """
+    missing = MissingLevel.of(conditions)
+    if missing is None or (given is None and len(conditions) > 1):
+        return given
+    own = {missing.condition.name: None} if given is None else given
+    chosen = by_name(conditions, chosen_stated(conditions, own, rows)) or {}
+    column, drawn = chosen[missing.condition.name].numbers, _drawn_levels(missing.condition, rows, seed)
+    return {**chosen, missing.condition.name: Stored(np.where(np.isnan(column), drawn, column))}
+
+
+def _drawn_levels(condition: Condition, rows: int, seed: int) -> np.ndarray:
+    """Numbers of levels drawn from p(c), (rows,)."""
     shares = np.exp(condition.log_shares)
-    drawn = np.random.default_rng(seed).choice(len(shares), rows, p=shares / shares.sum())
-    return [(condition.levels or ())[k] for k in drawn]
+    return np.random.default_rng(seed).choice(len(shares), rows, p=shares / shares.sum())
 
 
 def with_few_labels(data: "Dataset", rows: np.ndarray, count: int, seed: int) -> "Dataset":

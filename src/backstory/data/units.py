@@ -191,7 +191,7 @@ def _all_whole(values: Rows) -> bool:
 
 def as_stored(model: Schema, values: Rows | Tensor, known: Known) -> Rows | Tensor:
     """Images of any layout in stored numbers of a model's schema, (N, H, W) or (N, H, W, C)."""
-    rows = _in_shape(model, values)
+    rows = in_shape(model, values)
     if known.whole and tuple(rows.shape[1:]) != model.shape:
         return rows  # which are refused later
     array = untensored(rows)
@@ -201,7 +201,7 @@ def as_stored(model: Schema, values: Rows | Tensor, known: Known) -> Rows | Tens
     return mapped(lambda block: units.to_model(block, model, levels=known.whole), array)
 
 
-def _in_shape(model: Schema, values: Any) -> Any:
+def in_shape(model: Schema, values: Any) -> Any:
     """Images with their channels where the model has them."""
     shape, own = tuple(values.shape), model.shape
     if shape[1:] == own:

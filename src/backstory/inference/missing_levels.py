@@ -53,7 +53,6 @@ def log_weights(inference: LevelPosterior, given: Tensor) -> Tensor:
     return torch.where(gaps, inference.log_prior, inference.observed(given))
 
 
-@torch.no_grad()
 def evidence_over_levels(
     vae: VAE,
     batches: Callable[[], Iterable[Observation]],
@@ -66,7 +65,7 @@ def evidence_over_levels(
         vae: the model.
         batches: returns the rows in batches, the same ones at each call.
         request: the draws of each level have a seed of their own.
-        ask: answers for rows that all have a level.
+        ask: answers for rows that all have a level; it may need gradients of z.
     """
     inference = vae.levels
     assert inference is not None
@@ -82,7 +81,8 @@ def evidence_over_levels(
     for batch in batches():
         assert batch.given is not None
         prior.append(log_weights(inference, batch.given))
-        posterior.append(inference.posterior(vae.inputs(batch.x), batch.given))
+        with torch.no_grad():
+            posterior.append(inference.posterior(vae.inputs(batch.x), batch.given))
     return weighted_evidence(parts, torch.cat(prior).mT, torch.cat(posterior).mT)
 
 

@@ -12,7 +12,7 @@ from backstory.comparing.comparison import Comparison, RealRows, compared
 from backstory.comparing.shared import Names, Shared
 from backstory.comparing.target import usual_target
 from backstory.data.checks import listed
-from backstory.data.conditions import decode_conditions
+from backstory.data.conditions import by_name
 from backstory.data.dataset import Dataset
 from backstory.data.load import Source as Data
 from backstory.data.load import column_names, load
@@ -130,8 +130,10 @@ def _drawn(model: Trained, data: Data, held_out: "Data | None", seed: int) -> _T
     schema = in_cells(_of_table(model.schema, "a run of other data"))
     shared = Shared.of(schema, _names({REAL: data, HELD_OUT: held_out}), "the run")
     real = _load(data, shared.schema)
-    given = None if real.given is None else decode_conditions(schema.conditions, real.given)
-    drawn = np.asarray(model.sample(len(real), seed=seed, given=given, frame=False), np.float64)
+    drawn = np.asarray(
+        model.sample(len(real), seed=seed, given=by_name(schema.conditions, real.stated), frame=False),
+        np.float64,
+    )
     whole = shared.among(model.schema.cells(drawn))
     rows = RealRows(_values(real))
     notes = [f"{counted(len(drawn), 'row was', 'rows were')} drawn from the run"]
@@ -202,6 +204,8 @@ def _load(data: Data, schema: Schema) -> Dataset:
     kinds = tuple(map(_read_column, schema.kinds))
     wide = schema.model_copy(update={"kinds": kinds, "levels": None, "maximum": None})
     table = load(data, schema=wide)
+    if table.schema.shape != schema.shape:  # data of another kind are not read by the schema
+        _of_table(table.schema, table.source)
     values = np.array(table.values[:], np.float64)
     for j, column in enumerate(schema.kinds):
         if column.levels is not None and kinds[j].levels is None:

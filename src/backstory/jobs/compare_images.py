@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from backstory.comparing.pictures import classifier_features, frechet_distance, nearest_images
-from backstory.data.conditions import decode_conditions
-from backstory.data.dataset import Dataset
+from backstory.data.conditions import by_name
 from backstory.data.load import Source as Data
 from backstory.data.load import load
 from backstory.data.stored import StoredRows
 from backstory.data.values import stored_values
 from backstory.errors import InputError
 from backstory.inference.moments import posterior_moments
+from backstory.jobs.checks import check_images
 from backstory.trained import Trained
 
 MOST, FEWEST = 5000, 10  # images of each kind
@@ -55,9 +55,10 @@ def compare_images(model: Trained, source: Data, seed: int = 0) -> ImageComparis
         seed: of draws, of the choice of images and of the classifier that gives the features.
 
     Raises:
-        InputError: fewer than ten images, or see `load`.
+        InputError: images of another shape, other data, fewer than ten images, or see `load`.
     """
     data = load(source, schema=model.schema)
+    check_images(data, model.schema, "to compare with")
     parts = model.parts(data)
     train = data.training_rows if parts is None else parts.train
     others = np.setdiff1d(np.arange(len(data)), train) if parts is None else parts.held_out
@@ -66,7 +67,7 @@ def compare_images(model: Trained, source: Data, seed: int = 0) -> ImageComparis
     if len(training) < FEWEST:
         raise InputError(f"expected at least {FEWEST} images to compare with, got {len(training)}; give more")
     part, rest = data.subset(training), data.subset(held_out)
-    drawn = model.sample(len(part), seed=seed, given=_given(model, part))
+    drawn = model.sample(len(part), seed=seed, given=by_name(part.schema.conditions, part.stated))
     images = {"drawn": drawn, "training": part.values, "held out": rest.values}
     x = {name: _fractions(model, values) for name, values in images.items()}
     labels = part.labels
@@ -86,13 +87,6 @@ def compare_images(model: Trained, source: Data, seed: int = 0) -> ImageComparis
         float(np.median(nearest_images(x["held out"], x["training"]).distance)) if there else None,
         {name: len(values) for name, values in images.items()},
     )
-
-
-def _given(model: Trained, data: Dataset) -> dict[str, Any] | None:
-    """The conditions of the images of a data set, under which as many are drawn."""
-    if data.given is None or np.isnan(data.given).any():
-        return None
-    return decode_conditions(model.schema.conditions, data.given)
 
 
 def _fractions(model: Trained, values: Any) -> np.ndarray:

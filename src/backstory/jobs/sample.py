@@ -15,7 +15,7 @@ from backstory.data.write import write_table
 from backstory.errors import InputError
 from backstory.files import TABLES
 from backstory.inference.generate import Temperature
-from backstory.jobs.checks import at_least_one
+from backstory.jobs.checks import at_least_one, check_images
 from backstory.jobs.line_sheet import write_line_sheet
 from backstory.jobs.output import Outcome, Output, write_observations
 from backstory.options import MixturePrior, one_of
@@ -133,14 +133,10 @@ def _write_beside_nearest(model: Trained, output: Output, sampling: Sampling, x:
 
     assert sampling.nearest is not None
     data, schema = load(sampling.nearest, schema=model.schema), model.schema
+    check_images(data, schema, "for `nearest`")
     parts = model.parts(data)
     rows = data.training_rows if parts is None else parts.train
     others = np.asarray(stored_values(data.subset(rows), schema)[:])
-    if others.shape[1:] != schema.shape:
-        raise InputError(
-            f"expected images of shape {schema.shape} for `nearest`, got {data.schema.kind} of shape "
-            f"{others.shape[1:]}; give the images that the model was trained on"
-        )
     draws, images = (schema.fractions(part.astype(float)) for part in (x, others))
     found = nearest_images(draws, images, len(NEAREST))
     below = {label: others[index] for label, index in zip(NEAREST, found.index.T, strict=False)}

@@ -10,13 +10,12 @@ discriminated union that code outside the package can extend (see `backstory.reg
 
 import inspect
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from backstory.errors import InputError
+from backstory.errors import InputError, meant
 
 CHOICES: dict[str, dict[str, "type[Choice]"]] = {
     group: {} for group in ("likelihood", "network", "prior", "posterior", "objective")
@@ -163,10 +162,9 @@ def _no_such(group: str, record: type[Choice], option: str) -> str:
     if group == "objective":
         if not mine:
             return f"objective {name_of(record)} takes no arguments, got {option!r}; leave objective_args out"
-        near = nearest(option, list(mine))
         return (
             f"an argument of objective {name_of(record)} is one of {', '.join(mine)}, got {option!r}; "
-            f"did you mean {near!r}?"
+            f"{meant(option, list(mine))}"
         )
     has = f"{listed(others)} {'has' if len(others) == 1 else 'have'} it"
     return f"{group} {name_of(record)} has no {option}; {has}"
@@ -306,22 +304,17 @@ def as_tuple(value: Any) -> Any:
 
 
 def one_of(name: str, value: str, choices: Sequence[str]) -> str:
-    """`value` if it is among the choices; otherwise an InputError that names the nearest one."""
+    """`value` if it is among the choices; otherwise an InputError that names the one that may be meant."""
     if value in choices:
         return value
-    near = nearest(value, choices)
-    raise OptionError(f"{name} is one of {', '.join(choices)}, got {value!r}; did you mean {near!r}?", name)
+    raise OptionError(f"{name} is one of {', '.join(choices)}, got {value!r}; {meant(value, choices)}", name)
 
 
 def check_option(function: str, name: str, known: Sequence[str]) -> None:
-    """InputError for a name that is no option of a function, with the nearest one."""
+    """InputError for a name that is no option of a function, with the one that may be meant."""
     if name not in known:
-        raise InputError(f"{function} has no option {name!r}; did you mean {nearest(name, known)!r}?")
-
-
-def nearest(word: str, choices: Sequence[str]) -> str:
-    """The choice that is spelt most like the word."""
-    return get_close_matches(str(word), choices, n=1, cutoff=0.0)[0]
+        advice = meant(name, known, f"its options are {', '.join(known)}")
+        raise InputError(f"{function} has no option {name!r}; {advice}")
 
 
 def listed(words: Sequence[str]) -> str:
@@ -350,8 +343,7 @@ def option_error(record: type[BaseModel], error: ValidationError) -> InputError:
     if first["type"] == "literal_error" and field is not None:
         words = literals(field)
         return OptionError(
-            f"{name} is one of {', '.join(words)}, got {got!r}; did you mean {nearest(str(got), words)!r}?",
-            name,
+            f"{name} is one of {', '.join(words)}, got {got!r}; {meant(str(got), words)}", name
         )
     return _wrong_type(where, first, got)
 

@@ -5,7 +5,6 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from backstory import console
 from backstory.data.checks import listed, shown
 from backstory.data.schema import Schema
 from backstory.data.tables.columns import SINGLE, Column, LeftOut, is_number
-from backstory.errors import InputError, counted
+from backstory.errors import InputError, counted, meant
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -244,8 +243,10 @@ def _unknown(schema: Schema, name: str) -> InputError:
             f"expected columns of x for `where`, got {name!r}, which is a condition of this model; give its "
             "value with `given`"
         )
-    near = get_close_matches(name, schema.columns or (), n=1, cutoff=0.0)
-    return InputError(f"the model has no column {name!r}; did you mean {near[0]!r}?")
+    columns = schema.columns or ()
+    return InputError(
+        f"the model has no column {name!r}; {meant(name, columns, f'its columns are {listed(columns)}')}"
+    )
 
 
 def _is_empty(cell: Any) -> bool:

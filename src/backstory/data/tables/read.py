@@ -7,7 +7,6 @@ schema keeps both, so that a written table looks like the one that was read. `so
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 import numpy as np
 
@@ -34,7 +33,7 @@ from backstory.data.tables.related_cells import RelatedCells
 from backstory.data.tables.survey import Survey
 from backstory.data.tables.totals import Totals, with_atoms, with_lattices
 from backstory.data.tables.watch import Watch
-from backstory.errors import InputError, counted, named
+from backstory.errors import InputError, counted, meant, named
 
 
 @dataclass(frozen=True)
@@ -167,11 +166,8 @@ class Table:
         known = set(self.names)
         for name in descriptions:
             if name not in known:
-                near = get_close_matches(name, self.names, n=1, cutoff=0.0)
-                raise InputError(
-                    f"expected a column of {self.source}, got {name!r}; "
-                    f"{f'did you mean {near[0]!r}?' if near else 'it has none'}"
-                )
+                advice = meant(name, self.names, f"its columns are {listed(self.names) or 'none'}")
+                raise InputError(f"expected a column of {self.source}, got {name!r}; {advice}")
 
     def _inferred(self, descriptions: Mapping[str, Asked]) -> tuple[list[Column], list[LeftOut]]:
         """What the modelled columns hold, and the columns that are left out."""
