@@ -230,3 +230,11 @@ def test_rows_without_a_level_are_compared_with_draws_of_all_levels() -> None:
     assert compare(model, real, real).shapes["sex"] == 1
     drawn = model.sample(60, given={"sex": None, "scale": 3})
     assert drawn.notna().all(axis=None)
+
+
+@pytest.mark.parametrize("gaps", [0, 9])
+def test_empty_cells_of_the_real_rows_are_told(gaps) -> None:
+    real = numbers().astype({"x": float})
+    real.loc[real.index < gaps, "x"] = np.nan
+    done = compare(backstory.fit(real, **TINY), real)
+    assert any("no empty cell" in note for note in done.notes) == (gaps > 0)

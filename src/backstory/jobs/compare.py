@@ -143,6 +143,8 @@ def _drawn(model: Trained, data: Data, held_out: "Data | None", seed: int) -> _T
         rows = _of_run(parts, rows.training)
         others = "" if rows.held_out is None else ", the held-out rows its others"
         notes.append(f"the real rows are those that the run was trained on{others}")
+    if np.isnan(rows.training).any():
+        notes.append("drawn rows have no empty cell, which is a level of the real ones")
     if model.provenance.total_weight is not None:
         notes.append("the run weighed its rows in training; here each real row counts once")
     whole = np.asarray(beside_conditions(whole, shared.schema, real.stated)[0])
