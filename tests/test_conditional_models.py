@@ -304,7 +304,7 @@ def test_rows_are_drawn_at_each_level(people, refusal) -> None:
 
 def test_only_a_condition_with_levels_is_drawn_at_each(people, plain, refusal) -> None:
     assert "which are sex, got age; choose one with `each`" in refusal(people.sample, 3, each="age")
-    assert "this is a model of p(x), got sex" in refusal(plain.sample, 3, each="sex")
+    assert "got a model of p(x)" in refusal(plain.sample, 3, each="sex")
     both = refusal(people.sample, 3, each="sex", given={"sex": "f", "age": 40})
     assert "got both; leave it out of `given`" in both
     assert "got sex; add age" in refusal(people.sample, 3, each="sex")

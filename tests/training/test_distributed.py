@@ -101,7 +101,7 @@ def test_groups_of_processes(tmp_path):
     codes, (line,) = told(ends["other_rows"])
     assert codes == [2, 2]
     assert "every process has to train on the same data" in line
-    assert told(ends["refused"]) == ([2, 0], ["error: lr has to be positive, got -1"])
+    assert told(ends["refused"]) == ([2, 2], ["error: lr has to be positive, got -1"])
     assert not list(tmp_path.glob("refused/*"))
 
     # Ctrl-C and clocks
