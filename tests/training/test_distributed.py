@@ -21,6 +21,7 @@ from backstory.options import TrainOptions
 from backstory.runs import checkpoint
 from backstory.training import distributed
 from backstory.training.compile import decide
+from backstory.training.launcher import launcher_of
 
 HERE = Path(__file__).parent
 FILES = {"config.json", "metrics.csv", "metrics.jsonl", "model.safetensors", "splits.safetensors"}
@@ -101,7 +102,7 @@ def test_groups_of_processes(tmp_path):
     codes, (line,) = told(ends["other_rows"])
     assert codes == [2, 2]
     assert "every process has to train on the same data" in line
-    assert told(ends["refused"]) == ([2, 2], ["error: lr has to be positive, got -1"])
+    assert told(ends["refused"]) == ([2, 0], ["error: lr has to be positive, got -1"])
     assert not list(tmp_path.glob("refused/*"))
 
     # Ctrl-C and clocks
@@ -165,7 +166,7 @@ def _no_launcher(monkeypatch):
     ],
 )
 def test_how_many_processes(asked, environment, found):
-    launcher = distributed._launcher(environment)
+    launcher = launcher_of(environment)
     assert distributed._counts(*asked, launcher, environment) == found
 
 

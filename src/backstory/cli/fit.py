@@ -1,6 +1,7 @@
 """`backstory fit`: training. The options of model and training are made from the records of `options`."""
 
 import inspect
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ from typer.core import TyperCommand
 from backstory.cli import parameters as o
 from backstory.cli.groups import ReadingOptions
 from backstory.data.paths import path_of
+from backstory.training.launcher import launcher_of
 
 if TYPE_CHECKING:
     from backstory.options.catalogue import Option
@@ -92,7 +94,8 @@ def fit(
     from backstory.options.presets import with_preset
 
     made = _parsed(context.obj)
-    if not resume:  # which takes the other options, and whether there is more to do, from the run
+    # a run that goes on has options of its own, and of many processes the first one refuses
+    if not resume and launcher_of(os.environ) is None:
         path_of(data)
         asked_options(with_preset(made))
     import backstory  # with PyTorch, after what is wrong was refused

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from backstory import console
 from backstory.errors import InputError, TrainingFailed
 from backstory.training.devices import Alone, pick_device
+from backstory.training.launcher import launcher_of
 
 GRACE = 2.0  # seconds that the first process has to report an error
 KINDS = (InputError, TrainingFailed, KeyboardInterrupt)  # of errors that other processes raise as their own
@@ -49,7 +50,7 @@ def start(device: str, devices: int | None, nodes: int | None) -> Alone:
     for name, value in (("devices", devices), ("nodes", nodes)):
         if value is not None and value < 1:
             raise InputError(f"{name} has to be at least 1, got {value}")
-    launcher = _launcher(os.environ)
+    launcher = launcher_of(os.environ)
     devices, nodes = _counts(devices, nodes, launcher, os.environ)
     if devices * nodes == 1:
         return Alone(pick_device(device))
@@ -61,20 +62,11 @@ def start(device: str, devices: int | None, nodes: int | None) -> Alone:
 
 def processes(devices: int | None, nodes: int | None) -> int:
     """Number of processes on all machines together."""
-    devices, nodes = _counts(devices, nodes, _launcher(os.environ), os.environ)
+    devices, nodes = _counts(devices, nodes, launcher_of(os.environ), os.environ)
     return devices * nodes
 
 
 # -- what was asked for -----------------------------------------------------------------------------------
-
-
-def _launcher(environment: Mapping[str, str]) -> str | None:
-    """The launcher that started the processes; None without one."""
-    if "TORCHELASTIC_RUN_ID" in environment:
-        return "torchrun"
-    if "SLURM_STEP_ID" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        return "srun"
-    return None
 
 
 def _counts(
