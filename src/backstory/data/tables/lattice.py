@@ -79,7 +79,7 @@ class Lattice(BaseModel):
 
 
 def _time(seconds: float) -> str:
-    """A time in the largest unit of which it is a whole number; seconds may have a fraction."""
+    """A time as a whole number of the largest possible unit; seconds may have a fraction."""
     each = {"day": 86_400, "hour": 3600, "minute": 60}
     unit, size = next(((unit, size) for unit, size in each.items() if seconds % size == 0), ("second", 1))
     number = seconds / size
