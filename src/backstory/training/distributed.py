@@ -11,6 +11,7 @@ arrive in time, because it waits inside an operation that cannot be interrupted,
 reports it.
 """
 
+import atexit
 import inspect
 import json
 import logging
@@ -162,6 +163,12 @@ def _ddp_settings() -> dict[str, Any]:
 # -- the group --------------------------------------------------------------------------------------------
 
 
+def _leave() -> None:
+    """End the threads of the group: one that still runs when the program ends aborts it now and then."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 class Group(Alone):
     """One of many processes.
 
@@ -176,6 +183,7 @@ class Group(Alone):
         self.fabric = fabric
         self.rank, self.world = fabric.global_rank, fabric.world_size
         self.store = dist.distributed_c10d._get_default_store()
+        atexit.register(_leave)
         if self.rank:
             console.hush()
 
